@@ -1,0 +1,221 @@
+use crate::{StreamError, carry::Carry};
+
+const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// The low 16 header flags are for the reader to ignore, the others are critical. Bit 16 would announce row OIDs.
+const CRITICAL_FLAGS: u32 = 0xffff_0000;
+
+/// Reads binary COPY.
+pub struct BinaryStream {
+    columns: usize,
+    carry: Carry,
+    state: State,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Header,
+    Rows,
+    End,
+}
+
+/// One whole row. Its fields are read in order with [`BinaryRow::next_field`].
+#[derive(Clone, Copy)]
+pub struct BinaryRow<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> BinaryRow<'a> {
+    /// The next field's bytes, or `None` for NULL.
+    ///
+    /// Lengths were checked when the row was framed, so past the last field this returns NULL.
+    #[inline]
+    pub fn next_field(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.bytes.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*length);
+        if length < 0 {
+            self.bytes = rest;
+            return None;
+        }
+        let (field, rest) = rest.split_at_checked(length as usize)?;
+        self.bytes = rest;
+        Some(field)
+    }
+
+    /// All field bytes and lengths of the row, in the stream's own form.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl BinaryStream {
+    pub fn new(columns: usize) -> Self {
+        Self { columns, carry: Carry::default(), state: State::Header }
+    }
+
+    /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
+    ///
+    /// # Errors
+    /// Whatever `on_row` returns, or a [`StreamError`] for a stream that is not binary COPY of that many columns.
+    pub fn feed<E: From<StreamError>>(
+        &mut self,
+        chunk: &[u8],
+        mut on_row: impl FnMut(BinaryRow<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let bytes = self.carry.join(chunk);
+        let mut position = 0;
+        loop {
+            let rest = &bytes[position..];
+            match self.state {
+                State::Header => match header_length(rest)? {
+                    Some(length) => {
+                        position += length;
+                        self.state = State::Rows;
+                    }
+                    None => break,
+                },
+                State::Rows => match frame_row(rest, self.columns)? {
+                    Frame::Row(length) => {
+                        on_row(BinaryRow { bytes: &rest[2..length] })?;
+                        position += length;
+                    }
+                    Frame::End => {
+                        position += 2;
+                        self.state = State::End;
+                    }
+                    Frame::Incomplete => break,
+                },
+                State::End if rest.is_empty() => break,
+                State::End => return Err(StreamError::DataAfterEnd.into()),
+            }
+        }
+        self.carry.keep(chunk, position);
+        Ok(())
+    }
+
+    /// To be called when the stream has ended.
+    ///
+    /// # Errors
+    /// [`StreamError::Truncated`] when the end marker did not come.
+    pub fn finish(&self) -> Result<(), StreamError> {
+        if self.state == State::End && self.carry.is_empty() { Ok(()) } else { Err(StreamError::Truncated) }
+    }
+}
+
+fn header_length(bytes: &[u8]) -> Result<Option<usize>, StreamError> {
+    let known = bytes.len().min(SIGNATURE.len());
+    if bytes[..known] != SIGNATURE[..known] {
+        return Err(StreamError::BadSignature);
+    }
+    let Some((fixed, rest)) = bytes.split_first_chunk::<19>() else { return Ok(None) };
+    let flags = u32::from_be_bytes([fixed[11], fixed[12], fixed[13], fixed[14]]);
+    if flags & CRITICAL_FLAGS != 0 {
+        return Err(StreamError::UnknownHeaderFlags(flags));
+    }
+    let extension = i32::from_be_bytes([fixed[15], fixed[16], fixed[17], fixed[18]]);
+    let extension = usize::try_from(extension).map_err(|_| StreamError::FieldLength(extension))?;
+    Ok((rest.len() >= extension).then_some(19 + extension))
+}
+
+enum Frame {
+    /// A whole row of that many bytes, field count included.
+    Row(usize),
+    End,
+    Incomplete,
+}
+
+#[inline]
+fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
+    let Some(count) = bytes.first_chunk::<2>() else { return Ok(Frame::Incomplete) };
+    let count = i16::from_be_bytes(*count);
+    if count == -1 {
+        return Ok(Frame::End);
+    }
+    if usize::try_from(count) != Ok(columns) {
+        return Err(StreamError::FieldCount { expected: columns, found: count.into() });
+    }
+    let mut position = 2;
+    for _ in 0..columns {
+        let Some(length) = bytes.get(position..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return Ok(Frame::Incomplete);
+        };
+        let length = i32::from_be_bytes(*length);
+        position += 4;
+        if length > 0 {
+            position += length as usize;
+        } else if length < -1 {
+            return Err(StreamError::FieldLength(length));
+        }
+    }
+    Ok(if position <= bytes.len() { Frame::Row(position) } else { Frame::Incomplete })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut stream = SIGNATURE.to_vec();
+        stream.extend([0, 0, 0, 0, 0, 0, 0, 3, 9, 9, 9]);
+        for row in 0u8..5 {
+            stream.extend([0, 2, 0, 0, 0, 3, row, row, row, 0xff, 0xff, 0xff, 0xff]);
+        }
+        stream.extend([0xff, 0xff]);
+        stream
+    }
+
+    fn read(stream: &[u8], chunk: usize) -> Result<Vec<Vec<Option<Vec<u8>>>>, StreamError> {
+        let mut reader = BinaryStream::new(2);
+        let mut rows = Vec::new();
+        for piece in stream.chunks(chunk) {
+            reader.feed::<StreamError>(piece, |mut row| {
+                rows.push((0..2).map(|_| row.next_field().map(<[u8]>::to_vec)).collect());
+                Ok(())
+            })?;
+        }
+        reader.finish()?;
+        Ok(rows)
+    }
+
+    #[test]
+    fn chunk_boundaries_do_not_matter() {
+        let whole = read(&sample(), usize::MAX).unwrap();
+        assert_eq!(whole.len(), 5);
+        assert_eq!(whole[4], [Some(vec![4, 4, 4]), None]);
+        for chunk in 1..40 {
+            assert_eq!(read(&sample(), chunk).unwrap(), whole, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn every_early_end_is_an_error() {
+        let stream = sample();
+        for end in 0..stream.len() {
+            assert_eq!(read(&stream[..end], 7), Err(StreamError::Truncated), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn hostile_streams_are_refused() {
+        let header = &sample()[..22];
+        let with = |tail: &[u8]| [header, tail].concat();
+        assert_eq!(read(b"PGCOPX\n\xff\r\n\0", 3), Err(StreamError::BadSignature));
+        assert_eq!(read(&with(&[0, 3]), 64), Err(StreamError::FieldCount { expected: 2, found: 3 }));
+        assert_eq!(read(&with(&[0, 2, 0xff, 0xff, 0xff, 0xfe]), 64), Err(StreamError::FieldLength(-2)));
+        assert_eq!(read(&with(&[0xff, 0xff, 1]), 64), Err(StreamError::DataAfterEnd));
+        assert_eq!(read(&with(&[0, 2, 0x7f, 0xff, 0xff, 0xff]), 64), Err(StreamError::Truncated));
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..20_000 {
+            let mut bytes = sample();
+            for _ in 0..4 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let position = (seed >> 33) as usize % bytes.len();
+                bytes[position] = (seed >> 24) as u8;
+            }
+            let _ = read(&bytes, 1 + (seed >> 40) as usize % 50);
+        }
+    }
+}

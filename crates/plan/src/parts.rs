@@ -1,0 +1,86 @@
+use serde::{Deserialize, Serialize};
+
+/// The pages of a table that one worker copies. A table that is not split has one part from page 0 to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub first_page: u32,
+    /// Exclusive. `None` for the last part: it ends with the table, however much that has grown.
+    pub end_page: Option<u32>,
+}
+
+impl Part {
+    pub const WHOLE: Self = Self { first_page: 0, end_page: None };
+
+    pub fn is_whole(&self) -> bool {
+        *self == Self::WHOLE
+    }
+
+    /// The condition that selects this part's rows, for a server that scans ctid ranges (14 or newer).
+    pub fn condition(&self) -> String {
+        let first = format!("ctid >= '({},0)'::pg_catalog.tid", self.first_page);
+        match self.end_page {
+            Some(end) => format!("{first} AND ctid < '({end},0)'::pg_catalog.tid"),
+            None => first,
+        }
+    }
+
+    /// Pages of a table of `total` pages that fall into this part; for estimates.
+    pub fn pages(&self, total: u32) -> u32 {
+        self.end_page.unwrap_or(total).min(total).saturating_sub(self.first_page)
+    }
+}
+
+/// How small parts may get and how many there should be.
+#[derive(Debug, Clone, Copy)]
+pub struct PartLimits {
+    pub workers: u32,
+    pub smallest_pages: u32,
+    pub largest_pages: u32,
+}
+
+impl PartLimits {
+    /// 16 MB is worth a task of its own; 512 MB at most keep the workers evenly loaded to the end.
+    pub fn for_workers(workers: u32) -> Self {
+        Self { workers, smallest_pages: 2048, largest_pages: 65536 }
+    }
+}
+
+/// Cuts a table of `pages` pages into about four parts for each worker, so that all finish at about the same time.
+pub fn split(pages: u32, limits: PartLimits) -> Vec<Part> {
+    let wanted = limits.workers.max(1).saturating_mul(4);
+    let size = pages.div_ceil(wanted).clamp(limits.smallest_pages, limits.largest_pages);
+    if limits.workers <= 1 || pages < size.saturating_mul(2) {
+        return vec![Part::WHOLE];
+    }
+    let count = pages / size;
+    (0..count)
+        .map(|part| Part { first_page: part * size, end_page: (part + 1 < count).then(|| (part + 1) * size) })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_every_page_once_and_the_last_is_open() {
+        for pages in [0, 1, 2047, 4096, 5000, 100_000, 10_000_000, u32::MAX] {
+            for workers in [1, 2, 4, 16] {
+                let parts = split(pages, PartLimits::for_workers(workers));
+                assert_eq!(parts[0].first_page, 0);
+                assert_eq!(parts.last().unwrap().end_page, None);
+                for pair in parts.windows(2) {
+                    assert_eq!(pair[0].end_page, Some(pair[1].first_page));
+                }
+                assert_eq!(parts.iter().map(|part| u64::from(part.pages(pages))).sum::<u64>(), pages.into());
+            }
+        }
+    }
+
+    #[test]
+    fn small_tables_and_single_workers_are_not_split() {
+        assert_eq!(split(3000, PartLimits::for_workers(4)), [Part::WHOLE]);
+        assert_eq!(split(1_000_000, PartLimits::for_workers(1)), [Part::WHOLE]);
+        assert!(split(100_000, PartLimits::for_workers(4)).len() >= 8);
+    }
+}

@@ -1,0 +1,126 @@
+use crate::parts::Part;
+use serde::{Deserialize, Serialize};
+
+/// What there is to do for one table, in pages, the common measure of work.
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    pub pages: u32,
+    pub parts: Vec<Part>,
+    pub indexes: usize,
+    /// ANALYZE computes statistics of index expressions, and needs those indexes for it.
+    pub analyze_needs_indexes: bool,
+}
+
+/// The unit that a worker takes. Tables, parts, indexes and foreign keys are named by their position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskKind {
+    Load { table: usize, part: usize },
+    BuildIndex { table: usize, index: usize },
+    CheckForeignKey { foreign_key: usize },
+    Analyze { table: usize },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub kind: TaskKind,
+    /// Positions of the tasks that must be done before.
+    pub after: Vec<usize>,
+}
+
+/// All tasks of a pull, most urgent first. Every process of a job derives the same one from the same plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    pub tasks: Vec<Task>,
+}
+
+/// Orders the work so that the longest chains start first: a big table's parts, then its indexes before the loads of
+/// small tables.
+///
+/// `foreign_keys` gives for each key to check the tables of the pull whose new rows it reads.
+pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
+    let mut entries: Vec<(u64, TaskKind)> = Vec::new();
+    for (table, work) in tables.iter().enumerate() {
+        let pages = u64::from(work.pages) + 1;
+        for (part, range) in work.parts.iter().enumerate() {
+            // A load is urgent by all that waits for it.
+            let urgency = pages * (4 + work.indexes as u64) + u64::from(range.pages(work.pages));
+            entries.push((urgency, TaskKind::Load { table, part }));
+        }
+        for index in 0..work.indexes {
+            entries.push((pages * 2, TaskKind::BuildIndex { table, index }));
+        }
+        entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table }));
+    }
+    for (foreign_key, reads) in foreign_keys.iter().enumerate() {
+        let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
+        entries.push((pages, TaskKind::CheckForeignKey { foreign_key }));
+    }
+    // Stable, so that equal work keeps the plan's order.
+    entries.sort_by_key(|&(urgency, _)| std::cmp::Reverse(urgency));
+    let mut loads = vec![Vec::new(); tables.len()];
+    let mut builds = vec![Vec::new(); tables.len()];
+    for (position, (_, kind)) in entries.iter().enumerate() {
+        match kind {
+            TaskKind::Load { table, .. } => loads[*table].push(position),
+            TaskKind::BuildIndex { table, .. } => builds[*table].push(position),
+            _ => {}
+        }
+    }
+    let tasks = entries
+        .into_iter()
+        .map(|(_, kind)| {
+            let after = match kind {
+                TaskKind::Load { .. } => Vec::new(),
+                TaskKind::BuildIndex { table, .. } => loads[table].clone(),
+                TaskKind::Analyze { table } if tables[table].analyze_needs_indexes => {
+                    [loads[table].as_slice(), &builds[table]].concat()
+                }
+                TaskKind::Analyze { table } => loads[table].clone(),
+                TaskKind::CheckForeignKey { foreign_key } => {
+                    foreign_keys[foreign_key].iter().flat_map(|&table| loads[table].iter().copied()).collect()
+                }
+            };
+            Task { kind, after }
+        })
+        .collect();
+    Schedule { tasks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::{PartLimits, split};
+
+    fn work(pages: u32, indexes: usize) -> Work {
+        Work { pages, parts: split(pages, PartLimits::for_workers(2)), indexes, analyze_needs_indexes: indexes > 2 }
+    }
+
+    /// Runs the schedule as workers would and returns the order of the kinds.
+    fn run(schedule: &Schedule) -> Vec<TaskKind> {
+        let mut done = vec![false; schedule.tasks.len()];
+        let mut order = Vec::new();
+        while order.len() < done.len() {
+            let next = schedule
+                .tasks
+                .iter()
+                .enumerate()
+                .position(|(position, task)| !done[position] && task.after.iter().all(|&other| done[other]))
+                .expect("some task is always ready");
+            done[next] = true;
+            order.push(schedule.tasks[next].kind);
+        }
+        order
+    }
+
+    #[test]
+    fn every_task_runs_once_and_after_what_it_needs() {
+        let tables = [work(10, 1), work(50_000, 3), work(0, 0)];
+        let order = run(&schedule(&tables, &[vec![0, 1], vec![2]]));
+        let at = |kind| order.iter().position(|&other| other == kind).unwrap();
+        assert_eq!(order.len(), tables[1].parts.len() + 2 + 4 + 3 + 2);
+        assert_eq!(order[0], TaskKind::Load { table: 1, part: 0 });
+        assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
+        assert!(at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
+        assert!(at(TaskKind::CheckForeignKey { foreign_key: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
+    }
+}
