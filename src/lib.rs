@@ -1,1 +1,37 @@
-pgrx::pg_module_magic!();
+//! pgcopy replaces the data of local tables with that of another PostgreSQL server.
+//!
+//! Data flows one way: `source → plan → job → load → stage → swap`.
+//! - `api`: one file per SQL function, arguments in, rows out
+//! - `source`: the other end
+//! - `local`: this end
+//! - `job`: the processes of a pull and what they share
+//! - `load`: rows to heap
+//! - `stage`: stage tables, from their making to the swap
+//! - `compat`: what differs between server versions
+
+mod api;
+mod compat;
+mod error;
+mod job;
+mod load;
+mod local;
+mod settings;
+mod source;
+mod stage;
+
+// The guard around foreign functions (see compat) looks for it here.
+pub(crate) use pgrx::pg_sys::ffi;
+use pgrx::prelude::*;
+
+pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // Errors carry facts for the user, never a backtrace, whatever the server's environment says.
+    // SAFETY: a backend has one thread when it loads a library.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    settings::register();
+}

@@ -1,0 +1,47 @@
+use crate::error::or_raise;
+use crate::job::{self, Request};
+use pgrx::prelude::*;
+
+/// What a pull with the same arguments would do, one row for each target.
+#[pg_extern(volatile)]
+fn plan(
+    source: &str,
+    include: default!(Option<Vec<Option<String>>>, "NULL"),
+    exclude: default!(Option<Vec<Option<String>>>, "NULL"),
+    overwrite: default!(bool, "false"),
+    parallel: default!(Option<i32>, "NULL"),
+    batch_size: default!(i32, 1000),
+) -> TableIterator<
+    'static,
+    (
+        name!(schema, String),
+        name!(table, String),
+        name!(source_rows, Option<i64>),
+        name!(source_bytes, i64),
+        name!(local_bytes, i64),
+        name!(method, String),
+        name!(wire, String),
+        name!(parts, i32),
+        name!(indexes, i32),
+        name!(foreign_keys, i32),
+        name!(warnings, Vec<String>),
+    ),
+> {
+    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size };
+    let tables = or_raise(job::plan_pull(&request));
+    TableIterator::new(tables.into_iter().map(|table| {
+        (
+            table.schema,
+            table.name,
+            table.source_rows,
+            table.source_bytes,
+            table.local_bytes,
+            table.method.to_owned(),
+            table.wire.to_owned(),
+            table.parts as i32,
+            table.indexes as i32,
+            table.foreign_keys as i32,
+            table.warnings,
+        )
+    }))
+}

@@ -1,0 +1,7 @@
+use pgrx::prelude::*;
+
+/// The version of the library that the server has loaded.
+#[pg_extern(stable, parallel_safe)]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,0 +1,107 @@
+//! The error that every room returns, and its way to the user as a PostgreSQL ERROR.
+
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error with the parts that PostgreSQL's message style knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// In the packed form of `PgSqlErrorCode`.
+    pub sqlstate: i32,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Error {
+    pub fn new(sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
+        Self { sqlstate: sqlstate as i32, message: message.into(), detail: None, hint: None }
+    }
+
+    /// For what cannot happen unless there is a bug here.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        self.detail = Some(match self.detail {
+            Some(first) => format!("{first}\n{detail}"),
+            None => detail,
+        });
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts the names that the user knows in the place of transient ones.
+    pub fn rename(mut self, from: &str, to: &str) -> Self {
+        self.message = self.message.replace(from, to);
+        self.detail = self.detail.map(|text| text.replace(from, to));
+        self.hint = self.hint.map(|text| text.replace(from, to));
+        self
+    }
+
+    /// Raises the error. Everything on the stack is dropped on the way.
+    pub fn raise(self) -> ! {
+        let mut report = ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
+        if let Some(detail) = self.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+
+    fn from_report(report: &ErrorReportWithLevel) -> Self {
+        Self {
+            sqlstate: report.sql_error_code() as i32,
+            message: report.message().to_owned(),
+            detail: report.detail().map(str::to_owned),
+            hint: report.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl From<CaughtError> for Error {
+    fn from(caught: CaughtError) -> Self {
+        match caught {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self::from_report(&report),
+            CaughtError::RustPanic { ereport, .. } => Self::from_report(&ereport),
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<copystream::StreamError> for Error {
+    fn from(error: copystream::StreamError) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, error.to_string())
+    }
+}
+
+/// Turns a raised ERROR, or a panic, of `work` into a value. The caller must end the (sub)transaction, or raise again:
+/// locks, memory and buffers of the failed work are released only by that.
+pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
+}
+
+/// The value, or the raised error.
+pub fn or_raise<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => error.raise(),
+    }
+}

@@ -1,0 +1,442 @@
+//! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
+
+use super::spec::{ForeignKeyCheck, JobSpec, TableSpec};
+use crate::error::{Error, Result};
+use crate::local::catalog::{self, Definition, ForeignKey};
+use crate::local::identity::Caller;
+use crate::local::{rights, settings, spi};
+use crate::source::{self, Session};
+use crate::stage;
+use conninfo::ConnInfo;
+use pgrx::prelude::*;
+use plan::catalog::{ColumnSequence, Relation, RelationColumn, attach_columns};
+use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
+use std::collections::{BTreeSet, HashMap};
+
+/// The arguments of a pull, as given.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub source: String,
+    pub include: Option<Vec<Option<String>>>,
+    pub exclude: Option<Vec<Option<String>>>,
+    pub overwrite: bool,
+    /// Workers; 0 for the leader alone, `None` for what fits the machine.
+    pub parallel: Option<i32>,
+    pub batch_size: i32,
+}
+
+/// A pull that is possible, with the source's snapshot open.
+pub(super) struct Prepared {
+    pub(super) session: Session,
+    pub(super) info: ConnInfo,
+    pub(super) caller: Caller,
+    pub(super) snapshot: String,
+    pub(super) workers: usize,
+    pub(super) batch_rows: usize,
+    pub(super) targets: Vec<Target>,
+    pub(super) foreign_keys: Vec<ForeignKey>,
+    pub(super) sequences: Vec<SequencePair>,
+    pub(super) notices: Vec<String>,
+    /// What the locked definitions are compared with.
+    columns: Vec<RelationColumn>,
+    definitions: Vec<Definition>,
+}
+
+/// A target with its counterpart.
+pub(super) struct Target {
+    pub(super) source: Relation,
+    pub(super) local: Relation,
+    pub(super) spec: TableSpec,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A sequence here and the one of the same column on the source.
+pub(super) struct SequencePair {
+    pub(super) local: ColumnSequence,
+    /// Schema-qualified.
+    pub(super) source: String,
+}
+
+const LARGEST_BATCH: i32 = 100_000;
+const MOST_WORKERS: i32 = 64;
+
+pub(super) fn connect(text: &str) -> Result<(ConnInfo, Caller, Session)> {
+    let info = parse_source(text)?;
+    let caller = Caller::of_this_session();
+    let session = Session::open(&info, rights::trust_of(caller))?;
+    Ok((info, caller, session))
+}
+
+fn parse_source(text: &str) -> Result<ConnInfo> {
+    let mut info = ConnInfo::parse(text).map_err(|error| {
+        Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, format!("invalid connection string: {error}"))
+            .hint("Write a URI such as postgres://user:password@host/database, or a list such as host=… dbname=… user=….")
+    })?;
+    if info.user.is_none() {
+        info.user = Some(crate::local::identity::role_name(Caller::of_this_session().current));
+    }
+    Ok(info)
+}
+
+/// Plans the pull. Nothing is locked or written here.
+pub(super) fn prepare(request: &Request) -> Result<Prepared> {
+    let include = request.include.as_deref().map(parse_patterns).transpose()?;
+    let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
+    let workers = worker_count(request.parallel)?;
+    if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("batch_size must be between 1 and {LARGEST_BATCH}"),
+        ));
+    }
+    let (info, caller, session) = connect(&request.source)?;
+    settings::with_catalog_search_path(|| {
+        let local = catalog::read_relations()?;
+        let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
+        let mut prepared = Prepared {
+            session,
+            info,
+            caller,
+            snapshot,
+            workers,
+            batch_rows: request.batch_size as usize,
+            targets: Vec::new(),
+            foreign_keys: Vec::new(),
+            sequences: Vec::new(),
+            notices: std::mem::take(&mut pairing.notices),
+            columns: Vec::new(),
+            definitions: Vec::new(),
+        };
+        prepared.pair_targets(source, local, &mut pairing)?;
+        refuse_problems(&pairing.problems)?;
+        prepared.plan_foreign_keys()?;
+        prepared.pair_sequences()?;
+        Ok(prepared)
+    })
+}
+
+fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
+    texts
+        .iter()
+        .map(|text| {
+            Pattern::parse(text.as_deref().unwrap_or("")).map_err(|error| {
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, error.to_string())
+                    .hint("Patterns are names such as users, public.users, user_* or \"Odd.Name\".")
+            })
+        })
+        .collect()
+}
+
+fn worker_count(parallel: Option<i32>) -> Result<usize> {
+    match parallel {
+        // Some of a worker's time goes to waiting for the source: a few more than processors keep them busy.
+        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get() + count.get() / 2).clamp(2, 8)),
+        Some(count @ 0..=MOST_WORKERS) => Ok(count as usize),
+        Some(_) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("parallel must be between 0 and {MOST_WORKERS}"),
+        )),
+    }
+}
+
+/// Opens the snapshot with all tables of the pull locked, and reads the catalog as the snapshot sees it.
+///
+/// Which tables those are must be known before; if it has changed by the time that the snapshot is there, try again.
+fn snapshot_of(
+    session: &Session,
+    local: &[Relation],
+    include: Option<&[Pattern]>,
+    exclude: &[Pattern],
+) -> Result<(Vec<Relation>, Pairing, String)> {
+    const ATTEMPTS: usize = 5;
+    let mut relations = source::read_relations(session)?;
+    let mut pairing = plan::pair(&relations, local, include, exclude);
+    for _ in 0..ATTEMPTS {
+        // What cannot be pulled need not be locked; the user hears all of it at once.
+        let wanted: BTreeSet<String> = if pairing.problems.is_empty() {
+            pairing.pairs.iter().map(|pair| relations[pair.source].qualified_name()).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let snapshot = session.begin_snapshot(&wanted.iter().cloned().collect::<Vec<_>>())?;
+        relations = source::read_relations(session)?;
+        pairing = plan::pair(&relations, local, include, exclude);
+        let all_locked = pairing.pairs.iter().all(|pair| wanted.contains(&relations[pair.source].qualified_name()));
+        if all_locked || !pairing.problems.is_empty() {
+            return Ok((relations, pairing, snapshot));
+        }
+        session.rollback()?;
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        "the source's tables keep changing their definitions",
+    ))
+}
+
+/// One error for all that is wrong.
+fn refuse_problems(problems: &[Problem]) -> Result<()> {
+    let Some(first) = problems.first() else { return Ok(()) };
+    let sqlstate = match first.kind {
+        ProblemKind::UnmatchedPattern | ProblemKind::MissingTable => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        ProblemKind::WrongObject => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        ProblemKind::Partitioning | ProblemKind::Storage => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        ProblemKind::MissingColumn => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        ProblemKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        ProblemKind::Rights => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+    };
+    let count = match problems.len() {
+        1 => "there is a problem".to_owned(),
+        count => format!("there are {count} problems"),
+    };
+    let lines = problems.iter().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("\n");
+    let unmatched = problems.iter().any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
+    let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).detail(lines);
+    Err(if unmatched {
+        error.hint("pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.")
+    } else {
+        error.hint("Leave tables out with exclude, or make both sides alike.")
+    })
+}
+
+impl Prepared {
+    fn pair_targets(&mut self, source: Vec<Relation>, local: Vec<Relation>, pairing: &mut Pairing) -> Result<()> {
+        let pairs = std::mem::take(&mut pairing.pairs);
+        let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
+        let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
+        let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
+        let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
+        attach_columns(&mut sources, source::read_columns(&self.session, &source_oids)?);
+        self.columns = catalog::read_columns(&target_oids)?;
+        attach_columns(&mut targets, catalog::read_columns(&target_oids)?);
+        self.definitions = catalog::read_definitions(&target_oids)?;
+        let definitions: HashMap<u32, &Definition> =
+            self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
+        for table in rights::not_owned(&target_oids)? {
+            pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
+        }
+        for (source, local) in sources.into_iter().zip(targets) {
+            let Some(definition) = definitions.get(&local.oid) else {
+                let text = format!("{}: was dropped meanwhile", local.qualified_name());
+                pairing.problems.push(Problem::new(ProblemKind::MissingTable, text));
+                continue;
+            };
+            pairing.problems.extend(storage_problems(&local, definition));
+            let Some((columns, wire)) = pairing.columns(&source, &local) else { continue };
+            let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
+            let scans_ranges = self.session.version >= 140_000;
+            let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
+            let spec = TableSpec {
+                source_name: source.qualified_name(),
+                source_partitioned: source.kind == 'p',
+                target: local.oid,
+                owner: definition.owner,
+                schema: local.schema.clone(),
+                name: local.name.clone(),
+                columns,
+                wire,
+                parts: plan::split(pages, limits),
+                pages,
+                indexes: definition.indexes.clone(),
+                checks: definition.checks.clone(),
+                generated: definition.generated.clone(),
+            };
+            let mut warnings = Vec::new();
+            if wire == Wire::Text {
+                warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
+            }
+            self.targets.push(Target { source, local, spec, warnings });
+        }
+        Ok(())
+    }
+
+    fn target_oids(&self) -> Vec<u32> {
+        self.targets.iter().map(|target| target.local.oid).collect()
+    }
+
+    fn plan_foreign_keys(&mut self) -> Result<()> {
+        self.foreign_keys = catalog::read_foreign_keys(&self.target_oids())?;
+        Ok(())
+    }
+
+    fn pair_sequences(&mut self) -> Result<()> {
+        let here = catalog::read_sequences(&self.target_oids())?;
+        let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
+        let there = source::read_sequences(&self.session, &source_oids)?;
+        let mut seen = BTreeSet::new();
+        for local in here {
+            if !seen.insert(local.oid) {
+                continue;
+            }
+            let Some(target) = self.targets.iter().find(|target| target.local.oid == local.relation) else { continue };
+            let counterpart = there
+                .iter()
+                .find(|other| other.relation == target.source.oid && other.column == local.column);
+            match counterpart {
+                Some(other) => {
+                    self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
+                }
+                None => self.notices.push(format!(
+                    "sequence {} of {}.{} is left as it is: the column has no sequence on the source",
+                    plan::qualified(&local.schema, &local.name),
+                    target.local.qualified_name(),
+                    plan::quote_identifier(&local.column)
+                )),
+            }
+        }
+        let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
+        let denied = rights::not_owned(&sequence_oids)?;
+        refuse_problems(
+            &denied
+                .into_iter()
+                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}")))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// Refuses to replace rows that the caller did not say may go.
+    pub(super) fn refuse_unasked_overwrite(&self, request: &Request) -> Result<()> {
+        if request.overwrite {
+            return Ok(());
+        }
+        // A file without pages has no rows; only the others must be looked into.
+        let suspects: Vec<(u32, String)> = self
+            .targets
+            .iter()
+            .filter(|target| target.local.pages > 0)
+            .map(|target| (target.local.oid, target.local.qualified_name()))
+            .collect();
+        let full: BTreeSet<u32> = catalog::tables_with_rows(&suspects)?.into_iter().collect();
+        let full: Vec<&Relation> =
+            self.targets.iter().map(|target| &target.local).filter(|local| full.contains(&local.oid)).collect();
+        if full.is_empty() {
+            return Ok(());
+        }
+        const MOST_LINES: usize = 50;
+        let mut lines: Vec<String> = full
+            .iter()
+            .take(MOST_LINES)
+            .map(|table| format!("{} ({})", table.qualified_name(), pretty_bytes(table.bytes as u64)))
+            .collect();
+        if full.len() > MOST_LINES {
+            lines.push(format!("and {} more", full.len() - MOST_LINES));
+        }
+        let what = if full.len() == 1 { "1 table holds rows".to_owned() } else { format!("{} tables hold rows", full.len()) };
+        Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("{what} that the pull would replace; nothing was touched"),
+        )
+        .detail(lines.join("\n"))
+        .hint(format!("To replace them: SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(request))))
+    }
+
+    /// Whether the locked tables are still those that the plan was made for.
+    pub(super) fn refuse_changed_definitions(&self) -> Result<()> {
+        settings::with_catalog_search_path(|| {
+            let oids = self.target_oids();
+            let same = catalog::read_definitions(&oids)? == self.definitions
+                && same_columns(&catalog::read_columns(&oids)?, &self.columns)
+                && catalog::read_foreign_keys(&oids)? == self.foreign_keys;
+            if same {
+                return Ok(());
+            }
+            Err(Error::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                "a target's definition was changed while the pull was starting; nothing was touched",
+            )
+            .hint("Call pgcopy.pull again."))
+        })
+    }
+
+    /// The plan as all processes of the job know it.
+    pub(super) fn job_spec(&self, job: i64) -> Result<JobSpec> {
+        let positions: HashMap<u32, usize> =
+            self.targets.iter().enumerate().map(|(position, target)| (target.local.oid, position)).collect();
+        let readable = self.readable_referencing()?;
+        let foreign_keys: Vec<ForeignKeyCheck> = self
+            .foreign_keys
+            .iter()
+            .map(|key| stage::foreign_key_check(job, key, &positions, readable.contains(&key.referencing)))
+            .collect();
+        Ok(JobSpec {
+            job,
+            caller: self.caller,
+            source: self.info.clone(),
+            superuser: self.caller.is_superuser(),
+            snapshot: self.snapshot.clone(),
+            tables: self.targets.iter().map(|target| target.spec.clone()).collect(),
+            foreign_keys,
+            batch_rows: self.batch_rows,
+            maintenance_memory: settings::maintenance_work_mem(),
+        })
+    }
+
+    fn readable_referencing(&self) -> Result<BTreeSet<u32>> {
+        let oids: Vec<u32> = self.foreign_keys.iter().map(|key| key.referencing).collect();
+        let readable: Vec<u32> = spi::query_json(&format!(
+            "SELECT coalesce(pg_catalog.json_agg(r::pg_catalog.int8), '[]'::pg_catalog.json)::pg_catalog.text
+             FROM pg_catalog.unnest({}) r WHERE pg_catalog.has_table_privilege(r, 'SELECT')",
+            plan::catalog::array(&oids)
+        ))?;
+        Ok(readable.into_iter().collect())
+    }
+
+    /// Tables outside of the pull that a foreign key ties to a target.
+    pub(super) fn tied_tables(&self) -> BTreeSet<u32> {
+        let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
+        self.foreign_keys
+            .iter()
+            .flat_map(|key| key.referenced_leaves.iter().map(|leaf| leaf.oid).chain([key.referencing, key.referenced]))
+            .filter(|oid| !targets.contains(oid))
+            .collect()
+    }
+}
+
+fn storage_problems(local: &Relation, definition: &Definition) -> Vec<Problem> {
+    let name = local.qualified_name();
+    let mut problems = Vec::new();
+    if local.access_method.as_deref() != Some("heap") {
+        let text = format!("{name}: its access method is {}, not heap", local.access_method.as_deref().unwrap_or("unknown"));
+        problems.push(Problem::new(ProblemKind::Storage, text));
+    }
+    if local.persistence == 't' {
+        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: is a temporary table")));
+    }
+    if let Some(extension) = &local.extension {
+        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: belongs to extension {extension}")));
+    }
+    if !definition.publications.is_empty() {
+        let list = definition.publications.join(", ");
+        let text = format!("{name}: is published by {list}; its subscribers would not see the new rows");
+        problems.push(Problem::new(ProblemKind::Storage, text));
+    }
+    problems
+}
+
+fn same_columns(left: &[RelationColumn], right: &[RelationColumn]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(left, right)| left.relation == right.relation && left.column == right.column)
+}
+
+/// The caller's arguments after the source, as SQL; the source may hold a password.
+fn arguments(request: &Request) -> String {
+    let list = |name: &str, patterns: &Option<Vec<Option<String>>>| match patterns {
+        Some(patterns) => {
+            let texts: Vec<_> = patterns.iter().map(|text| plan::quote_literal(text.as_deref().unwrap_or(""))).collect();
+            format!(", {name} => ARRAY[{}]", texts.join(", "))
+        }
+        None => String::new(),
+    };
+    format!("{}{}", list("include", &request.include), list("exclude", &request.exclude))
+}
+
+/// As `pg_size_pretty`, roughly.
+pub(super) fn pretty_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if value < 10_240.0 {
+            return format!("{value:.0} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.0} TB")
+}

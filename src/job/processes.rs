@@ -1,0 +1,153 @@
+//! Background processes: starting, waking, waiting, ending.
+
+use crate::compat::signals;
+use crate::local::interrupts;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+use std::time::Duration;
+
+/// A background process that this session started.
+pub(super) struct Process(*mut pg_sys::BackgroundWorkerHandle);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Starting,
+    Running,
+    Ended,
+}
+
+impl Process {
+    /// `None` when the server has no free slot. `function` is the process's main function in this library.
+    pub(super) fn start(name: &str, function: &CStr, segment: u32) -> Option<Self> {
+        let mut worker = pg_sys::BackgroundWorker::default();
+        copy_text(&mut worker.bgw_name, name.as_bytes());
+        copy_text(&mut worker.bgw_type, b"pgcopy");
+        copy_text(&mut worker.bgw_library_name, b"$libdir/pgcopy");
+        copy_text(&mut worker.bgw_function_name, function.to_bytes());
+        worker.bgw_flags =
+            (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
+        worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
+        worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+        worker.bgw_main_arg = pg_sys::Datum::from(segment);
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the callee copies the structure; the handle is palloc'd in the current context.
+        unsafe {
+            worker.bgw_notify_pid = pg_sys::MyProcPid;
+            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle).then_some(Self(handle))
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let mut pid = 0;
+        // SAFETY: the handle came from a successful registration.
+        match unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &mut pid) } {
+            pg_sys::BgwHandleStatus::BGWH_NOT_YET_STARTED => Status::Starting,
+            pg_sys::BgwHandleStatus::BGWH_STARTED => Status::Running,
+            _ => Status::Ended,
+        }
+    }
+
+    pub(super) fn terminate(&self) {
+        // SAFETY: as for `status`.
+        unsafe { pg_sys::TerminateBackgroundWorker(self.0) }
+    }
+}
+
+fn copy_text<const N: usize>(target: &mut [std::ffi::c_char; N], text: &[u8]) {
+    for (to, from) in target[..N - 1].iter_mut().zip(text) {
+        *to = *from as std::ffi::c_char;
+    }
+}
+
+/// Sleeps until somebody wakes this process or the time is over, then serves interrupts.
+pub(super) fn wait(longest: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: waits on this process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, longest.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    interrupts::check();
+}
+
+/// Ends the wait of another process. One that is gone is no error.
+pub(super) fn wake(pid: i32) {
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: the PGPROC is in shared memory; if another process has taken it over meanwhile, that one merely wakes up.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&mut (*process).procLatch);
+        }
+    }
+}
+
+pub(super) fn is_alive(pid: i32) -> bool {
+    // SAFETY: looks the process up in shared memory.
+    pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+}
+
+/// Asks a worker of ours to end, as `pg_terminate_backend` would.
+pub(super) fn terminate(pid: i32) {
+    if is_alive(pid) {
+        // SAFETY: sends a signal; the process was ours a moment ago and its slot still says so.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+}
+
+pub(super) fn my_pid() -> i32 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// What every background process of ours does first: takes the signals that backends take.
+pub(super) fn accept_signals() {
+    // SAFETY: the handlers are the server's own, made for every kind of process with a latch.
+    unsafe {
+        pg_sys::pqsignal(libc::SIGTERM, Some(signals::die));
+        pg_sys::pqsignal(libc::SIGINT, Some(signals::StatementCancelHandler));
+        pg_sys::pqsignal(libc::SIGHUP, Some(signals::SignalHandlerForConfigReload));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Connects this process to the database, as the given role or as the bootstrap superuser.
+pub(super) fn connect(database: u32, role: Option<u32>) {
+    let role = role.map_or(pg_sys::Oid::INVALID, pg_sys::Oid::from);
+    // SAFETY: called once, before the first transaction.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role, 0) }
+}
+
+/// Runs `work` in a transaction of its own. On an error the transaction is rolled back.
+pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+    // SAFETY: called outside of a transaction, in a background process. After an ERROR the abort cleans up all that
+    // the work left open.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+    let result = crate::error::catch(|| {
+        let value = work()?;
+        // SAFETY: ends what was begun above.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(value)
+    });
+    if result.is_err() {
+        // SAFETY: as above.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+    }
+    result
+}
+
+/// Tells `pg_stat_activity` what the process does.
+pub(super) fn report_activity(text: &str) {
+    let Ok(text) = std::ffi::CString::new(text) else { return };
+    // SAFETY: the text is copied.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr()) }
+}

@@ -1,0 +1,458 @@
+//! What the processes of a job share: its state, its tasks, its progress, its first error.
+//!
+//! One block of memory: a header, arrays of slots, then the plan as JSON. It is a dynamic shared memory segment where
+//! there are workers, and plain memory where the leader works alone; the code is the same.
+
+use super::spec::JobSpec;
+use crate::error::{Error, Result};
+use crate::load::Loaded;
+use crate::stage::Stage;
+use pgrx::pg_sys;
+use plan::{Schedule, TaskKind};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+#[repr(C)]
+struct Header {
+    job: AtomicI64,
+    database: AtomicU32,
+    leader_pid: AtomicI32,
+    steward_pid: AtomicI32,
+    leader_xid: AtomicU64,
+    phase: AtomicU32,
+    /// 0, or 1 once the job cannot succeed any more.
+    failed: AtomicU32,
+    /// 0 free, 1 being written, 2 written.
+    error_state: AtomicU32,
+    error_length: AtomicU32,
+    tables: AtomicU32,
+    indexes: AtomicU32,
+    tasks: AtomicU32,
+    workers: AtomicU32,
+    claimed_workers: AtomicU32,
+    done_tasks: AtomicU32,
+    spec_length: AtomicU64,
+    error: [u8; ERROR_BYTES],
+}
+
+const ERROR_BYTES: usize = 16 * 1024;
+
+#[repr(C)]
+struct TableSlot {
+    stage: AtomicU32,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[repr(C)]
+struct TaskSlot {
+    /// As [`TASK_WAITING`] and so on.
+    state: AtomicU32,
+    worker: AtomicU32,
+    /// Microseconds since PostgreSQL's epoch.
+    started: AtomicI64,
+    finished: AtomicI64,
+}
+
+const TASK_WAITING: u32 = 0;
+const TASK_RUNNING: u32 = 1;
+const TASK_DONE: u32 = 2;
+
+#[repr(C)]
+struct WorkerSlot {
+    /// 0 before the worker runs and after it ended.
+    pid: AtomicI32,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub(super) enum Phase {
+    Starting = 0,
+    StagesReady = 1,
+    Working = 2,
+    /// The leader has done its part; what becomes of it depends on its transaction.
+    Swapped = 3,
+}
+
+/// What a worker should do next.
+pub(super) enum Next {
+    Task(usize),
+    /// Nothing is ready until another task is done.
+    Wait,
+    AllDone,
+    Failed,
+}
+
+/// When a task ran, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TaskTimes {
+    pub(super) worker: u32,
+    /// Microseconds since PostgreSQL's epoch.
+    pub(super) started: i64,
+    pub(super) finished: i64,
+}
+
+/// A view of the block. It stays valid as long as the process has the segment mapped.
+#[derive(Clone, Copy)]
+pub(super) struct Shared {
+    base: *mut u8,
+    layout: Layout,
+}
+
+#[derive(Clone, Copy)]
+struct Layout {
+    tables: usize,
+    indexes: usize,
+    tasks: usize,
+    workers: usize,
+    table_slots: usize,
+    index_slots: usize,
+    task_slots: usize,
+    worker_slots: usize,
+    spec: usize,
+    total: usize,
+}
+
+impl Layout {
+    fn new(tables: usize, indexes: usize, tasks: usize, workers: usize, spec_length: usize) -> Self {
+        let align = |offset: usize| offset.next_multiple_of(16);
+        let table_slots = align(size_of::<Header>());
+        let index_slots = align(table_slots + tables * size_of::<TableSlot>());
+        let task_slots = align(index_slots + indexes * size_of::<AtomicU32>());
+        let worker_slots = align(task_slots + tasks * size_of::<TaskSlot>());
+        let spec = align(worker_slots + workers * size_of::<WorkerSlot>());
+        let total = spec + spec_length;
+        Self { tables, indexes, tasks, workers, table_slots, index_slots, task_slots, worker_slots, spec, total }
+    }
+}
+
+/// A segment that this process made or attached.
+pub(super) struct Segment(*mut pg_sys::dsm_segment);
+
+impl Segment {
+    pub(super) fn create(bytes: usize) -> Option<Self> {
+        // SAFETY: returns null when the server has no segment left. The mapping belongs to the current resource owner,
+        // so that it ends with the (sub)transaction that fails.
+        let segment = unsafe { pg_sys::dsm_create(bytes, pg_sys::DSM_CREATE_NULL_IF_MAXSEGMENTS as i32) };
+        (!segment.is_null()).then_some(Self(segment))
+    }
+
+    /// For a background process: the mapping lasts as long as the process.
+    pub(super) fn attach(handle: u32) -> Option<Self> {
+        // SAFETY: returns null when the segment is gone.
+        let segment = unsafe { pg_sys::dsm_attach(handle) };
+        (!segment.is_null()).then_some(Self(segment))
+    }
+
+    pub(super) fn handle(&self) -> u32 {
+        // SAFETY: the segment is mapped.
+        unsafe { pg_sys::dsm_segment_handle(self.0) }
+    }
+
+    pub(super) fn address(&self) -> *mut u8 {
+        // SAFETY: the segment is mapped.
+        unsafe { pg_sys::dsm_segment_address(self.0).cast() }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut pg_sys::dsm_segment {
+        self.0
+    }
+
+    pub(super) fn detach(self) {
+        // SAFETY: the segment is mapped, and no view of it is used after this.
+        unsafe { pg_sys::dsm_detach(self.0) }
+    }
+}
+
+impl Shared {
+    pub(super) fn bytes(spec: &JobSpec, spec_json: &[u8], schedule: &Schedule, workers: usize) -> usize {
+        Self::layout_for(spec, spec_json, schedule, workers).total
+    }
+
+    fn layout_for(spec: &JobSpec, spec_json: &[u8], schedule: &Schedule, workers: usize) -> Layout {
+        let indexes = spec.tables.iter().map(|table| table.indexes.len()).sum();
+        Layout::new(spec.tables.len(), indexes, schedule.tasks.len(), workers, spec_json.len())
+    }
+
+    /// Plain memory in the current memory context, for a leader that works alone.
+    pub(super) fn in_memory(spec: &JobSpec, schedule: &Schedule) -> Self {
+        let bytes = Self::bytes(spec, &[], schedule, 0);
+        // SAFETY: palloc aligns for every type.
+        let base = unsafe { pg_sys::MemoryContextAllocHuge(pg_sys::CurrentMemoryContext, bytes) };
+        Self::initialize(base.cast(), spec, &[], schedule, 0)
+    }
+
+    /// Initializes the block at `base`, which has [`Shared::bytes`] bytes and is aligned for every type.
+    pub(super) fn initialize(
+        base: *mut u8,
+        spec: &JobSpec,
+        spec_json: &[u8],
+        schedule: &Schedule,
+        workers: usize,
+    ) -> Self {
+        let layout = Self::layout_for(spec, spec_json, schedule, workers);
+        // SAFETY: the block has that many bytes; zeroes are valid for every slot.
+        unsafe {
+            std::ptr::write_bytes(base, 0, layout.spec);
+            std::ptr::copy_nonoverlapping(spec_json.as_ptr(), base.add(layout.spec), spec_json.len());
+        }
+        let shared = Self { base, layout };
+        let header = shared.header();
+        header.job.store(spec.job, SeqCst);
+        header.tables.store(layout.tables as u32, SeqCst);
+        header.indexes.store(layout.indexes as u32, SeqCst);
+        header.tasks.store(layout.tasks as u32, SeqCst);
+        header.workers.store(layout.workers as u32, SeqCst);
+        header.spec_length.store(spec_json.len() as u64, SeqCst);
+        // SAFETY: backend-local variables of this session.
+        unsafe {
+            header.database.store(pg_sys::MyDatabaseId.to_u32(), SeqCst);
+            header.leader_pid.store(pg_sys::MyProcPid, SeqCst);
+        }
+        header.leader_xid.store(crate::local::transaction::assign_top_xid(), SeqCst);
+        shared
+    }
+
+    /// A view of a block that the leader initialized.
+    pub(super) fn attached(base: *mut u8) -> Self {
+        // SAFETY: the header is the first thing in every block.
+        let header = unsafe { &*base.cast::<Header>() };
+        let count = |field: &AtomicU32| field.load(SeqCst) as usize;
+        let layout = Layout::new(
+            count(&header.tables),
+            count(&header.indexes),
+            count(&header.tasks),
+            count(&header.workers),
+            header.spec_length.load(SeqCst) as usize,
+        );
+        Self { base, layout }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: as for `attached`; all fields but the error text are atomics.
+        unsafe { &*self.base.cast::<Header>() }
+    }
+
+    fn slots<T>(&self, offset: usize, count: usize) -> &[T] {
+        // SAFETY: the layout reserves that many slots of all-atomic fields at the offset, aligned.
+        unsafe { std::slice::from_raw_parts(self.base.add(offset).cast(), count) }
+    }
+
+    fn table_slots(&self) -> &[TableSlot] {
+        self.slots(self.layout.table_slots, self.layout.tables)
+    }
+
+    fn index_slots(&self) -> &[AtomicU32] {
+        self.slots(self.layout.index_slots, self.layout.indexes)
+    }
+
+    fn task_slots(&self) -> &[TaskSlot] {
+        self.slots(self.layout.task_slots, self.layout.tasks)
+    }
+
+    fn worker_slots(&self) -> &[WorkerSlot] {
+        self.slots(self.layout.worker_slots, self.layout.workers)
+    }
+
+    pub(super) fn spec(&self) -> Result<JobSpec> {
+        // SAFETY: the leader wrote the text before any other process could attach, and nobody changes it.
+        let json = unsafe {
+            std::slice::from_raw_parts(self.base.add(self.layout.spec), self.header().spec_length.load(SeqCst) as usize)
+        };
+        serde_json::from_slice(json).map_err(|error| Error::internal(format!("unreadable job: {error}")))
+    }
+
+    pub(super) fn job(&self) -> i64 {
+        self.header().job.load(SeqCst)
+    }
+
+    pub(super) fn database(&self) -> u32 {
+        self.header().database.load(SeqCst)
+    }
+
+    pub(super) fn leader_pid(&self) -> i32 {
+        self.header().leader_pid.load(SeqCst)
+    }
+
+    pub(super) fn leader_xid(&self) -> u64 {
+        self.header().leader_xid.load(SeqCst)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.header().phase.load(SeqCst) {
+            0 => Phase::Starting,
+            1 => Phase::StagesReady,
+            2 => Phase::Working,
+            _ => Phase::Swapped,
+        }
+    }
+
+    pub(super) fn enter_phase(&self, phase: Phase) {
+        self.header().phase.store(phase as u32, SeqCst);
+        self.wake_everybody();
+    }
+
+    pub(super) fn set_steward(&self, pid: i32) {
+        self.header().steward_pid.store(pid, SeqCst);
+    }
+
+    /// Claims a place among the workers; `None` when all are taken.
+    pub(super) fn claim_worker(&self, pid: i32) -> Option<usize> {
+        let worker = self.header().claimed_workers.fetch_add(1, SeqCst) as usize;
+        self.worker_slots().get(worker)?.pid.store(pid, SeqCst);
+        Some(worker)
+    }
+
+    pub(super) fn worker_ended(&self, worker: usize) {
+        self.worker_slots()[worker].pid.store(0, SeqCst);
+        self.wake_everybody();
+    }
+
+    pub(super) fn worker_pids(&self) -> Vec<i32> {
+        self.worker_slots().iter().map(|slot| slot.pid.load(SeqCst)).filter(|&pid| pid != 0).collect()
+    }
+
+    pub(super) fn set_stages(&self, stages: &[Stage]) {
+        let mut next_index = 0;
+        for (stage, slot) in stages.iter().zip(self.table_slots()) {
+            slot.stage.store(stage.heap, SeqCst);
+            for &index in &stage.indexes {
+                self.index_slots()[next_index].store(index, SeqCst);
+                next_index += 1;
+            }
+        }
+    }
+
+    pub(super) fn stages(&self, spec: &JobSpec) -> Vec<Stage> {
+        let mut indexes = self.index_slots().iter();
+        spec.tables
+            .iter()
+            .zip(self.table_slots())
+            .map(|(table, slot)| Stage {
+                heap: slot.stage.load(SeqCst),
+                indexes: indexes.by_ref().take(table.indexes.len()).map(|index| index.load(SeqCst)).collect(),
+            })
+            .collect()
+    }
+
+    /// The most urgent task that is ready, now taken by the caller.
+    pub(super) fn next_task(&self, schedule: &Schedule, worker: usize) -> Next {
+        if self.has_failed() {
+            return Next::Failed;
+        }
+        let slots = self.task_slots();
+        let is_done = |&task: &usize| slots[task].state.load(SeqCst) == TASK_DONE;
+        for (position, slot) in slots.iter().enumerate() {
+            if slot.state.load(SeqCst) == TASK_WAITING
+                && schedule.tasks[position].after.iter().all(is_done)
+                && slot.state.compare_exchange(TASK_WAITING, TASK_RUNNING, SeqCst, SeqCst).is_ok()
+            {
+                slot.worker.store(worker as u32, SeqCst);
+                slot.started.store(now(), SeqCst);
+                return Next::Task(position);
+            }
+        }
+        if self.all_done() { Next::AllDone } else { Next::Wait }
+    }
+
+    pub(super) fn task_done(&self, task: usize) {
+        let slot = &self.task_slots()[task];
+        slot.finished.store(now(), SeqCst);
+        slot.state.store(TASK_DONE, SeqCst);
+        self.header().done_tasks.fetch_add(1, SeqCst);
+        self.wake_everybody();
+    }
+
+    pub(super) fn all_done(&self) -> bool {
+        self.header().done_tasks.load(SeqCst) as usize == self.layout.tasks
+    }
+
+    pub(super) fn task_times(&self) -> Vec<TaskTimes> {
+        self.task_slots()
+            .iter()
+            .map(|slot| TaskTimes {
+                worker: slot.worker.load(SeqCst),
+                started: slot.started.load(SeqCst),
+                finished: slot.finished.load(SeqCst),
+            })
+            .collect()
+    }
+
+    /// Seconds from the first task of a table to its last, for each table.
+    pub(super) fn table_seconds(&self, schedule: &Schedule) -> Vec<f64> {
+        let mut spans = vec![(i64::MAX, i64::MIN); self.layout.tables];
+        for (task, times) in schedule.tasks.iter().zip(self.task_times()) {
+            let (TaskKind::Load { table, .. } | TaskKind::BuildIndex { table, .. } | TaskKind::Analyze { table }) = task.kind
+            else {
+                continue;
+            };
+            let span = &mut spans[table];
+            *span = (span.0.min(times.started), span.1.max(times.finished));
+        }
+        spans.into_iter().map(|(start, end)| end.saturating_sub(start).max(0) as f64 / 1e6).collect()
+    }
+
+    pub(super) fn add_progress(&self, table: usize, loaded: Loaded) {
+        let slot = &self.table_slots()[table];
+        slot.rows.fetch_add(loaded.rows, SeqCst);
+        slot.bytes.fetch_add(loaded.bytes, SeqCst);
+    }
+
+    pub(super) fn progress(&self, table: usize) -> Loaded {
+        let slot = &self.table_slots()[table];
+        Loaded { rows: slot.rows.load(SeqCst), bytes: slot.bytes.load(SeqCst) }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.header().failed.load(SeqCst) != 0
+    }
+
+    /// Makes every process of the job stop, without a reason of its own.
+    pub(super) fn abandon(&self) {
+        self.header().failed.store(1, SeqCst);
+        self.wake_everybody();
+    }
+
+    /// Makes every process of the job stop. The first error is the one that counts.
+    pub(super) fn fail(&self, error: &Error) {
+        let header = self.header();
+        if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
+            let mut json = serde_json::to_vec(error).unwrap_or_default();
+            if json.len() > ERROR_BYTES {
+                let mut message = error.message.clone();
+                message.truncate(message.floor_char_boundary(ERROR_BYTES / 8));
+                let shorter = Error { message, detail: None, hint: None, sqlstate: error.sqlstate };
+                json = serde_json::to_vec(&shorter).unwrap_or_default();
+            }
+            // SAFETY: only the process that moved the state from 0 to 1 writes the text, and nobody reads it before 2.
+            unsafe {
+                let text = (&raw const header.error).cast_mut().cast::<u8>();
+                std::ptr::copy_nonoverlapping(json.as_ptr(), text, json.len());
+            }
+            header.error_length.store(json.len() as u32, SeqCst);
+            header.error_state.store(2, SeqCst);
+        }
+        self.abandon();
+    }
+
+    pub(super) fn error(&self) -> Option<Error> {
+        let header = self.header();
+        if header.error_state.load(SeqCst) != 2 {
+            return None;
+        }
+        serde_json::from_slice(&header.error[..header.error_length.load(SeqCst) as usize]).ok()
+    }
+
+    fn wake_everybody(&self) {
+        let header = self.header();
+        let others = [header.leader_pid.load(SeqCst), header.steward_pid.load(SeqCst)];
+        for pid in others.into_iter().chain(self.worker_pids()) {
+            super::processes::wake(pid);
+        }
+    }
+}
+
+fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}

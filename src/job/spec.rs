@@ -1,0 +1,97 @@
+use crate::local::catalog::{Check, Generated, Index};
+use crate::local::identity::Caller;
+use crate::source::Trust;
+use conninfo::ConnInfo;
+use plan::{ColumnPair, Part, Schedule, Wire, Work};
+use serde::{Deserialize, Serialize};
+
+/// All that a process of the job must know. It is in the job's shared memory and nowhere else: it holds the password.
+#[derive(Serialize, Deserialize)]
+pub struct JobSpec {
+    pub job: i64,
+    pub caller: Caller,
+    pub source: ConnInfo,
+    pub superuser: bool,
+    pub snapshot: String,
+    pub tables: Vec<TableSpec>,
+    pub foreign_keys: Vec<ForeignKeyCheck>,
+    pub batch_rows: usize,
+    /// Kilobytes that one index build or constraint check may use.
+    pub maintenance_memory: i64,
+}
+
+/// One target, with all that loading, indexing and checking its stage table needs.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TableSpec {
+    /// Schema-qualified, quoted.
+    pub source_name: String,
+    pub source_partitioned: bool,
+    pub target: u32,
+    pub owner: u32,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<ColumnPair>,
+    pub wire: Wire,
+    pub parts: Vec<Part>,
+    /// Of the source's main fork.
+    pub pages: u32,
+    pub indexes: Vec<Index>,
+    pub checks: Vec<Check>,
+    pub generated: Vec<Generated>,
+}
+
+/// A foreign key that the new rows must satisfy.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ForeignKeyCheck {
+    pub name: String,
+    /// Returns the key values of one row that violates it, as a JSON array of texts, or no row.
+    pub query: String,
+    /// Positions in [`JobSpec::tables`] of the targets whose new rows the query reads.
+    pub reads: Vec<usize>,
+    /// The words for a violation, up to the key's values and after them.
+    pub message: String,
+    pub detail_columns: String,
+    pub detail_rest: String,
+    /// Whether the caller may see the values.
+    pub show_values: bool,
+}
+
+impl TableSpec {
+    pub fn qualified_name(&self) -> String {
+        plan::qualified(&self.schema, &self.name)
+    }
+
+    pub fn analyze_needs_indexes(&self) -> bool {
+        self.indexes.iter().any(|index| index.has_expressions)
+    }
+}
+
+impl JobSpec {
+    pub fn schedule(&self) -> Schedule {
+        let work: Vec<Work> = self
+            .tables
+            .iter()
+            .map(|table| Work {
+                pages: table.pages,
+                parts: table.parts.clone(),
+                indexes: table.indexes.len(),
+                analyze_needs_indexes: table.analyze_needs_indexes(),
+            })
+            .collect();
+        let reads: Vec<Vec<usize>> = self.foreign_keys.iter().map(|key| key.reads.clone()).collect();
+        plan::schedule(&work, &reads)
+    }
+
+    pub fn trust(&self) -> Trust {
+        if self.superuser { Trust::Superuser } else { Trust::PasswordRequired }
+    }
+
+    /// The unqualified name of a target's stage table.
+    pub fn stage_name(job: i64, target: u32) -> String {
+        format!("job_{job}_{target}")
+    }
+
+    pub fn stage_index_name(job: i64, index: u32) -> String {
+        format!("job_{job}_index_{index}")
+    }
+}

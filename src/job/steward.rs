@@ -1,0 +1,115 @@
+use super::history::{self, Outcome};
+use super::processes;
+use super::shared::{Phase, Segment, Shared};
+use super::spec::JobSpec;
+use crate::compat::signals;
+use crate::error::{Error, Result, catch};
+use crate::local::{locks, transaction};
+use crate::stage;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::time::{Duration, Instant};
+
+/// The main function of the steward: it makes the stage tables, and when the leader's transaction has ended it removes
+/// what is left of them and writes down what became of the job.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
+    processes::accept_signals();
+    let Some(segment) = Segment::attach(segment.value() as u32) else { return };
+    let shared = Shared::attached(segment.address());
+    if shared.has_failed() || !locks::join_lock_group(shared.leader_pid()) {
+        return;
+    }
+    shared.set_steward(processes::my_pid());
+    processes::connect(shared.database(), None);
+    // A steward that is told to end lets the job end first: without it nobody would clean up.
+    // SAFETY: the handler is the server's own and only sets a flag and the latch.
+    unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(signals::SignalHandlerForShutdownRequest)) };
+    if let Err(error) = catch(|| attend(shared)) {
+        shared.fail(&error);
+        pgrx::log!("pgcopy job {}: {}", shared.job(), error.message);
+    }
+}
+
+fn attend(shared: Shared) -> Result<()> {
+    let spec = shared.spec()?;
+    processes::report_activity(&format!("pgcopy job {}: steward", spec.job));
+    let prepared = processes::in_transaction(|| {
+        history::remove_dead_jobs()?;
+        history::begin(&spec, shared.leader_pid(), shared.leader_xid())
+    })
+    .and_then(|()| {
+        processes::in_transaction(|| {
+            let mut stages = Vec::with_capacity(spec.tables.len());
+            for table in &spec.tables {
+                stages.push(stage::create(spec.job, table)?);
+            }
+            Ok(stages)
+        })
+    });
+    match prepared {
+        Ok(stages) => {
+            shared.set_stages(&stages);
+            shared.enter_phase(Phase::StagesReady);
+        }
+        Err(error) => {
+            shared.fail(&error);
+            return record(&spec, shared, Outcome::Failed);
+        }
+    }
+    let outcome = watch(&spec, shared)?;
+    record(&spec, shared, outcome)
+}
+
+/// Waits until it is certain what becomes of the job.
+fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
+    loop {
+        // SAFETY: reads a flag that only this process's signal handler sets.
+        if unsafe { pg_sys::ShutdownRequestPending } != 0 && shared.phase() < Phase::Swapped {
+            shared.fail(
+                &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the steward of the pull was terminated")
+                    .detail("All targets keep their old rows."),
+            );
+        }
+        let leader_ended = !transaction::is_in_progress(shared.leader_xid());
+        if shared.has_failed() || (leader_ended && shared.phase() < Phase::Swapped) {
+            shared.abandon();
+            stop_workers(shared);
+            return Ok(Outcome::Failed);
+        }
+        if leader_ended {
+            // A savepoint may have been rolled back although the transaction was committed: the stage tables tell.
+            let left = processes::in_transaction(|| history::stage_tables_of(spec.job))?;
+            return Ok(if left.is_empty() { Outcome::Completed } else { Outcome::RolledBack });
+        }
+        if shared.phase() == Phase::Swapped && !processes::is_alive(shared.leader_pid()) {
+            // A prepared transaction may stay for days; the next clean-up decides by what became of it.
+            processes::in_transaction(|| history::note_state(spec.job, "prepared"))?;
+            return Ok(Outcome::Undecided);
+        }
+        processes::wait(Duration::from_millis(if shared.phase() == Phase::Swapped { 20 } else { 500 }));
+    }
+}
+
+fn stop_workers(shared: Shared) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let alive: Vec<i32> = shared.worker_pids().into_iter().filter(|&pid| processes::is_alive(pid)).collect();
+        if alive.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        alive.into_iter().for_each(processes::terminate);
+        processes::wait(Duration::from_millis(50));
+    }
+}
+
+fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
+    if outcome == Outcome::Undecided {
+        return Ok(());
+    }
+    if outcome != Outcome::Completed {
+        processes::in_transaction(|| history::drop_stage_tables(spec.job))?;
+    }
+    processes::in_transaction(|| history::finish(spec, shared, outcome))
+}

@@ -1,0 +1,74 @@
+use super::executor::Executor;
+use super::processes;
+use super::shared::{Next, Segment, Shared};
+use crate::compat;
+use crate::error::{Error, Result};
+use crate::local::{identity, locks, settings};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::time::Duration;
+
+/// The main function of a worker: takes tasks until none is left.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pgcopy_worker_main(segment: pg_sys::Datum) {
+    processes::accept_signals();
+    let Some(segment) = Segment::attach(segment.value() as u32) else { return };
+    let shared = Shared::attached(segment.address());
+    if shared.has_failed() || !locks::join_lock_group(shared.leader_pid()) {
+        return;
+    }
+    let Some(worker) = shared.claim_worker(processes::my_pid()) else { return };
+    // SAFETY: the callback's argument is a small number; the segment stays mapped until after such callbacks have run.
+    unsafe {
+        WORKER = Some((shared, worker));
+        pg_sys::before_shmem_exit(Some(worker_exits), pg_sys::Datum::from(worker));
+    }
+    if let Err(error) = crate::error::catch(|| work(shared, worker)) {
+        shared.fail(&error);
+    }
+    // SAFETY: see above; from here on the exit is a regular one.
+    unsafe { WORKER = None };
+    shared.worker_ended(worker);
+}
+
+/// The worker of this process, for [`worker_exits`].
+static mut WORKER: Option<(Shared, usize)> = None;
+
+/// A worker that is terminated takes the job with it.
+#[pg_guard]
+unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
+    // SAFETY: background processes have one thread.
+    if let Some((shared, worker)) = unsafe { WORKER } {
+        shared.fail(
+            &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a worker of the pull was terminated")
+                .detail("All targets keep their old rows."),
+        );
+        shared.worker_ended(worker);
+    }
+}
+
+fn work(shared: Shared, worker: usize) -> Result<()> {
+    let spec = shared.spec()?;
+    processes::connect(shared.database(), Some(spec.caller.authenticated));
+    // What a worker commits is flushed, at the latest, by the leader's own commit.
+    settings::set_for_process(c"synchronous_commit", c"off");
+    settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
+    compat::forbid_parallel_plans();
+    let schedule = spec.schedule();
+    let mut executor = Executor::new(&spec, &schedule, shared);
+    loop {
+        match shared.next_task(&schedule, worker) {
+            Next::Task(task) => {
+                processes::report_activity(&format!("pgcopy job {}: {}", spec.job, executor.describe(task)));
+                processes::in_transaction(|| {
+                    identity::become_caller(spec.caller);
+                    executor.run(task)
+                })?;
+                shared.task_done(task);
+            }
+            Next::Wait => processes::wait(Duration::from_secs(1)),
+            Next::AllDone | Next::Failed => return Ok(()),
+        }
+    }
+}

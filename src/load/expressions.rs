@@ -1,0 +1,70 @@
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// Expressions of the target, evaluated on the slots of its stage table: both have the same attribute numbers.
+pub(super) struct Expressions {
+    state: *mut pg_sys::EState,
+    context: *mut pg_sys::ExprContext,
+}
+
+/// One prepared expression of an [`Expressions`].
+pub(super) struct Expression(*mut pg_sys::ExprState);
+
+impl Expressions {
+    pub(super) fn new() -> Self {
+        // SAFETY: both are allocated in a context of their own below the current one and live as long as it does.
+        unsafe {
+            let state = pg_sys::CreateExecutorState();
+            Self { state, context: pg_sys::MakePerTupleExprContext(state) }
+        }
+    }
+
+    /// Prepares a node tree as the catalogs keep it.
+    pub(super) fn prepare(&mut self, node_tree: &str) -> Result<Expression> {
+        let text = CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
+        // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
+        unsafe {
+            let node = pg_sys::stringToNode(text.as_ptr().cast_mut());
+            Ok(Expression(pg_sys::ExecPrepareExpr(node.cast(), self.state)))
+        }
+    }
+
+    /// As a CHECK constraint: NULL passes.
+    #[inline]
+    pub(super) fn passes(&mut self, check: &Expression, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: the slot holds a virtual tuple of the layout that the expression was made for.
+        unsafe {
+            (*self.context).ecxt_scantuple = slot;
+            pg_sys::ExecCheck(check.0, self.context)
+        }
+    }
+
+    /// The value, allocated in the current memory context, and whether it is NULL.
+    #[inline]
+    pub(super) fn value(&mut self, expression: &Expression, slot: *mut pg_sys::TupleTableSlot) -> (pg_sys::Datum, bool) {
+        let mut is_null = false;
+        // SAFETY: as for `passes`.
+        unsafe {
+            (*self.context).ecxt_scantuple = slot;
+            let value = pg_sys::ExecEvalExpr(expression.0, self.context, &mut is_null);
+            (value, is_null)
+        }
+    }
+
+    /// Frees what evaluating the rows of a batch left behind.
+    pub(super) fn reset(&mut self) {
+        // SAFETY: values that live in this memory were stored or dropped with the batch.
+        unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
+    }
+}
+
+impl Drop for Expressions {
+    fn drop(&mut self) {
+        // SAFETY: made by CreateExecutorState. During an ERROR the end of the transaction frees it, and more cannot
+        // safely be done then.
+        if !std::thread::panicking() {
+            unsafe { pg_sys::FreeExecutorState(self.state) };
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Rows to heap: the stream of one part is decoded into slots, batch by batch, and written frozen into a stage table.
+
+mod arena;
+mod decode;
+mod expressions;
+mod numeric;
+mod writer;
+
+use crate::compat;
+use crate::error::{Error, Result, catch};
+use crate::job::TableSpec;
+use crate::source::{CopyOut, Session};
+use copystream::{BinaryStream, TextStream};
+use pgrx::prelude::*;
+use plan::{Part, Wire};
+use std::cell::Cell;
+use writer::BatchWriter;
+
+/// What a part amounted to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub rows: u64,
+    /// Bytes of the COPY stream.
+    pub bytes: u64,
+}
+
+/// Where the decoder stands, for the message of a row that cannot be stored.
+#[derive(Default)]
+struct Position {
+    /// Rows that were begun.
+    row: Cell<u64>,
+    /// Position among the copied columns, where one is being decoded.
+    column: Cell<Option<usize>>,
+}
+
+/// Copies one part of a source table into a stage table. `on_progress` is told of new rows and bytes, often.
+///
+/// # Errors
+/// With table, column and row for a row that cannot be stored. The transaction must then be given up.
+pub fn load_part(
+    session: &Session,
+    table: &TableSpec,
+    part: Part,
+    stage: u32,
+    batch_rows: usize,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<Loaded> {
+    let position = Position::default();
+    let copy = CopyOut {
+        table: &table.source_name,
+        partitioned: table.source_partitioned,
+        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
+        part,
+        wire: table.wire,
+    };
+    let outcome = catch(|| {
+        let mut writer = BatchWriter::open(stage, table, batch_rows, &position)?;
+        let loaded = match table.wire {
+            Wire::Binary => load_binary(session, &copy, &mut writer, &position, on_progress)?,
+            Wire::Text => load_text(session, &copy, &mut writer, &position, on_progress)?,
+        };
+        let written = writer.finish()?;
+        if written != loaded.rows {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                format!("{} rows were read but {written} were written", loaded.rows),
+            ));
+        }
+        Ok(loaded)
+    });
+    outcome.map_err(|error| locate(error, table, part, &position))
+}
+
+fn load_binary(
+    session: &Session,
+    copy: &CopyOut<'_>,
+    writer: &mut BatchWriter<'_>,
+    position: &Position,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<Loaded> {
+    let mut stream = BinaryStream::new(copy.columns.len());
+    let mut loaded = Loaded::default();
+    let mut reported = Loaded::default();
+    copy.read(session, |chunk| {
+        loaded.bytes += chunk.len() as u64;
+        stream.feed(chunk, |row| {
+            loaded.rows += 1;
+            position.row.set(loaded.rows);
+            writer.add_binary(row)
+        })?;
+        report(&loaded, &mut reported, on_progress);
+        Ok(())
+    })?;
+    stream.finish()?;
+    on_progress(difference(&loaded, &reported));
+    Ok(loaded)
+}
+
+fn load_text(
+    session: &Session,
+    copy: &CopyOut<'_>,
+    writer: &mut BatchWriter<'_>,
+    position: &Position,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<Loaded> {
+    let mut stream = TextStream::new(copy.columns.len());
+    let mut loaded = Loaded::default();
+    let mut reported = Loaded::default();
+    copy.read(session, |chunk| {
+        loaded.bytes += chunk.len() as u64;
+        stream.feed(chunk, |row| {
+            loaded.rows += 1;
+            position.row.set(loaded.rows);
+            writer.add_text(row)
+        })?;
+        report(&loaded, &mut reported, on_progress);
+        Ok(())
+    })?;
+    stream.finish()?;
+    on_progress(difference(&loaded, &reported));
+    Ok(loaded)
+}
+
+/// Bytes between two reports: shared counters are not touched for every row.
+const REPORT_BYTES: u64 = 256 * 1024;
+
+fn report(loaded: &Loaded, reported: &mut Loaded, on_progress: &dyn Fn(Loaded)) {
+    if loaded.bytes - reported.bytes >= REPORT_BYTES {
+        on_progress(difference(loaded, reported));
+        *reported = *loaded;
+    }
+}
+
+fn difference(now: &Loaded, before: &Loaded) -> Loaded {
+    Loaded { rows: now.rows - before.rows, bytes: now.bytes - before.bytes }
+}
+
+/// Names table, part, row and column of an error that a row caused.
+fn locate(error: Error, table: &TableSpec, part: Part, position: &Position) -> Error {
+    let row = position.row.get();
+    if row == 0 || !concerns_a_row(error.sqlstate) {
+        return error;
+    }
+    let of_part = if part.is_whole() { String::new() } else { format!(" from page {} on", part.first_page) };
+    let column = match position.column.get() {
+        Some(column) => format!(", column {}", plan::quote_identifier(&table.columns[column].name)),
+        None => String::new(),
+    };
+    error.detail(format!("Table {}, row {row}{of_part}{column}.", table.qualified_name()))
+}
+
+/// Not a lost connection, a cancel or a full disk.
+fn concerns_a_row(sqlstate: i32) -> bool {
+    let class = compat::sqlstate_class(sqlstate);
+    !matches!(&class, b"08" | b"53" | b"57" | b"58")
+}

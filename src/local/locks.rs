@@ -1,0 +1,59 @@
+//! Locks on the targets and on tables that foreign keys tie to them.
+
+use pgrx::pg_sys;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Readers go on, writers wait.
+    Exclusive,
+    /// Nobody writes, and no foreign key or trigger appears.
+    ShareRowExclusive,
+    AccessExclusive,
+}
+
+impl Mode {
+    fn code(self) -> pg_sys::LOCKMODE {
+        (match self {
+            Self::Exclusive => pg_sys::ExclusiveLock,
+            Self::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
+            Self::AccessExclusive => pg_sys::AccessExclusiveLock,
+        }) as pg_sys::LOCKMODE
+    }
+}
+
+/// Locks until the end of the transaction. The relation may have been dropped meanwhile.
+pub fn lock_relation(relation: u32, mode: Mode) {
+    // SAFETY: takes a heavyweight lock by OID; needs no open relation.
+    unsafe { pg_sys::LockRelationOid(relation.into(), mode.code()) }
+}
+
+/// Whether this transaction has written, or holds a lock that writers or changes of definition take.
+pub fn is_written_or_locked_here(relation: u32) -> bool {
+    // SAFETY: the relation is opened with a lock of its own and closed again; a vanished one gives null.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        if opened.is_null() {
+            return false;
+        }
+        let locked = pg_sys::CheckRelationLockedByMe(opened, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, true);
+        pg_sys::relation_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
+        locked
+    }
+}
+
+/// Makes this session the leader of a lock group that its workers join, so that a worker never waits for a lock
+/// that the leader, or somebody queued behind the leader, holds, and deadlocks through either are detected.
+pub fn lead_lock_group() {
+    // SAFETY: idempotent; what parallel query calls for the same purpose.
+    unsafe { pg_sys::BecomeLockGroupLeader() }
+}
+
+/// Joins the lock group of the process `leader`. False when it is gone.
+pub fn join_lock_group(leader: i32) -> bool {
+    // SAFETY: BackendPidGetProc returns a PGPROC in shared memory or null; the callee checks that it still is that
+    // process's. Must happen before this process takes its first lock, which a worker's main function sees to.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(leader);
+        !process.is_null() && pg_sys::BecomeLockGroupMember(process, leader)
+    }
+}

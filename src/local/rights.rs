@@ -1,0 +1,23 @@
+//! What the caller may do.
+
+use super::spi;
+use crate::error::Result;
+use crate::source::Trust;
+use super::identity::Caller;
+
+/// How far the caller's connection strings are trusted.
+pub fn trust_of(caller: Caller) -> Trust {
+    if caller.is_superuser() { Trust::Superuser } else { Trust::PasswordRequired }
+}
+
+/// Of the given tables, the ones that the current user does not own, as `name (owner)`.
+pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
+    spi::query_json(&format!(
+        "SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%I.%I, owned by %I', n.nspname, c.relname,
+                                             pg_catalog.pg_get_userbyid(c.relowner)) ORDER BY n.nspname, c.relname),
+                         '[]'::pg_catalog.json)::pg_catalog.text
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = ANY ({}) AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')",
+        plan::catalog::array(relations)
+    ))
+}

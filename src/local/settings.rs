@@ -1,0 +1,64 @@
+//! Settings of the current session or worker.
+
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+
+/// Sets for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
+pub fn set_local(name: &CStr, value: &str) -> Result<()> {
+    let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+    Ok(())
+}
+
+/// So that catalog texts and node trees mean the same wherever they are read.
+pub fn use_catalog_search_path() -> Result<()> {
+    set_local(c"search_path", "pg_catalog, pg_temp")
+}
+
+/// As `server_version_num`.
+pub fn version() -> u32 {
+    pg_sys::PG_VERSION_NUM
+}
+
+/// Sets for the rest of this process; for background processes of ours.
+pub fn set_for_process(name: &CStr, value: &CStr) {
+    // SAFETY: both strings are static or outlive the call.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        )
+    }
+}
+
+/// Runs `work` with a search path of `pg_catalog` alone, so that catalog texts are the same for everybody.
+pub fn with_catalog_search_path<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the nest level is closed again; an ERROR closes it with the (sub)transaction.
+    let nest_level = unsafe { pg_sys::NewGUCNestLevel() };
+    use_catalog_search_path()?;
+    let value = work();
+    // SAFETY: see above.
+    unsafe { pg_sys::AtEOXact_GUC(false, nest_level) };
+    value
+}
+
+/// Kilobytes.
+pub fn maintenance_work_mem() -> i64 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::maintenance_work_mem.into() }
+}

@@ -1,0 +1,146 @@
+use crate::compat;
+use crate::error::{Error, Result};
+use crate::job::{JobSpec, TableSpec};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::CString;
+
+/// The OIDs of a stage table and of its indexes, in the order of [`TableSpec::indexes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    pub heap: u32,
+    pub indexes: Vec<u32>,
+}
+
+/// Makes a stage table with the target's layout, storage parameters and unbuilt indexes.
+///
+/// As `make_new_heap` in `cluster.c`: dropped columns keep their numbers, and `relrewrite` keeps the rows from logical
+/// decoding. Indexes get their catalog rows and empty files now, so that no file is made by a transaction that may
+/// still be running in a crash.
+pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
+    // SAFETY: the relation stays open, and so its descriptor and row valid, until the end of the block.
+    unsafe {
+        let target = pg_sys::try_relation_open(table.target.into(), lock);
+        if target.is_null() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("table {} was dropped meanwhile", table.qualified_name()),
+            ));
+        }
+        let form = (*target).rd_rel;
+        let heap = pg_sys::heap_create_with_catalog(
+            name.as_ptr(),
+            stage_schema()?,
+            (*form).reltablespace,
+            pg_sys::Oid::INVALID,
+            pg_sys::Oid::INVALID,
+            pg_sys::Oid::INVALID,
+            (*form).relowner,
+            (*form).relam,
+            (*target).rd_att,
+            std::ptr::null_mut(),
+            pg_sys::RELKIND_RELATION as std::ffi::c_char,
+            (*form).relpersistence,
+            false,
+            false,
+            pg_sys::OnCommitAction::ONCOMMIT_NOOP,
+            without_autovacuum(relation_options(table.target)),
+            false,
+            true,
+            true,
+            table.target.into(),
+            std::ptr::null_mut(),
+        );
+        pg_sys::CommandCounterIncrement();
+        let target_toast = (*form).reltoastrelid;
+        // The TOAST table is handed over whole in the swap, with the options of the target's own.
+        let toast_options =
+            if target_toast == pg_sys::Oid::INVALID { pg_sys::Datum::from(0usize) } else { relation_options(target_toast.to_u32()) };
+        compat::NewHeapCreateToastTable(heap, toast_options, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE, target_toast);
+        pg_sys::CommandCounterIncrement();
+        let mut indexes = Vec::with_capacity(table.indexes.len());
+        for index in &table.indexes {
+            indexes.push(create_index(job, heap, target, index.oid)?.to_u32());
+        }
+        pg_sys::relation_close(target, lock);
+        Ok(Stage { heap: heap.to_u32(), indexes })
+    }
+}
+
+fn stage_schema() -> Result<pg_sys::Oid> {
+    let name = CString::new(super::SCHEMA).expect("a constant without NUL");
+    // SAFETY: a syscache lookup.
+    let schema = unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) };
+    if schema == pg_sys::Oid::INVALID {
+        return Err(Error::internal(format!("schema \"{}\" does not exist", super::SCHEMA))
+            .hint("Create the extension pgcopy again."));
+    }
+    Ok(schema)
+}
+
+/// A relation's options as `pg_class.reloptions` keeps them, copied to the current context.
+unsafe fn relation_options(relation: u32) -> pg_sys::Datum {
+    // SAFETY: the tuple is released after the value was copied out of it.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(pg_sys::Oid::from(relation)),
+        );
+        if tuple.is_null() {
+            return pg_sys::Datum::from(0usize);
+        }
+        let mut is_null = false;
+        let value = pg_sys::SysCacheGetAttr(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            tuple,
+            pg_sys::Anum_pg_class_reloptions as pg_sys::AttrNumber,
+            &mut is_null,
+        );
+        let copied = if is_null { pg_sys::Datum::from(0usize) } else { pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(value.cast_mut_ptr())) };
+        pg_sys::ReleaseSysCache(tuple);
+        copied
+    }
+}
+
+/// Autovacuum on a stage table would only get into a task's way. The option goes with the stage table's own row.
+unsafe fn without_autovacuum(options: pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: builds a one-element list of palloc'd nodes, which the callee only reads.
+    unsafe {
+        let value = pg_sys::makeString(c"false".as_ptr().cast_mut());
+        let option = pg_sys::makeDefElem(c"autovacuum_enabled".as_ptr().cast_mut(), value.cast(), -1);
+        let list = pg_sys::lappend(std::ptr::null_mut(), option.cast());
+        pg_sys::transformRelOptions(options, list, std::ptr::null(), std::ptr::null_mut(), false, false)
+    }
+}
+
+/// Gives the stage table the catalog rows and an empty file for a copy of one of the target's indexes.
+unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, index: u32) -> Result<pg_sys::Oid> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let name = CString::new(JobSpec::stage_index_name(job, index)).expect("made of digits and letters");
+    // SAFETY: the index stays open while its definition is read; the statement is a fresh tree of our own.
+    unsafe {
+        let source = pg_sys::index_open(index.into(), lock);
+        let natts = (*(*target).rd_att).natts;
+        let map = pg_sys::make_attrmap(natts);
+        for position in 0..natts {
+            *(*map).attnums.add(position as usize) = (position + 1) as pg_sys::AttrNumber;
+        }
+        let statement =
+            compat::generateClonedIndexStmt(std::ptr::null_mut(), source, map, std::ptr::null_mut());
+        (*statement).idxname = pg_sys::pstrdup(name.as_ptr());
+        (*statement).idxcomment = std::ptr::null_mut();
+        // Uniqueness is what the index enforces; a constraint of its own would only be one more catalog row. An
+        // exclusion constraint's operators, though, are kept nowhere else.
+        if (*statement).excludeOpNames.is_null() {
+            (*statement).isconstraint = false;
+            (*statement).primary = false;
+            (*statement).deferrable = false;
+            (*statement).initdeferred = false;
+        }
+        let created = compat::define_unbuilt_index(heap, statement);
+        pg_sys::index_close(source, lock);
+        Ok(created)
+    }
+}

@@ -1,0 +1,24 @@
+use crate::error::Result;
+use crate::local::identity::{Role, run_as};
+use pgrx::pg_sys;
+
+/// Fills an index of a loaded stage table.
+///
+/// Functions in index expressions run as the table's owner, under the restrictions of core's own CREATE INDEX; a
+/// second pass verifies exclusion constraints.
+pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
+    run_as(Role::TableOwner(owner), || {
+        // SAFETY: as index_concurrently_build in index.c, without what only a table that others use needs. ShareLock is
+        // what a plain CREATE INDEX takes.
+        unsafe {
+            let lock = pg_sys::ShareLock as pg_sys::LOCKMODE;
+            let heap_relation = pg_sys::table_open(heap.into(), lock);
+            let index_relation = pg_sys::index_open(index.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            let info = pg_sys::BuildIndexInfo(index_relation);
+            pg_sys::index_build(heap_relation, index_relation, info, false, true);
+            pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            pg_sys::table_close(heap_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Stage tables: made like their targets, filled, indexed, checked and analyzed out of everybody's sight, then swapped.
+
+mod analyze;
+mod check;
+mod create;
+mod foreign_key;
+mod index;
+mod swap;
+
+pub use analyze::analyze;
+pub use check::check_foreign_key;
+pub use create::{Stage, create};
+pub use foreign_key::foreign_key_check;
+pub use index::build_index;
+pub use swap::{SwapTable, swap};
+
+/// The schema of the stage tables.
+pub const SCHEMA: &str = "pgcopy_stage";
+
+/// A stage table's name for SQL text.
+pub fn qualified_name(job: i64, target: u32) -> String {
+    plan::qualified(SCHEMA, &crate::job::JobSpec::stage_name(job, target))
+}

@@ -1,0 +1,197 @@
+//! The exchange of storage between targets and their stage tables, in the leader's transaction.
+//!
+//! Only catalog rows change. The rules are those of `swap_relation_files` and `finish_heap_swap` in `cluster.c`, with
+//! one difference: the indexes are not rebuilt, their files are exchanged too.
+
+use super::create::Stage;
+use crate::compat;
+use crate::error::{Error, Result};
+use crate::job::TableSpec;
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// A target and what replaces it. The caller holds ACCESS EXCLUSIVE on the target.
+pub struct SwapTable<'a> {
+    pub table: &'a TableSpec,
+    pub stage: &'a Stage,
+    pub rows: u64,
+}
+
+/// Exchanges all of them and drops the stage tables, which hold the old rows then.
+pub fn swap(tables: &[SwapTable<'_>]) -> Result<()> {
+    for table in tables {
+        swap_table(table)?;
+    }
+    // One command counter step serves all tables: what follows must see the new catalog rows.
+    // SAFETY: between commands of our own transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    for table in tables {
+        drop_stage(table.stage);
+    }
+    for table in tables {
+        rename_toast(table.table.target);
+        finish(table);
+    }
+    Ok(())
+}
+
+fn swap_table(swap: &SwapTable<'_>) -> Result<()> {
+    let (target, stage) = (swap.table.target, swap.stage.heap);
+    let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: both relations exist and are held under ACCESS EXCLUSIVE until the end of the transaction.
+    unsafe {
+        let relation = pg_sys::table_open(target.into(), exclusive);
+        pg_sys::CheckTableNotInUse(relation, c"pgcopy.pull".as_ptr());
+        compat::TransferPredicateLocksToHeapRelation(relation);
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::LockRelationOid(stage.into(), exclusive);
+        for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
+            pg_sys::LockRelationOid(index.oid.into(), exclusive);
+            pg_sys::LockRelationOid((*stage_index).into(), exclusive);
+        }
+        let toasts = swap_storage(target, stage, true)?;
+        exchange_toast_dependencies(target, stage, toasts)?;
+        for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
+            swap_storage(index.oid, *stage_index, false)?;
+        }
+        // The target's own statistics describe the old rows.
+        pg_sys::RemoveStatistics(target.into(), 0);
+        pg_sys::CopyStatistics(stage.into(), target.into());
+        for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
+            if index.has_expressions {
+                pg_sys::RemoveStatistics(index.oid.into(), 0);
+                pg_sys::CopyStatistics((*stage_index).into(), index.oid.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// TOAST tables after the exchange; invalid OIDs where there is none.
+#[derive(Clone, Copy)]
+struct Toasts {
+    of_target: pg_sys::Oid,
+    of_stage: pg_sys::Oid,
+}
+
+/// Exchanges what `pg_class` says of the storage of two relations.
+unsafe fn swap_storage(target: u32, stage: u32, is_table: bool) -> Result<Toasts> {
+    // SAFETY: the tuples are copies of our own; their fixed part is what the catalog's structure describes.
+    unsafe {
+        let catalog =
+            pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let target_tuple = class_tuple(target)?;
+        let stage_tuple = class_tuple(stage)?;
+        let target_form = pg_sys::GETSTRUCT(target_tuple).cast::<pg_sys::FormData_pg_class>();
+        let stage_form = pg_sys::GETSTRUCT(stage_tuple).cast::<pg_sys::FormData_pg_class>();
+        std::mem::swap(&mut (*target_form).relfilenode, &mut (*stage_form).relfilenode);
+        std::mem::swap(&mut (*target_form).reltablespace, &mut (*stage_form).reltablespace);
+        std::mem::swap(&mut (*target_form).relpages, &mut (*stage_form).relpages);
+        std::mem::swap(&mut (*target_form).reltuples, &mut (*stage_form).reltuples);
+        std::mem::swap(&mut (*target_form).relallvisible, &mut (*stage_form).relallvisible);
+        if is_table {
+            std::mem::swap(&mut (*target_form).reltoastrelid, &mut (*stage_form).reltoastrelid);
+            (*target_form).relfrozenxid = (*stage_form).relfrozenxid;
+            (*target_form).relminmxid = (*stage_form).relminmxid;
+        }
+        let toasts = Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid };
+        compat::assume_exchanged_storage(target, stage);
+        let indexes = pg_sys::CatalogOpenIndexes(catalog);
+        pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*target_tuple).t_self, target_tuple, indexes);
+        pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*stage_tuple).t_self, stage_tuple, indexes);
+        pg_sys::CatalogCloseIndexes(indexes);
+        pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        compat::close_storage(target);
+        compat::close_storage(stage);
+        Ok(toasts)
+    }
+}
+
+unsafe fn class_tuple(relation: u32) -> Result<pg_sys::HeapTuple> {
+    // SAFETY: returns a palloc'd copy or null.
+    let tuple = unsafe {
+        pg_sys::SearchSysCacheCopy(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(pg_sys::Oid::from(relation)),
+            pg_sys::Datum::from(0usize),
+            pg_sys::Datum::from(0usize),
+            pg_sys::Datum::from(0usize),
+        )
+    };
+    if tuple.is_null() {
+        return Err(Error::internal(format!("cache lookup failed for relation {relation}")));
+    }
+    Ok(tuple)
+}
+
+/// A TOAST table depends on its owner and on nothing else; both now have another one.
+unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -> Result<()> {
+    for (owner, toast) in [(target, toasts.of_target), (stage, toasts.of_stage)] {
+        if toast == pg_sys::Oid::INVALID {
+            continue;
+        }
+        // SAFETY: plain catalog changes on objects that this transaction holds exclusively.
+        unsafe {
+            let count = pg_sys::deleteDependencyRecordsFor(pg_sys::RelationRelationId, toast, false);
+            if count != 1 {
+                return Err(Error::internal(format!("expected one dependency record for TOAST table, found {count}")));
+            }
+            let address = |oid| pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: oid, objectSubId: 0 };
+            pg_sys::recordDependencyOn(
+                &address(toast),
+                &address(owner.into()),
+                pg_sys::DependencyType::DEPENDENCY_INTERNAL,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn drop_stage(stage: &Stage) {
+    let address = pg_sys::ObjectAddress {
+        classId: pg_sys::RelationRelationId,
+        objectId: stage.heap.into(),
+        objectSubId: 0,
+    };
+    // SAFETY: nobody but us knows the table; what belongs to it goes with it.
+    unsafe {
+        pg_sys::performDeletion(
+            &address,
+            pg_sys::DropBehavior::DROP_CASCADE,
+            pg_sys::PERFORM_DELETION_INTERNAL as i32,
+        );
+    }
+}
+
+/// Gives the target's new TOAST table the name that goes with its owner, which the dropped one had until now.
+fn rename_toast(target: u32) {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: the target is held exclusively, and so is its TOAST table, which only it refers to.
+    unsafe {
+        let relation = pg_sys::table_open(target.into(), no_lock);
+        let toast = (*(*relation).rd_rel).reltoastrelid;
+        pg_sys::table_close(relation, no_lock);
+        if toast == pg_sys::Oid::INVALID {
+            return;
+        }
+        let index = compat::toast_get_valid_index(toast, no_lock);
+        let name = |suffix: &str| CString::new(format!("pg_toast_{target}{suffix}")).expect("no NUL in it");
+        pg_sys::RenameRelationInternal(toast, name("").as_ptr(), true, false);
+        pg_sys::RenameRelationInternal(index, name("_index").as_ptr(), true, true);
+        // The next step updates the row that the renaming has just updated.
+        pg_sys::CommandCounterIncrement();
+        pg_sys::ResetRelRewrite(toast);
+    }
+}
+
+fn finish(swap: &SwapTable<'_>) {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: the target is held exclusively. The counters are transactional: a rollback brings the old ones back.
+    unsafe {
+        let relation = pg_sys::table_open(swap.table.target.into(), no_lock);
+        pg_sys::RelationClearMissing(relation);
+        pg_sys::pgstat_count_truncate(relation);
+        pg_sys::pgstat_count_heap_insert(relation, swap.rows as i64);
+        pg_sys::table_close(relation, no_lock);
+    }
+}
