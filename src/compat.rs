@@ -135,6 +135,7 @@ pub fn close_storage(relation: u32) {
 }
 
 // Functions of the server that the bindings leave out. Their signatures are the same from 15 to 18.
+#[expect(non_snake_case, reason = "the names are the server's")]
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     /// Makes the TOAST table of a heap that will take another's place (`catalog/toasting.h`).

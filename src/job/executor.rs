@@ -90,13 +90,21 @@ impl<'a> Executor<'a> {
     fn build_index(&self, table: usize, index: usize) -> Result<()> {
         let spec = &self.spec.tables[table];
         let stage = &self.stages[table];
-        settings::set_local(c"maintenance_work_mem", &self.spec.maintenance_memory.to_string())?;
-        crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
-            .map_err(|error| self.with_user_names(error, table))
+        settings::scoped(|| {
+            settings::set_local(c"maintenance_work_mem", &self.spec.maintenance_memory.to_string())?;
+            crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
+        })
+        .map_err(|error| self.with_user_names(error, table))
     }
 
     fn check_foreign_key(&self, foreign_key: usize) -> Result<()> {
+        settings::scoped(|| self.check_foreign_key_with_settings(foreign_key))
+    }
+
+    fn check_foreign_key_with_settings(&self, foreign_key: usize) -> Result<()> {
         settings::set_local(c"work_mem", &self.spec.maintenance_memory.to_string())?;
+        // Every row must be looked at; without statistics yet the planner might think that there are few.
+        settings::set_local(c"enable_nestloop", "off")?;
         stage::check_foreign_key(&self.spec.foreign_keys[foreign_key])
     }
 

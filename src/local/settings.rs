@@ -48,9 +48,16 @@ pub fn set_for_process(name: &CStr, value: &CStr) {
 
 /// Runs `work` with a search path of `pg_catalog` alone, so that catalog texts are the same for everybody.
 pub fn with_catalog_search_path<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    scoped(|| {
+        use_catalog_search_path()?;
+        work()
+    })
+}
+
+/// Undoes the settings that `work` makes with [`set_local`].
+pub fn scoped<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: the nest level is closed again; an ERROR closes it with the (sub)transaction.
     let nest_level = unsafe { pg_sys::NewGUCNestLevel() };
-    use_catalog_search_path()?;
     let value = work();
     // SAFETY: see above.
     unsafe { pg_sys::AtEOXact_GUC(false, nest_level) };

@@ -12,10 +12,6 @@ pub fn query_text(sql: &str) -> Result<Option<String>> {
     })
 }
 
-pub fn query_bool(sql: &str) -> Result<bool> {
-    Spi::get_one::<bool>(sql).map(|value| value.unwrap_or(false)).map_err(|error| spi_error(&error))
-}
-
 /// A query that returns one JSON value.
 pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
     let text = query_text(sql)?.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;

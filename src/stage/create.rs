@@ -141,6 +141,34 @@ unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, in
         }
         let created = compat::define_unbuilt_index(heap, statement);
         pg_sys::index_close(source, lock);
+        hide_until_built(created)?;
         Ok(created)
     }
+}
+
+/// Marks an index as not yet usable, so that no planner reads its empty file: `pg_index` as CREATE INDEX CONCURRENTLY
+/// leaves it before its build.
+unsafe fn hide_until_built(index: pg_sys::Oid) -> Result<()> {
+    // SAFETY: the tuple is a copy of our own; its fixed part is what the catalog's structure describes.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        let catalog = pg_sys::table_open(pg_sys::IndexRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let tuple = pg_sys::SearchSysCacheCopy(
+            pg_sys::SysCacheIdentifier::INDEXRELID as i32,
+            pg_sys::Datum::from(index),
+            pg_sys::Datum::from(0usize),
+            pg_sys::Datum::from(0usize),
+            pg_sys::Datum::from(0usize),
+        );
+        if tuple.is_null() {
+            return Err(Error::internal(format!("cache lookup failed for index {index}")));
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_index>();
+        (*form).indisvalid = false;
+        (*form).indisready = false;
+        pg_sys::CatalogTupleUpdate(catalog, &mut (*tuple).t_self, tuple);
+        pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
 }

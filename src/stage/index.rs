@@ -18,6 +18,13 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
             pg_sys::index_build(heap_relation, index_relation, info, false, true);
             pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             pg_sys::table_close(heap_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            // From here on planners and ANALYZE may use it.
+            for action in
+                [pg_sys::IndexStateFlagsAction::INDEX_CREATE_SET_READY, pg_sys::IndexStateFlagsAction::INDEX_CREATE_SET_VALID]
+            {
+                pg_sys::CommandCounterIncrement();
+                pg_sys::index_set_state_flags(index.into(), action);
+            }
         }
     });
     Ok(())

@@ -1,1 +1,87 @@
-fn main(){}
+#![forbid(unsafe_code)]
+//! The commands of the README: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+
+mod bench;
+mod demo;
+mod servers;
+mod test;
+
+use xtask::Result;
+use xtask::server::{Version, remove_stale_data};
+
+const USAGE: &str = "usage:
+  cargo xtask demo                          two servers, real data, a pull, its report, a verification
+  cargo xtask test [FILTER] [--pg VERSION]  formatter, lints and every test
+  cargo xtask bench [--scale S] [--runs N]  pgcopy against its peers
+  cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C";
+
+fn main() {
+    // Servers end with us by themselves; this only makes Ctrl-C end us in an orderly way.
+    let _ = ctrlc::set_handler(|| std::process::exit(130));
+    if let Err(error) = run() {
+        eprintln!("error: {}", describe(&*error));
+        std::process::exit(1);
+    }
+}
+
+/// What a server said, not only that it said something.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<postgres::Error>().and_then(|error| error.as_db_error()) {
+        Some(answer) => {
+            let detail = answer.detail().map(|detail| format!("\n{detail}")).unwrap_or_default();
+            format!("{}{detail}", answer.message())
+        }
+        None => error.to_string(),
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--pg" => options.version = Version::parse(&value()?)?,
+            "--scale" => options.scale = value()?.parse()?,
+            "--runs" => options.runs = value()?.parse()?,
+            "--only" => options.only.push(value()?),
+            "--release" => options.release = true,
+            "--tests-only" => options.tests_only = true,
+            filter if !filter.starts_with('-') => options.filter = Some(filter.to_owned()),
+            _ => return Err(format!("unknown option {argument}\n{USAGE}").into()),
+        }
+    }
+    remove_stale_data()?;
+    match command.as_deref() {
+        Some("demo") => demo::run(&options),
+        Some("test") => test::run(&options),
+        Some("servers") => servers::run(&options),
+        Some("bench") => bench::run(&options),
+        _ => Err(USAGE.into()),
+    }
+}
+
+struct Options {
+    version: Version,
+    scale: f64,
+    runs: usize,
+    only: Vec<String>,
+    filter: Option<String>,
+    tests_only: bool,
+    release: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            version: Version::OLDEST,
+            scale: 1.0,
+            runs: 5,
+            only: Vec::new(),
+            filter: None,
+            tests_only: false,
+            release: false,
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Throw-away PostgreSQL servers. They run as another user where we are root, and end with the process that started
+//! them, however it ends.
+
+use crate::{Result, target};
+use postgres::{Client, NoTls};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A supported major version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(u16);
+
+impl Version {
+    pub const OLDEST: Self = Self(15);
+
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(15) => Ok(Self(15)),
+            _ => Err(format!("PostgreSQL {text} is not among the versions that can be tested here: 15").into()),
+        }
+    }
+
+    pub fn major(self) -> u16 {
+        self.0
+    }
+
+    pub fn pg_config(self) -> PathBuf {
+        format!("/usr/lib/postgresql/{}/bin/pg_config", self.0).into()
+    }
+}
+
+/// A private copy of a server's programs, so that installing the extension touches nothing of the system's.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    prefix: PathBuf,
+    version: u16,
+}
+
+impl Installation {
+    /// Copies the system's server. It finds its files relative to its program, so that it runs from anywhere.
+    pub fn prepare(version: Version) -> Result<Self> {
+        let installation = Self { prefix: work_directory()?.join(format!("pg{}", version.0)), version: version.0 };
+        for part in ["lib", "share"] {
+            let system = format!("/usr/{part}/postgresql/{}", version.0);
+            let own = installation.prefix.join(&system[1..]);
+            if own.exists() {
+                continue;
+            }
+            let parent = own.parent().expect("the path has several parts");
+            fs::create_dir_all(parent)?;
+            run(Command::new("cp").args(["--recursive", "--dereference", &system]).arg(parent))?;
+        }
+        Ok(installation)
+    }
+
+    /// The installation that an earlier `prepare` made; for a process that was told of it.
+    pub fn at(prefix: &Path, version: Version) -> Self {
+        Self { prefix: prefix.into(), version: version.0 }
+    }
+
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.prefix.join(format!("usr/lib/postgresql/{}/bin/{name}", self.version))
+    }
+
+    pub(crate) fn install_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        let directory = self.prefix.join(format!("usr/share/postgresql/{}/extension", self.version));
+        fs::write(directory.join(name), content)?;
+        Ok(())
+    }
+
+    pub(crate) fn install_library(&self, library: &Path) -> Result<()> {
+        let installed = self.prefix.join(format!("usr/lib/postgresql/{}/lib/pgcopy.so", self.version));
+        // A new file, not new content: a running server may still have the old one mapped.
+        let _ = fs::remove_file(&installed);
+        fs::copy(library, &installed)?;
+        Ok(())
+    }
+}
+
+/// How a server is set up. Settings are lines of `postgresql.conf`.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub name: String,
+    pub settings: Vec<String>,
+    /// Lines of `pg_hba.conf` that come before "trust for everybody on this machine".
+    pub access: Vec<String>,
+    /// Where the data directory goes, instead of the usual place.
+    pub data_parent: Option<PathBuf>,
+}
+
+impl Options {
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    pub fn setting(mut self, line: impl Into<String>) -> Self {
+        self.settings.push(line.into());
+        self
+    }
+
+    pub fn access(mut self, line: impl Into<String>) -> Self {
+        self.access.push(line.into());
+        self
+    }
+}
+
+/// A running server. Dropping it stops it and removes its data.
+pub struct Server {
+    installation: Installation,
+    data: PathBuf,
+    log: PathBuf,
+    port: u16,
+    process: Option<Child>,
+    keep_data: bool,
+}
+
+impl Server {
+    pub fn start(installation: &Installation, options: Options) -> Result<Self> {
+        let data = new_directory(options.data_parent.as_deref(), &options.name)?;
+        run(as_server_user(&installation.program("initdb"), None)
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--pgdata"])
+            .arg(&data))?;
+        Self::start_in(installation, data, options)
+    }
+
+    /// A streaming standby of a running server.
+    pub fn start_standby(&self, options: Options) -> Result<Self> {
+        let data = new_directory(options.data_parent.as_deref(), &options.name)?;
+        run(as_server_user(&self.installation.program("pg_basebackup"), None)
+            .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--username=postgres", "--host=127.0.0.1"])
+            .arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(&data))?;
+        Self::start_in(&self.installation, data, options)
+    }
+
+    fn start_in(installation: &Installation, data: PathBuf, options: Options) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = data.with_extension("log");
+        let mut lines = vec![
+            format!("port = {port}"),
+            "listen_addresses = '127.0.0.1'".into(),
+            "unix_socket_directories = ''".into(),
+            // Throw-away data: durability is tested where a test says so.
+            "fsync = off".into(),
+            "max_wal_size = 4GB".into(),
+        ];
+        lines.extend(options.settings);
+        fs::write(data.join("postgresql.auto.conf"), lines.join("\n") + "\n")?;
+        let mut access = options.access.join("\n");
+        access.push_str("\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n");
+        fs::write(data.join("pg_hba.conf"), access)?;
+        let mut server =
+            Self { installation: installation.clone(), data, log, port, process: None, keep_data: false };
+        server.launch()?;
+        Ok(server)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let child = as_server_user(&self.installation.program("postgres"), Some("INT"))
+            .arg("-D")
+            .arg(&self.data)
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.process = Some(child);
+        self.wait_until_ready()
+    }
+
+    /// Waits until the server accepts connections, as after a crash of one of its processes.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Ok(mut client) = self.try_connect("postgres")
+                && client.simple_query("SELECT 1").is_ok()
+            {
+                return Ok(());
+            }
+            let ended = match &mut self.process {
+                Some(process) => process.try_wait()?.is_some(),
+                None => true,
+            };
+            if ended || Instant::now() > deadline {
+                return Err(format!("the server did not start; the end of its log:\n{}", self.log_tail()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The process id of the postmaster.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, Child::id)
+    }
+
+    pub fn log_text(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    fn log_tail(&self) -> String {
+        let text = self.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// A connection string for the superuser.
+    pub fn dsn(&self, database: &str) -> String {
+        dsn(self.port, database)
+    }
+
+    pub fn try_connect(&self, database: &str) -> Result<Client> {
+        Ok(Client::connect(&self.dsn(database), NoTls)?)
+    }
+
+    pub fn connect(&self, database: &str) -> Client {
+        self.try_connect(database).expect("the server accepts connections")
+    }
+
+    /// Stops without a checkpoint, as a power cut would, and starts again.
+    pub fn crash_and_restart(&mut self) -> Result<()> {
+        self.stop("QUIT")?;
+        self.launch()
+    }
+
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop("INT")?;
+        self.launch()
+    }
+
+    /// Sends the postmaster a signal (INT: fast, QUIT: immediate) and waits for its end.
+    pub fn stop(&mut self, signal: &str) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            run(Command::new("kill").arg(format!("-{signal}")).arg(process.id().to_string()))?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the data and the log behind for a look at them.
+    pub fn keep_data(&mut self) {
+        self.keep_data = true;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop("QUIT");
+        if !self.keep_data {
+            let _ = fs::remove_dir_all(&self.data);
+            let _ = fs::remove_file(&self.log);
+        }
+    }
+}
+
+pub fn dsn(port: u16, database: &str) -> String {
+    format!("host=127.0.0.1 port={port} user=postgres dbname={database}")
+}
+
+/// A command that runs as the user whom servers run as. With `end_signal` it gets that signal when we end.
+fn as_server_user(program: &Path, end_signal: Option<&str>) -> Command {
+    let mut command = Command::new("setpriv");
+    if let Some(user) = server_user() {
+        command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+    }
+    if let Some(signal) = end_signal {
+        command.arg(format!("--pdeathsig={signal}"));
+    }
+    command.arg(program).current_dir("/");
+    for variable in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGSERVICE", "PGDATA"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+}
+
+/// Servers refuse to run as root.
+fn server_user() -> Option<&'static str> {
+    if !is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    Some(if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" })
+}
+
+/// A fresh, empty directory that the servers' user owns.
+fn new_directory(parent: Option<&Path>, name: &str) -> Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let parent = match parent {
+        Some(parent) => parent.to_owned(),
+        None => work_directory()?.join("data"),
+    };
+    fs::create_dir_all(&parent)?;
+    let directory = parent.join(format!("{name}-{}-{number}", std::process::id()));
+    fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
+    if let Some(user) = server_user() {
+        run(Command::new("chown").arg(format!("{user}:")).arg(&directory))?;
+    }
+    Ok(directory)
+}
+
+/// `target/servers`, or a directory under /tmp where the servers' user cannot get at our target directory.
+pub fn work_directory() -> Result<PathBuf> {
+    let usual = target().join("servers");
+    fs::create_dir_all(&usual)?;
+    let reachable = as_server_user(Path::new("test"), None)
+        .args(["-x"])
+        .arg(&usual)
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| format!("setpriv (Debian package util-linux) is needed: {error}"))?
+        .success();
+    if reachable {
+        return Ok(usual);
+    }
+    let mut hasher = DefaultHasher::new();
+    usual.hash(&mut hasher);
+    let elsewhere = std::env::temp_dir().join(format!("pgcopy-servers-{:016x}", hasher.finish()));
+    fs::create_dir_all(&elsewhere)?;
+    Ok(elsewhere)
+}
+
+/// Removes data that an earlier run left when it was killed.
+pub fn remove_stale_data() -> Result<()> {
+    let data = work_directory()?.join("data");
+    let Ok(entries) = fs::read_dir(&data) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.trim_end_matches(".log").rsplit('-').nth(1).map(str::to_owned);
+        let alive = owner.is_some_and(|pid| Path::new("/proc").join(pid).exists());
+        if !alive {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into())
+}

@@ -1,0 +1,51 @@
+use crate::Options;
+use std::process::Command;
+use xtask::Result;
+use xtask::build::{Profile, build_and_install, cargo, features};
+use xtask::server::{self, Server};
+
+/// Formatter, lints, the tests of the pure crates, and whole pulls between real servers.
+pub fn run(options: &Options) -> Result<()> {
+    xtask::prerequisites::ensure_build(options.version)?;
+    if !options.tests_only {
+        succeed(cargo(options.version).args(["fmt", "--all", "--check"]))?;
+        succeed(
+            cargo(options.version)
+                .args(["clippy", "--workspace", "--all-targets"])
+                .args(features(options.version))
+                .args(["--", "-D", "warnings"]),
+        )?;
+        succeed(cargo(options.version).args(["test", "-p", "plan", "-p", "conninfo", "-p", "copystream"]))?;
+    }
+    let installation = build_and_install(options.version, Profile::Dev)?;
+    let source = Server::start(
+        &installation,
+        server::Options::named("source")
+            .setting("max_connections = 200")
+            .access("host all app 127.0.0.1/32 scram-sha-256"),
+    )?;
+    let destination = Server::start(
+        &installation,
+        server::Options::named("destination")
+            .setting("max_connections = 200")
+            .setting("max_worker_processes = 64")
+            .setting("wal_level = logical"),
+    )?;
+    let mut tests = cargo(options.version);
+    tests.args(["test", "--package", "pgcopy", "--test", "pulls"]).args(features(options.version));
+    tests
+        .env("PGCOPY_TEST_INSTALLATION", installation.prefix())
+        .env("PGCOPY_TEST_VERSION", options.version.major().to_string())
+        .env("PGCOPY_TEST_SOURCE_PORT", source.port().to_string())
+        .env("PGCOPY_TEST_DESTINATION_PORT", destination.port().to_string());
+    tests.arg("--");
+    tests.args(options.filter.iter());
+    // Tests wait for servers more than they compute.
+    tests.arg("--test-threads=4");
+    succeed(&mut tests)
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    if command.status()?.success() { Ok(()) } else { Err("failed".into()) }
+}
