@@ -1,5 +1,8 @@
 //! Every difference between server versions, and the server's facts that bindings do not carry over.
 
+// Functions that are declared here keep the server's names.
+#![allow(non_snake_case)]
+
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -20,7 +23,9 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
             .map(|position| {
                 let attribute = attribute(descriptor, position);
                 Attribute {
-                    name: CStr::from_ptr((*attribute).attname.data.as_ptr()).to_string_lossy().into_owned(),
+                    name: CStr::from_ptr((*attribute).attname.data.as_ptr())
+                        .to_string_lossy()
+                        .into_owned(),
                     type_oid: (*attribute).atttypid,
                     typmod: (*attribute).atttypmod,
                     not_null: (*attribute).attnotnull,
@@ -34,7 +39,10 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(not(feature = "pg18"))]
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+unsafe fn attribute(
+    descriptor: pg_sys::TupleDesc,
+    position: usize,
+) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller.
     unsafe { (*descriptor).attrs.as_ptr().add(position) }
 }
@@ -42,11 +50,19 @@ unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(feature = "pg18")]
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+unsafe fn attribute(
+    descriptor: pg_sys::TupleDesc,
+    position: usize,
+) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller. From 18 on the full attributes follow the compact ones (see TupleDescAttr).
     unsafe {
         let natts = (*descriptor).natts as usize;
-        (*descriptor).compact_attrs.as_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(position)
+        (*descriptor)
+            .compact_attrs
+            .as_ptr()
+            .add(natts)
+            .cast::<pg_sys::FormData_pg_attribute>()
+            .add(position)
     }
 }
 
@@ -57,7 +73,9 @@ pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
     // SAFETY: the caller vouches for the value being of the type; the text is palloc'd in the current context.
     unsafe {
         pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
-        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)).to_string_lossy().into_owned()
+        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value))
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -69,7 +87,11 @@ pub fn database_encoding_is_utf8() -> bool {
 /// The name that `client_encoding` takes for this database's encoding.
 pub fn database_encoding_name() -> String {
     // SAFETY: returns a static string.
-    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
+    unsafe {
+        CStr::from_ptr(pg_sys::GetDatabaseEncodingName())
+            .to_string_lossy()
+            .into_owned()
+    }
 }
 
 /// The first two characters of a packed SQLSTATE.
@@ -82,14 +104,21 @@ pub fn sqlstate_class(sqlstate: i32) -> [u8; 2] {
 ///
 /// # Safety
 /// `statement` is a transformed CREATE INDEX for a relation laid out as `heap`.
-pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::IndexStmt) -> pg_sys::Oid {
+pub unsafe fn define_unbuilt_index(
+    heap: pg_sys::Oid,
+    statement: *mut pg_sys::IndexStmt,
+) -> pg_sys::Oid {
     let none = pg_sys::Oid::INVALID;
     // SAFETY: promised by the caller. Rights are those of the target, which were checked.
     unsafe {
         #[cfg(feature = "pg15")]
-        let address = pg_sys::DefineIndex(heap, statement, none, none, none, false, false, false, true, true);
+        let address = pg_sys::DefineIndex(
+            heap, statement, none, none, none, false, false, false, true, true,
+        );
         #[cfg(not(feature = "pg15"))]
-        let address = pg_sys::DefineIndex(heap, statement, none, none, none, -1, false, false, false, true, true);
+        let address = pg_sys::DefineIndex(
+            heap, statement, none, none, none, -1, false, false, false, true, true,
+        );
         address.objectId
     }
 }
@@ -135,7 +164,6 @@ pub fn close_storage(relation: u32) {
 }
 
 // Functions of the server that the bindings leave out. Their signatures are the same from 15 to 18.
-#[expect(non_snake_case, reason = "the names are the server's")]
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     /// Makes the TOAST table of a heap that will take another's place (`catalog/toasting.h`).

@@ -1,1 +1,14 @@
+//! Whole pulls between real servers. `cargo xtask test` builds the extension, starts the shared servers and runs this.
 
+mod harness;
+
+mod crashes;
+mod failures;
+mod foreign_keys;
+mod interface;
+mod isolation;
+mod migrations;
+mod safety;
+mod schemas;
+mod sequences;
+mod tpch;

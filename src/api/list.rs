@@ -19,7 +19,13 @@ fn list(
     ),
 > {
     let tables = or_raise(job::list_source(source, schema, exact));
-    TableIterator::new(
-        tables.into_iter().map(|table| (table.schema, table.name, table.kind.to_owned(), table.rows, table.bytes)),
-    )
+    TableIterator::new(tables.into_iter().map(|table| {
+        (
+            table.schema,
+            table.name,
+            table.kind.to_owned(),
+            table.rows,
+            table.bytes,
+        )
+    }))
 }

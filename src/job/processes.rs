@@ -33,7 +33,8 @@ impl Process {
         // SAFETY: the callee copies the structure; the handle is palloc'd in the current context.
         unsafe {
             worker.bgw_notify_pid = pg_sys::MyProcPid;
-            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle).then_some(Self(handle))
+            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
+                .then_some(Self(handle))
         }
     }
 
@@ -64,7 +65,12 @@ pub(super) fn wait(longest: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: waits on this process's own latch.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, longest.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            events as i32,
+            longest.as_millis() as i64,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     interrupts::check();
@@ -121,7 +127,9 @@ pub(super) fn connect(database: u32, role: Option<u32>) {
 }
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.
-pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+pub(super) fn in_transaction<T>(
+    work: impl FnOnce() -> crate::error::Result<T>,
+) -> crate::error::Result<T> {
     // SAFETY: called outside of a transaction, in a background process. After an ERROR the abort cleans up all that
     // the work left open.
     unsafe {
@@ -147,7 +155,9 @@ pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) 
 
 /// Tells `pg_stat_activity` what the process does.
 pub(super) fn report_activity(text: &str) {
-    let Ok(text) = std::ffi::CString::new(text) else { return };
+    let Ok(text) = std::ffi::CString::new(text) else {
+        return;
+    };
     // SAFETY: the text is copied.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr()) }
 }

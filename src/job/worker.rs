@@ -13,12 +13,16 @@ use std::time::Duration;
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgcopy_worker_main(segment: pg_sys::Datum) {
     processes::accept_signals();
-    let Some(segment) = Segment::attach(segment.value() as u32) else { return };
+    let Some(segment) = Segment::attach(segment.value() as u32) else {
+        return;
+    };
     let shared = Shared::attached(segment.address());
     if shared.has_failed() || !locks::join_lock_group(shared.leader_pid()) {
         return;
     }
-    let Some(worker) = shared.claim_worker(processes::my_pid()) else { return };
+    let Some(worker) = shared.claim_worker(processes::my_pid()) else {
+        return;
+    };
     // SAFETY: the callback's argument is a small number; the segment stays mapped until after such callbacks have run.
     unsafe {
         WORKER = Some((shared, worker));
@@ -41,8 +45,11 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     // SAFETY: background processes have one thread.
     if let Some((shared, worker)) = unsafe { WORKER } {
         shared.fail(
-            &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a worker of the pull was terminated")
-                .detail("All targets keep their old rows."),
+            &Error::new(
+                PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
+                "a worker of the pull was terminated",
+            )
+            .detail("All targets keep their old rows."),
         );
         shared.worker_ended(worker);
     }
@@ -60,7 +67,11 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     loop {
         match shared.next_task(&schedule, worker) {
             Next::Task(task) => {
-                processes::report_activity(&format!("pgcopy job {}: {}", spec.job, executor.describe(task)));
+                processes::report_activity(&format!(
+                    "pgcopy job {}: {}",
+                    spec.job,
+                    executor.describe(task)
+                ));
                 processes::in_transaction(|| {
                     identity::become_caller(spec.caller);
                     executor.run(task)

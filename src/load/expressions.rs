@@ -16,13 +16,17 @@ impl Expressions {
         // SAFETY: both are allocated in a context of their own below the current one and live as long as it does.
         unsafe {
             let state = pg_sys::CreateExecutorState();
-            Self { state, context: pg_sys::MakePerTupleExprContext(state) }
+            Self {
+                state,
+                context: pg_sys::MakePerTupleExprContext(state),
+            }
         }
     }
 
     /// Prepares a node tree as the catalogs keep it.
     pub(super) fn prepare(&mut self, node_tree: &str) -> Result<Expression> {
-        let text = CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
+        let text =
+            CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
         // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
         unsafe {
             let node = pg_sys::stringToNode(text.as_ptr().cast_mut());
@@ -42,7 +46,11 @@ impl Expressions {
 
     /// The value, allocated in the current memory context, and whether it is NULL.
     #[inline]
-    pub(super) fn value(&mut self, expression: &Expression, slot: *mut pg_sys::TupleTableSlot) -> (pg_sys::Datum, bool) {
+    pub(super) fn value(
+        &mut self,
+        expression: &Expression,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> (pg_sys::Datum, bool) {
         let mut is_null = false;
         // SAFETY: as for `passes`.
         unsafe {

@@ -1,13 +1,17 @@
 //! What the caller may do.
 
+use super::identity::Caller;
 use super::spi;
 use crate::error::Result;
 use crate::source::Trust;
-use super::identity::Caller;
 
 /// How far the caller's connection strings are trusted.
 pub fn trust_of(caller: Caller) -> Trust {
-    if caller.is_superuser() { Trust::Superuser } else { Trust::PasswordRequired }
+    if caller.is_superuser() {
+        Trust::Superuser
+    } else {
+        Trust::PasswordRequired
+    }
 }
 
 /// Of the given tables, the ones that the current user does not own, as `name (owner)`.

@@ -36,13 +36,21 @@ const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
     pub fn open(info: &ConnInfo, trust: Trust) -> Result<Self> {
-        let mut session = Self { connection: Connection::open(info, trust)?, version: 0 };
+        let mut session = Self {
+            connection: Connection::open(info, trust)?,
+            version: 0,
+        };
         let version = session.query_value(SETTINGS)?;
-        session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
+        session.version = version
+            .parse()
+            .map_err(|_| Error::internal("the source does not tell its version"))?;
         if session.version < OLDEST_VERSION {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("the source's version {} is too old", session.version / 10_000),
+                format!(
+                    "the source's version {} is too old",
+                    session.version / 10_000
+                ),
             )
             .detail("Sources from PostgreSQL 12 on are supported."));
         }
@@ -56,7 +64,10 @@ impl Session {
     pub fn begin_snapshot(&self, tables: &[String]) -> Result<String> {
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         if !tables.is_empty() {
-            self.execute(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", tables.join(", ONLY ")))?;
+            self.execute(&format!(
+                "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+                tables.join(", ONLY ")
+            ))?;
         }
         self.query_value("SELECT pg_export_snapshot()")
     }
@@ -74,13 +85,17 @@ impl Session {
 
     /// Runs statements that return nothing.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.connection.wait(self.connection.client.batch_execute(sql)).map_err(|error| query_error(&error))
+        self.connection
+            .wait(self.connection.client.batch_execute(sql))
+            .map_err(|error| query_error(&error))
     }
 
     /// The first column of the last row.
     pub fn query_value(&self, sql: &str) -> Result<String> {
-        let messages =
-            self.connection.wait(self.connection.client.simple_query(sql)).map_err(|error| query_error(&error))?;
+        let messages = self
+            .connection
+            .wait(self.connection.client.simple_query(sql))
+            .map_err(|error| query_error(&error))?;
         messages
             .iter()
             .rev()
@@ -92,7 +107,9 @@ impl Session {
     }
 
     pub(super) fn start_copy(&self, sql: &str) -> Result<CopyOutStream> {
-        self.connection.wait(self.connection.client.copy_out(sql)).map_err(|error| query_error(&error))
+        self.connection
+            .wait(self.connection.client.copy_out(sql))
+            .map_err(|error| query_error(&error))
     }
 
     /// Calls `on_chunk` with what has arrived, until the stream ends. Waits only when nothing is there.

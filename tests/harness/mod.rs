@@ -1,0 +1,403 @@
+//! Databases for tests, and ways to compare them that do not go through the extension.
+
+use postgres::{Client, Config, NoTls, Row};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use xtask::data;
+use xtask::server::{self, Installation, Options, Server, Version};
+
+/// A database on the source and one of the same name, with the extension, on the destination.
+pub struct Pair {
+    pub source: Client,
+    pub destination: Client,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub database: String,
+    notices: Arc<Mutex<Vec<String>>>,
+}
+
+/// A row of the report of a pull.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pulled {
+    pub schema: String,
+    pub table: String,
+    pub rows: i64,
+    pub bytes: i64,
+    pub seconds: f64,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+}
+
+/// The server programs with the extension, for tests that need servers of their own.
+pub fn installation() -> Installation {
+    let version = Version::parse(&variable("PGCOPY_TEST_VERSION")).expect("a supported version");
+    Installation::at(Path::new(&variable("PGCOPY_TEST_INSTALLATION")), version)
+}
+
+impl Pair {
+    /// On the shared servers. The name must be the test's own.
+    pub fn new(name: &str) -> Self {
+        let port = |name| variable(name).parse().expect("a port number");
+        Self::on(
+            port("PGCOPY_TEST_SOURCE_PORT"),
+            port("PGCOPY_TEST_DESTINATION_PORT"),
+            name,
+        )
+    }
+
+    /// The same, with a schema that both sides get and rows that only the source gets.
+    pub fn with(name: &str, schema: &str, source_rows: &str) -> Self {
+        let mut pair = Self::new(name);
+        pair.both(schema);
+        pair.source
+            .batch_execute(source_rows)
+            .expect("the source takes its rows");
+        pair
+    }
+
+    pub fn on(source_port: u16, destination_port: u16, name: &str) -> Self {
+        for port in [source_port, destination_port] {
+            let mut client = connect(port, "postgres");
+            client
+                .batch_execute(&format!("DROP DATABASE IF EXISTS {name} (FORCE)"))
+                .expect("no old database");
+            client
+                .batch_execute(&format!("CREATE DATABASE {name}"))
+                .expect("a new database");
+        }
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let mut pair = Self {
+            source: connect(source_port, name),
+            destination: connect_noting(destination_port, name, &notices),
+            source_port,
+            destination_port,
+            database: name.into(),
+            notices,
+        };
+        pair.destination
+            .batch_execute("CREATE EXTENSION pgcopy")
+            .expect("the extension is installed");
+        pair
+    }
+
+    pub fn both(&mut self, sql: &str) {
+        self.source
+            .batch_execute(sql)
+            .expect("the source takes the schema");
+        self.destination
+            .batch_execute(sql)
+            .expect("the destination takes the schema");
+    }
+
+    pub fn dsn(&self) -> String {
+        server::dsn(self.source_port, &self.database)
+    }
+
+    pub fn pull_sql(&self, arguments: &str) -> String {
+        let separator = if arguments.is_empty() { "" } else { ", " };
+        format!(
+            "SELECT * FROM pgcopy.pull('{}'{separator}{arguments})",
+            self.dsn()
+        )
+    }
+
+    pub fn try_pull(&mut self, arguments: &str) -> Result<Vec<Pulled>, postgres::Error> {
+        let sql = self.pull_sql(arguments);
+        Ok(pulled(self.destination.query(&sql, &[])?))
+    }
+
+    pub fn pull(&mut self, arguments: &str) -> Vec<Pulled> {
+        self.try_pull(arguments)
+            .unwrap_or_else(|error| panic!("the pull failed: {}", describe(&error)))
+    }
+
+    /// The parts of the error that a pull must end with.
+    pub fn pull_error(&mut self, arguments: &str) -> Failure {
+        match self.try_pull(arguments) {
+            Ok(_) => panic!("the pull succeeded"),
+            Err(error) => Failure::of(&error),
+        }
+    }
+
+    /// NOTICEs since the last call.
+    pub fn notices(&self) -> Vec<String> {
+        std::mem::take(
+            &mut *self
+                .notices
+                .lock()
+                .expect("no test thread panicked with the lock"),
+        )
+    }
+
+    pub fn another_destination_session(&self) -> Client {
+        connect(self.destination_port, &self.database)
+    }
+
+    pub fn another_source_session(&self) -> Client {
+        connect(self.source_port, &self.database)
+    }
+
+    /// Every user table has the same content on both sides.
+    pub fn assert_same_content(&mut self) {
+        let tables = user_tables(&mut self.destination);
+        assert!(!tables.is_empty());
+        assert_eq!(
+            data::checksums(&mut self.source, &tables).expect("checksums"),
+            data::checksums(&mut self.destination, &tables).expect("checksums")
+        );
+    }
+
+    /// Content and definitions of the destination, for comparing before and after.
+    pub fn destination_state(&mut self) -> State {
+        State::of(&mut self.destination)
+    }
+
+    /// No stage table, no file without an owner, no job in state "running".
+    pub fn assert_nothing_left(&mut self) {
+        assert_nothing_left(&mut self.destination);
+    }
+}
+
+/// What users would miss if it changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct State {
+    pub rows: Vec<(String, i64, String)>,
+    pub definitions: Vec<String>,
+    pub sequences: Vec<String>,
+    pub statistics: Vec<String>,
+}
+
+impl State {
+    fn of(client: &mut Client) -> Self {
+        let tables = user_tables(client);
+        Self {
+            rows: data::checksums(client, &tables).expect("checksums"),
+            definitions: texts(client, DEFINITIONS),
+            sequences: sequences(client),
+            statistics: texts(
+                client,
+                "SELECT s::text FROM pg_stats s WHERE schemaname = 'public' ORDER BY 1",
+            ),
+        }
+    }
+}
+
+/// OIDs, names, definitions, comments and grants of everything, without what storage a table has.
+const DEFINITIONS: &str = "
+    SELECT concat_ws('|', 'class', c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.reloptions, c.relhasindex,
+                     c.relreplident, c.relispartition, c.relpersistence, obj_description(c.oid, 'pg_class'),
+                     CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END)
+    FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT concat_ws('|', 'column', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attacl,
+                     a.attisdropped, a.attstattarget, a.attstorage, col_description(a.attrelid, a.attnum))
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND c.relkind <> 'i'
+    UNION ALL
+    SELECT concat_ws('|', 'index', i.indexrelid, pg_get_indexdef(i.indexrelid), i.indisprimary, i.indisvalid,
+                     i.indisready, i.indisclustered, i.indisreplident, obj_description(i.indexrelid, 'pg_class'))
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT concat_ws('|', 'constraint', k.oid, k.conname, pg_get_constraintdef(k.oid), k.convalidated, k.condeferrable,
+                     k.condeferred, obj_description(k.oid, 'pg_constraint'))
+    FROM pg_constraint k WHERE k.connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT concat_ws('|', 'trigger', t.oid, t.tgname, t.tgenabled, t.tgconstraint)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT concat_ws('|', 'toast', c.relname, t.relname, ti.relname, t.reloptions, t.relrewrite)
+    FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid
+    JOIN pg_index i ON i.indrelid = t.oid JOIN pg_class ti ON ti.oid = i.indexrelid
+    WHERE c.relnamespace = 'public'::regnamespace
+    ORDER BY 1";
+
+fn sequences(client: &mut Client) -> Vec<String> {
+    texts(
+        client,
+        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = 'public'::regnamespace
+         ORDER BY 1",
+    )
+    .into_iter()
+    .map(|name| {
+        let value = texts(client, &format!("SELECT concat_ws(' ', last_value, is_called) FROM {name}"));
+        format!("{name} {}", value[0])
+    })
+    .collect()
+}
+
+pub fn user_tables(client: &mut Client) -> Vec<String> {
+    texts(
+        client,
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgcopy', 'pgcopy_stage')
+         ORDER BY 1",
+    )
+}
+
+/// The first column of a query, as texts.
+pub fn texts(client: &mut Client, sql: &str) -> Vec<String> {
+    client
+        .query(sql, &[])
+        .unwrap_or_else(|error| panic!("{sql}: {}", describe(&error)))
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// The one value of a query, as a text.
+pub fn text(client: &mut Client, sql: &str) -> String {
+    texts(client, sql).pop().unwrap_or_default()
+}
+
+pub fn assert_nothing_left(client: &mut Client) {
+    // The steward cleans up just after the leader's transaction; a dropped file's stub goes with a checkpoint.
+    eventually("the job is finished", || {
+        text(
+            client,
+            "SELECT count(*)::text FROM pgcopy.job WHERE state = 'running'",
+        ) == "0"
+    });
+    eventually("the stewards are gone", || {
+        text(
+            client,
+            "SELECT count(*)::text FROM pg_stat_activity WHERE backend_type = 'pgcopy' AND datname = current_database()",
+        ) == "0"
+    });
+    client.batch_execute("CHECKPOINT").expect("a checkpoint");
+    let stages = texts(
+        client,
+        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace",
+    );
+    assert!(stages.is_empty(), "left behind: {stages:?}");
+    let orphans = texts(
+        client,
+        "SELECT f FROM pg_database d, pg_ls_dir('base/' || d.oid) f
+         WHERE d.datname = current_database() AND f ~ '^[0-9]+'
+           AND pg_filenode_relation(0, substring(f from '^[0-9]+')::oid) IS NULL",
+    );
+    assert!(orphans.is_empty(), "files without an owner: {orphans:?}");
+}
+
+/// Waits for something that happens by itself, with a bound.
+pub fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !reached() {
+        assert!(Instant::now() < deadline, "did not happen in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until a process of a pull in this database does what `activity` says (a LIKE pattern); returns its pid.
+pub fn wait_for_worker(client: &mut Client, activity: &str) -> i32 {
+    let sql = "SELECT pid FROM pg_stat_activity
+               WHERE backend_type = 'pgcopy' AND datname = current_database() AND query LIKE $1 ORDER BY pid LIMIT 1";
+    let mut pid = 0;
+    eventually(activity, || {
+        match client
+            .query_opt(sql, &[&activity])
+            .expect("pg_stat_activity")
+        {
+            Some(row) => {
+                pid = row.get(0);
+                true
+            }
+            None => false,
+        }
+    });
+    pid
+}
+
+/// An error's fields, for assertions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub sqlstate: String,
+    pub message: String,
+    pub detail: String,
+    pub hint: String,
+}
+
+impl Failure {
+    pub fn of(error: &postgres::Error) -> Self {
+        let Some(answer) = error.as_db_error() else {
+            panic!("not the server's error: {error}")
+        };
+        Self {
+            sqlstate: answer.code().code().into(),
+            message: answer.message().into(),
+            detail: answer.detail().unwrap_or_default().into(),
+            hint: answer.hint().unwrap_or_default().into(),
+        }
+    }
+}
+
+pub fn describe(error: &postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(answer) => {
+            format!(
+                "{} {}\n{}",
+                answer.code().code(),
+                answer.message(),
+                answer.detail().unwrap_or_default()
+            )
+        }
+        None => error.to_string(),
+    }
+}
+
+pub fn pulled(rows: Vec<Row>) -> Vec<Pulled> {
+    rows.iter()
+        .map(|row| Pulled {
+            schema: row.get(0),
+            table: row.get(1),
+            rows: row.get(2),
+            bytes: row.get(3),
+            seconds: row.get(4),
+        })
+        .collect()
+}
+
+pub fn connect(port: u16, database: &str) -> Client {
+    Client::connect(&server::dsn(port, database), NoTls).expect("the server accepts connections")
+}
+
+fn connect_noting(port: u16, database: &str, notices: &Arc<Mutex<Vec<String>>>) -> Client {
+    let notices = Arc::clone(notices);
+    let mut config: Config = server::dsn(port, database)
+        .parse()
+        .expect("a connection string");
+    config
+        .notice_callback(move |notice| {
+            notices
+                .lock()
+                .expect("no panic inside")
+                .push(notice.message().to_owned());
+        })
+        .connect(NoTls)
+        .expect("the server accepts connections")
+}
+
+/// A source and a destination that a test may crash.
+pub struct OwnServers {
+    pub source: Server,
+    pub destination: Server,
+}
+
+impl OwnServers {
+    pub fn start(name: &str, destination: Options) -> Self {
+        let installation = installation();
+        Self {
+            source: Server::start(&installation, Options::named(&format!("{name}-source")))
+                .expect("a source"),
+            destination: Server::start(&installation, destination).expect("a destination"),
+        }
+    }
+
+    pub fn pair(&self, name: &str) -> Pair {
+        Pair::on(self.source.port(), self.destination.port(), name)
+    }
+}
