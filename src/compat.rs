@@ -23,9 +23,7 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
             .map(|position| {
                 let attribute = attribute(descriptor, position);
                 Attribute {
-                    name: CStr::from_ptr((*attribute).attname.data.as_ptr())
-                        .to_string_lossy()
-                        .into_owned(),
+                    name: CStr::from_ptr((*attribute).attname.data.as_ptr()).to_string_lossy().into_owned(),
                     type_oid: (*attribute).atttypid,
                     typmod: (*attribute).atttypmod,
                     not_null: (*attribute).attnotnull,
@@ -39,10 +37,7 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(not(feature = "pg18"))]
-unsafe fn attribute(
-    descriptor: pg_sys::TupleDesc,
-    position: usize,
-) -> *const pg_sys::FormData_pg_attribute {
+unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller.
     unsafe { (*descriptor).attrs.as_ptr().add(position) }
 }
@@ -50,19 +45,11 @@ unsafe fn attribute(
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(feature = "pg18")]
-unsafe fn attribute(
-    descriptor: pg_sys::TupleDesc,
-    position: usize,
-) -> *const pg_sys::FormData_pg_attribute {
+unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller. From 18 on the full attributes follow the compact ones (see TupleDescAttr).
     unsafe {
         let natts = (*descriptor).natts as usize;
-        (*descriptor)
-            .compact_attrs
-            .as_ptr()
-            .add(natts)
-            .cast::<pg_sys::FormData_pg_attribute>()
-            .add(position)
+        (*descriptor).compact_attrs.as_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(position)
     }
 }
 
@@ -73,9 +60,7 @@ pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
     // SAFETY: the caller vouches for the value being of the type; the text is palloc'd in the current context.
     unsafe {
         pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
-        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value))
-            .to_string_lossy()
-            .into_owned()
+        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)).to_string_lossy().into_owned()
     }
 }
 
@@ -87,11 +72,7 @@ pub fn database_encoding_is_utf8() -> bool {
 /// The name that `client_encoding` takes for this database's encoding.
 pub fn database_encoding_name() -> String {
     // SAFETY: returns a static string.
-    unsafe {
-        CStr::from_ptr(pg_sys::GetDatabaseEncodingName())
-            .to_string_lossy()
-            .into_owned()
-    }
+    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
 }
 
 /// The first two characters of a packed SQLSTATE.
@@ -104,21 +85,14 @@ pub fn sqlstate_class(sqlstate: i32) -> [u8; 2] {
 ///
 /// # Safety
 /// `statement` is a transformed CREATE INDEX for a relation laid out as `heap`.
-pub unsafe fn define_unbuilt_index(
-    heap: pg_sys::Oid,
-    statement: *mut pg_sys::IndexStmt,
-) -> pg_sys::Oid {
+pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::IndexStmt) -> pg_sys::Oid {
     let none = pg_sys::Oid::INVALID;
     // SAFETY: promised by the caller. Rights are those of the target, which were checked.
     unsafe {
         #[cfg(feature = "pg15")]
-        let address = pg_sys::DefineIndex(
-            heap, statement, none, none, none, false, false, false, true, true,
-        );
+        let address = pg_sys::DefineIndex(heap, statement, none, none, none, false, false, false, true, true);
         #[cfg(not(feature = "pg15"))]
-        let address = pg_sys::DefineIndex(
-            heap, statement, none, none, none, -1, false, false, false, true, true,
-        );
+        let address = pg_sys::DefineIndex(heap, statement, none, none, none, -1, false, false, false, true, true);
         address.objectId
     }
 }

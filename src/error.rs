@@ -18,12 +18,7 @@ pub struct Error {
 
 impl Error {
     pub fn new(sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            sqlstate: sqlstate as i32,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
+        Self { sqlstate: sqlstate as i32, message: message.into(), detail: None, hint: None }
     }
 
     /// For what cannot happen unless there is a bug here.
@@ -55,8 +50,7 @@ impl Error {
 
     /// Raises the error. Everything on the stack is dropped on the way.
     pub fn raise(self) -> ! {
-        let mut report =
-            ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
+        let mut report = ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
         }
@@ -80,9 +74,7 @@ impl Error {
 impl From<CaughtError> for Error {
     fn from(caught: CaughtError) -> Self {
         match caught {
-            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
-                Self::from_report(&report)
-            }
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self::from_report(&report),
             CaughtError::RustPanic { ereport, .. } => Self::from_report(&ereport),
         }
     }
@@ -96,19 +88,14 @@ impl std::fmt::Display for Error {
 
 impl From<copystream::StreamError> for Error {
     fn from(error: copystream::StreamError) -> Self {
-        Self::new(
-            PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
-            error.to_string(),
-        )
+        Self::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, error.to_string())
     }
 }
 
 /// Turns a raised ERROR, or a panic, of `work` into a value. The caller must end the (sub)transaction, or raise again:
 /// locks, memory and buffers of the failed work are released only by that.
 pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
-        .catch_others(|caught| Err(caught.into()))
-        .execute()
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
 }
 
 /// The value, or the raised error.

@@ -18,35 +18,19 @@ fn shop(name: &str) -> Pair {
 fn the_report_and_the_totals() {
     let mut pair = shop("report");
     let report = pair.pull("parallel => 2, batch_size => 7");
-    let lines: Vec<_> = report
-        .iter()
-        .map(|row| (row.schema.as_str(), row.table.as_str(), row.rows))
-        .collect();
-    assert_eq!(
-        lines,
-        [("public", "customer", 1000), ("public", "purchase", 500)]
-    );
+    let lines: Vec<_> = report.iter().map(|row| (row.schema.as_str(), row.table.as_str(), row.rows)).collect();
+    assert_eq!(lines, [("public", "customer", 1000), ("public", "purchase", 500)]);
     let notices = pair.notices();
-    let [totals] = notices.as_slice() else {
-        panic!("{notices:?}")
-    };
-    assert!(
-        totals.starts_with("pulled 2 tables, 1500 rows, "),
-        "{totals}"
-    );
-    assert!(
-        totals.contains(" rows/s); 1 foreign keys checked"),
-        "{totals}"
-    );
+    let [totals] = notices.as_slice() else { panic!("{notices:?}") };
+    assert!(totals.starts_with("pulled 2 tables, 1500 rows, "), "{totals}");
+    assert!(totals.contains(" rows/s); 1 foreign keys checked"), "{totals}");
     pair.assert_same_content();
 }
 
 #[test]
 fn the_plan_touches_nothing() {
     let mut pair = shop("plan");
-    pair.destination
-        .batch_execute("INSERT INTO customer VALUES (1, 'old')")
-        .unwrap();
+    pair.destination.batch_execute("INSERT INTO customer VALUES (1, 'old')").unwrap();
     let before = pair.destination_state();
     let files = "SELECT string_agg(relfilenode::text, ',' ORDER BY oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let before_files = text(&mut pair.destination, files);
@@ -58,28 +42,18 @@ fn the_plan_touches_nothing() {
             dsn
         ),
     );
-    assert_eq!(
-        plan,
-        [
-            "public customer 1000 swap binary 1 1 1 {}",
-            "public purchase 500 swap binary 1 1 1 {}"
-        ]
-    );
+    assert_eq!(plan, ["public customer 1000 swap binary 1 1 1 {}", "public purchase 500 swap binary 1 1 1 {}"]);
     assert_eq!(pair.destination_state(), before);
     assert_eq!(text(&mut pair.destination, files), before_files);
-    assert_eq!(
-        text(
-            &mut pair.destination,
-            "SELECT count(*)::text FROM pgcopy.job"
-        ),
-        "0"
-    );
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
 }
 
 #[test]
 fn the_list_of_the_sources_tables() {
     let mut pair = shop("list");
-    pair.source.batch_execute("CREATE SCHEMA other; CREATE TABLE other.t (a int); INSERT INTO other.t VALUES (1), (2)").unwrap();
+    pair.source
+        .batch_execute("CREATE SCHEMA other; CREATE TABLE other.t (a int); INSERT INTO other.t VALUES (1), (2)")
+        .unwrap();
     let list = |pair: &mut Pair, arguments: &str| {
         let dsn = pair.dsn();
         texts(
@@ -91,16 +65,9 @@ fn the_list_of_the_sources_tables() {
     };
     assert_eq!(
         list(&mut pair, ""),
-        [
-            "other t table unknown t",
-            "public customer table 1000 t",
-            "public purchase table 500 t"
-        ]
+        ["other t table unknown t", "public customer table 1000 t", "public purchase table 500 t"]
     );
-    assert_eq!(
-        list(&mut pair, ", schema => 'other', exact => true"),
-        ["other t table 2 t"]
-    );
+    assert_eq!(list(&mut pair, ", schema => 'other', exact => true"), ["other t table 2 t"]);
 }
 
 #[test]
@@ -108,27 +75,23 @@ fn the_history_of_jobs() {
     let mut pair = shop("history");
     pair.pull("");
     pair.assert_nothing_left();
-    let job = texts(
-        &mut pair.destination,
-        "SELECT concat_ws(' ', role, state, tables, rows, error) FROM pgcopy.jobs",
-    );
+    let job = texts(&mut pair.destination, "SELECT concat_ws(' ', role, state, tables, rows, error) FROM pgcopy.jobs");
     assert_eq!(job, ["postgres completed 2 1500"]);
     let tables = texts(
         &mut pair.destination,
         "SELECT concat_ws(' ', schema, \"table\", rows) FROM pgcopy.job_tables ORDER BY 1",
     );
     assert_eq!(tables, ["public customer 1000", "public purchase 500"]);
-    pair.source.batch_execute("ALTER TABLE purchase DROP CONSTRAINT purchase_customer_fkey; INSERT INTO purchase VALUES (999, -1)").unwrap();
+    pair.source
+        .batch_execute(
+            "ALTER TABLE purchase DROP CONSTRAINT purchase_customer_fkey; INSERT INTO purchase VALUES (999, -1)",
+        )
+        .unwrap();
     pair.pull_error("overwrite => true");
     pair.assert_nothing_left();
-    let failed = text(
-        &mut pair.destination,
-        "SELECT concat_ws(' ', state, error) FROM pgcopy.jobs ORDER BY job DESC LIMIT 1",
-    );
-    assert!(
-        failed.starts_with("failed insert or update on table \"purchase\" violates foreign key"),
-        "{failed}"
-    );
+    let failed =
+        text(&mut pair.destination, "SELECT concat_ws(' ', state, error) FROM pgcopy.jobs ORDER BY job DESC LIMIT 1");
+    assert!(failed.starts_with("failed insert or update on table \"purchase\" violates foreign key"), "{failed}");
     pair.pull_error("overwrite => true, parallel => 0");
 }
 
@@ -137,10 +100,7 @@ fn version_and_comments() {
     let mut pair = Pair::new("version");
     assert_eq!(
         text(&mut pair.destination, "SELECT pgcopy.version()"),
-        text(
-            &mut pair.destination,
-            "SELECT extversion FROM pg_extension WHERE extname = 'pgcopy'"
-        )
+        text(&mut pair.destination, "SELECT extversion FROM pg_extension WHERE extname = 'pgcopy'")
     );
     let bare = texts(
         &mut pair.destination,

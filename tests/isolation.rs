@@ -49,10 +49,7 @@ fn every_pull_shows_one_instant_of_a_busy_source() {
                  WHERE a + s <> 40000000 OR s - 20000000 <> t OR n <> c",
             );
             assert_eq!(broken, "", "{workers} workers");
-            seen.push(text(
-                &mut pair.destination,
-                "SELECT transfers::text FROM total",
-            ));
+            seen.push(text(&mut pair.destination, "SELECT transfers::text FROM total"));
         }
         stop.store(true, Ordering::SeqCst);
         seen.dedup();
@@ -79,10 +76,7 @@ fn readers_see_the_old_rows_until_the_commit() {
     let read = "SELECT concat_ws(' ', (SELECT count(*) FROM one), (SELECT sum(generation) FROM one),
                                       (SELECT count(*) FROM two), (SELECT sum(generation) FROM two))";
     let done = AtomicBool::new(false);
-    let mut readers = [
-        pair.another_destination_session(),
-        pair.another_destination_session(),
-    ];
+    let mut readers = [pair.another_destination_session(), pair.another_destination_session()];
     let seen: Vec<Vec<String>> = std::thread::scope(|scope| {
         let handles: Vec<_> = readers
             .iter_mut()
@@ -100,17 +94,10 @@ fn readers_see_the_old_rows_until_the_commit() {
             .collect();
         pair.pull("overwrite => true, parallel => 2");
         done.store(true, Ordering::SeqCst);
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap())
-            .collect()
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
     for mut seen in seen {
-        assert!(
-            seen.len() > 50,
-            "readers were not held up: {} reads",
-            seen.len()
-        );
+        assert!(seen.len() > 50, "readers were not held up: {} reads", seen.len());
         seen.dedup();
         assert_eq!(seen, ["10 10 10 10", "200 400 200 400"]);
     }
@@ -123,29 +110,20 @@ fn writers_of_a_target_wait_and_none_is_lost() {
         "CREATE TABLE item (id int PRIMARY KEY, origin text)",
         "INSERT INTO item SELECT i, 'source' FROM generate_series(1, 100) i",
     );
-    pair.destination
-        .batch_execute("INSERT INTO item VALUES (1, 'old')")
-        .unwrap();
+    pair.destination.batch_execute("INSERT INTO item VALUES (1, 'old')").unwrap();
     let sql = pair.pull_sql("overwrite => true, parallel => 1");
     let mut transaction = pair.destination.transaction().unwrap();
     transaction.query(&sql, &[]).unwrap();
     let mut writer = crate::harness::connect(pair.destination_port, &pair.database);
     std::thread::scope(|scope| {
-        let write =
-            scope.spawn(|| writer.batch_execute("INSERT INTO item VALUES (1000, 'writer')"));
+        let write = scope.spawn(|| writer.batch_execute("INSERT INTO item VALUES (1000, 'writer')"));
         std::thread::sleep(std::time::Duration::from_millis(200));
-        assert!(
-            !write.is_finished(),
-            "the writer waits for the pull's transaction"
-        );
+        assert!(!write.is_finished(), "the writer waits for the pull's transaction");
         transaction.commit().unwrap();
         write.join().unwrap().unwrap();
     });
     assert_eq!(
-        text(
-            &mut pair.destination,
-            "SELECT string_agg(DISTINCT origin, ' ' ORDER BY origin) FROM item"
-        ),
+        text(&mut pair.destination, "SELECT string_agg(DISTINCT origin, ' ' ORDER BY origin) FROM item"),
         "source writer"
     );
 }
@@ -163,16 +141,12 @@ fn a_lock_queue_behind_the_leader_is_no_deadlock() {
     let mut other = pair.another_destination_session();
     let mut watcher = pair.another_destination_session();
     let mut transaction = pair.destination.transaction().unwrap();
-    transaction
-        .batch_execute("SELECT FROM item; SELECT FROM tag")
-        .unwrap();
+    transaction.batch_execute("SELECT FROM item; SELECT FROM tag").unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| other.batch_execute("BEGIN; LOCK TABLE tag, item; ROLLBACK"));
         eventually("somebody queues up", || {
-            text(
-                &mut watcher,
-                "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'",
-            ) == "1"
+            text(&mut watcher, "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'")
+                == "1"
         });
         transaction.query(&sql, &[]).unwrap();
         transaction.commit().unwrap();
@@ -185,30 +159,23 @@ fn a_lock_queue_behind_the_leader_is_no_deadlock() {
 fn a_change_of_definition_while_the_pull_starts_is_noticed() {
     let mut pair = Pair::with(
         "definition_race",
-        "CREATE TABLE item (id int PRIMARY KEY, note text)",
-        "INSERT INTO item VALUES (1, 'x')",
+        "CREATE TABLE item (id int PRIMARY KEY, note text); CREATE TABLE kind (id int PRIMARY KEY)",
+        "INSERT INTO item VALUES (1, 'x'); INSERT INTO kind VALUES (1)",
     );
     let mut other = pair.another_destination_session();
     let mut watcher = pair.another_destination_session();
-    // A lock that lets the steward read the definition but not the leader lock the table holds the pull in between.
+    // Adding a foreign key lets the pull read the definition, but not lock the table: that holds it in between.
     let mut transaction = other.transaction().unwrap();
-    transaction
-        .batch_execute("LOCK TABLE item IN ROW EXCLUSIVE MODE")
-        .unwrap();
+    transaction.batch_execute("ALTER TABLE item ADD FOREIGN KEY (id) REFERENCES kind").unwrap();
     std::thread::scope(|scope| {
         let pull = scope.spawn(|| {
-            let failure = pair.pull_error("parallel => 1");
+            let failure = pair.pull_error("include => '{item}', parallel => 1");
             (pair, failure)
         });
         eventually("the pull waits for its lock", || {
-            text(
-                &mut watcher,
-                "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'",
-            ) == "1"
+            text(&mut watcher, "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'")
+                == "1"
         });
-        transaction
-            .batch_execute("ALTER TABLE item ALTER note SET NOT NULL")
-            .unwrap();
         transaction.commit().unwrap();
         let (mut pair, failure): (Pair, Failure) = pull.join().unwrap();
         assert_eq!(failure.sqlstate, "55006");
@@ -230,10 +197,7 @@ fn workers_show_what_they_do() {
     std::thread::scope(|scope| {
         let pull = scope.spawn(|| pair.pull("parallel => 1"));
         wait_for_worker(&mut watcher, "pgcopy job%copying public.item%");
-        assert_eq!(
-            text(&mut watcher, "SELECT state FROM pgcopy.jobs"),
-            "running"
-        );
+        assert_eq!(text(&mut watcher, "SELECT state FROM pgcopy.jobs"), "running");
         pull.join().unwrap();
     });
 }

@@ -35,7 +35,7 @@ fn values_of_the_types_that_are_decoded_here() {
          INSERT INTO item (n, n2) VALUES
              ('NaN', 'NaN'), ('Infinity', 0), ('-Infinity', 0.00), (0, 1), (0.000, -0.01), (1, 9999999999.99),
              (10000, 100), (-10000.0001, -9999999999.99), (1e100, 12345.60), (1e-100, 0.1), (123456789012345678901234567890.123456789, 5),
-             (0.00010000, 10000), (9999.99990, 99.99), (repeat('9', 1000)::numeric, 0.05), ('1.' || repeat('1', 900), 1000000);
+             (0.00010000, 10000), (9999.99990, 99.99), (repeat('9', 1000)::numeric, 0.05), (('1.' || repeat('1', 900))::numeric, 1000000);
          INSERT INTO item (o, j, jb, iv, ttz, i, m, ar, ta, r, bits, nm, ch) VALUES
              (4294967295, '{\"a\": 1}', '[null, {\"b\": \"c\"}]', '1 year -2 days 3.5 s', '12:00+14', '2001:db8::/32', -1.5,
               '{{1,NULL},{3,4}}', '[2:3]={a,\"b\"}', '[1,5)', B'10101', 'a name', 'x')",
@@ -53,20 +53,13 @@ fn long_values_use_the_toast_table() {
                                 decode(repeat(md5(i::text), 200), 'hex') FROM generate_series(1, 200) i;
          INSERT INTO doc VALUES (1000, repeat('y', 20000000), NULL)",
     );
-    pair.destination
-        .batch_execute("CREATE EXTENSION amcheck")
-        .unwrap();
+    pair.destination.batch_execute("CREATE EXTENSION amcheck").unwrap();
     assert_eq!(
-        text(
-            &mut pair.destination,
-            "SELECT count(*)::text FROM verify_heapam('doc', check_toast => true)"
-        ),
+        text(&mut pair.destination, "SELECT count(*)::text FROM verify_heapam('doc', check_toast => true)"),
         "0"
     );
     pair.destination
-        .batch_execute(
-            "UPDATE doc SET body = body || 'x' WHERE id < 10; VACUUM FULL doc; DROP TABLE doc",
-        )
+        .batch_execute("UPDATE doc SET body = body || 'x' WHERE id < 10; CLUSTER doc USING doc_pkey; DROP TABLE doc")
         .unwrap();
     pair.assert_nothing_left();
 }
@@ -94,23 +87,12 @@ fn columns_that_differ_in_place_only() {
     for workers in [2, 0] {
         pair.pull(&format!("overwrite => true, parallel => {workers}"));
         let content = "SELECT md5(string_agg(concat_ws(',', a, b, \"Odd \"\"name\"\"\", \"größe\", \"select\", added), ';' ORDER BY a)) FROM item";
-        assert_eq!(
-            text(&mut pair.source, content),
-            text(&mut pair.destination, content)
-        );
-        assert_eq!(
-            text(&mut pair.destination, "SELECT count(*)::text FROM nothing"),
-            "2"
-        );
+        assert_eq!(text(&mut pair.source, content), text(&mut pair.destination, content));
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM nothing"), "2");
     }
-    pair.destination
-        .batch_execute("ALTER TABLE item ADD late int DEFAULT 9; INSERT INTO item (a) VALUES (0)")
-        .unwrap();
+    pair.destination.batch_execute("ALTER TABLE item ADD late int DEFAULT 9; INSERT INTO item (a) VALUES (0)").unwrap();
     assert_eq!(
-        text(
-            &mut pair.destination,
-            "SELECT count(*)::text FROM item WHERE late = 9 AND added IN (7, 8)"
-        ),
+        text(&mut pair.destination, "SELECT count(*)::text FROM item WHERE late = 9 AND added IN (7, 8)"),
         "101"
     );
 }
@@ -128,19 +110,14 @@ fn generated_columns_are_computed_here() {
         pair.pull(&format!("overwrite => true, parallel => {workers}"));
         let wrong = "SELECT count(*)::text FROM item WHERE twice <> a * 2 OR label <> 'd' || a || repeat('x', 50)";
         assert_eq!(text(&mut pair.destination, wrong), "0");
-        assert_eq!(
-            text(&mut pair.destination, "SELECT count(*)::text FROM item"),
-            "1000"
-        );
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "1000");
     }
 }
 
 #[test]
 fn object_identifiers_travel_as_names() {
     let mut pair = Pair::new("regtypes");
-    pair.source
-        .batch_execute("CREATE TABLE first_here ()")
-        .unwrap();
+    pair.source.batch_execute("CREATE TABLE first_here ()").unwrap();
     pair.both(
         "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN positive AS int CHECK (value > 0);
          CREATE TYPE pair AS (a int, m mood);
@@ -151,19 +128,13 @@ fn object_identifiers_travel_as_names() {
         .unwrap();
     let wire: String = pair
         .destination
-        .query_one(
-            &format!("SELECT wire FROM pgcopy.plan('{}', '{{item}}')", pair.dsn()),
-            &[],
-        )
+        .query_one(&format!("SELECT wire FROM pgcopy.plan('{}', '{{item}}')", pair.dsn()), &[])
         .unwrap()
         .get(0);
     assert_eq!(wire, "text");
     pair.pull("include => '{item}'");
     let row = "SELECT item::text FROM item";
-    assert_eq!(
-        text(&mut pair.source, row),
-        text(&mut pair.destination, row)
-    );
+    assert_eq!(text(&mut pair.source, row), text(&mut pair.destination, row));
 }
 
 #[test]
@@ -181,11 +152,9 @@ fn indexes_of_many_kinds() {
         "INSERT INTO item SELECT i, i, 'b' || i, ARRAY[i, i % 10], box(point(i, i), point(i + 1, i + 1)), int4range(i, i + 1)
          FROM generate_series(1, 2000) i",
     );
-    pair.destination
-        .batch_execute("SET enable_seqscan = off; CREATE EXTENSION amcheck")
-        .unwrap();
+    pair.destination.batch_execute("SET enable_seqscan = off; CREATE EXTENSION amcheck").unwrap();
     for (condition, rows) in [
-        ("tags @> ARRAY[7]", 201),
+        ("tags @> ARRAY[7]", 200),
         ("lower(b) = 'b77'", 1),
         ("b = 'b78'", 1),
         ("period @> 5", 1),
@@ -193,25 +162,14 @@ fn indexes_of_many_kinds() {
         ("box && box(point(5,5),point(6,6))", 3),
     ] {
         assert_eq!(
-            text(
-                &mut pair.destination,
-                &format!("SELECT count(*)::text FROM item WHERE {condition}")
-            ),
+            text(&mut pair.destination, &format!("SELECT count(*)::text FROM item WHERE {condition}")),
             rows.to_string(),
             "{condition}"
         );
     }
     let statistics = "SELECT count(*)::text FROM pg_stats WHERE tablename = 'item_lower_a_idx'";
-    assert_eq!(
-        text(&mut pair.destination, statistics),
-        "1",
-        "index expressions have statistics"
-    );
-    assert!(
-        pair.destination
-            .batch_execute("INSERT INTO item (id, a) VALUES (5000, 7)")
-            .is_err()
-    );
+    assert_eq!(text(&mut pair.destination, statistics), "1", "index expressions have statistics");
+    assert!(pair.destination.batch_execute("INSERT INTO item (id, a) VALUES (5000, 7)").is_err());
 }
 
 #[test]
@@ -227,17 +185,10 @@ fn partitioned_tables_go_leaf_by_leaf() {
         "INSERT INTO event SELECT '2023-12-01'::date + i, i % 3, 'n' FROM generate_series(1, 100) i",
     );
     pair.pull("include => '{event}', overwrite => true");
-    pair.destination
-        .batch_execute("INSERT INTO event VALUES ('2025-01-01', 1, 'x')")
-        .unwrap();
-    pair.source
-        .batch_execute("CREATE TABLE event_new_2 PARTITION OF event_new FOR VALUES IN (7)")
-        .unwrap();
+    pair.destination.batch_execute("INSERT INTO event VALUES ('2025-01-01', 1, 'x')").unwrap();
+    pair.source.batch_execute("CREATE TABLE event_new_2 PARTITION OF event_new FOR VALUES IN (7)").unwrap();
     let failure = pair.pull_error("include => '{event}', overwrite => true");
-    assert!(
-        failure.detail.contains("exists on the source only"),
-        "{failure:?}"
-    );
+    assert!(failure.detail.contains("exists on the source only"), "{failure:?}");
 }
 
 #[test]
@@ -259,32 +210,16 @@ fn unlogged_and_inherited_tables_triggers_and_policies() {
          INSERT INTO guarded SELECT i, 'somebody' FROM generate_series(1, 10) i;
          INSERT INTO watched VALUES (1)",
     );
-    assert_eq!(
-        text(&mut pair.destination, "SELECT count(*)::text FROM seen"),
-        "0",
-        "triggers do not fire"
-    );
-    assert_eq!(
-        text(&mut pair.destination, "SELECT count(*)::text FROM base"),
-        "2"
-    );
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM seen"), "0", "triggers do not fire");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM base"), "2");
 }
 
 #[test]
 fn published_tables_are_refused_in_words() {
-    let mut pair = Pair::with(
-        "published",
-        "CREATE TABLE item (id int PRIMARY KEY)",
-        "INSERT INTO item VALUES (1)",
-    );
-    pair.destination
-        .batch_execute("CREATE PUBLICATION news FOR TABLE item")
-        .unwrap();
+    let mut pair = Pair::with("published", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
+    pair.destination.batch_execute("CREATE PUBLICATION news FOR TABLE item").unwrap();
     let failure = pair.pull_error("");
-    assert!(
-        failure.detail.contains("public.item: is published by news"),
-        "{failure:?}"
-    );
+    assert!(failure.detail.contains("public.item: is published by news"), "{failure:?}");
 }
 
 #[test]
@@ -295,30 +230,23 @@ fn stage_rows_do_not_reach_logical_decoding() {
         "INSERT INTO item SELECT i, repeat(md5(i::text), 500) FROM generate_series(1, 100) i",
     );
     pair.destination
-        .batch_execute(
-            "SELECT pg_create_logical_replication_slot('decoding_test', 'test_decoding')",
-        )
+        .batch_execute("SELECT pg_create_logical_replication_slot('decoding_test', 'test_decoding')")
         .unwrap();
     pair.pull("overwrite => true, parallel => 2");
     pair.pull("overwrite => true, parallel => 0");
     let changes = text(
         &mut pair.destination,
-        "SELECT count(*)::text FROM pg_logical_slot_get_changes('decoding_test', NULL, NULL) WHERE data LIKE 'table %item%' OR data LIKE 'table pgcopy_stage%'",
+        "SELECT count(*)::text FROM pg_logical_slot_get_changes('decoding_test', NULL, NULL) WHERE data LIKE 'table public.%' OR data LIKE 'table pgcopy_stage.%'",
     );
-    pair.destination
-        .batch_execute("SELECT pg_drop_replication_slot('decoding_test')")
-        .unwrap();
+    pair.destination.batch_execute("SELECT pg_drop_replication_slot('decoding_test')").unwrap();
     assert_eq!(changes, "0");
 }
 
 #[test]
 fn many_small_tables() {
-    let tables: String = (0..300)
-        .map(|n| format!("CREATE TABLE t{n} (id int PRIMARY KEY, body text);"))
-        .collect();
-    let rows: String = (0..300)
-        .map(|n| format!("INSERT INTO t{n} SELECT i, '{n}' FROM generate_series(1, 20) i;"))
-        .collect();
+    let tables: String = (0..300).map(|n| format!("CREATE TABLE t{n} (id int PRIMARY KEY, body text);")).collect();
+    let rows: String =
+        (0..300).map(|n| format!("INSERT INTO t{n} SELECT i, '{n}' FROM generate_series(1, 20) i;")).collect();
     let mut pair = Pair::with("many_tables", &tables, &rows);
     assert_eq!(pair.pull("parallel => 2").len(), 300);
     pair.assert_same_content();
@@ -334,12 +262,8 @@ fn several_schemas_with_the_same_names() {
          CREATE TABLE \"B b\".\"Item\" (id int PRIMARY KEY REFERENCES a.item)",
         "INSERT INTO a.item VALUES (1); INSERT INTO \"B b\".item VALUES (2); INSERT INTO \"B b\".\"Item\" VALUES (1)",
     );
-    pair.pull("include => '{\"B b\".*, a.item}'");
+    pair.pull("include => ARRAY['\"B b\".*', 'a.item']");
     pair.assert_same_content();
-    assert_eq!(
-        pair.pull("include => '{\"Item\"}', overwrite => true")
-            .len(),
-        1
-    );
+    assert_eq!(pair.pull("include => ARRAY['\"Item\"'], overwrite => true").len(), 1);
     assert_eq!(pair.pull("include => '{item}', overwrite => true").len(), 2);
 }

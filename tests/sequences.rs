@@ -17,39 +17,20 @@ fn owned_identity_and_shared_sequences() {
          INSERT INTO untouched DEFAULT VALUES",
     );
     let standing = |pair: &mut Pair, name: &str| {
-        text(
-            &mut pair.destination,
-            &format!("SELECT concat_ws(' ', last_value, is_called) FROM {name}"),
-        )
+        text(&mut pair.destination, &format!("SELECT concat_ws(' ', last_value, is_called) FROM {name}"))
     };
     let sql = pair.pull_sql("exclude => '{untouched}'");
-    pair.destination
-        .batch_execute(&format!("BEGIN; {sql}; ROLLBACK"))
-        .unwrap();
+    pair.destination.batch_execute(&format!("BEGIN; {sql}; ROLLBACK")).unwrap();
     assert_eq!(standing(&mut pair, "a_id_seq"), "1 f");
     pair.pull("exclude => '{untouched}'");
-    for sequence in [
-        "shared",
-        "a_id_seq",
-        "b_id_seq",
-        "c_id_seq",
-        "c_full_up_seq",
-    ] {
-        let there = text(
-            &mut pair.source,
-            &format!("SELECT concat_ws(' ', last_value, is_called) FROM {sequence}"),
-        );
+    for sequence in ["shared", "a_id_seq", "b_id_seq", "c_id_seq", "c_full_up_seq"] {
+        let there = text(&mut pair.source, &format!("SELECT concat_ws(' ', last_value, is_called) FROM {sequence}"));
         assert_eq!(standing(&mut pair, sequence), there, "{sequence}");
     }
     assert_eq!(standing(&mut pair, "untouched_id_seq"), "1 f");
-    assert_eq!(
-        text(&mut pair.destination, "SELECT nextval('b_id_seq')::text"),
-        "502"
-    );
+    assert_eq!(text(&mut pair.destination, "SELECT nextval('b_id_seq')::text"), "502");
     assert!(
-        pair.destination
-            .batch_execute("INSERT INTO c DEFAULT VALUES")
-            .is_err(),
+        pair.destination.batch_execute("INSERT INTO c DEFAULT VALUES").is_err(),
         "an exhausted sequence stays exhausted"
     );
 }
@@ -57,20 +38,11 @@ fn owned_identity_and_shared_sequences() {
 #[test]
 fn a_sequence_without_counterpart_is_left_with_a_notice() {
     let mut pair = Pair::new("sequence_alone");
-    pair.source
-        .batch_execute("CREATE TABLE a (id int); INSERT INTO a VALUES (7)")
-        .unwrap();
-    pair.destination
-        .batch_execute("CREATE TABLE a (id serial)")
-        .unwrap();
-    pair.destination
-        .batch_execute("ALTER TABLE a ALTER id DROP NOT NULL")
-        .unwrap();
+    pair.source.batch_execute("CREATE TABLE a (id int); INSERT INTO a VALUES (7)").unwrap();
+    pair.destination.batch_execute("CREATE TABLE a (id serial)").unwrap();
+    pair.destination.batch_execute("ALTER TABLE a ALTER id DROP NOT NULL").unwrap();
     pair.pull("");
     assert!(
-        pair.notices()
-            .iter()
-            .any(|notice| notice
-                .contains("sequence public.a_id_seq of public.a.id is left as it is"))
+        pair.notices().iter().any(|notice| notice.contains("sequence public.a_id_seq of public.a.id is left as it is"))
     );
 }

@@ -36,10 +36,7 @@ fn assert_consistent_storage(pair: &mut Pair) {
     );
     assert_eq!(indexes.len(), 12);
     for table in data::TABLES {
-        let damage = texts(
-            client,
-            &format!("SELECT msg FROM verify_heapam('{table}', check_toast => true)"),
-        );
+        let damage = texts(client, &format!("SELECT msg FROM verify_heapam('{table}', check_toast => true)"));
         assert!(damage.is_empty(), "{table}: {damage:?}");
     }
 }
@@ -51,26 +48,14 @@ fn every_number_of_workers_gives_the_same_database() {
     for workers in [0, 1, 2, 4] {
         let report = pair.pull(&format!("overwrite => true, parallel => {workers}"));
         assert_eq!(report.len(), 8);
-        let lineitem = report
-            .iter()
-            .find(|row| row.table == "lineitem")
-            .expect("a row per table");
-        assert_eq!(
-            lineitem.rows.to_string(),
-            text(&mut pair.source, "SELECT count(*)::text FROM lineitem")
-        );
+        let lineitem = report.iter().find(|row| row.table == "lineitem").expect("a row per table");
+        assert_eq!(lineitem.rows.to_string(), text(&mut pair.source, "SELECT count(*)::text FROM lineitem"));
         assert!(lineitem.bytes > 1_000_000 && lineitem.seconds > 0.0);
         pair.assert_same_content();
-        assert_eq!(
-            pair.destination_state().definitions,
-            definitions,
-            "{workers} workers"
-        );
+        assert_eq!(pair.destination_state().definitions, definitions, "{workers} workers");
         assert_consistent_storage(&mut pair);
         pair.assert_nothing_left();
-        pair.destination
-            .batch_execute("TRUNCATE lineitem, orders")
-            .expect("the tables are usable");
+        pair.destination.batch_execute("TRUNCATE lineitem, orders").expect("the tables are usable");
     }
 }
 
@@ -85,29 +70,15 @@ fn planner_statistics_and_counters_describe_the_new_rows() {
     );
     assert!(estimates.is_empty(), "{estimates:?}");
     let columns = "SELECT count(*)::text FROM pg_stats WHERE schemaname = 'public'";
-    assert_eq!(
-        text(&mut pair.destination, columns),
-        text(&mut pair.source, columns)
-    );
-    let visible =
-        "SELECT (relallvisible = relpages)::text FROM pg_class WHERE relname = 'lineitem'";
-    assert_eq!(
-        text(&mut pair.destination, visible),
-        "true",
-        "frozen pages are marked in the visibility map"
-    );
+    assert_eq!(text(&mut pair.destination, columns), text(&mut pair.source, columns));
+    let visible = "SELECT (relallvisible = relpages)::text FROM pg_class WHERE relname = 'lineitem'";
+    assert_eq!(text(&mut pair.destination, visible), "true", "frozen pages are marked in the visibility map");
     let rows = text(&mut pair.source, "SELECT count(*)::text FROM lineitem");
     crate::harness::eventually("the counters are reported", || {
-        text(
-            &mut pair.destination,
-            "SELECT n_live_tup::text FROM pg_stat_user_tables WHERE relname = 'lineitem'",
-        ) == rows
+        text(&mut pair.destination, "SELECT n_live_tup::text FROM pg_stat_user_tables WHERE relname = 'lineitem'")
+            == rows
     });
-    let plan = texts(
-        &mut pair.destination,
-        "EXPLAIN SELECT * FROM lineitem WHERE l_orderkey = 1",
-    )
-    .join("\n");
+    let plan = texts(&mut pair.destination, "EXPLAIN SELECT * FROM lineitem WHERE l_orderkey = 1").join("\n");
     assert!(plan.contains("lineitem_pkey"), "{plan}");
 }
 
@@ -118,16 +89,12 @@ fn big_tables_are_split_and_still_complete() {
         "CREATE TABLE big (id int PRIMARY KEY, filler text)",
         "INSERT INTO big SELECT i, repeat('x', 700) FROM generate_series(1, 100000) i;
          DELETE FROM big WHERE id % 7 = 0;
-         UPDATE big SET filler = 'moved' WHERE id % 1000 = 0;
-         VACUUM big",
+         UPDATE big SET filler = 'moved' WHERE id % 1000 = 0",
     );
     let dsn = pair.dsn();
     let parts: i32 = pair
         .destination
-        .query_one(
-            &format!("SELECT parts FROM pgcopy.plan('{dsn}', parallel => 4)"),
-            &[],
-        )
+        .query_one(&format!("SELECT parts FROM pgcopy.plan('{dsn}', parallel => 4)"), &[])
         .unwrap()
         .get(0);
     assert!(parts > 3, "{parts} parts");

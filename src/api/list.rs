@@ -10,22 +10,10 @@ fn list(
     exact: default!(bool, "false"),
 ) -> TableIterator<
     'static,
-    (
-        name!(schema, String),
-        name!(table, String),
-        name!(kind, String),
-        name!(rows, Option<i64>),
-        name!(bytes, i64),
-    ),
+    (name!(schema, String), name!(table, String), name!(kind, String), name!(rows, Option<i64>), name!(bytes, i64)),
 > {
     let tables = or_raise(job::list_source(source, schema, exact));
-    TableIterator::new(tables.into_iter().map(|table| {
-        (
-            table.schema,
-            table.name,
-            table.kind.to_owned(),
-            table.rows,
-            table.bytes,
-        )
-    }))
+    TableIterator::new(
+        tables.into_iter().map(|table| (table.schema, table.name, table.kind.to_owned(), table.rows, table.bytes)),
+    )
 }

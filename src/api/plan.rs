@@ -27,14 +27,7 @@ fn plan(
         name!(warnings, Vec<String>),
     ),
 > {
-    let request = Request {
-        source: source.to_owned(),
-        include,
-        exclude,
-        overwrite,
-        parallel,
-        batch_size,
-    };
+    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size };
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (

@@ -13,30 +13,13 @@ fn pull(
     batch_size: default!(i32, 1000),
 ) -> TableIterator<
     'static,
-    (
-        name!(schema, String),
-        name!(table, String),
-        name!(rows, i64),
-        name!(bytes, i64),
-        name!(seconds, f64),
-    ),
+    (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let request = Request {
-        source: source.to_owned(),
-        include,
-        exclude,
-        overwrite,
-        parallel,
-        batch_size,
-    };
+    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size };
     let tables = or_raise(job::pull(&request));
-    TableIterator::new(tables.into_iter().map(|table| {
-        (
-            table.schema,
-            table.name,
-            table.rows as i64,
-            table.bytes as i64,
-            table.seconds,
-        )
-    }))
+    TableIterator::new(
+        tables
+            .into_iter()
+            .map(|table| (table.schema, table.name, table.rows as i64, table.bytes as i64, table.seconds)),
+    )
 }

@@ -21,13 +21,7 @@ pub(super) struct Executor<'a> {
 
 impl<'a> Executor<'a> {
     pub(super) fn new(spec: &'a JobSpec, schedule: &'a Schedule, shared: Shared) -> Self {
-        Self {
-            spec,
-            schedule,
-            shared,
-            stages: shared.stages(spec),
-            source: None,
-        }
+        Self { spec, schedule, shared, stages: shared.stages(spec), source: None }
     }
 
     /// Runs one task. The transaction must be given up when it fails.
@@ -47,26 +41,15 @@ impl<'a> Executor<'a> {
                 let table = &self.spec.tables[table];
                 match table.parts.len() {
                     1 => format!("copying {}", table.qualified_name()),
-                    parts => format!(
-                        "copying {}, part {} of {parts}",
-                        table.qualified_name(),
-                        part + 1
-                    ),
+                    parts => format!("copying {}, part {} of {parts}", table.qualified_name(), part + 1),
                 }
             }
             TaskKind::BuildIndex { table, index } => {
                 let table = &self.spec.tables[table];
-                format!(
-                    "building index {} of {}",
-                    table.indexes[index].name,
-                    table.qualified_name()
-                )
+                format!("building index {} of {}", table.indexes[index].name, table.qualified_name())
             }
             TaskKind::CheckForeignKey { foreign_key } => {
-                format!(
-                    "checking foreign key {}",
-                    self.spec.foreign_keys[foreign_key].name
-                )
+                format!("checking foreign key {}", self.spec.foreign_keys[foreign_key].name)
             }
             TaskKind::Analyze { table } => {
                 format!("analyzing {}", self.spec.tables[table].qualified_name())
@@ -76,10 +59,7 @@ impl<'a> Executor<'a> {
 
     fn load(&mut self, table: usize, part: usize) -> Result<()> {
         self.connect()?;
-        let session = self
-            .source
-            .as_ref()
-            .ok_or_else(|| Error::internal("the source is not connected"))?;
+        let session = self.source.as_ref().ok_or_else(|| Error::internal("the source is not connected"))?;
         let spec = &self.spec.tables[table];
         let shared = self.shared;
         let stage = self.stages[table].heap;
@@ -89,18 +69,11 @@ impl<'a> Executor<'a> {
             settings::set_local(c"datestyle", "ISO, YMD")?;
             settings::set_local(c"intervalstyle", "postgres")?;
             settings::set_local(c"timezone", "UTC")?;
-            load::load_part(
-                session,
-                spec,
-                spec.parts[part],
-                stage,
-                self.spec.batch_rows,
-                &|loaded| shared.add_progress(table, loaded),
-            )
+            load::load_part(session, spec, spec.parts[part], stage, self.spec.batch_rows, &|loaded| {
+                shared.add_progress(table, loaded)
+            })
         });
-        loaded
-            .map(drop)
-            .map_err(|error| self.with_user_names(error, table))
+        loaded.map(drop).map_err(|error| self.with_user_names(error, table))
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -120,10 +93,7 @@ impl<'a> Executor<'a> {
         let spec = &self.spec.tables[table];
         let stage = &self.stages[table];
         settings::scoped(|| {
-            settings::set_local(
-                c"maintenance_work_mem",
-                &self.spec.maintenance_memory.to_string(),
-            )?;
+            settings::set_local(c"maintenance_work_mem", &self.spec.maintenance_memory.to_string())?;
             crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
         })
         .map_err(|error| self.with_user_names(error, table))
@@ -149,10 +119,7 @@ impl<'a> Executor<'a> {
     fn with_user_names(&self, error: Error, table: usize) -> Error {
         let spec = &self.spec.tables[table];
         let error = spec.indexes.iter().fold(error, |error, index| {
-            error.rename(
-                &JobSpec::stage_index_name(self.spec.job, index.oid),
-                &index.name,
-            )
+            error.rename(&JobSpec::stage_index_name(self.spec.job, index.oid), &index.name)
         });
         error.rename(&JobSpec::stage_name(self.spec.job, spec.target), &spec.name)
     }

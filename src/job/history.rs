@@ -39,8 +39,7 @@ fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// The next job's number.
 pub(super) fn next_job() -> Result<i64> {
     let text = as_extension(|| spi::query_text("SELECT nextval('pgcopy.job_id')::text"))?;
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| crate::error::Error::internal("there is no job number"))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| crate::error::Error::internal("there is no job number"))
 }
 
 /// Writes the job down as running, with the process that will finish it.
@@ -61,21 +60,15 @@ pub(super) fn begin(spec: &JobSpec, leader_pid: i32, leader_xid: u64) -> Result<
 }
 
 pub(super) fn note_state(job: i64, state: &str) -> Result<()> {
-    as_extension(|| {
-        spi::execute(&format!(
-            "UPDATE pgcopy.job SET state = {} WHERE job = {job}",
-            quote_literal(state)
-        ))
-    })
+    as_extension(|| spi::execute(&format!("UPDATE pgcopy.job SET state = {} WHERE job = {job}", quote_literal(state))))
 }
 
 /// Writes down how the job ended, table by table.
 pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     let error = match outcome {
-        Outcome::Failed => shared.error().map_or_else(
-            || "the leader's transaction failed".to_owned(),
-            |error| error.message,
-        ),
+        Outcome::Failed => {
+            shared.error().map_or_else(|| "the leader's transaction failed".to_owned(), |error| error.message)
+        }
         _ => String::new(),
     };
     let (mut rows, mut bytes) = (0, 0);

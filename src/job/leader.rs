@@ -63,23 +63,14 @@ pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Ve
     let (_, _, session) = prepare::connect(source)?;
     let relations: Vec<_> = source::read_relations(&session)?
         .into_iter()
-        .filter(|relation| {
-            relation.is_table() && schema.is_none_or(|schema| relation.schema == schema)
-        })
+        .filter(|relation| relation.is_table() && schema.is_none_or(|schema| relation.schema == schema))
         .collect();
-    let counts = if exact {
-        source::count_rows(&session, &relations)?
-    } else {
-        Vec::new()
-    };
+    let counts = if exact { source::count_rows(&session, &relations)? } else { Vec::new() };
     Ok(relations
         .into_iter()
         .enumerate()
         .map(|(position, relation)| ListedTable {
-            rows: counts
-                .get(position)
-                .copied()
-                .or_else(|| estimate(relation.tuples)),
+            rows: counts.get(position).copied().or_else(|| estimate(relation.tuples)),
             kind: relation.kind_name(),
             bytes: relation.bytes,
             schema: relation.schema,
@@ -140,15 +131,8 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
     let job = history::next_job()?;
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
-    let report = Pull {
-        prepared: &prepared,
-        spec: &spec,
-        schedule: &schedule,
-    }
-    .run()?;
-    let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| {
-        (rows + table.rows, bytes + table.bytes)
-    });
+    let report = Pull { prepared: &prepared, spec: &spec, schedule: &schedule }.run()?;
+    let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     pgrx::notice!(
         "pulled {} tables, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} foreign keys checked",
@@ -184,17 +168,10 @@ struct Pull<'a> {
 impl Pull<'_> {
     fn run(&self) -> Result<Vec<PulledTable>> {
         let tied = self.prepared.tied_tables();
-        let involved: Vec<u32> = self
-            .prepared
-            .targets
-            .iter()
-            .map(|target| target.local.oid)
-            .chain(tied.iter().copied())
-            .collect();
+        let involved: Vec<u32> =
+            self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
         // Other processes neither see what this transaction did to a table, nor get past its locks.
-        let touched_here = involved
-            .iter()
-            .any(|&oid| locks::is_written_or_locked_here(oid));
+        let touched_here = involved.iter().any(|&oid| locks::is_written_or_locked_here(oid));
         if self.prepared.workers > 0 && !touched_here {
             if let Some(report) = self.with_workers()? {
                 return Ok(report);
@@ -241,14 +218,12 @@ impl Pull<'_> {
     /// `None` when the server has no background process to give; nothing has happened then.
     fn with_workers(&self) -> Result<Option<Vec<PulledTable>>> {
         let workers = self.prepared.workers.min(self.schedule.tasks.len()).max(1);
-        let json =
-            serde_json::to_vec(self.spec).map_err(|error| Error::internal(error.to_string()))?;
+        let json = serde_json::to_vec(self.spec).map_err(|error| Error::internal(error.to_string()))?;
         let bytes = Shared::bytes(self.spec, &json, self.schedule, workers);
         let Some(segment) = Segment::create(bytes) else {
             return Ok(None);
         };
-        let shared =
-            Shared::initialize(segment.address(), self.spec, &json, self.schedule, workers);
+        let shared = Shared::initialize(segment.address(), self.spec, &json, self.schedule, workers);
         locks::lead_lock_group();
         abandon_when_unmapped(&segment);
         let name = format!("pgcopy job {} steward", self.spec.job);
@@ -257,9 +232,7 @@ impl Pull<'_> {
             return Ok(None);
         };
         // Until the steward has begun, giving up is free.
-        self.wait_until(shared, &steward, &[], || {
-            shared.phase() >= Phase::StagesReady
-        })?;
+        self.wait_until(shared, &steward, &[], || shared.phase() >= Phase::StagesReady)?;
         self.lock_targets()?;
         let processes = self.start_workers(shared, &segment, workers);
         shared.enter_phase(Phase::Working);
@@ -268,16 +241,11 @@ impl Pull<'_> {
             self.work_here(shared)?;
         } else {
             if processes.len() < workers {
-                pgrx::notice!(
-                    "only {} of {workers} workers could be started",
-                    processes.len()
-                );
+                pgrx::notice!("only {} of {workers} workers could be started", processes.len());
             }
             self.wait_until(shared, &steward, &processes, || shared.all_done())?;
             self.wait_until(shared, &steward, &[], || {
-                processes
-                    .iter()
-                    .all(|process| process.status() == Status::Ended)
+                processes.iter().all(|process| process.status() == Status::Ended)
             })?;
         }
         let stages = shared.stages(self.spec);
@@ -318,9 +286,7 @@ impl Pull<'_> {
             if steward.status() == Status::Ended && !shared.has_failed() {
                 return Err(shared.error().unwrap_or_else(ended_early));
             }
-            let workers_left = workers
-                .iter()
-                .any(|worker| worker.status() != Status::Ended);
+            let workers_left = workers.iter().any(|worker| worker.status() != Status::Ended);
             if !workers.is_empty() && !workers_left && !reached() && !shared.has_failed() {
                 return Err(shared.error().unwrap_or_else(ended_early));
             }
@@ -330,18 +296,9 @@ impl Pull<'_> {
 
     /// Targets let readers through, tied tables nobody who writes. In OID order, so that two pulls do not deadlock.
     fn lock_targets(&self) -> Result<()> {
-        let mut modes: BTreeMap<u32, Mode> = self
-            .prepared
-            .tied_tables()
-            .into_iter()
-            .map(|oid| (oid, Mode::ShareRowExclusive))
-            .collect();
-        modes.extend(
-            self.prepared
-                .targets
-                .iter()
-                .map(|target| (target.local.oid, Mode::Exclusive)),
-        );
+        let mut modes: BTreeMap<u32, Mode> =
+            self.prepared.tied_tables().into_iter().map(|oid| (oid, Mode::ShareRowExclusive)).collect();
+        modes.extend(self.prepared.targets.iter().map(|target| (target.local.oid, Mode::Exclusive)));
         for (oid, mode) in modes {
             locks::lock_relation(oid, mode);
         }
@@ -350,12 +307,7 @@ impl Pull<'_> {
 
     fn swap_in(&self, shared: Shared, stages: &[Stage]) -> Result<Vec<PulledTable>> {
         // The source's answers come first: nothing must wait for the network once readers wait.
-        let names: Vec<String> = self
-            .prepared
-            .sequences
-            .iter()
-            .map(|pair| pair.source.clone())
-            .collect();
+        let names: Vec<String> = self.prepared.sequences.iter().map(|pair| pair.source.clone()).collect();
         let values = source::read_sequence_values(&self.prepared.session, &names)?;
         self.prepared.session.rollback()?;
         let mut order: Vec<usize> = (0..stages.len()).collect();
@@ -374,10 +326,7 @@ impl Pull<'_> {
         stage::swap(&tables)?;
         transaction::make_changes_visible();
         for (pair, value) in self.prepared.sequences.iter().zip(values) {
-            sequences::continue_at(
-                &plan::qualified(&pair.local.schema, &pair.local.name),
-                value,
-            )?;
+            sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
         }
         let seconds = shared.table_seconds(self.schedule);
         Ok(self
@@ -400,37 +349,22 @@ impl Pull<'_> {
 }
 
 fn ended_early() -> Error {
-    Error::new(
-        PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
-        "a background process of the pull ended early",
-    )
-    .detail("All targets keep their old rows.")
-    .hint("The server's log may tell why.")
+    Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a background process of the pull ended early")
+        .detail("All targets keep their old rows.")
+        .hint("The server's log may tell why.")
 }
 
 /// However this session gives the pull up, the other processes learn of it when its mapping ends.
 fn abandon_when_unmapped(segment: &Segment) {
     // SAFETY: the segment is mapped; the callback runs before it is unmapped.
-    unsafe {
-        pg_sys::on_dsm_detach(
-            segment.as_ptr(),
-            Some(leader_unmaps),
-            pg_sys::Datum::from(segment.address()),
-        )
-    }
+    unsafe { pg_sys::on_dsm_detach(segment.as_ptr(), Some(leader_unmaps), pg_sys::Datum::from(segment.address())) }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn leader_unmaps(
-    _segment: *mut pg_sys::dsm_segment,
-    address: pg_sys::Datum,
-) {
+unsafe extern "C-unwind" fn leader_unmaps(_segment: *mut pg_sys::dsm_segment, address: pg_sys::Datum) {
     let shared = Shared::attached(address.cast_mut_ptr());
     if shared.phase() < Phase::Swapped {
         shared.abandon();
-        shared
-            .worker_pids()
-            .into_iter()
-            .for_each(processes::terminate);
+        shared.worker_pids().into_iter().for_each(processes::terminate);
     }
 }

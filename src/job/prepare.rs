@@ -69,13 +69,12 @@ pub(super) fn connect(text: &str) -> Result<(ConnInfo, Caller, Session)> {
 
 fn parse_source(text: &str) -> Result<ConnInfo> {
     let mut info = ConnInfo::parse(text).map_err(|error| {
-        Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, format!("invalid connection string: {error}"))
-            .hint("Write a URI such as postgres://user:password@host/database, or a list such as host=… dbname=… user=….")
+        Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, format!("invalid connection string: {error}")).hint(
+            "Write a URI such as postgres://user:password@host/database, or a list such as host=… dbname=… user=….",
+        )
     })?;
     if info.user.is_none() {
-        info.user = Some(crate::local::identity::role_name(
-            Caller::of_this_session().current,
-        ));
+        info.user = Some(crate::local::identity::role_name(Caller::of_this_session().current));
     }
     Ok(info)
 }
@@ -94,8 +93,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
     let (info, caller, session) = connect(&request.source)?;
     settings::with_catalog_search_path(|| {
         let local = catalog::read_relations()?;
-        let (source, mut pairing, snapshot) =
-            snapshot_of(&session, &local, include.as_deref(), &exclude)?;
+        let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
         let mut prepared = Prepared {
             session,
             info,
@@ -133,9 +131,7 @@ fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
 fn worker_count(parallel: Option<i32>) -> Result<usize> {
     match parallel {
         // Some of a worker's time goes to waiting for the source: a few more than processors keep them busy.
-        None => Ok(std::thread::available_parallelism()
-            .map_or(2, |count| count.get() + count.get() / 2)
-            .clamp(2, 8)),
+        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get() + count.get() / 2).clamp(2, 8)),
         Some(count @ 0..=MOST_WORKERS) => Ok(count as usize),
         Some(_) => Err(Error::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -159,30 +155,20 @@ fn snapshot_of(
     for _ in 0..ATTEMPTS {
         // What cannot be pulled need not be locked; the user hears all of it at once.
         let wanted: BTreeSet<String> = if pairing.problems.is_empty() {
-            pairing
-                .pairs
-                .iter()
-                .map(|pair| relations[pair.source].qualified_name())
-                .collect()
+            pairing.pairs.iter().map(|pair| relations[pair.source].qualified_name()).collect()
         } else {
             BTreeSet::new()
         };
         let snapshot = session.begin_snapshot(&wanted.iter().cloned().collect::<Vec<_>>())?;
         relations = source::read_relations(session)?;
         pairing = plan::pair(&relations, local, include, exclude);
-        let all_locked = pairing
-            .pairs
-            .iter()
-            .all(|pair| wanted.contains(&relations[pair.source].qualified_name()));
+        let all_locked = pairing.pairs.iter().all(|pair| wanted.contains(&relations[pair.source].qualified_name()));
         if all_locked || !pairing.problems.is_empty() {
             return Ok((relations, pairing, snapshot));
         }
         session.rollback()?;
     }
-    Err(Error::new(
-        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        "the source's tables keep changing their definitions",
-    ))
+    Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
 }
 
 /// One error for all that is wrong.
@@ -191,13 +177,9 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
         return Ok(());
     };
     let sqlstate = match first.kind {
-        ProblemKind::UnmatchedPattern | ProblemKind::MissingTable => {
-            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE
-        }
+        ProblemKind::UnmatchedPattern | ProblemKind::MissingTable => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
         ProblemKind::WrongObject => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-        ProblemKind::Partitioning | ProblemKind::Storage => {
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED
-        }
+        ProblemKind::Partitioning | ProblemKind::Storage => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         ProblemKind::MissingColumn => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         ProblemKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         ProblemKind::Rights => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -206,19 +188,9 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
         1 => "there is a problem".to_owned(),
         count => format!("there are {count} problems"),
     };
-    let lines = problems
-        .iter()
-        .map(|problem| problem.text.as_str())
-        .collect::<Vec<_>>()
-        .join("\n");
-    let unmatched = problems
-        .iter()
-        .any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
-    let error = Error::new(
-        sqlstate,
-        format!("cannot pull: {count}; nothing was touched"),
-    )
-    .detail(lines);
+    let lines = problems.iter().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("\n");
+    let unmatched = problems.iter().any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
+    let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).detail(lines);
     Err(if unmatched {
         error.hint("pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.")
     } else {
@@ -227,59 +199,34 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
 }
 
 impl Prepared {
-    fn pair_targets(
-        &mut self,
-        source: Vec<Relation>,
-        local: Vec<Relation>,
-        pairing: &mut Pairing,
-    ) -> Result<()> {
+    fn pair_targets(&mut self, source: Vec<Relation>, local: Vec<Relation>, pairing: &mut Pairing) -> Result<()> {
         let pairs = std::mem::take(&mut pairing.pairs);
-        let mut sources: Vec<Relation> = pairs
-            .iter()
-            .map(|pair| source[pair.source].clone())
-            .collect();
-        let mut targets: Vec<Relation> = pairs
-            .iter()
-            .map(|pair| local[pair.target].clone())
-            .collect();
+        let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
+        let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
         let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
         let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
-        attach_columns(
-            &mut sources,
-            source::read_columns(&self.session, &source_oids)?,
-        );
+        attach_columns(&mut sources, source::read_columns(&self.session, &source_oids)?);
         self.columns = catalog::read_columns(&target_oids)?;
         attach_columns(&mut targets, catalog::read_columns(&target_oids)?);
         self.definitions = catalog::read_definitions(&target_oids)?;
-        let definitions: HashMap<u32, &Definition> = self
-            .definitions
-            .iter()
-            .map(|definition| (definition.oid, definition))
-            .collect();
+        let definitions: HashMap<u32, &Definition> =
+            self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
         for table in rights::not_owned(&target_oids)? {
-            pairing.problems.push(Problem::new(
-                ProblemKind::Rights,
-                format!("must be owner of table {table}"),
-            ));
+            pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
         }
         for (source, local) in sources.into_iter().zip(targets) {
             let Some(definition) = definitions.get(&local.oid) else {
                 let text = format!("{}: was dropped meanwhile", local.qualified_name());
-                pairing
-                    .problems
-                    .push(Problem::new(ProblemKind::MissingTable, text));
+                pairing.problems.push(Problem::new(ProblemKind::MissingTable, text));
                 continue;
             };
-            pairing
-                .problems
-                .extend(storage_problems(&local, definition));
+            pairing.problems.extend(storage_problems(&local, definition));
             let Some((columns, wire)) = pairing.columns(&source, &local) else {
                 continue;
             };
             let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
             let scans_ranges = self.session.version >= 140_000;
-            let limits =
-                PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
+            let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
             let spec = TableSpec {
                 source_name: source.qualified_name(),
                 source_partitioned: source.kind == 'p',
@@ -297,17 +244,9 @@ impl Prepared {
             };
             let mut warnings = Vec::new();
             if wire == Wire::Text {
-                warnings.push(
-                    "travels as text: some column's binary form would mean something else here"
-                        .to_owned(),
-                );
+                warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            self.targets.push(Target {
-                source,
-                local,
-                spec,
-                warnings,
-            });
+            self.targets.push(Target { source, local, spec, warnings });
         }
         Ok(())
     }
@@ -323,27 +262,18 @@ impl Prepared {
 
     fn pair_sequences(&mut self) -> Result<()> {
         let here = catalog::read_sequences(&self.target_oids())?;
-        let source_oids: Vec<u32> = self
-            .targets
-            .iter()
-            .map(|target| target.source.oid)
-            .collect();
+        let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
         let there = source::read_sequences(&self.session, &source_oids)?;
         let mut seen = BTreeSet::new();
         for local in here {
             if !seen.insert(local.oid) {
                 continue;
             }
-            let Some(target) = self
-                .targets
-                .iter()
-                .find(|target| target.local.oid == local.relation)
-            else {
+            let Some(target) = self.targets.iter().find(|target| target.local.oid == local.relation) else {
                 continue;
             };
-            let counterpart = there
-                .iter()
-                .find(|other| other.relation == target.source.oid && other.column == local.column);
+            let counterpart =
+                there.iter().find(|other| other.relation == target.source.oid && other.column == local.column);
             match counterpart {
                 Some(other) => {
                     self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
@@ -361,12 +291,7 @@ impl Prepared {
         refuse_problems(
             &denied
                 .into_iter()
-                .map(|name| {
-                    Problem::new(
-                        ProblemKind::Rights,
-                        format!("must be owner of sequence {name}"),
-                    )
-                })
+                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}")))
                 .collect::<Vec<_>>(),
         )
     }
@@ -384,12 +309,8 @@ impl Prepared {
             .map(|target| (target.local.oid, target.local.qualified_name()))
             .collect();
         let full: BTreeSet<u32> = catalog::tables_with_rows(&suspects)?.into_iter().collect();
-        let full: Vec<&Relation> = self
-            .targets
-            .iter()
-            .map(|target| &target.local)
-            .filter(|local| full.contains(&local.oid))
-            .collect();
+        let full: Vec<&Relation> =
+            self.targets.iter().map(|target| &target.local).filter(|local| full.contains(&local.oid)).collect();
         if full.is_empty() {
             return Ok(());
         }
@@ -397,31 +318,19 @@ impl Prepared {
         let mut lines: Vec<String> = full
             .iter()
             .take(MOST_LINES)
-            .map(|table| {
-                format!(
-                    "{} ({})",
-                    table.qualified_name(),
-                    pretty_bytes(table.bytes as u64)
-                )
-            })
+            .map(|table| format!("{} ({})", table.qualified_name(), pretty_bytes(table.bytes as u64)))
             .collect();
         if full.len() > MOST_LINES {
             lines.push(format!("and {} more", full.len() - MOST_LINES));
         }
-        let what = if full.len() == 1 {
-            "1 table holds rows".to_owned()
-        } else {
-            format!("{} tables hold rows", full.len())
-        };
+        let what =
+            if full.len() == 1 { "1 table holds rows".to_owned() } else { format!("{} tables hold rows", full.len()) };
         Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{what} that the pull would replace; nothing was touched"),
         )
         .detail(lines.join("\n"))
-        .hint(format!(
-            "To replace them: SELECT * FROM pgcopy.pull(…{}, overwrite => true);",
-            arguments(request)
-        )))
+        .hint(format!("To replace them: SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(request))))
     }
 
     /// Whether the locked tables are still those that the plan was made for.
@@ -444,19 +353,13 @@ impl Prepared {
 
     /// The plan as all processes of the job know it.
     pub(super) fn job_spec(&self, job: i64) -> Result<JobSpec> {
-        let positions: HashMap<u32, usize> = self
-            .targets
-            .iter()
-            .enumerate()
-            .map(|(position, target)| (target.local.oid, position))
-            .collect();
+        let positions: HashMap<u32, usize> =
+            self.targets.iter().enumerate().map(|(position, target)| (target.local.oid, position)).collect();
         let readable = self.readable_referencing()?;
         let foreign_keys: Vec<ForeignKeyCheck> = self
             .foreign_keys
             .iter()
-            .map(|key| {
-                stage::foreign_key_check(job, key, &positions, readable.contains(&key.referencing))
-            })
+            .map(|key| stage::foreign_key_check(job, key, &positions, readable.contains(&key.referencing)))
             .collect();
         Ok(JobSpec {
             job,
@@ -464,11 +367,7 @@ impl Prepared {
             source: self.info.clone(),
             superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
-            tables: self
-                .targets
-                .iter()
-                .map(|target| target.spec.clone())
-                .collect(),
+            tables: self.targets.iter().map(|target| target.spec.clone()).collect(),
             foreign_keys,
             batch_rows: self.batch_rows,
             maintenance_memory: settings::maintenance_work_mem(),
@@ -476,11 +375,7 @@ impl Prepared {
     }
 
     fn readable_referencing(&self) -> Result<BTreeSet<u32>> {
-        let oids: Vec<u32> = self
-            .foreign_keys
-            .iter()
-            .map(|key| key.referencing)
-            .collect();
+        let oids: Vec<u32> = self.foreign_keys.iter().map(|key| key.referencing).collect();
         let readable: Vec<u32> = spi::query_json(&format!(
             "SELECT coalesce(pg_catalog.json_agg(r::pg_catalog.int8), '[]'::pg_catalog.json)::pg_catalog.text
              FROM pg_catalog.unnest({}) r WHERE pg_catalog.has_table_privilege(r, 'SELECT')",
@@ -494,12 +389,7 @@ impl Prepared {
         let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
         self.foreign_keys
             .iter()
-            .flat_map(|key| {
-                key.referenced_leaves
-                    .iter()
-                    .map(|leaf| leaf.oid)
-                    .chain([key.referencing, key.referenced])
-            })
+            .flat_map(|key| key.referenced_leaves.iter().map(|leaf| leaf.oid).chain([key.referencing, key.referenced]))
             .filter(|oid| !targets.contains(oid))
             .collect()
     }
@@ -509,28 +399,19 @@ fn storage_problems(local: &Relation, definition: &Definition) -> Vec<Problem> {
     let name = local.qualified_name();
     let mut problems = Vec::new();
     if local.access_method.as_deref() != Some("heap") {
-        let text = format!(
-            "{name}: its access method is {}, not heap",
-            local.access_method.as_deref().unwrap_or("unknown")
-        );
+        let text =
+            format!("{name}: its access method is {}, not heap", local.access_method.as_deref().unwrap_or("unknown"));
         problems.push(Problem::new(ProblemKind::Storage, text));
     }
     if local.persistence == 't' {
-        problems.push(Problem::new(
-            ProblemKind::Storage,
-            format!("{name}: is a temporary table"),
-        ));
+        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: is a temporary table")));
     }
     if let Some(extension) = &local.extension {
-        problems.push(Problem::new(
-            ProblemKind::Storage,
-            format!("{name}: belongs to extension {extension}"),
-        ));
+        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: belongs to extension {extension}")));
     }
     if !definition.publications.is_empty() {
         let list = definition.publications.join(", ");
-        let text =
-            format!("{name}: is published by {list}; its subscribers would not see the new rows");
+        let text = format!("{name}: is published by {list}; its subscribers would not see the new rows");
         problems.push(Problem::new(ProblemKind::Storage, text));
     }
     problems
@@ -538,29 +419,20 @@ fn storage_problems(local: &Relation, definition: &Definition) -> Vec<Problem> {
 
 fn same_columns(left: &[RelationColumn], right: &[RelationColumn]) -> bool {
     left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .all(|(left, right)| left.relation == right.relation && left.column == right.column)
+        && left.iter().zip(right).all(|(left, right)| left.relation == right.relation && left.column == right.column)
 }
 
 /// The caller's arguments after the source, as SQL; the source may hold a password.
 fn arguments(request: &Request) -> String {
     let list = |name: &str, patterns: &Option<Vec<Option<String>>>| match patterns {
         Some(patterns) => {
-            let texts: Vec<_> = patterns
-                .iter()
-                .map(|text| plan::quote_literal(text.as_deref().unwrap_or("")))
-                .collect();
+            let texts: Vec<_> =
+                patterns.iter().map(|text| plan::quote_literal(text.as_deref().unwrap_or(""))).collect();
             format!(", {name} => ARRAY[{}]", texts.join(", "))
         }
         None => String::new(),
     };
-    format!(
-        "{}{}",
-        list("include", &request.include),
-        list("exclude", &request.exclude)
-    )
+    format!("{}{}", list("include", &request.include), list("exclude", &request.exclude))
 }
 
 /// As `pg_size_pretty`, roughly.

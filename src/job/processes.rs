@@ -24,8 +24,7 @@ impl Process {
         copy_text(&mut worker.bgw_type, b"pgcopy");
         copy_text(&mut worker.bgw_library_name, b"$libdir/pgcopy");
         copy_text(&mut worker.bgw_function_name, function.to_bytes());
-        worker.bgw_flags =
-            (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
+        worker.bgw_flags = (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
         worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState;
         worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
         worker.bgw_main_arg = pg_sys::Datum::from(segment);
@@ -33,8 +32,7 @@ impl Process {
         // SAFETY: the callee copies the structure; the handle is palloc'd in the current context.
         unsafe {
             worker.bgw_notify_pid = pg_sys::MyProcPid;
-            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle)
-                .then_some(Self(handle))
+            pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle).then_some(Self(handle))
         }
     }
 
@@ -65,12 +63,7 @@ pub(super) fn wait(longest: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: waits on this process's own latch.
     unsafe {
-        pg_sys::WaitLatch(
-            pg_sys::MyLatch,
-            events as i32,
-            longest.as_millis() as i64,
-            pg_sys::PG_WAIT_EXTENSION,
-        );
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, longest.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     interrupts::check();
@@ -127,9 +120,7 @@ pub(super) fn connect(database: u32, role: Option<u32>) {
 }
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.
-pub(super) fn in_transaction<T>(
-    work: impl FnOnce() -> crate::error::Result<T>,
-) -> crate::error::Result<T> {
+pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
     // SAFETY: called outside of a transaction, in a background process. After an ERROR the abort cleans up all that
     // the work left open.
     unsafe {

@@ -114,13 +114,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(
-        tables: usize,
-        indexes: usize,
-        tasks: usize,
-        workers: usize,
-        spec_length: usize,
-    ) -> Self {
+    fn new(tables: usize, indexes: usize, tasks: usize, workers: usize, spec_length: usize) -> Self {
         let align = |offset: usize| offset.next_multiple_of(16);
         let table_slots = align(size_of::<Header>());
         let index_slots = align(table_slots + tables * size_of::<TableSlot>());
@@ -128,18 +122,7 @@ impl Layout {
         let worker_slots = align(task_slots + tasks * size_of::<TaskSlot>());
         let spec = align(worker_slots + workers * size_of::<WorkerSlot>());
         let total = spec + spec_length;
-        Self {
-            tables,
-            indexes,
-            tasks,
-            workers,
-            table_slots,
-            index_slots,
-            task_slots,
-            worker_slots,
-            spec,
-            total,
-        }
+        Self { tables, indexes, tasks, workers, table_slots, index_slots, task_slots, worker_slots, spec, total }
     }
 }
 
@@ -150,8 +133,7 @@ impl Segment {
     pub(super) fn create(bytes: usize) -> Option<Self> {
         // SAFETY: returns null when the server has no segment left. The mapping belongs to the current resource owner,
         // so that it ends with the (sub)transaction that fails.
-        let segment =
-            unsafe { pg_sys::dsm_create(bytes, pg_sys::DSM_CREATE_NULL_IF_MAXSEGMENTS as i32) };
+        let segment = unsafe { pg_sys::dsm_create(bytes, pg_sys::DSM_CREATE_NULL_IF_MAXSEGMENTS as i32) };
         (!segment.is_null()).then_some(Self(segment))
     }
 
@@ -183,24 +165,13 @@ impl Segment {
 }
 
 impl Shared {
-    pub(super) fn bytes(
-        spec: &JobSpec,
-        spec_json: &[u8],
-        schedule: &Schedule,
-        workers: usize,
-    ) -> usize {
+    pub(super) fn bytes(spec: &JobSpec, spec_json: &[u8], schedule: &Schedule, workers: usize) -> usize {
         Self::layout_for(spec, spec_json, schedule, workers).total
     }
 
     fn layout_for(spec: &JobSpec, spec_json: &[u8], schedule: &Schedule, workers: usize) -> Layout {
         let indexes = spec.tables.iter().map(|table| table.indexes.len()).sum();
-        Layout::new(
-            spec.tables.len(),
-            indexes,
-            schedule.tasks.len(),
-            workers,
-            spec_json.len(),
-        )
+        Layout::new(spec.tables.len(), indexes, schedule.tasks.len(), workers, spec_json.len())
     }
 
     /// Plain memory in the current memory context, for a leader that works alone.
@@ -223,11 +194,7 @@ impl Shared {
         // SAFETY: the block has that many bytes; zeroes are valid for every slot.
         unsafe {
             std::ptr::write_bytes(base, 0, layout.spec);
-            std::ptr::copy_nonoverlapping(
-                spec_json.as_ptr(),
-                base.add(layout.spec),
-                spec_json.len(),
-            );
+            std::ptr::copy_nonoverlapping(spec_json.as_ptr(), base.add(layout.spec), spec_json.len());
         }
         let shared = Self { base, layout };
         let header = shared.header();
@@ -242,9 +209,7 @@ impl Shared {
             header.database.store(pg_sys::MyDatabaseId.to_u32(), SeqCst);
             header.leader_pid.store(pg_sys::MyProcPid, SeqCst);
         }
-        header
-            .leader_xid
-            .store(crate::local::transaction::assign_top_xid(), SeqCst);
+        header.leader_xid.store(crate::local::transaction::assign_top_xid(), SeqCst);
         shared
     }
 
@@ -292,13 +257,9 @@ impl Shared {
     pub(super) fn spec(&self) -> Result<JobSpec> {
         // SAFETY: the leader wrote the text before any other process could attach, and nobody changes it.
         let json = unsafe {
-            std::slice::from_raw_parts(
-                self.base.add(self.layout.spec),
-                self.header().spec_length.load(SeqCst) as usize,
-            )
+            std::slice::from_raw_parts(self.base.add(self.layout.spec), self.header().spec_length.load(SeqCst) as usize)
         };
-        serde_json::from_slice(json)
-            .map_err(|error| Error::internal(format!("unreadable job: {error}")))
+        serde_json::from_slice(json).map_err(|error| Error::internal(format!("unreadable job: {error}")))
     }
 
     pub(super) fn job(&self) -> i64 {
@@ -348,11 +309,7 @@ impl Shared {
     }
 
     pub(super) fn worker_pids(&self) -> Vec<i32> {
-        self.worker_slots()
-            .iter()
-            .map(|slot| slot.pid.load(SeqCst))
-            .filter(|&pid| pid != 0)
-            .collect()
+        self.worker_slots().iter().map(|slot| slot.pid.load(SeqCst)).filter(|&pid| pid != 0).collect()
     }
 
     pub(super) fn set_stages(&self, stages: &[Stage]) {
@@ -373,11 +330,7 @@ impl Shared {
             .zip(self.table_slots())
             .map(|(table, slot)| Stage {
                 heap: slot.stage.load(SeqCst),
-                indexes: indexes
-                    .by_ref()
-                    .take(table.indexes.len())
-                    .map(|index| index.load(SeqCst))
-                    .collect(),
+                indexes: indexes.by_ref().take(table.indexes.len()).map(|index| index.load(SeqCst)).collect(),
             })
             .collect()
     }
@@ -392,21 +345,14 @@ impl Shared {
         for (position, slot) in slots.iter().enumerate() {
             if slot.state.load(SeqCst) == TASK_WAITING
                 && schedule.tasks[position].after.iter().all(is_done)
-                && slot
-                    .state
-                    .compare_exchange(TASK_WAITING, TASK_RUNNING, SeqCst, SeqCst)
-                    .is_ok()
+                && slot.state.compare_exchange(TASK_WAITING, TASK_RUNNING, SeqCst, SeqCst).is_ok()
             {
                 slot.worker.store(worker as u32, SeqCst);
                 slot.started.store(now(), SeqCst);
                 return Next::Task(position);
             }
         }
-        if self.all_done() {
-            Next::AllDone
-        } else {
-            Next::Wait
-        }
+        if self.all_done() { Next::AllDone } else { Next::Wait }
     }
 
     pub(super) fn task_done(&self, task: usize) {
@@ -436,19 +382,15 @@ impl Shared {
     pub(super) fn table_seconds(&self, schedule: &Schedule) -> Vec<f64> {
         let mut spans = vec![(i64::MAX, i64::MIN); self.layout.tables];
         for (task, times) in schedule.tasks.iter().zip(self.task_times()) {
-            let (TaskKind::Load { table, .. }
-            | TaskKind::BuildIndex { table, .. }
-            | TaskKind::Analyze { table }) = task.kind
+            let (TaskKind::Load { table, .. } | TaskKind::BuildIndex { table, .. } | TaskKind::Analyze { table }) =
+                task.kind
             else {
                 continue;
             };
             let span = &mut spans[table];
             *span = (span.0.min(times.started), span.1.max(times.finished));
         }
-        spans
-            .into_iter()
-            .map(|(start, end)| end.saturating_sub(start).max(0) as f64 / 1e6)
-            .collect()
+        spans.into_iter().map(|(start, end)| end.saturating_sub(start).max(0) as f64 / 1e6).collect()
     }
 
     pub(super) fn add_progress(&self, table: usize, loaded: Loaded) {
@@ -459,10 +401,7 @@ impl Shared {
 
     pub(super) fn progress(&self, table: usize) -> Loaded {
         let slot = &self.table_slots()[table];
-        Loaded {
-            rows: slot.rows.load(SeqCst),
-            bytes: slot.bytes.load(SeqCst),
-        }
+        Loaded { rows: slot.rows.load(SeqCst), bytes: slot.bytes.load(SeqCst) }
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -478,21 +417,12 @@ impl Shared {
     /// Makes every process of the job stop. The first error is the one that counts.
     pub(super) fn fail(&self, error: &Error) {
         let header = self.header();
-        if header
-            .error_state
-            .compare_exchange(0, 1, SeqCst, SeqCst)
-            .is_ok()
-        {
+        if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
             let mut json = serde_json::to_vec(error).unwrap_or_default();
             if json.len() > ERROR_BYTES {
                 let mut message = error.message.clone();
                 message.truncate(message.floor_char_boundary(ERROR_BYTES / 8));
-                let shorter = Error {
-                    message,
-                    detail: None,
-                    hint: None,
-                    sqlstate: error.sqlstate,
-                };
+                let shorter = Error { message, detail: None, hint: None, sqlstate: error.sqlstate };
                 json = serde_json::to_vec(&shorter).unwrap_or_default();
             }
             // SAFETY: only the process that moved the state from 0 to 1 writes the text, and nobody reads it before 2.
@@ -516,10 +446,7 @@ impl Shared {
 
     fn wake_everybody(&self) {
         let header = self.header();
-        let others = [
-            header.leader_pid.load(SeqCst),
-            header.steward_pid.load(SeqCst),
-        ];
+        let others = [header.leader_pid.load(SeqCst), header.steward_pid.load(SeqCst)];
         for pid in others.into_iter().chain(self.worker_pids()) {
             super::processes::wake(pid);
         }

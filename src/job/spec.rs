@@ -78,20 +78,12 @@ impl JobSpec {
                 analyze_needs_indexes: table.analyze_needs_indexes(),
             })
             .collect();
-        let reads: Vec<Vec<usize>> = self
-            .foreign_keys
-            .iter()
-            .map(|key| key.reads.clone())
-            .collect();
+        let reads: Vec<Vec<usize>> = self.foreign_keys.iter().map(|key| key.reads.clone()).collect();
         plan::schedule(&work, &reads)
     }
 
     pub fn trust(&self) -> Trust {
-        if self.superuser {
-            Trust::Superuser
-        } else {
-            Trust::PasswordRequired
-        }
+        if self.superuser { Trust::Superuser } else { Trust::PasswordRequired }
     }
 
     /// The unqualified name of a target's stage table.

@@ -27,12 +27,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     processes::connect(shared.database(), None);
     // A steward that is told to end lets the job end first: without it nobody would clean up.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.
-    unsafe {
-        pg_sys::pqsignal(
-            libc::SIGTERM,
-            Some(signals::SignalHandlerForShutdownRequest),
-        )
-    };
+    unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(signals::SignalHandlerForShutdownRequest)) };
     if let Err(error) = catch(|| attend(shared)) {
         shared.fail(&error);
         pgrx::log!("pgcopy job {}: {}", shared.job(), error.message);
@@ -75,11 +70,8 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
         // SAFETY: reads a flag that only this process's signal handler sets.
         if unsafe { pg_sys::ShutdownRequestPending } != 0 && shared.phase() < Phase::Swapped {
             shared.fail(
-                &Error::new(
-                    PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
-                    "the steward of the pull was terminated",
-                )
-                .detail("All targets keep their old rows."),
+                &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the steward of the pull was terminated")
+                    .detail("All targets keep their old rows."),
             );
         }
         let leader_ended = !transaction::is_in_progress(shared.leader_xid());
@@ -91,33 +83,21 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
         if leader_ended {
             // A savepoint may have been rolled back although the transaction was committed: the stage tables tell.
             let left = processes::in_transaction(|| history::stage_tables_of(spec.job))?;
-            return Ok(if left.is_empty() {
-                Outcome::Completed
-            } else {
-                Outcome::RolledBack
-            });
+            return Ok(if left.is_empty() { Outcome::Completed } else { Outcome::RolledBack });
         }
         if shared.phase() == Phase::Swapped && !processes::is_alive(shared.leader_pid()) {
             // A prepared transaction may stay for days; the next clean-up decides by what became of it.
             processes::in_transaction(|| history::note_state(spec.job, "prepared"))?;
             return Ok(Outcome::Undecided);
         }
-        processes::wait(Duration::from_millis(if shared.phase() == Phase::Swapped {
-            20
-        } else {
-            500
-        }));
+        processes::wait(Duration::from_millis(if shared.phase() == Phase::Swapped { 20 } else { 500 }));
     }
 }
 
 fn stop_workers(shared: Shared) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let alive: Vec<i32> = shared
-            .worker_pids()
-            .into_iter()
-            .filter(|&pid| processes::is_alive(pid))
-            .collect();
+        let alive: Vec<i32> = shared.worker_pids().into_iter().filter(|&pid| processes::is_alive(pid)).collect();
         if alive.is_empty() || Instant::now() > deadline {
             return;
         }

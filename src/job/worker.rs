@@ -45,11 +45,8 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     // SAFETY: background processes have one thread.
     if let Some((shared, worker)) = unsafe { WORKER } {
         shared.fail(
-            &Error::new(
-                PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN,
-                "a worker of the pull was terminated",
-            )
-            .detail("All targets keep their old rows."),
+            &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a worker of the pull was terminated")
+                .detail("All targets keep their old rows."),
         );
         shared.worker_ended(worker);
     }
@@ -67,11 +64,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     loop {
         match shared.next_task(&schedule, worker) {
             Next::Task(task) => {
-                processes::report_activity(&format!(
-                    "pgcopy job {}: {}",
-                    spec.job,
-                    executor.describe(task)
-                ));
+                processes::report_activity(&format!("pgcopy job {}: {}", spec.job, executor.describe(task)));
                 processes::in_transaction(|| {
                     identity::become_caller(spec.caller);
                     executor.run(task)

@@ -22,11 +22,7 @@ impl Arena {
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             )
         };
-        Self {
-            context,
-            next: std::ptr::null_mut(),
-            end: std::ptr::null_mut(),
-        }
+        Self { context, next: std::ptr::null_mut(), end: std::ptr::null_mut() }
     }
 
     /// Where functions that the decoder calls should allocate.

@@ -60,12 +60,7 @@ impl ColumnDecoder {
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeBinaryInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self {
-            kind: kind_of(type_oid, typmod),
-            function: lookup(function_oid),
-            io_parameter,
-            typmod,
-        }
+        Self { kind: kind_of(type_oid, typmod), function: lookup(function_oid), io_parameter, typmod }
     }
 
     /// For text COPY: always the type's input function.
@@ -74,12 +69,7 @@ impl ColumnDecoder {
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self {
-            kind: Kind::Function,
-            function: lookup(function_oid),
-            io_parameter,
-            typmod,
-        }
+        Self { kind: Kind::Function, function: lookup(function_oid), io_parameter, typmod }
     }
 
     /// The datum of a field, or `None` for NULL. By-reference datums live in the arena.
@@ -105,12 +95,8 @@ impl ColumnDecoder {
             Kind::Int2 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i16::from_be_bytes(bytes))),
             Kind::Int4 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i32::from_be_bytes(bytes))),
             Kind::Int8 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i64::from_be_bytes(bytes))),
-            Kind::Float4 => {
-                fixed(bytes).map(|bytes| pg_sys::Datum::from(i32::from_be_bytes(bytes)))
-            }
-            Kind::Float8 => {
-                fixed(bytes).map(|bytes| pg_sys::Datum::from(i64::from_be_bytes(bytes)))
-            }
+            Kind::Float4 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i32::from_be_bytes(bytes))),
+            Kind::Float8 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i64::from_be_bytes(bytes))),
             Kind::Date => fixed(bytes)
                 .map(i32::from_be_bytes)
                 .filter(|days| (DATE_MIN..DATE_END).contains(days))
@@ -130,13 +116,10 @@ impl ColumnDecoder {
                 (fits && is_text(bytes)).then(|| varlena(bytes, arena))
             }
             Kind::PaddedText { length } => {
-                (bytes.len() == length as usize && bytes.is_ascii() && is_text(bytes))
-                    .then(|| varlena(bytes, arena))
+                (bytes.len() == length as usize && bytes.is_ascii() && is_text(bytes)).then(|| varlena(bytes, arena))
             }
             Kind::Bytes => Some(varlena(bytes, arena)),
-            Kind::Numeric { limits } => {
-                numeric::decode(bytes, limits).map(|value| store_numeric(&value, arena))
-            }
+            Kind::Numeric { limits } => numeric::decode(bytes, limits).map(|value| store_numeric(&value, arena)),
             Kind::Uuid | Kind::Function => None,
         };
         match fast {
@@ -147,20 +130,11 @@ impl ColumnDecoder {
 
     /// Calls the type's receive function, as COPY does.
     #[cold]
-    fn receive(
-        &mut self,
-        field: Option<&[u8]>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Option<pg_sys::Datum>> {
+    fn receive(&mut self, field: Option<&[u8]>, scratch: &mut Vec<u8>) -> Result<Option<pg_sys::Datum>> {
         let Some(bytes) = field else {
             // SAFETY: a null buffer is how ReceiveFunctionCall is told of NULL; it checks that the result is NULL too.
             unsafe {
-                pg_sys::ReceiveFunctionCall(
-                    &mut self.function,
-                    std::ptr::null_mut(),
-                    self.io_parameter,
-                    self.typmod,
-                )
+                pg_sys::ReceiveFunctionCall(&mut self.function, std::ptr::null_mut(), self.io_parameter, self.typmod)
             };
             return Ok(None);
         };
@@ -175,14 +149,8 @@ impl ColumnDecoder {
             cursor: 0,
         };
         // SAFETY: the buffer is valid for the call and is not grown by receive functions, which only read.
-        let datum = unsafe {
-            pg_sys::ReceiveFunctionCall(
-                &mut self.function,
-                &mut buffer,
-                self.io_parameter,
-                self.typmod,
-            )
-        };
+        let datum =
+            unsafe { pg_sys::ReceiveFunctionCall(&mut self.function, &mut buffer, self.io_parameter, self.typmod) };
         if buffer.cursor != buffer.len {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INVALID_BINARY_REPRESENTATION,
@@ -193,10 +161,7 @@ impl ColumnDecoder {
     }
 
     /// Calls the type's input function. `field` ends in a NUL that does not belong to the value.
-    pub(super) fn decode_text(
-        &mut self,
-        field: Option<&mut Vec<u8>>,
-    ) -> Result<Option<pg_sys::Datum>> {
+    pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Option<pg_sys::Datum>> {
         let text = match field {
             None => std::ptr::null_mut(),
             Some(bytes) => {
@@ -207,9 +172,7 @@ impl ColumnDecoder {
             }
         };
         // SAFETY: a null text is how InputFunctionCall is told of NULL.
-        let datum = unsafe {
-            pg_sys::InputFunctionCall(&mut self.function, text, self.io_parameter, self.typmod)
-        };
+        let datum = unsafe { pg_sys::InputFunctionCall(&mut self.function, text, self.io_parameter, self.typmod) };
         Ok((!text.is_null()).then_some(datum))
     }
 }
@@ -223,9 +186,7 @@ fn lookup(function: pg_sys::Oid) -> pg_sys::FmgrInfo {
 
 fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
     let utf8 = compat::database_encoding_is_utf8();
-    let character_limit = u32::try_from(typmod - VARHDRSZ as i32)
-        .ok()
-        .filter(|_| typmod >= 0);
+    let character_limit = u32::try_from(typmod - VARHDRSZ as i32).ok().filter(|_| typmod >= 0);
     match type_oid {
         pg_sys::BOOLOID => Kind::Bool,
         pg_sys::INT2OID => Kind::Int2,
@@ -238,16 +199,12 @@ fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
         pg_sys::TIMEOID if typmod < 0 => Kind::Time,
         pg_sys::UUIDOID => Kind::Uuid,
         pg_sys::TEXTOID if utf8 => Kind::Text { limit: None },
-        pg_sys::VARCHAROID if utf8 => Kind::Text {
-            limit: character_limit,
-        },
-        pg_sys::BPCHAROID if utf8 && character_limit.is_some() => Kind::PaddedText {
-            length: character_limit.unwrap_or(0),
-        },
+        pg_sys::VARCHAROID if utf8 => Kind::Text { limit: character_limit },
+        pg_sys::BPCHAROID if utf8 && character_limit.is_some() => {
+            Kind::PaddedText { length: character_limit.unwrap_or(0) }
+        }
         pg_sys::BYTEAOID => Kind::Bytes,
-        pg_sys::NUMERICOID => Kind::Numeric {
-            limits: Limits::from_typmod(typmod),
-        },
+        pg_sys::NUMERICOID => Kind::Numeric { limits: Limits::from_typmod(typmod) },
         _ => Kind::Function,
     }
 }

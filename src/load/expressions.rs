@@ -16,17 +16,13 @@ impl Expressions {
         // SAFETY: both are allocated in a context of their own below the current one and live as long as it does.
         unsafe {
             let state = pg_sys::CreateExecutorState();
-            Self {
-                state,
-                context: pg_sys::MakePerTupleExprContext(state),
-            }
+            Self { state, context: pg_sys::MakePerTupleExprContext(state) }
         }
     }
 
     /// Prepares a node tree as the catalogs keep it.
     pub(super) fn prepare(&mut self, node_tree: &str) -> Result<Expression> {
-        let text =
-            CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
+        let text = CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
         // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
         unsafe {
             let node = pg_sys::stringToNode(text.as_ptr().cast_mut());

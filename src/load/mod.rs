@@ -49,11 +49,7 @@ pub fn load_part(
     let copy = CopyOut {
         table: &table.source_name,
         partitioned: table.source_partitioned,
-        columns: table
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect(),
+        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
         part,
         wire: table.wire,
     };
@@ -136,10 +132,7 @@ fn report(loaded: &Loaded, reported: &mut Loaded, on_progress: &dyn Fn(Loaded)) 
 }
 
 fn difference(now: &Loaded, before: &Loaded) -> Loaded {
-    Loaded {
-        rows: now.rows - before.rows,
-        bytes: now.bytes - before.bytes,
-    }
+    Loaded { rows: now.rows - before.rows, bytes: now.bytes - before.bytes }
 }
 
 /// Names table, part, row and column of an error that a row caused.
@@ -148,22 +141,12 @@ fn locate(error: Error, table: &TableSpec, part: Part, position: &Position) -> E
     if row == 0 || !concerns_a_row(error.sqlstate) {
         return error;
     }
-    let of_part = if part.is_whole() {
-        String::new()
-    } else {
-        format!(" from page {} on", part.first_page)
-    };
+    let of_part = if part.is_whole() { String::new() } else { format!(" from page {} on", part.first_page) };
     let column = match position.column.get() {
-        Some(column) => format!(
-            ", column {}",
-            plan::quote_identifier(&table.columns[column].name)
-        ),
+        Some(column) => format!(", column {}", plan::quote_identifier(&table.columns[column].name)),
         None => String::new(),
     };
-    error.detail(format!(
-        "Table {}, row {row}{of_part}{column}.",
-        table.qualified_name()
-    ))
+    error.detail(format!("Table {}, row {row}{of_part}{column}.", table.qualified_name()))
 }
 
 /// Not a lost connection, a cancel or a full disk.

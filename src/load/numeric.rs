@@ -22,10 +22,7 @@ impl Limits {
     pub(super) fn from_typmod(typmod: i32) -> Option<Self> {
         let packed = typmod.checked_sub(4).filter(|packed| *packed >= 0)?;
         // The scale is a signed number of 11 bits.
-        Some(Self {
-            precision: (packed >> 16) & 0xffff,
-            scale: ((packed & 0x7ff) ^ 1024) - 1024,
-        })
+        Some(Self { precision: (packed >> 16) & 0xffff, scale: ((packed & 0x7ff) ^ 1024) - 1024 })
     }
 }
 
@@ -54,16 +51,12 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Short
     }
     if count == 0 {
         // Zero has weight 0 and no sign.
-        return Some(Short {
-            header: SHORT | scale << SHORT_SCALE_SHIFT,
-            digits,
-        });
+        return Some(Short { header: SHORT | scale << SHORT_SCALE_SHIFT, digits });
     }
     if !(-64..=63).contains(&weight) {
         return None;
     }
-    let group =
-        |position: usize| u16::from_be_bytes([digits[position * 2], digits[position * 2 + 1]]);
+    let group = |position: usize| u16::from_be_bytes([digits[position * 2], digits[position * 2 + 1]]);
     let (first, last) = (group(0), group(count - 1));
     if first == 0 || last == 0 || (0..count).any(|position| group(position) > 9999) {
         return None;

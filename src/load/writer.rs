@@ -47,16 +47,10 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 impl<'a> BatchWriter<'a> {
     /// Opens the stage table. It is closed, and its lock kept to the end of the transaction, by `finish`.
-    pub(super) fn open(
-        stage: u32,
-        table: &'a TableSpec,
-        batch_rows: usize,
-        position: &'a Position,
-    ) -> Result<Self> {
+    pub(super) fn open(stage: u32, table: &'a TableSpec, batch_rows: usize, position: &'a Position) -> Result<Self> {
         // SAFETY: the stage table exists for as long as its job; an ERROR releases what was opened.
         let (relation, descriptor) = unsafe {
-            let relation =
-                pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             (relation, (*relation).rd_att)
         };
         let mut expressions = Expressions::new();
@@ -64,8 +58,7 @@ impl<'a> BatchWriter<'a> {
         let mut columns = Vec::with_capacity(table.columns.len());
         let mut unfilled: Vec<usize> = (0..attributes.len()).collect();
         for column in &table.columns {
-            let attribute =
-                usize::try_from(column.number - 1).expect("attribute numbers start at 1");
+            let attribute = usize::try_from(column.number - 1).expect("attribute numbers start at 1");
             let description = &attributes[attribute];
             let decoder = match table.wire {
                 Wire::Binary => ColumnDecoder::binary(description.type_oid, description.typmod),
@@ -82,10 +75,7 @@ impl<'a> BatchWriter<'a> {
             .collect();
         let mut generated = Vec::new();
         for column in &table.generated {
-            generated.push((
-                (column.number - 1) as usize,
-                expressions.prepare(&column.expression)?,
-            ));
+            generated.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
         }
         let mut checks = Vec::new();
         for check in &table.checks {
@@ -93,9 +83,7 @@ impl<'a> BatchWriter<'a> {
         }
         // SAFETY: slots and bulk insert state live in the current context, which outlives the load.
         let (slots, bulk_insert) = unsafe {
-            let slots = (0..batch_rows)
-                .map(|_| pg_sys::table_slot_create(relation, std::ptr::null_mut()))
-                .collect();
+            let slots = (0..batch_rows).map(|_| pg_sys::table_slot_create(relation, std::ptr::null_mut())).collect();
             (slots, pg_sys::GetBulkInsertState())
         };
         Ok(Self {
@@ -128,11 +116,7 @@ impl<'a> BatchWriter<'a> {
         let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
         for (position, column) in self.columns.iter_mut().enumerate() {
             self.position.column.set(Some(position));
-            let datum = column.decoder.decode_binary(
-                row.next_field(),
-                &mut self.arena,
-                &mut self.scratch,
-            )?;
+            let datum = column.decoder.decode_binary(row.next_field(), &mut self.arena, &mut self.scratch)?;
             // SAFETY: attribute numbers come from the same descriptor as the slot.
             unsafe {
                 *values.add(column.attribute) = datum.unwrap_or(pg_sys::Datum::from(0usize));
@@ -152,9 +136,7 @@ impl<'a> BatchWriter<'a> {
             self.position.column.set(Some(position));
             let present = row.next_field(&mut self.scratch)?;
             self.filled_bytes += self.scratch.len();
-            let datum = column
-                .decoder
-                .decode_text(present.then_some(&mut self.scratch))?;
+            let datum = column.decoder.decode_text(present.then_some(&mut self.scratch))?;
             // SAFETY: as for `add_binary`.
             unsafe {
                 *values.add(column.attribute) = datum.unwrap_or(pg_sys::Datum::from(0usize));
@@ -165,11 +147,7 @@ impl<'a> BatchWriter<'a> {
     }
 
     #[inline]
-    fn complete_row(
-        &mut self,
-        slot: *mut pg_sys::TupleTableSlot,
-        outer: pg_sys::MemoryContext,
-    ) -> Result<()> {
+    fn complete_row(&mut self, slot: *mut pg_sys::TupleTableSlot, outer: pg_sys::MemoryContext) -> Result<()> {
         self.position.column.set(None);
         // SAFETY: the slot is empty; after its arrays are filled it may be declared to hold a virtual tuple.
         unsafe {
@@ -266,10 +244,7 @@ impl<'a> BatchWriter<'a> {
     fn check_violation(&self, constraint: &str, slot: *mut pg_sys::TupleTableSlot) -> Error {
         Error::new(
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
-            format!(
-                "new row for relation \"{}\" violates check constraint \"{constraint}\"",
-                self.table.name
-            ),
+            format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", self.table.name),
         )
         .detail(self.describe_row(slot))
     }
@@ -287,8 +262,7 @@ impl<'a> BatchWriter<'a> {
                 if *(*slot).tts_isnull.add(attribute) {
                     return "null".to_owned();
                 }
-                let mut text =
-                    compat::output_text(description.type_oid, *(*slot).tts_values.add(attribute));
+                let mut text = compat::output_text(description.type_oid, *(*slot).tts_values.add(attribute));
                 if text.len() > LONGEST_VALUE {
                     text.truncate(text.floor_char_boundary(LONGEST_VALUE));
                     text.push_str("...");

@@ -188,9 +188,7 @@ pub fn tables_with_rows(tables: &[(u32, String)]) -> Result<Vec<u32>> {
     }
     let branches: Vec<_> = tables
         .iter()
-        .map(|(oid, name)| {
-            format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM ONLY {name})")
-        })
+        .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM ONLY {name})"))
         .collect();
     spi::query_json(&format!(
         "SELECT coalesce(json_agg(r.oid), '[]'::json)::text FROM ({}) r",

@@ -15,10 +15,7 @@ impl Caller {
     pub fn of_this_session() -> Self {
         // SAFETY: both read backend-local variables that are set for the whole life of a session.
         unsafe {
-            Self {
-                authenticated: pg_sys::GetAuthenticatedUserId().to_u32(),
-                current: pg_sys::GetUserId().to_u32(),
-            }
+            Self { authenticated: pg_sys::GetAuthenticatedUserId().to_u32(), current: pg_sys::GetUserId().to_u32() }
         }
     }
 
@@ -41,10 +38,7 @@ pub enum Role {
 /// every ERROR leads to, restores it.
 pub fn run_as<T>(role: Role, work: impl FnOnce() -> T) -> T {
     let (user, flags) = match role {
-        Role::Extension => (
-            pg_sys::BOOTSTRAP_SUPERUSERID,
-            pg_sys::SECURITY_LOCAL_USERID_CHANGE,
-        ),
+        Role::Extension => (pg_sys::BOOTSTRAP_SUPERUSERID, pg_sys::SECURITY_LOCAL_USERID_CHANGE),
         Role::TableOwner(owner) => (owner, pg_sys::SECURITY_RESTRICTED_OPERATION),
     };
     let mut saved_user = pg_sys::Oid::INVALID;
@@ -67,13 +61,7 @@ pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role.into(), true);
-        if name.is_null() {
-            role.to_string()
-        } else {
-            std::ffi::CStr::from_ptr(name)
-                .to_string_lossy()
-                .into_owned()
-        }
+        if name.is_null() { role.to_string() } else { std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned() }
     }
 }
 

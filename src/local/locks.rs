@@ -31,16 +31,11 @@ pub fn lock_relation(relation: u32, mode: Mode) {
 pub fn is_written_or_locked_here(relation: u32) -> bool {
     // SAFETY: the relation is opened with a lock of its own and closed again; a vanished one gives null.
     unsafe {
-        let opened =
-            pg_sys::try_relation_open(relation.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let opened = pg_sys::try_relation_open(relation.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         if opened.is_null() {
             return false;
         }
-        let locked = pg_sys::CheckRelationLockedByMe(
-            opened,
-            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
-            true,
-        );
+        let locked = pg_sys::CheckRelationLockedByMe(opened, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, true);
         pg_sys::relation_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
         locked
     }

@@ -7,11 +7,7 @@ use crate::source::Trust;
 
 /// How far the caller's connection strings are trusted.
 pub fn trust_of(caller: Caller) -> Trust {
-    if caller.is_superuser() {
-        Trust::Superuser
-    } else {
-        Trust::PasswordRequired
-    }
+    if caller.is_superuser() { Trust::Superuser } else { Trust::PasswordRequired }
 }
 
 /// Of the given tables, the ones that the current user does not own, as `name (owner)`.

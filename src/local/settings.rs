@@ -6,8 +6,7 @@ use std::ffi::{CStr, CString};
 
 /// Sets for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
 pub fn set_local(name: &CStr, value: &str) -> Result<()> {
-    let value =
-        CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
+    let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
     // SAFETY: both strings outlive the call, which copies them.
     unsafe {
         pg_sys::set_config_option(

@@ -14,10 +14,8 @@ pub fn query_text(sql: &str) -> Result<Option<String>> {
 
 /// A query that returns one JSON value.
 pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
-    let text =
-        query_text(sql)?.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::internal(format!("unexpected catalog answer: {error}")))
+    let text = query_text(sql)?.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;
+    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected catalog answer: {error}")))
 }
 
 pub fn execute(sql: &str) -> Result<()> {

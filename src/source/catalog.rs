@@ -31,16 +31,11 @@ pub fn read_sequence_values(session: &Session, sequences: &[String]) -> Result<V
     let branches: Vec<_> = sequences
         .iter()
         .enumerate()
-        .map(|(position, name)| {
-            format!("SELECT {position} AS position, last_value, is_called FROM {name}")
-        })
+        .map(|(position, name)| format!("SELECT {position} AS position, last_value, is_called FROM {name}"))
         .collect();
     read_json(
         session,
-        &format!(
-            "SELECT json_agg(v ORDER BY v.position)::text FROM ({}) v",
-            branches.join(" UNION ALL ")
-        ),
+        &format!("SELECT json_agg(v ORDER BY v.position)::text FROM ({}) v", branches.join(" UNION ALL ")),
     )
 }
 
@@ -54,23 +49,16 @@ pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
         .enumerate()
         .map(|(position, table)| {
             let only = if table.kind == 'p' { "" } else { "ONLY " };
-            format!(
-                "SELECT {position} AS position, count(*) AS rows FROM {only}{}",
-                table.qualified_name()
-            )
+            format!("SELECT {position} AS position, count(*) AS rows FROM {only}{}", table.qualified_name())
         })
         .collect();
     read_json(
         session,
-        &format!(
-            "SELECT json_agg(c.rows ORDER BY c.position)::text FROM ({}) c",
-            branches.join(" UNION ALL ")
-        ),
+        &format!("SELECT json_agg(c.rows ORDER BY c.position)::text FROM ({}) c", branches.join(" UNION ALL ")),
     )
 }
 
 fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
     let text = session.query_value(sql)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))
+    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))
 }

@@ -37,9 +37,7 @@ impl Connection {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| {
-                Error::internal(format!("could not start the network runtime: {error}"))
-            })?;
+            .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))?;
         let mut failures = Vec::new();
         for host in &info.hosts {
             match open_host(&runtime, info, host, trust) {
@@ -49,11 +47,7 @@ impl Connection {
         }
         let (first_host, first) = failures.swap_remove(0);
         let mut error = first;
-        error.message = format!(
-            "could not connect to the source at {}: {}",
-            describe(first_host),
-            error.message
-        );
+        error.message = format!("could not connect to the source at {}: {}", describe(first_host), error.message);
         for (host, other) in failures {
             error = error.detail(format!("{}: {}", describe(host), other.message));
         }
@@ -69,8 +63,7 @@ impl Connection {
 fn wait<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
-        let tick = runtime
-            .block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await });
+        let tick = runtime.block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await });
         if let Ok(value) = tick {
             return value;
         }
@@ -92,15 +85,11 @@ fn refuse_without_password(info: &ConnInfo) -> Result<()> {
             PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
             "password is required",
         )
-        .detail(
-            "Non-superusers must provide a password in the connection string or the user mapping.",
-        ));
+        .detail("Non-superusers must provide a password in the connection string or the user mapping."));
     }
-    for (parameter, value) in [
-        ("sslrootcert", &info.ssl_root_cert),
-        ("sslcert", &info.ssl_cert),
-        ("sslkey", &info.ssl_key),
-    ] {
+    for (parameter, value) in
+        [("sslrootcert", &info.ssl_root_cert), ("sslcert", &info.ssl_cert), ("sslkey", &info.ssl_key)]
+    {
         if value.as_deref().is_some_and(|value| value != "system") {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -189,12 +178,8 @@ fn configuration(info: &ConnInfo, host: &Host) -> Config {
         config.connect_timeout(Duration::from_secs(seconds.into()));
     }
     config.keepalives(info.keepalives);
-    config.keepalives_idle(Duration::from_secs(
-        info.keepalives_idle.unwrap_or(60).into(),
-    ));
-    config.keepalives_interval(Duration::from_secs(
-        info.keepalives_interval.unwrap_or(10).into(),
-    ));
+    config.keepalives_idle(Duration::from_secs(info.keepalives_idle.unwrap_or(60).into()));
+    config.keepalives_interval(Duration::from_secs(info.keepalives_interval.unwrap_or(10).into()));
     config.keepalives_retries(info.keepalives_count.unwrap_or(6));
     config.channel_binding(match info.channel_binding.as_deref() {
         Some("disable") => ChannelBinding::Disable,
@@ -212,10 +197,7 @@ fn configuration(info: &ConnInfo, host: &Host) -> Config {
 fn connection_error(error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(_) => query_error(error),
-        None => Error::new(
-            PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-            chain(error),
-        ),
+        None => Error::new(PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, chain(error)),
     }
 }
 
@@ -254,7 +236,5 @@ fn packed_sqlstate(code: &str) -> i32 {
     code.bytes()
         .take(5)
         .enumerate()
-        .fold(0, |packed, (position, byte)| {
-            packed | ((i32::from(byte) - i32::from(b'0')) & 0x3f) << (6 * position)
-        })
+        .fold(0, |packed, (position, byte)| packed | ((i32::from(byte) - i32::from(b'0')) & 0x3f) << (6 * position))
 }

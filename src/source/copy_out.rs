@@ -17,21 +17,13 @@ pub struct CopyOut<'a> {
 impl CopyOut<'_> {
     /// The cheapest form: the plain relation where it can be, a query for a part.
     pub fn statement(&self) -> String {
-        let columns = self
-            .columns
-            .iter()
-            .map(|name| plan::quote_identifier(name))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let columns = self.columns.iter().map(|name| plan::quote_identifier(name)).collect::<Vec<_>>().join(", ");
         let what = if self.part.is_whole() && !self.partitioned && !self.columns.is_empty() {
             format!("{} ({columns})", self.table)
         } else {
             let only = if self.partitioned { "" } else { "ONLY " };
-            let condition = if self.part.is_whole() {
-                String::new()
-            } else {
-                format!(" WHERE {}", self.part.condition())
-            };
+            let condition =
+                if self.part.is_whole() { String::new() } else { format!(" WHERE {}", self.part.condition()) };
             format!("(SELECT {columns} FROM {only}{}{condition})", self.table)
         };
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())

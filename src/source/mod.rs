@@ -6,9 +6,7 @@ mod copy_out;
 mod session;
 mod tls;
 
-pub use catalog::{
-    SequenceValue, count_rows, read_columns, read_relations, read_sequence_values, read_sequences,
-};
+pub use catalog::{SequenceValue, count_rows, read_columns, read_relations, read_sequence_values, read_sequences};
 pub use connection::Trust;
 pub use copy_out::CopyOut;
 pub use session::Session;

@@ -36,21 +36,13 @@ const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
     pub fn open(info: &ConnInfo, trust: Trust) -> Result<Self> {
-        let mut session = Self {
-            connection: Connection::open(info, trust)?,
-            version: 0,
-        };
+        let mut session = Self { connection: Connection::open(info, trust)?, version: 0 };
         let version = session.query_value(SETTINGS)?;
-        session.version = version
-            .parse()
-            .map_err(|_| Error::internal("the source does not tell its version"))?;
+        session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
         if session.version < OLDEST_VERSION {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!(
-                    "the source's version {} is too old",
-                    session.version / 10_000
-                ),
+                format!("the source's version {} is too old", session.version / 10_000),
             )
             .detail("Sources from PostgreSQL 12 on are supported."));
         }
@@ -64,10 +56,7 @@ impl Session {
     pub fn begin_snapshot(&self, tables: &[String]) -> Result<String> {
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         if !tables.is_empty() {
-            self.execute(&format!(
-                "LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
-                tables.join(", ONLY ")
-            ))?;
+            self.execute(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", tables.join(", ONLY ")))?;
         }
         self.query_value("SELECT pg_export_snapshot()")
     }
@@ -85,17 +74,13 @@ impl Session {
 
     /// Runs statements that return nothing.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.connection
-            .wait(self.connection.client.batch_execute(sql))
-            .map_err(|error| query_error(&error))
+        self.connection.wait(self.connection.client.batch_execute(sql)).map_err(|error| query_error(&error))
     }
 
     /// The first column of the last row.
     pub fn query_value(&self, sql: &str) -> Result<String> {
-        let messages = self
-            .connection
-            .wait(self.connection.client.simple_query(sql))
-            .map_err(|error| query_error(&error))?;
+        let messages =
+            self.connection.wait(self.connection.client.simple_query(sql)).map_err(|error| query_error(&error))?;
         messages
             .iter()
             .rev()
@@ -107,9 +92,7 @@ impl Session {
     }
 
     pub(super) fn start_copy(&self, sql: &str) -> Result<CopyOutStream> {
-        self.connection
-            .wait(self.connection.client.copy_out(sql))
-            .map_err(|error| query_error(&error))
+        self.connection.wait(self.connection.client.copy_out(sql)).map_err(|error| query_error(&error))
     }
 
     /// Calls `on_chunk` with what has arrived, until the stream ends. Waits only when nothing is there.
@@ -121,9 +104,13 @@ impl Session {
         let mut ready = Vec::with_capacity(CHUNKS_AT_ONCE);
         loop {
             let ended = self.connection.wait(poll_fn(|context| {
-                while ready.len() < CHUNKS_AT_ONCE {
+                let mut bytes = 0;
+                while ready.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
                     match stream.as_mut().poll_next(context) {
-                        Poll::Ready(Some(chunk)) => ready.push(chunk),
+                        Poll::Ready(Some(chunk)) => {
+                            bytes += chunk.as_ref().map_or(0, |chunk| chunk.len());
+                            ready.push(chunk);
+                        }
                         Poll::Ready(None) => return Poll::Ready(true),
                         Poll::Pending if ready.is_empty() => return Poll::Pending,
                         Poll::Pending => break,
@@ -143,3 +130,5 @@ impl Session {
 
 /// Rows arrive as one chunk each; so many are taken before the runtime is entered again.
 const CHUNKS_AT_ONCE: usize = 1024;
+/// Fewer where rows are long, so that memory does not grow with them.
+const BYTES_AT_ONCE: usize = 1024 * 1024;

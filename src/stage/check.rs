@@ -15,24 +15,15 @@ pub fn check_foreign_key(check: &ForeignKeyCheck) -> Result<()> {
     let Some(values) = run_as(Role::Extension, || spi::query_text(&check.query))? else {
         return Ok(());
     };
-    let error = Error::new(
-        PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
-        check.message.clone(),
-    );
+    let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone());
     if !check.show_values {
         return Err(error);
     }
-    let values: Vec<Option<String>> = serde_json::from_str(&values).map_err(|error| {
-        Error::internal(format!("unexpected answer of a foreign-key check: {error}"))
-    })?;
+    let values: Vec<Option<String>> = serde_json::from_str(&values)
+        .map_err(|error| Error::internal(format!("unexpected answer of a foreign-key check: {error}")))?;
     if values.iter().any(Option::is_none) {
-        return Err(
-            error.detail("MATCH FULL does not allow mixing of null and nonnull key values.")
-        );
+        return Err(error.detail("MATCH FULL does not allow mixing of null and nonnull key values."));
     }
     let values = values.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    Err(error.detail(format!(
-        "Key ({})=({values}) {}",
-        check.detail_columns, check.detail_rest
-    )))
+    Err(error.detail(format!("Key ({})=({values}) {}", check.detail_columns, check.detail_rest)))
 }

@@ -19,8 +19,7 @@ pub struct Stage {
 /// still be running in a crash.
 pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name =
-        CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
+    let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: the relation stays open, and so its descriptor and row valid, until the end of the block.
     unsafe {
         let target = pg_sys::try_relation_open(table.target.into(), lock);
@@ -74,10 +73,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
             indexes.push(create_index(job, heap, target, index.oid)?.to_u32());
         }
         pg_sys::relation_close(target, lock);
-        Ok(Stage {
-            heap: heap.to_u32(),
-            indexes,
-        })
+        Ok(Stage { heap: heap.to_u32(), indexes })
     }
 }
 
@@ -86,10 +82,8 @@ fn stage_schema() -> Result<pg_sys::Oid> {
     // SAFETY: a syscache lookup.
     let schema = unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) };
     if schema == pg_sys::Oid::INVALID {
-        return Err(
-            Error::internal(format!("schema \"{}\" does not exist", super::SCHEMA))
-                .hint("Create the extension pgcopy again."),
-        );
+        return Err(Error::internal(format!("schema \"{}\" does not exist", super::SCHEMA))
+            .hint("Create the extension pgcopy again."));
     }
     Ok(schema)
 }
@@ -127,30 +121,16 @@ unsafe fn without_autovacuum(options: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: builds a one-element list of palloc'd nodes, which the callee only reads.
     unsafe {
         let value = pg_sys::makeString(c"false".as_ptr().cast_mut());
-        let option =
-            pg_sys::makeDefElem(c"autovacuum_enabled".as_ptr().cast_mut(), value.cast(), -1);
+        let option = pg_sys::makeDefElem(c"autovacuum_enabled".as_ptr().cast_mut(), value.cast(), -1);
         let list = pg_sys::lappend(std::ptr::null_mut(), option.cast());
-        pg_sys::transformRelOptions(
-            options,
-            list,
-            std::ptr::null(),
-            std::ptr::null_mut(),
-            false,
-            false,
-        )
+        pg_sys::transformRelOptions(options, list, std::ptr::null(), std::ptr::null_mut(), false, false)
     }
 }
 
 /// Gives the stage table the catalog rows and an empty file for a copy of one of the target's indexes.
-unsafe fn create_index(
-    job: i64,
-    heap: pg_sys::Oid,
-    target: pg_sys::Relation,
-    index: u32,
-) -> Result<pg_sys::Oid> {
+unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, index: u32) -> Result<pg_sys::Oid> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name =
-        CString::new(JobSpec::stage_index_name(job, index)).expect("made of digits and letters");
+    let name = CString::new(JobSpec::stage_index_name(job, index)).expect("made of digits and letters");
     // SAFETY: the index stays open while its definition is read; the statement is a fresh tree of our own.
     unsafe {
         let source = pg_sys::index_open(index.into(), lock);
@@ -159,12 +139,7 @@ unsafe fn create_index(
         for position in 0..natts {
             *(*map).attnums.add(position as usize) = (position + 1) as pg_sys::AttrNumber;
         }
-        let statement = compat::generateClonedIndexStmt(
-            std::ptr::null_mut(),
-            source,
-            map,
-            std::ptr::null_mut(),
-        );
+        let statement = compat::generateClonedIndexStmt(std::ptr::null_mut(), source, map, std::ptr::null_mut());
         (*statement).idxname = pg_sys::pstrdup(name.as_ptr());
         (*statement).idxcomment = std::ptr::null_mut();
         // Uniqueness is what the index enforces; a constraint of its own would only be one more catalog row. An
@@ -188,10 +163,7 @@ unsafe fn hide_until_built(index: pg_sys::Oid) -> Result<()> {
     // SAFETY: the tuple is a copy of our own; its fixed part is what the catalog's structure describes.
     unsafe {
         pg_sys::CommandCounterIncrement();
-        let catalog = pg_sys::table_open(
-            pg_sys::IndexRelationId,
-            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
-        );
+        let catalog = pg_sys::table_open(pg_sys::IndexRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         let tuple = pg_sys::SearchSysCacheCopy(
             pg_sys::SysCacheIdentifier::INDEXRELID as i32,
             pg_sys::Datum::from(index),
@@ -200,9 +172,7 @@ unsafe fn hide_until_built(index: pg_sys::Oid) -> Result<()> {
             pg_sys::Datum::from(0usize),
         );
         if tuple.is_null() {
-            return Err(Error::internal(format!(
-                "cache lookup failed for index {index}"
-            )));
+            return Err(Error::internal(format!("cache lookup failed for index {index}")));
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_index>();
         (*form).indisvalid = false;

@@ -13,23 +13,11 @@ pub fn foreign_key_check(
     show_values: bool,
 ) -> ForeignKeyCheck {
     let rows_of = |oid: u32, schema: &str, name: &str| {
-        if targets.contains_key(&oid) {
-            super::qualified_name(job, oid)
-        } else {
-            plan::qualified(schema, name)
-        }
+        if targets.contains_key(&oid) { super::qualified_name(job, oid) } else { plan::qualified(schema, name) }
     };
-    let referencing = rows_of(
-        key.referencing,
-        &key.referencing_schema,
-        &key.referencing_name,
-    );
-    let referenced_columns = key
-        .keys
-        .iter()
-        .map(|pair| plan::quote_identifier(&pair.referenced))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let referencing = rows_of(key.referencing, &key.referencing_schema, &key.referencing_name);
+    let referenced_columns =
+        key.keys.iter().map(|pair| plan::quote_identifier(&pair.referenced)).collect::<Vec<_>>().join(", ");
     let referenced = match key.referenced_leaves.as_slice() {
         [] => format!(
             "(SELECT {referenced_columns} FROM ONLY {} WHERE false)",
@@ -40,41 +28,21 @@ pub fn foreign_key_check(
             let branches: Vec<_> = leaves
                 .iter()
                 .map(|leaf| {
-                    format!(
-                        "SELECT {referenced_columns} FROM ONLY {}",
-                        rows_of(leaf.oid, &leaf.schema, &leaf.name)
-                    )
+                    format!("SELECT {referenced_columns} FROM ONLY {}", rows_of(leaf.oid, &leaf.schema, &leaf.name))
                 })
                 .collect();
             format!("({})", branches.join(" UNION ALL "))
         }
     };
-    let comparison = key
-        .keys
-        .iter()
-        .map(compare)
-        .collect::<Vec<_>>()
-        .join(" AND ");
+    let comparison = key.keys.iter().map(compare).collect::<Vec<_>>().join(" AND ");
     let column = |pair: &Key| format!("fk.{}", plan::quote_identifier(&pair.referencing));
     let any = |condition: &str, operator: &str| {
-        key.keys
-            .iter()
-            .map(|pair| format!("{} {condition}", column(pair)))
-            .collect::<Vec<_>>()
-            .join(operator)
+        key.keys.iter().map(|pair| format!("{} {condition}", column(pair))).collect::<Vec<_>>().join(operator)
     };
     // MATCH SIMPLE lets a row pass that has any NULL, MATCH FULL only one that has nothing else.
-    let concerned = if key.match_full {
-        any("IS NOT NULL", " OR ")
-    } else {
-        any("IS NOT NULL", " AND ")
-    };
-    let values = key
-        .keys
-        .iter()
-        .map(|pair| format!("{}::pg_catalog.text", column(pair)))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let concerned = if key.match_full { any("IS NOT NULL", " OR ") } else { any("IS NOT NULL", " AND ") };
+    let values =
+        key.keys.iter().map(|pair| format!("{}::pg_catalog.text", column(pair))).collect::<Vec<_>>().join(", ");
     let query = format!(
         "SELECT pg_catalog.json_build_array({values})::pg_catalog.text FROM ONLY {referencing} fk \
          WHERE ({concerned}) AND NOT EXISTS (SELECT FROM {referenced} pk WHERE {comparison}) LIMIT 1"
@@ -89,19 +57,14 @@ pub fn foreign_key_check(
     reads.sort_unstable();
     reads.dedup();
     let (referencing_name, referenced_name) = (&key.referencing_name, &key.referenced_name);
-    let (message, detail_rest, columns): (String, String, Vec<&str>) = if targets
-        .contains_key(&key.referencing)
-    {
+    let (message, detail_rest, columns): (String, String, Vec<&str>) = if targets.contains_key(&key.referencing) {
         (
             format!(
                 "insert or update on table \"{referencing_name}\" violates foreign key constraint \"{}\"",
                 key.name
             ),
             format!("is not present in table \"{referenced_name}\"."),
-            key.keys
-                .iter()
-                .map(|pair| pair.referencing.as_str())
-                .collect(),
+            key.keys.iter().map(|pair| pair.referencing.as_str()).collect(),
         )
     } else {
         (
@@ -110,10 +73,7 @@ pub fn foreign_key_check(
                 key.name
             ),
             format!("is still referenced from table \"{referencing_name}\"."),
-            key.keys
-                .iter()
-                .map(|pair| pair.referenced.as_str())
-                .collect(),
+            key.keys.iter().map(|pair| pair.referenced.as_str()).collect(),
         )
     };
     ForeignKeyCheck {
@@ -129,15 +89,10 @@ pub fn foreign_key_check(
 
 fn compare(pair: &Key) -> String {
     let side = |alias: &str, column: &str, cast: &Option<String>| {
-        let cast = cast
-            .as_ref()
-            .map_or(String::new(), |cast| format!("::{cast}"));
+        let cast = cast.as_ref().map_or(String::new(), |cast| format!("::{cast}"));
         format!("{alias}.{}{cast}", plan::quote_identifier(column))
     };
-    let collation = pair
-        .collation
-        .as_ref()
-        .map_or(String::new(), |name| format!(" COLLATE {name}"));
+    let collation = pair.collation.as_ref().map_or(String::new(), |name| format!(" COLLATE {name}"));
     format!(
         "{} {} {}{collation}",
         side("pk", &pair.referenced, &pair.referenced_cast),

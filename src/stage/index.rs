@@ -13,8 +13,7 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
         unsafe {
             let lock = pg_sys::ShareLock as pg_sys::LOCKMODE;
             let heap_relation = pg_sys::table_open(heap.into(), lock);
-            let index_relation =
-                pg_sys::index_open(index.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            let index_relation = pg_sys::index_open(index.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             let info = pg_sys::BuildIndexInfo(index_relation);
             pg_sys::index_build(heap_relation, index_relation, info, false, true);
             pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);

@@ -78,54 +78,26 @@ struct Toasts {
 unsafe fn swap_storage(target: u32, stage: u32, is_table: bool) -> Result<Toasts> {
     // SAFETY: the tuples are copies of our own; their fixed part is what the catalog's structure describes.
     unsafe {
-        let catalog = pg_sys::table_open(
-            pg_sys::RelationRelationId,
-            pg_sys::RowExclusiveLock as pg_sys::LOCKMODE,
-        );
+        let catalog = pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         let target_tuple = class_tuple(target)?;
         let stage_tuple = class_tuple(stage)?;
         let target_form = pg_sys::GETSTRUCT(target_tuple).cast::<pg_sys::FormData_pg_class>();
         let stage_form = pg_sys::GETSTRUCT(stage_tuple).cast::<pg_sys::FormData_pg_class>();
-        std::mem::swap(
-            &mut (*target_form).relfilenode,
-            &mut (*stage_form).relfilenode,
-        );
-        std::mem::swap(
-            &mut (*target_form).reltablespace,
-            &mut (*stage_form).reltablespace,
-        );
+        std::mem::swap(&mut (*target_form).relfilenode, &mut (*stage_form).relfilenode);
+        std::mem::swap(&mut (*target_form).reltablespace, &mut (*stage_form).reltablespace);
         std::mem::swap(&mut (*target_form).relpages, &mut (*stage_form).relpages);
         std::mem::swap(&mut (*target_form).reltuples, &mut (*stage_form).reltuples);
-        std::mem::swap(
-            &mut (*target_form).relallvisible,
-            &mut (*stage_form).relallvisible,
-        );
+        std::mem::swap(&mut (*target_form).relallvisible, &mut (*stage_form).relallvisible);
         if is_table {
-            std::mem::swap(
-                &mut (*target_form).reltoastrelid,
-                &mut (*stage_form).reltoastrelid,
-            );
+            std::mem::swap(&mut (*target_form).reltoastrelid, &mut (*stage_form).reltoastrelid);
             (*target_form).relfrozenxid = (*stage_form).relfrozenxid;
             (*target_form).relminmxid = (*stage_form).relminmxid;
         }
-        let toasts = Toasts {
-            of_target: (*target_form).reltoastrelid,
-            of_stage: (*stage_form).reltoastrelid,
-        };
+        let toasts = Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid };
         compat::assume_exchanged_storage(target, stage);
         let indexes = pg_sys::CatalogOpenIndexes(catalog);
-        pg_sys::CatalogTupleUpdateWithInfo(
-            catalog,
-            &mut (*target_tuple).t_self,
-            target_tuple,
-            indexes,
-        );
-        pg_sys::CatalogTupleUpdateWithInfo(
-            catalog,
-            &mut (*stage_tuple).t_self,
-            stage_tuple,
-            indexes,
-        );
+        pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*target_tuple).t_self, target_tuple, indexes);
+        pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*stage_tuple).t_self, stage_tuple, indexes);
         pg_sys::CatalogCloseIndexes(indexes);
         pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         compat::close_storage(target);
@@ -146,9 +118,7 @@ unsafe fn class_tuple(relation: u32) -> Result<pg_sys::HeapTuple> {
         )
     };
     if tuple.is_null() {
-        return Err(Error::internal(format!(
-            "cache lookup failed for relation {relation}"
-        )));
+        return Err(Error::internal(format!("cache lookup failed for relation {relation}")));
     }
     Ok(tuple)
 }
@@ -161,18 +131,12 @@ unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -
         }
         // SAFETY: plain catalog changes on objects that this transaction holds exclusively.
         unsafe {
-            let count =
-                pg_sys::deleteDependencyRecordsFor(pg_sys::RelationRelationId, toast, false);
+            let count = pg_sys::deleteDependencyRecordsFor(pg_sys::RelationRelationId, toast, false);
             if count != 1 {
-                return Err(Error::internal(format!(
-                    "expected one dependency record for TOAST table, found {count}"
-                )));
+                return Err(Error::internal(format!("expected one dependency record for TOAST table, found {count}")));
             }
-            let address = |oid| pg_sys::ObjectAddress {
-                classId: pg_sys::RelationRelationId,
-                objectId: oid,
-                objectSubId: 0,
-            };
+            let address =
+                |oid| pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: oid, objectSubId: 0 };
             pg_sys::recordDependencyOn(
                 &address(toast),
                 &address(owner.into()),
@@ -184,18 +148,11 @@ unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -
 }
 
 fn drop_stage(stage: &Stage) {
-    let address = pg_sys::ObjectAddress {
-        classId: pg_sys::RelationRelationId,
-        objectId: stage.heap.into(),
-        objectSubId: 0,
-    };
+    let address =
+        pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: stage.heap.into(), objectSubId: 0 };
     // SAFETY: nobody but us knows the table; what belongs to it goes with it.
     unsafe {
-        pg_sys::performDeletion(
-            &address,
-            pg_sys::DropBehavior::DROP_CASCADE,
-            pg_sys::PERFORM_DELETION_INTERNAL as i32,
-        );
+        pg_sys::performDeletion(&address, pg_sys::DropBehavior::DROP_CASCADE, pg_sys::PERFORM_DELETION_INTERNAL as i32);
     }
 }
 
@@ -211,9 +168,7 @@ fn rename_toast(target: u32) {
             return;
         }
         let index = compat::toast_get_valid_index(toast, no_lock);
-        let name = |suffix: &str| {
-            CString::new(format!("pg_toast_{target}{suffix}")).expect("no NUL in it")
-        };
+        let name = |suffix: &str| CString::new(format!("pg_toast_{target}{suffix}")).expect("no NUL in it");
         pg_sys::RenameRelationInternal(toast, name("").as_ptr(), true, false);
         pg_sys::RenameRelationInternal(index, name("_index").as_ptr(), true, true);
         // The next step updates the row that the renaming has just updated.

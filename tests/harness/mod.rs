@@ -28,8 +28,7 @@ pub struct Pulled {
 }
 
 fn variable(name: &str) -> String {
-    std::env::var(name)
-        .unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
 }
 
 /// The server programs with the extension, for tests that need servers of their own.
@@ -42,32 +41,22 @@ impl Pair {
     /// On the shared servers. The name must be the test's own.
     pub fn new(name: &str) -> Self {
         let port = |name| variable(name).parse().expect("a port number");
-        Self::on(
-            port("PGCOPY_TEST_SOURCE_PORT"),
-            port("PGCOPY_TEST_DESTINATION_PORT"),
-            name,
-        )
+        Self::on(port("PGCOPY_TEST_SOURCE_PORT"), port("PGCOPY_TEST_DESTINATION_PORT"), name)
     }
 
     /// The same, with a schema that both sides get and rows that only the source gets.
     pub fn with(name: &str, schema: &str, source_rows: &str) -> Self {
         let mut pair = Self::new(name);
         pair.both(schema);
-        pair.source
-            .batch_execute(source_rows)
-            .expect("the source takes its rows");
+        pair.source.batch_execute(source_rows).expect("the source takes its rows");
         pair
     }
 
     pub fn on(source_port: u16, destination_port: u16, name: &str) -> Self {
         for port in [source_port, destination_port] {
             let mut client = connect(port, "postgres");
-            client
-                .batch_execute(&format!("DROP DATABASE IF EXISTS {name} (FORCE)"))
-                .expect("no old database");
-            client
-                .batch_execute(&format!("CREATE DATABASE {name}"))
-                .expect("a new database");
+            client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} (FORCE)")).expect("no old database");
+            client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a new database");
         }
         let notices = Arc::new(Mutex::new(Vec::new()));
         let mut pair = Self {
@@ -78,19 +67,13 @@ impl Pair {
             database: name.into(),
             notices,
         };
-        pair.destination
-            .batch_execute("CREATE EXTENSION pgcopy")
-            .expect("the extension is installed");
+        pair.destination.batch_execute("CREATE EXTENSION pgcopy").expect("the extension is installed");
         pair
     }
 
     pub fn both(&mut self, sql: &str) {
-        self.source
-            .batch_execute(sql)
-            .expect("the source takes the schema");
-        self.destination
-            .batch_execute(sql)
-            .expect("the destination takes the schema");
+        self.source.batch_execute(sql).expect("the source takes the schema");
+        self.destination.batch_execute(sql).expect("the destination takes the schema");
     }
 
     pub fn dsn(&self) -> String {
@@ -99,10 +82,7 @@ impl Pair {
 
     pub fn pull_sql(&self, arguments: &str) -> String {
         let separator = if arguments.is_empty() { "" } else { ", " };
-        format!(
-            "SELECT * FROM pgcopy.pull('{}'{separator}{arguments})",
-            self.dsn()
-        )
+        format!("SELECT * FROM pgcopy.pull('{}'{separator}{arguments})", self.dsn())
     }
 
     pub fn try_pull(&mut self, arguments: &str) -> Result<Vec<Pulled>, postgres::Error> {
@@ -111,8 +91,7 @@ impl Pair {
     }
 
     pub fn pull(&mut self, arguments: &str) -> Vec<Pulled> {
-        self.try_pull(arguments)
-            .unwrap_or_else(|error| panic!("the pull failed: {}", describe(&error)))
+        self.try_pull(arguments).unwrap_or_else(|error| panic!("the pull failed: {}", describe(&error)))
     }
 
     /// The parts of the error that a pull must end with.
@@ -125,12 +104,7 @@ impl Pair {
 
     /// NOTICEs since the last call.
     pub fn notices(&self) -> Vec<String> {
-        std::mem::take(
-            &mut *self
-                .notices
-                .lock()
-                .expect("no test thread panicked with the lock"),
-        )
+        std::mem::take(&mut *self.notices.lock().expect("no test thread panicked with the lock"))
     }
 
     pub fn another_destination_session(&self) -> Client {
@@ -178,10 +152,7 @@ impl State {
             rows: data::checksums(client, &tables).expect("checksums"),
             definitions: texts(client, DEFINITIONS),
             sequences: sequences(client),
-            statistics: texts(
-                client,
-                "SELECT s::text FROM pg_stats s WHERE schemaname = 'public' ORDER BY 1",
-            ),
+            statistics: texts(client, "SELECT s::text FROM pg_stats s WHERE schemaname = 'public' ORDER BY 1"),
         }
     }
 }
@@ -257,10 +228,7 @@ pub fn text(client: &mut Client, sql: &str) -> String {
 pub fn assert_nothing_left(client: &mut Client) {
     // The steward cleans up just after the leader's transaction; a dropped file's stub goes with a checkpoint.
     eventually("the job is finished", || {
-        text(
-            client,
-            "SELECT count(*)::text FROM pgcopy.job WHERE state = 'running'",
-        ) == "0"
+        text(client, "SELECT count(*)::text FROM pgcopy.job WHERE state = 'running'") == "0"
     });
     eventually("the stewards are gone", || {
         text(
@@ -269,10 +237,8 @@ pub fn assert_nothing_left(client: &mut Client) {
         ) == "0"
     });
     client.batch_execute("CHECKPOINT").expect("a checkpoint");
-    let stages = texts(
-        client,
-        "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace",
-    );
+    let stages =
+        texts(client, "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace");
     assert!(stages.is_empty(), "left behind: {stages:?}");
     let orphans = texts(
         client,
@@ -297,17 +263,12 @@ pub fn wait_for_worker(client: &mut Client, activity: &str) -> i32 {
     let sql = "SELECT pid FROM pg_stat_activity
                WHERE backend_type = 'pgcopy' AND datname = current_database() AND query LIKE $1 ORDER BY pid LIMIT 1";
     let mut pid = 0;
-    eventually(activity, || {
-        match client
-            .query_opt(sql, &[&activity])
-            .expect("pg_stat_activity")
-        {
-            Some(row) => {
-                pid = row.get(0);
-                true
-            }
-            None => false,
+    eventually(activity, || match client.query_opt(sql, &[&activity]).expect("pg_stat_activity") {
+        Some(row) => {
+            pid = row.get(0);
+            true
         }
+        None => false,
     });
     pid
 }
@@ -323,9 +284,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn of(error: &postgres::Error) -> Self {
-        let Some(answer) = error.as_db_error() else {
-            panic!("not the server's error: {error}")
-        };
+        let Some(answer) = error.as_db_error() else { panic!("not the server's error: {error}") };
         Self {
             sqlstate: answer.code().code().into(),
             message: answer.message().into(),
@@ -338,12 +297,7 @@ impl Failure {
 pub fn describe(error: &postgres::Error) -> String {
     match error.as_db_error() {
         Some(answer) => {
-            format!(
-                "{} {}\n{}",
-                answer.code().code(),
-                answer.message(),
-                answer.detail().unwrap_or_default()
-            )
+            format!("{} {}\n{}", answer.code().code(), answer.message(), answer.detail().unwrap_or_default())
         }
         None => error.to_string(),
     }
@@ -367,15 +321,10 @@ pub fn connect(port: u16, database: &str) -> Client {
 
 fn connect_noting(port: u16, database: &str, notices: &Arc<Mutex<Vec<String>>>) -> Client {
     let notices = Arc::clone(notices);
-    let mut config: Config = server::dsn(port, database)
-        .parse()
-        .expect("a connection string");
+    let mut config: Config = server::dsn(port, database).parse().expect("a connection string");
     config
         .notice_callback(move |notice| {
-            notices
-                .lock()
-                .expect("no panic inside")
-                .push(notice.message().to_owned());
+            notices.lock().expect("no panic inside").push(notice.message().to_owned());
         })
         .connect(NoTls)
         .expect("the server accepts connections")
@@ -391,8 +340,7 @@ impl OwnServers {
     pub fn start(name: &str, destination: Options) -> Self {
         let installation = installation();
         Self {
-            source: Server::start(&installation, Options::named(&format!("{name}-source")))
-                .expect("a source"),
+            source: Server::start(&installation, Options::named(&format!("{name}-source"))).expect("a source"),
             destination: Server::start(&installation, destination).expect("a destination"),
         }
     }

@@ -31,12 +31,7 @@ pub fn build_and_install(version: Version, profile: Profile) -> Result<Installat
     let sql = schema_sql(&library)?;
     let extension_version = env!("CARGO_PKG_VERSION");
     let control = std::fs::read_to_string(root().join("pgcopy.control"))?;
-    installation.install_file(
-        "pgcopy.control",
-        control
-            .replace("@CARGO_VERSION@", extension_version)
-            .as_bytes(),
-    )?;
+    installation.install_file("pgcopy.control", control.replace("@CARGO_VERSION@", extension_version).as_bytes())?;
     installation.install_file(&format!("pgcopy--{extension_version}.sql"), sql.as_bytes())?;
     installation.install_library(&library)?;
     Ok(installation)
@@ -45,26 +40,18 @@ pub fn build_and_install(version: Version, profile: Profile) -> Result<Installat
 /// A `cargo` that builds for a server version, as used for the extension and for its lints.
 pub fn cargo(version: Version) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .current_dir(root())
-        .env("PGRX_PG_CONFIG_PATH", version.pg_config());
+    command.current_dir(root()).env("PGRX_PG_CONFIG_PATH", version.pg_config());
     command
 }
 
 /// The feature arguments that select a server version.
 pub fn features(version: Version) -> [String; 3] {
-    [
-        "--no-default-features".into(),
-        "--features".into(),
-        format!("pg{}", version.major()),
-    ]
+    ["--no-default-features".into(), "--features".into(), format!("pg{}", version.major())]
 }
 
 fn build(version: Version, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo(version);
-    command
-        .args(["build", "--lib", "--package", "pgcopy"])
-        .args(features(version));
+    command.args(["build", "--lib", "--package", "pgcopy"]).args(features(version));
     if profile == Profile::Release {
         command.arg("--release");
     }
@@ -82,14 +69,10 @@ fn schema_sql(library: &std::path::Path) -> Result<String> {
         .sections()
         .find(|section| section.name().is_ok_and(is_schema_section_name))
         .ok_or("the library describes no SQL")?;
-    let control = ControlFile::from_path_with_cargo_version(
-        root().join("pgcopy.control"),
-        env!("CARGO_PKG_VERSION"),
-    )?;
+    let control = ControlFile::from_path_with_cargo_version(root().join("pgcopy.control"), env!("CARGO_PKG_VERSION"))?;
     let mut entities = vec![SqlGraphEntity::ExtensionRoot(control)];
     entities.extend(decode_entities(section.data()?).map_err(|error| format!("{error:#}"))?);
-    let sql = PgrxSql::build(entities.into_iter(), "pgcopy".into(), false)
-        .map_err(|error| format!("{error:#}"))?;
+    let sql = PgrxSql::build(entities.into_iter(), "pgcopy".into(), false).map_err(|error| format!("{error:#}"))?;
     let mut text = Vec::new();
     sql.write(&mut text).map_err(|error| format!("{error:#}"))?;
     Ok(String::from_utf8(text)?)

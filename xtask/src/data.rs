@@ -3,17 +3,13 @@
 use crate::Result;
 use postgres::Client;
 use std::io::Write;
-use tpchgen::csv::{
-    CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv,
-};
+use tpchgen::csv::{CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv};
 use tpchgen::generators::{
-    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
-    PartSuppGenerator, RegionGenerator, SupplierGenerator,
+    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
+    RegionGenerator, SupplierGenerator,
 };
 
-pub const TABLES: [&str; 8] = [
-    "region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem",
-];
+pub const TABLES: [&str; 8] = ["region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem"];
 
 const CREATE_TABLES: &str = "
 CREATE TABLE region (r_regionkey integer NOT NULL, r_name char(25) NOT NULL, r_comment varchar(152));
@@ -81,70 +77,23 @@ pub fn create_filled(client: &mut Client, scale: f64) -> Result<()> {
 
 /// Rows into existing tables.
 pub fn fill(client: &mut Client, scale: f64) -> Result<()> {
-    copy(
-        client,
-        "region",
-        RegionGenerator::new(scale, 1, 1).iter().map(RegionCsv::new),
-    )?;
-    copy(
-        client,
-        "nation",
-        NationGenerator::new(scale, 1, 1).iter().map(NationCsv::new),
-    )?;
-    copy(
-        client,
-        "supplier",
-        SupplierGenerator::new(scale, 1, 1)
-            .iter()
-            .map(SupplierCsv::new),
-    )?;
-    copy(
-        client,
-        "customer",
-        CustomerGenerator::new(scale, 1, 1)
-            .iter()
-            .map(CustomerCsv::new),
-    )?;
-    copy(
-        client,
-        "part",
-        PartGenerator::new(scale, 1, 1).iter().map(PartCsv::new),
-    )?;
-    copy(
-        client,
-        "partsupp",
-        PartSuppGenerator::new(scale, 1, 1)
-            .iter()
-            .map(PartSuppCsv::new),
-    )?;
-    copy(
-        client,
-        "orders",
-        OrderGenerator::new(scale, 1, 1).iter().map(OrderCsv::new),
-    )?;
-    copy(
-        client,
-        "lineitem",
-        LineItemGenerator::new(scale, 1, 1)
-            .iter()
-            .map(LineItemCsv::new),
-    )
+    copy(client, "region", RegionGenerator::new(scale, 1, 1).iter().map(RegionCsv::new))?;
+    copy(client, "nation", NationGenerator::new(scale, 1, 1).iter().map(NationCsv::new))?;
+    copy(client, "supplier", SupplierGenerator::new(scale, 1, 1).iter().map(SupplierCsv::new))?;
+    copy(client, "customer", CustomerGenerator::new(scale, 1, 1).iter().map(CustomerCsv::new))?;
+    copy(client, "part", PartGenerator::new(scale, 1, 1).iter().map(PartCsv::new))?;
+    copy(client, "partsupp", PartSuppGenerator::new(scale, 1, 1).iter().map(PartSuppCsv::new))?;
+    copy(client, "orders", OrderGenerator::new(scale, 1, 1).iter().map(OrderCsv::new))?;
+    copy(client, "lineitem", LineItemGenerator::new(scale, 1, 1).iter().map(LineItemCsv::new))
 }
 
-fn copy<R: std::fmt::Display>(
-    client: &mut Client,
-    table: &str,
-    rows: impl Iterator<Item = R>,
-) -> Result<()> {
+fn copy<R: std::fmt::Display>(client: &mut Client, table: &str, rows: impl Iterator<Item = R>) -> Result<()> {
     let sink = client.copy_in(&format!("COPY {table} FROM STDIN (FORMAT csv)"))?;
     let mut writer = std::io::BufWriter::with_capacity(1 << 16, sink);
     for row in rows {
         writeln!(writer, "{row}")?;
     }
-    writer
-        .into_inner()
-        .map_err(|error| error.to_string())?
-        .finish()?;
+    writer.into_inner().map_err(|error| error.to_string())?.finish()?;
     Ok(())
 }
 

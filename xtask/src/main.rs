@@ -26,15 +26,9 @@ fn main() {
 
 /// What a server said, not only that it said something.
 fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    match error
-        .downcast_ref::<postgres::Error>()
-        .and_then(|error| error.as_db_error())
-    {
+    match error.downcast_ref::<postgres::Error>().and_then(|error| error.as_db_error()) {
         Some(answer) => {
-            let detail = answer
-                .detail()
-                .map(|detail| format!("\n{detail}"))
-                .unwrap_or_default();
+            let detail = answer.detail().map(|detail| format!("\n{detail}")).unwrap_or_default();
             format!("{}{detail}", answer.message())
         }
         None => error.to_string(),
@@ -46,11 +40,7 @@ fn run() -> Result<()> {
     let command = arguments.next();
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value"))
-        };
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--pg" => options.version = Version::parse(&value()?)?,
             "--scale" => options.scale = value()?.parse()?,

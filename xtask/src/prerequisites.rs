@@ -16,101 +16,58 @@ pub fn ensure_build(version: Version) -> Result<()> {
     let major = version.major();
     let prefix = format!("/usr/lib/postgresql/{major}");
     ensure(vec![
-        Need {
-            package: format!("postgresql-{major}"),
-            present: Path::new(&format!("{prefix}/bin/postgres")).exists(),
-        },
+        Need { package: format!("postgresql-{major}"), present: Path::new(&format!("{prefix}/bin/postgres")).exists() },
         Need {
             package: format!("postgresql-server-dev-{major}"),
-            present: Path::new(&format!(
-                "/usr/include/postgresql/{major}/server/postgres.h"
-            ))
-            .exists(),
+            present: Path::new(&format!("/usr/include/postgresql/{major}/server/postgres.h")).exists(),
         },
-        Need {
-            package: "libclang-dev".into(),
-            present: has_libclang(),
-        },
-        Need {
-            package: "libssl-dev".into(),
-            present: Path::new("/usr/include/openssl/ssl.h").exists(),
-        },
-        Need {
-            package: "pkg-config".into(),
-            present: has_command("pkg-config"),
-        },
-        Need {
-            package: "gcc".into(),
-            present: has_command("cc"),
-        },
+        Need { package: "libclang-dev".into(), present: has_libclang() },
+        Need { package: "libssl-dev".into(), present: Path::new("/usr/include/openssl/ssl.h").exists() },
+        Need { package: "pkg-config".into(), present: has_command("pkg-config") },
+        Need { package: "gcc".into(), present: has_command("cc") },
     ])
 }
 
 /// The peers that the benchmark compares with.
 pub fn ensure_peers() -> Result<()> {
-    ensure(vec![Need {
-        package: "pgcopydb".into(),
-        present: has_command("pgcopydb"),
-    }])
+    ensure(vec![Need { package: "pgcopydb".into(), present: has_command("pgcopydb") }])
 }
 
 fn ensure(needs: Vec<Need>) -> Result<()> {
-    let missing: Vec<String> = needs
-        .into_iter()
-        .filter(|need| !need.present)
-        .map(|need| need.package)
-        .collect();
+    let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !(crate::server::is_root() && has_command("apt-get")) {
-        return Err(format!(
-            "please install these packages, by their Debian names: {}",
-            missing.join(" ")
-        )
-        .into());
+        return Err(format!("please install these packages, by their Debian names: {}", missing.join(" ")).into());
     }
     eprintln!("installing {}", missing.join(" "));
     run(Command::new("apt-get").args(["update", "-q"]))?;
-    run(Command::new("apt-get")
-        .args(["install", "-y", "-q", "--no-install-recommends"])
-        .args(&missing))
+    run(Command::new("apt-get").args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing))
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()?;
+    let output = command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "{command:?} failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    )
-    .into())
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
 fn has_command(name: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(name).is_file()))
 }
 
 fn has_libclang() -> bool {
     let in_directory = |directory: &Path| {
-        std::fs::read_dir(directory).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy() == "libclang.so")
-        })
+        std::fs::read_dir(directory)
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy() == "libclang.so"))
     };
     std::env::var_os("LIBCLANG_PATH").is_some()
         || std::fs::read_dir("/usr/lib").is_ok_and(|entries| {
             entries.flatten().any(|entry| {
-                entry.file_name().to_string_lossy().starts_with("llvm-")
-                    && in_directory(&entry.path().join("lib"))
+                entry.file_name().to_string_lossy().starts_with("llvm-") && in_directory(&entry.path().join("lib"))
             })
         })
 }

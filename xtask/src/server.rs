@@ -22,10 +22,7 @@ impl Version {
     pub fn parse(text: &str) -> Result<Self> {
         match text.parse() {
             Ok(15) => Ok(Self(15)),
-            _ => Err(format!(
-                "PostgreSQL {text} is not among the versions that can be tested here: 15"
-            )
-            .into()),
+            _ => Err(format!("PostgreSQL {text} is not among the versions that can be tested here: 15").into()),
         }
     }
 
@@ -48,10 +45,7 @@ pub struct Installation {
 impl Installation {
     /// Copies the system's server. It finds its files relative to its program, so that it runs from anywhere.
     pub fn prepare(version: Version) -> Result<Self> {
-        let installation = Self {
-            prefix: work_directory()?.join(format!("pg{}", version.0)),
-            version: version.0,
-        };
+        let installation = Self { prefix: work_directory()?.join(format!("pg{}", version.0)), version: version.0 };
         for part in ["lib", "share"] {
             let system = format!("/usr/{part}/postgresql/{}", version.0);
             let own = installation.prefix.join(&system[1..]);
@@ -60,19 +54,14 @@ impl Installation {
             }
             let parent = own.parent().expect("the path has several parts");
             fs::create_dir_all(parent)?;
-            run(Command::new("cp")
-                .args(["--recursive", "--dereference", &system])
-                .arg(parent))?;
+            run(Command::new("cp").args(["--recursive", "--dereference", &system]).arg(parent))?;
         }
         Ok(installation)
     }
 
     /// The installation that an earlier `prepare` made; for a process that was told of it.
     pub fn at(prefix: &Path, version: Version) -> Self {
-        Self {
-            prefix: prefix.into(),
-            version: version.0,
-        }
+        Self { prefix: prefix.into(), version: version.0 }
     }
 
     pub fn prefix(&self) -> &Path {
@@ -80,22 +69,17 @@ impl Installation {
     }
 
     pub fn program(&self, name: &str) -> PathBuf {
-        self.prefix
-            .join(format!("usr/lib/postgresql/{}/bin/{name}", self.version))
+        self.prefix.join(format!("usr/lib/postgresql/{}/bin/{name}", self.version))
     }
 
     pub(crate) fn install_file(&self, name: &str, content: &[u8]) -> Result<()> {
-        let directory = self
-            .prefix
-            .join(format!("usr/share/postgresql/{}/extension", self.version));
+        let directory = self.prefix.join(format!("usr/share/postgresql/{}/extension", self.version));
         fs::write(directory.join(name), content)?;
         Ok(())
     }
 
     pub(crate) fn install_library(&self, library: &Path) -> Result<()> {
-        let installed = self
-            .prefix
-            .join(format!("usr/lib/postgresql/{}/lib/pgcopy.so", self.version));
+        let installed = self.prefix.join(format!("usr/lib/postgresql/{}/lib/pgcopy.so", self.version));
         // A new file, not new content: a running server may still have the old one mapped.
         let _ = fs::remove_file(&installed);
         fs::copy(library, &installed)?;
@@ -116,10 +100,7 @@ pub struct Options {
 
 impl Options {
     pub fn named(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
+        Self { name: name.into(), ..Self::default() }
     }
 
     pub fn setting(mut self, line: impl Into<String>) -> Self {
@@ -162,19 +143,17 @@ impl Server {
     /// A streaming standby of a running server.
     pub fn start_standby(&self, options: Options) -> Result<Self> {
         let data = new_directory(options.data_parent.as_deref(), &options.name)?;
-        run(
-            as_server_user(&self.installation.program("pg_basebackup"), None)
-                .args([
-                    "--no-sync",
-                    "--checkpoint=fast",
-                    "--write-recovery-conf",
-                    "--username=postgres",
-                    "--host=127.0.0.1",
-                ])
-                .arg(format!("--port={}", self.port))
-                .arg("--pgdata")
-                .arg(&data),
-        )?;
+        run(as_server_user(&self.installation.program("pg_basebackup"), None)
+            .args([
+                "--no-sync",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--username=postgres",
+                "--host=127.0.0.1",
+            ])
+            .arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(&data))?;
         Self::start_in(&self.installation, data, options)
     }
 
@@ -190,29 +169,20 @@ impl Server {
             "max_wal_size = 4GB".into(),
         ];
         lines.extend(options.settings);
-        fs::write(data.join("postgresql.auto.conf"), lines.join("\n") + "\n")?;
+        // A standby's directory says already where its primary is.
+        let settings = data.join("postgresql.auto.conf");
+        let given = fs::read_to_string(&settings).unwrap_or_default();
+        fs::write(&settings, format!("{given}\n{}\n", lines.join("\n")))?;
         let mut access = options.access.join("\n");
-        access.push_str(
-            "\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n",
-        );
+        access.push_str("\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n");
         fs::write(data.join("pg_hba.conf"), access)?;
-        let mut server = Self {
-            installation: installation.clone(),
-            data,
-            log,
-            port,
-            process: None,
-            keep_data: false,
-        };
+        let mut server = Self { installation: installation.clone(), data, log, port, process: None, keep_data: false };
         server.launch()?;
         Ok(server)
     }
 
     fn launch(&mut self) -> Result<()> {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = as_server_user(&self.installation.program("postgres"), Some("INT"))
             .arg("-D")
             .arg(&self.data)
@@ -239,11 +209,7 @@ impl Server {
                 None => true,
             };
             if ended || Instant::now() > deadline {
-                return Err(format!(
-                    "the server did not start; the end of its log:\n{}",
-                    self.log_tail()
-                )
-                .into());
+                return Err(format!("the server did not start; the end of its log:\n{}", self.log_tail()).into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -263,9 +229,7 @@ impl Server {
     }
 
     pub fn log_text(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn log_tail(&self) -> String {
@@ -284,8 +248,7 @@ impl Server {
     }
 
     pub fn connect(&self, database: &str) -> Client {
-        self.try_connect(database)
-            .expect("the server accepts connections")
+        self.try_connect(database).expect("the server accepts connections")
     }
 
     /// Stops without a checkpoint, as a power cut would, and starts again.
@@ -302,9 +265,7 @@ impl Server {
     /// Sends the postmaster a signal (INT: fast, QUIT: immediate) and waits for its end.
     pub fn stop(&mut self, signal: &str) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            run(Command::new("kill")
-                .arg(format!("-{signal}"))
-                .arg(process.id().to_string()))?;
+            run(Command::new("kill").arg(format!("-{signal}")).arg(process.id().to_string()))?;
             process.wait()?;
         }
         Ok(())
@@ -334,32 +295,20 @@ pub fn dsn(port: u16, database: &str) -> String {
 fn as_server_user(program: &Path, end_signal: Option<&str>) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(user) = server_user() {
-        command
-            .arg(format!("--reuid={user}"))
-            .arg(format!("--regid={user}"))
-            .arg("--clear-groups");
+        command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
     }
     if let Some(signal) = end_signal {
         command.arg(format!("--pdeathsig={signal}"));
     }
     command.arg(program).current_dir("/");
-    for variable in [
-        "PGHOST",
-        "PGPORT",
-        "PGUSER",
-        "PGDATABASE",
-        "PGPASSWORD",
-        "PGSERVICE",
-        "PGDATA",
-    ] {
+    for variable in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGSERVICE", "PGDATA"] {
         command.env_remove(variable);
     }
     command
 }
 
 pub fn is_root() -> bool {
-    fs::metadata("/proc/self")
-        .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
 /// Servers refuse to run as root.
@@ -368,11 +317,7 @@ fn server_user() -> Option<&'static str> {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    Some(if users.lines().any(|line| line.starts_with("postgres:")) {
-        "postgres"
-    } else {
-        "nobody"
-    })
+    Some(if users.lines().any(|line| line.starts_with("postgres:")) { "postgres" } else { "nobody" })
 }
 
 /// A fresh, empty directory that the servers' user owns.
@@ -388,9 +333,7 @@ fn new_directory(parent: Option<&Path>, name: &str) -> Result<PathBuf> {
     fs::create_dir(&directory)?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))?;
     if let Some(user) = server_user() {
-        run(Command::new("chown")
-            .arg(format!("{user}:"))
-            .arg(&directory))?;
+        run(Command::new("chown").arg(format!("{user}:")).arg(&directory))?;
     }
     Ok(directory)
 }
@@ -424,19 +367,11 @@ pub fn remove_stale_data() -> Result<()> {
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .trim_end_matches(".log")
-            .rsplit('-')
-            .nth(1)
-            .map(str::to_owned);
+        let owner = name.trim_end_matches(".log").rsplit('-').nth(1).map(str::to_owned);
         let alive = owner.is_some_and(|pid| Path::new("/proc").join(pid).exists());
         if !alive {
             let path = entry.path();
-            let _ = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
     Ok(())
@@ -447,9 +382,5 @@ fn run(command: &mut Command) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "{command:?} failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    )
-    .into())
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into())
 }

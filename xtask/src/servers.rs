@@ -5,20 +5,12 @@ use xtask::{Result, data};
 
 /// Two servers to play with, until Ctrl-C: TPC-H on one, its empty schema and the extension on the other.
 pub fn run(options: &Options) -> Result<()> {
-    let profile = if options.release {
-        Profile::Release
-    } else {
-        Profile::Dev
-    };
+    let profile = if options.release { Profile::Release } else { Profile::Dev };
     let installation = build_and_install(options.version, profile)?;
     let source = Server::start(&installation, server::Options::named("source"))?;
     let destination = Server::start(&installation, server::Options::named("destination"))?;
-    source
-        .connect("postgres")
-        .batch_execute("CREATE DATABASE shop")?;
-    destination
-        .connect("postgres")
-        .batch_execute("CREATE DATABASE shop")?;
+    source.connect("postgres").batch_execute("CREATE DATABASE shop")?;
+    destination.connect("postgres").batch_execute("CREATE DATABASE shop")?;
     data::create_filled(&mut source.connect("shop"), options.scale)?;
     let mut here = destination.connect("shop");
     data::create_schema(&mut here)?;

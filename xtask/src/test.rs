@@ -15,15 +15,7 @@ pub fn run(options: &Options) -> Result<()> {
                 .args(features(options.version))
                 .args(["--", "-D", "warnings"]),
         )?;
-        succeed(cargo(options.version).args([
-            "test",
-            "-p",
-            "plan",
-            "-p",
-            "conninfo",
-            "-p",
-            "copystream",
-        ]))?;
+        succeed(cargo(options.version).args(["test", "-p", "plan", "-p", "conninfo", "-p", "copystream"]))?;
     }
     let installation = build_and_install(options.version, Profile::Dev)?;
     let source = Server::start(
@@ -41,17 +33,12 @@ pub fn run(options: &Options) -> Result<()> {
             .setting("wal_level = logical"),
     )?;
     let mut tests = cargo(options.version);
-    tests
-        .args(["test", "--package", "pgcopy", "--test", "pulls"])
-        .args(features(options.version));
+    tests.args(["test", "--package", "pgcopy", "--test", "pulls"]).args(features(options.version));
     tests
         .env("PGCOPY_TEST_INSTALLATION", installation.prefix())
         .env("PGCOPY_TEST_VERSION", options.version.major().to_string())
         .env("PGCOPY_TEST_SOURCE_PORT", source.port().to_string())
-        .env(
-            "PGCOPY_TEST_DESTINATION_PORT",
-            destination.port().to_string(),
-        );
+        .env("PGCOPY_TEST_DESTINATION_PORT", destination.port().to_string());
     tests.arg("--");
     tests.args(options.filter.iter());
     // Tests wait for servers more than they compute.
@@ -60,17 +47,6 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    eprintln!(
-        "$ {}",
-        command
-            .get_args()
-            .map(|argument| argument.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
-    if command.status()?.success() {
-        Ok(())
-    } else {
-        Err("failed".into())
-    }
+    eprintln!("$ {}", command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    if command.status()?.success() { Ok(()) } else { Err("failed".into()) }
 }

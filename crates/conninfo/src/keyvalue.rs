@@ -14,15 +14,12 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         if chars.next() != Some('=') {
-            return Err(ConnInfoError::Syntax(
-                "missing \"=\" in the connection string",
-            ));
+            return Err(ConnInfoError::Syntax("missing \"=\" in the connection string"));
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let mut value = String::new();
         if chars.next_if_eq(&'\'').is_some() {
-            let unterminated =
-                ConnInfoError::Syntax("unterminated quoted value in the connection string");
+            let unterminated = ConnInfoError::Syntax("unterminated quoted value in the connection string");
             loop {
                 match chars.next() {
                     Some('\'') => break,

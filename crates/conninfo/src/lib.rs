@@ -140,13 +140,8 @@ impl ConnInfo {
     ///
     /// # Errors
     /// As for [`ConnInfo::parse`].
-    pub fn from_parameters(
-        parameters: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConnInfoError> {
-        let mut info = Self {
-            keepalives: true,
-            ..Self::default()
-        };
+    pub fn from_parameters(parameters: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConnInfoError> {
+        let mut info = Self { keepalives: true, ..Self::default() };
         let (mut hosts, mut addresses, mut ports) = (None, None, None);
         for (name, value) in parameters {
             let invalid = || ConnInfoError::InvalidValue(name.clone());
@@ -167,42 +162,25 @@ impl ConnInfo {
                 "sslcert" => info.ssl_cert = Some(value),
                 "sslkey" => info.ssl_key = Some(value),
                 "channel_binding" => {
-                    info.channel_binding =
-                        Some(one_of(value, &["disable", "prefer", "require"]).ok_or_else(invalid)?)
+                    info.channel_binding = Some(one_of(value, &["disable", "prefer", "require"]).ok_or_else(invalid)?)
                 }
                 "target_session_attrs" => {
-                    const KNOWN: [&str; 6] = [
-                        "any",
-                        "read-write",
-                        "read-only",
-                        "primary",
-                        "standby",
-                        "prefer-standby",
-                    ];
+                    const KNOWN: [&str; 6] = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
                     info.target_session_attrs = Some(one_of(value, &KNOWN).ok_or_else(invalid)?);
                 }
                 "application_name" => info.application_name = Some(value),
-                "fallback_application_name" => {
-                    info.application_name = info.application_name.or(Some(value))
-                }
+                "fallback_application_name" => info.application_name = info.application_name.or(Some(value)),
                 "options" => info.options = Some(value),
                 "connect_timeout" => {
                     let seconds: i64 = value.trim().parse().map_err(|_| invalid())?;
                     // As in libpq: zero and below wait for ever, and a single second is too little to be meant.
-                    info.connect_timeout =
-                        u32::try_from(seconds).ok().filter(|&seconds| seconds > 0);
+                    info.connect_timeout = u32::try_from(seconds).ok().filter(|&seconds| seconds > 0);
                     info.connect_timeout = info.connect_timeout.map(|seconds| seconds.max(2));
                 }
                 "keepalives" => info.keepalives = value.trim() != "0",
-                "keepalives_idle" => {
-                    info.keepalives_idle = Some(value.trim().parse().map_err(|_| invalid())?)
-                }
-                "keepalives_interval" => {
-                    info.keepalives_interval = Some(value.trim().parse().map_err(|_| invalid())?)
-                }
-                "keepalives_count" => {
-                    info.keepalives_count = Some(value.trim().parse().map_err(|_| invalid())?)
-                }
+                "keepalives_idle" => info.keepalives_idle = Some(value.trim().parse().map_err(|_| invalid())?),
+                "keepalives_interval" => info.keepalives_interval = Some(value.trim().parse().map_err(|_| invalid())?),
+                "keepalives_count" => info.keepalives_count = Some(value.trim().parse().map_err(|_| invalid())?),
                 // The session's encoding is always the destination's; GSS encryption is never tried.
                 "client_encoding" => {}
                 "gssencmode" if value != "require" => {}
@@ -290,27 +268,14 @@ fn pair_hosts(
         })
         .collect::<Result<_, _>>()?;
     if ports.len() > 1 && ports.len() != names.len() {
-        return Err(ConnInfoError::PortCount {
-            hosts: names.len(),
-            ports: ports.len(),
-        });
+        return Err(ConnInfoError::PortCount { hosts: names.len(), ports: ports.len() });
     }
-    let port = |position: usize| {
-        ports
-            .get(position)
-            .or(ports.first())
-            .copied()
-            .unwrap_or(5432)
-    };
+    let port = |position: usize| ports.get(position).or(ports.first()).copied().unwrap_or(5432);
     Ok(names
         .iter()
         .enumerate()
         .map(|(position, name)| Host {
-            name: if name.is_empty() {
-                "localhost".into()
-            } else {
-                (*name).into()
-            },
+            name: if name.is_empty() { "localhost".into() } else { (*name).into() },
             port: port(position),
         })
         .collect())
@@ -321,91 +286,45 @@ mod tests {
     use super::*;
 
     fn host(name: &str, port: u16) -> Host {
-        Host {
-            name: name.into(),
-            port,
-        }
+        Host { name: name.into(), port }
     }
 
     #[test]
     fn uris() {
-        let info = ConnInfo::parse(
-            "postgres://app:p%40ss:w@[::1]:5433,db2/shop?sslmode=require&connect_timeout=1",
-        );
+        let info = ConnInfo::parse("postgres://app:p%40ss:w@[::1]:5433,db2/shop?sslmode=require&connect_timeout=1");
         let info = info.unwrap();
         assert_eq!(info.hosts, [host("::1", 5433), host("db2", 5432)]);
-        assert_eq!(
-            (info.user.as_deref(), info.password.as_deref()),
-            (Some("app"), Some("p@ss:w"))
-        );
+        assert_eq!((info.user.as_deref(), info.password.as_deref()), (Some("app"), Some("p@ss:w")));
         assert_eq!(info.database.as_deref(), Some("shop"));
-        assert_eq!(
-            (info.ssl_mode, info.connect_timeout),
-            (SslMode::Require, Some(2))
-        );
+        assert_eq!((info.ssl_mode, info.connect_timeout), (SslMode::Require, Some(2)));
         let info = ConnInfo::parse("postgresql:///shop?host=/run/postgresql&port=6000").unwrap();
         assert_eq!(info.hosts, [host("/run/postgresql", 6000)]);
         let info = ConnInfo::parse("postgresql://%2Frun%2Fpg/x").unwrap();
         assert_eq!(info.hosts, [host("/run/pg", 5432)]);
-        assert_eq!(
-            ConnInfo::parse("postgres://").unwrap().hosts,
-            [host("localhost", 5432)]
-        );
+        assert_eq!(ConnInfo::parse("postgres://").unwrap().hosts, [host("localhost", 5432)]);
     }
 
     #[test]
     fn key_value_lists() {
-        let info =
-            ConnInfo::parse(r"host=a,b port=1,2 user='o''x' password='it\'s' dbname = shop ");
-        assert_eq!(
-            info,
-            Err(ConnInfoError::Syntax(
-                "missing \"=\" in the connection string"
-            ))
-        );
-        let info =
-            ConnInfo::parse(r"host=a,b port=1,2 password='it\'s \\' dbname = shop keepalives=0")
-                .unwrap();
+        let info = ConnInfo::parse(r"host=a,b port=1,2 user='o''x' password='it\'s' dbname = shop ");
+        assert_eq!(info, Err(ConnInfoError::Syntax("missing \"=\" in the connection string")));
+        let info = ConnInfo::parse(r"host=a,b port=1,2 password='it\'s \\' dbname = shop keepalives=0").unwrap();
         assert_eq!(info.hosts, [host("a", 1), host("b", 2)]);
-        assert_eq!(
-            (info.password.as_deref(), info.database.as_deref()),
-            (Some(r"it's \"), Some("shop"))
-        );
+        assert_eq!((info.password.as_deref(), info.database.as_deref()), (Some(r"it's \"), Some("shop")));
         assert!(!info.keepalives);
     }
 
     #[test]
     fn refusals_name_the_parameter() {
         let error = |text| ConnInfo::parse(text).unwrap_err();
-        assert_eq!(
-            error("hots=x"),
-            ConnInfoError::UnknownParameter("hots".into())
-        );
-        assert_eq!(
-            error("service=x"),
-            ConnInfoError::UnsupportedParameter("service".into())
-        );
+        assert_eq!(error("hots=x"), ConnInfoError::UnknownParameter("hots".into()));
+        assert_eq!(error("service=x"), ConnInfoError::UnsupportedParameter("service".into()));
         assert_eq!(error("port=x"), ConnInfoError::InvalidValue("port".into()));
-        assert_eq!(
-            error("sslmode=maybe"),
-            ConnInfoError::InvalidValue("sslmode".into())
-        );
-        assert_eq!(
-            error("host=a,b,c port=1,2"),
-            ConnInfoError::PortCount { hosts: 3, ports: 2 }
-        );
-        assert_eq!(
-            error("postgres://a/b?c"),
-            ConnInfoError::Syntax("missing \"=\" in the query of the URI")
-        );
-        assert_eq!(
-            error("postgres://a%zz/b"),
-            ConnInfoError::Syntax("invalid percent-encoding in the URI")
-        );
-        assert_eq!(
-            error("password='x"),
-            ConnInfoError::Syntax("unterminated quoted value in the connection string")
-        );
+        assert_eq!(error("sslmode=maybe"), ConnInfoError::InvalidValue("sslmode".into()));
+        assert_eq!(error("host=a,b,c port=1,2"), ConnInfoError::PortCount { hosts: 3, ports: 2 });
+        assert_eq!(error("postgres://a/b?c"), ConnInfoError::Syntax("missing \"=\" in the query of the URI"));
+        assert_eq!(error("postgres://a%zz/b"), ConnInfoError::Syntax("invalid percent-encoding in the URI"));
+        assert_eq!(error("password='x"), ConnInfoError::Syntax("unterminated quoted value in the connection string"));
     }
 
     #[test]
@@ -413,18 +332,8 @@ mod tests {
         let info = ConnInfo::parse("postgres://app:geheim@h/shop").unwrap();
         assert_eq!(info.to_string(), "app@h:5432/shop");
         assert!(!format!("{info:?}").contains("geheim"));
-        for text in [
-            "password=geheim port=x",
-            "postgres://app:geheim@h:geheim/shop",
-            "password=geheim gehe",
-        ] {
-            assert!(
-                !ConnInfo::parse(text)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("geheim"),
-                "{text}"
-            );
+        for text in ["password=geheim port=x", "postgres://app:geheim@h:geheim/shop", "password=geheim gehe"] {
+            assert!(!ConnInfo::parse(text).unwrap_err().to_string().contains("geheim"), "{text}");
         }
     }
 }

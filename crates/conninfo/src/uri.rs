@@ -2,10 +2,7 @@ use crate::{ConnInfoError, Parameters};
 
 /// The length of the scheme with its `://`, for a text that is a URI.
 pub(crate) fn scheme_length(text: &str) -> Option<usize> {
-    ["postgres://", "postgresql://"]
-        .iter()
-        .find(|scheme| text.starts_with(**scheme))
-        .map(|scheme| scheme.len())
+    ["postgres://", "postgresql://"].iter().find(|scheme| text.starts_with(**scheme)).map(|scheme| scheme.len())
 }
 
 /// Parses what follows the scheme.
@@ -49,9 +46,8 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
         parameters.push(("dbname".into(), decode(path)?));
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').ok_or(ConnInfoError::Syntax(
-            "missing \"=\" in the query of the URI",
-        ))?;
+        let (name, value) =
+            pair.split_once('=').ok_or(ConnInfoError::Syntax("missing \"=\" in the query of the URI"))?;
         parameters.push((decode(name)?, decode(value)?));
     }
     Ok(parameters)
@@ -61,15 +57,12 @@ fn host_and_port(part: &str) -> Result<(&str, &str), ConnInfoError> {
     let Some(bracketed) = part.strip_prefix('[') else {
         return Ok(part.split_once(':').unwrap_or((part, "")));
     };
-    let (host, rest) = bracketed.split_once(']').ok_or(ConnInfoError::Syntax(
-        "missing \"]\" after an IPv6 address in the URI",
-    ))?;
+    let (host, rest) =
+        bracketed.split_once(']').ok_or(ConnInfoError::Syntax("missing \"]\" after an IPv6 address in the URI"))?;
     match rest.strip_prefix(':') {
         Some(port) => Ok((host, port)),
         None if rest.is_empty() => Ok((host, "")),
-        None => Err(ConnInfoError::Syntax(
-            "unexpected character after an IPv6 address in the URI",
-        )),
+        None => Err(ConnInfoError::Syntax("unexpected character after an IPv6 address in the URI")),
     }
 }
 
@@ -84,10 +77,7 @@ fn decode(text: &str) -> Result<String, ConnInfoError> {
             continue;
         }
         let digit = |position: usize| {
-            after
-                .get(position)
-                .and_then(|&digit| char::from(digit).to_digit(16))
-                .ok_or(invalid.clone())
+            after.get(position).and_then(|&digit| char::from(digit).to_digit(16)).ok_or(invalid.clone())
         };
         let code = digit(0)? * 16 + digit(1)?;
         if code == 0 {

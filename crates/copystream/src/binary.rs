@@ -49,11 +49,7 @@ impl<'a> BinaryRow<'a> {
 
 impl BinaryStream {
     pub fn new(columns: usize) -> Self {
-        Self {
-            columns,
-            carry: Carry::default(),
-            state: State::Header,
-        }
+        Self { columns, carry: Carry::default(), state: State::Header }
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -79,9 +75,7 @@ impl BinaryStream {
                 },
                 State::Rows => match frame_row(rest, self.columns)? {
                     Frame::Row(length) => {
-                        on_row(BinaryRow {
-                            bytes: &rest[2..length],
-                        })?;
+                        on_row(BinaryRow { bytes: &rest[2..length] })?;
                         position += length;
                     }
                     Frame::End => {
@@ -103,11 +97,7 @@ impl BinaryStream {
     /// # Errors
     /// [`StreamError::Truncated`] when the end marker did not come.
     pub fn finish(&self) -> Result<(), StreamError> {
-        if self.state == State::End && self.carry.is_empty() {
-            Ok(())
-        } else {
-            Err(StreamError::Truncated)
-        }
+        if self.state == State::End && self.carry.is_empty() { Ok(()) } else { Err(StreamError::Truncated) }
     }
 }
 
@@ -145,17 +135,11 @@ fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
         return Ok(Frame::End);
     }
     if usize::try_from(count) != Ok(columns) {
-        return Err(StreamError::FieldCount {
-            expected: columns,
-            found: count.into(),
-        });
+        return Err(StreamError::FieldCount { expected: columns, found: count.into() });
     }
     let mut position = 2;
     for _ in 0..columns {
-        let Some(length) = bytes
-            .get(position..)
-            .and_then(|rest| rest.first_chunk::<4>())
-        else {
+        let Some(length) = bytes.get(position..).and_then(|rest| rest.first_chunk::<4>()) else {
             return Ok(Frame::Incomplete);
         };
         let length = i32::from_be_bytes(*length);
@@ -166,11 +150,7 @@ fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
             return Err(StreamError::FieldLength(length));
         }
     }
-    Ok(if position <= bytes.len() {
-        Frame::Row(position)
-    } else {
-        Frame::Incomplete
-    })
+    Ok(if position <= bytes.len() { Frame::Row(position) } else { Frame::Incomplete })
 }
 
 #[cfg(test)]
@@ -192,11 +172,7 @@ mod tests {
         let mut rows = Vec::new();
         for piece in stream.chunks(chunk) {
             reader.feed::<StreamError>(piece, |mut row| {
-                rows.push(
-                    (0..2)
-                        .map(|_| row.next_field().map(<[u8]>::to_vec))
-                        .collect(),
-                );
+                rows.push((0..2).map(|_| row.next_field().map(<[u8]>::to_vec)).collect());
                 Ok(())
             })?;
         }
@@ -218,11 +194,7 @@ mod tests {
     fn every_early_end_is_an_error() {
         let stream = sample();
         for end in 0..stream.len() {
-            assert_eq!(
-                read(&stream[..end], 7),
-                Err(StreamError::Truncated),
-                "cut at {end}"
-            );
+            assert_eq!(read(&stream[..end], 7), Err(StreamError::Truncated), "cut at {end}");
         }
     }
 
@@ -230,29 +202,11 @@ mod tests {
     fn hostile_streams_are_refused() {
         let header = &sample()[..22];
         let with = |tail: &[u8]| [header, tail].concat();
-        assert_eq!(
-            read(b"PGCOPX\n\xff\r\n\0", 3),
-            Err(StreamError::BadSignature)
-        );
-        assert_eq!(
-            read(&with(&[0, 3]), 64),
-            Err(StreamError::FieldCount {
-                expected: 2,
-                found: 3
-            })
-        );
-        assert_eq!(
-            read(&with(&[0, 2, 0xff, 0xff, 0xff, 0xfe]), 64),
-            Err(StreamError::FieldLength(-2))
-        );
-        assert_eq!(
-            read(&with(&[0xff, 0xff, 1]), 64),
-            Err(StreamError::DataAfterEnd)
-        );
-        assert_eq!(
-            read(&with(&[0, 2, 0x7f, 0xff, 0xff, 0xff]), 64),
-            Err(StreamError::Truncated)
-        );
+        assert_eq!(read(b"PGCOPX\n\xff\r\n\0", 3), Err(StreamError::BadSignature));
+        assert_eq!(read(&with(&[0, 3]), 64), Err(StreamError::FieldCount { expected: 2, found: 3 }));
+        assert_eq!(read(&with(&[0, 2, 0xff, 0xff, 0xff, 0xfe]), 64), Err(StreamError::FieldLength(-2)));
+        assert_eq!(read(&with(&[0xff, 0xff, 1]), 64), Err(StreamError::DataAfterEnd));
+        assert_eq!(read(&with(&[0, 2, 0x7f, 0xff, 0xff, 0xff]), 64), Err(StreamError::Truncated));
     }
 
     #[test]
@@ -261,9 +215,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes = sample();
             for _ in 0..4 {
-                seed = seed
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let position = (seed >> 33) as usize % bytes.len();
                 bytes[position] = (seed >> 24) as u8;
             }

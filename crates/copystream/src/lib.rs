@@ -33,23 +33,14 @@ pub enum StreamError {
 impl std::fmt::Display for StreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::BadSignature => write!(
-                f,
-                "the COPY stream does not begin with the binary signature"
-            ),
+            Self::BadSignature => write!(f, "the COPY stream does not begin with the binary signature"),
             Self::UnknownHeaderFlags(flags) => {
                 write!(f, "the COPY stream has unknown header flags {flags:#x}")
             }
             Self::FieldCount { expected, found } => {
-                write!(
-                    f,
-                    "a row of the COPY stream has {found} fields where {expected} were expected"
-                )
+                write!(f, "a row of the COPY stream has {found} fields where {expected} were expected")
             }
-            Self::FieldLength(length) => write!(
-                f,
-                "a field of the COPY stream has the invalid length {length}"
-            ),
+            Self::FieldLength(length) => write!(f, "a field of the COPY stream has the invalid length {length}"),
             Self::DataAfterEnd => write!(f, "the COPY stream goes on after its end marker"),
             Self::Truncated => write!(f, "the COPY stream ended early"),
             Self::DanglingEscape => write!(f, "a row of the COPY stream ends in a backslash"),

@@ -20,10 +20,7 @@ impl TextRow<'_> {
     /// [`StreamError::DanglingEscape`], or [`StreamError::FieldCount`] when the row has no further field.
     pub fn next_field(&mut self, value: &mut Vec<u8>) -> Result<bool, StreamError> {
         value.clear();
-        let rest = self.rest.ok_or(StreamError::FieldCount {
-            expected: 1,
-            found: 0,
-        })?;
+        let rest = self.rest.ok_or(StreamError::FieldCount { expected: 1, found: 0 })?;
         let end = rest.iter().position(|&byte| byte == b'\t');
         let field = &rest[..end.unwrap_or(rest.len())];
         self.rest = end.map(|end| &rest[end + 1..]);
@@ -37,11 +34,7 @@ impl TextRow<'_> {
 
 impl TextStream {
     pub fn new(columns: usize) -> Self {
-        Self {
-            columns,
-            carry: Carry::default(),
-            searched: 0,
-        }
+        Self { columns, carry: Carry::default(), searched: 0 }
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -64,11 +57,7 @@ impl TextStream {
                 _ => row.iter().filter(|&&byte| byte == b'\t').count() + 1,
             };
             if found != self.columns {
-                return Err(StreamError::FieldCount {
-                    expected: self.columns,
-                    found: found as i64,
-                }
-                .into());
+                return Err(StreamError::FieldCount { expected: self.columns, found: found as i64 }.into());
             }
             on_row(TextRow { rest: Some(row) })?;
             position += length + 1;
@@ -84,11 +73,7 @@ impl TextStream {
     /// # Errors
     /// [`StreamError::Truncated`] when a row was left unfinished.
     pub fn finish(&self) -> Result<(), StreamError> {
-        if self.carry.is_empty() {
-            Ok(())
-        } else {
-            Err(StreamError::Truncated)
-        }
+        if self.carry.is_empty() { Ok(()) } else { Err(StreamError::Truncated) }
     }
 }
 
@@ -128,11 +113,7 @@ fn unescape(field: &[u8], value: &mut Vec<u8>) -> Result<(), StreamError> {
 mod tests {
     use super::*;
 
-    fn read(
-        stream: &[u8],
-        columns: usize,
-        chunk: usize,
-    ) -> Result<Vec<Vec<Option<String>>>, StreamError> {
+    fn read(stream: &[u8], columns: usize, chunk: usize) -> Result<Vec<Vec<Option<String>>>, StreamError> {
         let mut reader = TextStream::new(columns);
         let mut rows = Vec::new();
         for piece in stream.chunks(chunk) {
@@ -156,30 +137,16 @@ mod tests {
         let stream = b"a\t\\N\tb\\tc\\\\d\\n\n\t\\101\\x\t\\\\N\n";
         let expected = vec![
             vec![Some("a".to_owned()), None, Some("b\tc\\d\n".to_owned())],
-            vec![
-                Some(String::new()),
-                Some("Ax".to_owned()),
-                Some("\\N".to_owned()),
-            ],
+            vec![Some(String::new()), Some("Ax".to_owned()), Some("\\N".to_owned())],
         ];
         for chunk in 1..stream.len() + 1 {
-            assert_eq!(
-                read(stream, 3, chunk).unwrap(),
-                expected,
-                "chunks of {chunk}"
-            );
+            assert_eq!(read(stream, 3, chunk).unwrap(), expected, "chunks of {chunk}");
         }
     }
 
     #[test]
     fn odd_rows_are_refused() {
-        assert_eq!(
-            read(b"a\tb\n", 3, 9),
-            Err(StreamError::FieldCount {
-                expected: 3,
-                found: 2
-            })
-        );
+        assert_eq!(read(b"a\tb\n", 3, 9), Err(StreamError::FieldCount { expected: 3, found: 2 }));
         assert_eq!(read(b"a\tb", 2, 9), Err(StreamError::Truncated));
         assert_eq!(read(b"a\\\n", 1, 9), Err(StreamError::DanglingEscape));
         assert_eq!(read(b"\n\n", 0, 9).unwrap().len(), 2);

@@ -123,11 +123,7 @@ FROM (
 /// form is an OID; a type is looked through to its elements, attributes, range bounds and domain base.
 pub fn columns_query(version: u32, relations: &[u32]) -> String {
     let oids = array(relations);
-    let multirange = if version >= 140_000 {
-        "OR r.rngmultitypid = t.oid"
-    } else {
-        ""
-    };
+    let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
     format!(
         "
 WITH RECURSIVE a AS (
@@ -178,11 +174,8 @@ pub struct RelationColumn {
 
 /// Gives each relation its columns.
 pub fn attach_columns(relations: &mut [Relation], columns: Vec<RelationColumn>) {
-    let positions: std::collections::HashMap<u32, usize> = relations
-        .iter()
-        .enumerate()
-        .map(|(position, relation)| (relation.oid, position))
-        .collect();
+    let positions: std::collections::HashMap<u32, usize> =
+        relations.iter().enumerate().map(|(position, relation)| (relation.oid, position)).collect();
     for relation in relations.iter_mut() {
         relation.columns.clear();
     }
@@ -237,10 +230,6 @@ pub struct ColumnSequence {
 
 /// An array constant of OIDs.
 pub fn array(oids: &[u32]) -> String {
-    let list = oids
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(",");
+    let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     format!("'{{{list}}}'::pg_catalog.oid[]")
 }

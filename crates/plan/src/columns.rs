@@ -27,18 +27,12 @@ pub struct ColumnPair {
 }
 
 /// Pairs the columns by name, or tells every difference.
-pub(crate) fn pair_columns(
-    source: &Relation,
-    target: &Relation,
-) -> Result<(Vec<ColumnPair>, Wire), Vec<Difference>> {
+pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<ColumnPair>, Wire), Vec<Difference>> {
     let mut differences = Vec::new();
     let mut pairs = Vec::new();
     let mut wire = Wire::Binary;
     for column in &target.columns {
-        let other = source
-            .columns
-            .iter()
-            .find(|other| other.name == column.name);
+        let other = source.columns.iter().find(|other| other.name == column.name);
         if column.generated {
             // Computed here from the other columns, whatever the source computed.
             continue;
@@ -58,35 +52,20 @@ pub(crate) fn pair_columns(
         if !(column.binary && other.binary && column.extensions == other.extensions) {
             wire = Wire::Text;
         }
-        pairs.push(ColumnPair {
-            name: column.name.clone(),
-            number: column.number,
-        });
+        pairs.push(ColumnPair { name: column.name.clone(), number: column.number });
     }
     for other in &source.columns {
-        if !other.generated
-            && !target
-                .columns
-                .iter()
-                .any(|column| column.name == other.name)
-        {
+        if !other.generated && !target.columns.iter().any(|column| column.name == other.name) {
             differences.push(Difference::MissingOnTarget(other.name.clone()));
         }
-        if let Some(column) = target
-            .columns
-            .iter()
-            .find(|column| column.name == other.name)
+        if let Some(column) = target.columns.iter().find(|column| column.name == other.name)
             && column.generated
             && !other.generated
         {
             differences.push(Difference::GeneratedOnTarget(column.name.clone()));
         }
     }
-    if differences.is_empty() {
-        Ok((pairs, wire))
-    } else {
-        Err(differences)
-    }
+    if differences.is_empty() { Ok((pairs, wire)) } else { Err(differences) }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,11 +73,7 @@ pub(crate) enum Difference {
     MissingOnSource(String),
     MissingOnTarget(String),
     GeneratedOnTarget(String),
-    Type {
-        column: String,
-        source: String,
-        target: String,
-    },
+    Type { column: String, source: String, target: String },
 }
 
 /// The same type, where a value that does not fit the target's modifier is refused rather than changed.
@@ -109,10 +84,7 @@ fn same_type(source: &Column, target: &Column) -> bool {
     // A length limit refuses what is too long; a scale or a precision would silently round.
     source.base_type == target.base_type
         && (target.type_name == target.base_type
-            || matches!(
-                target.base_type.as_str(),
-                "character varying" | "bit varying"
-            ))
+            || matches!(target.base_type.as_str(), "character varying" | "bit varying"))
 }
 
 #[cfg(test)]
@@ -132,10 +104,7 @@ mod tests {
     }
 
     fn table(columns: Vec<Column>) -> Relation {
-        Relation {
-            columns,
-            ..Relation::named(1, "public", "t")
-        }
+        Relation { columns, ..Relation::named(1, "public", "t") }
     }
 
     #[test]
@@ -144,10 +113,7 @@ mod tests {
         let target = table(vec![column(1, "a", "integer"), column(3, "b", "text")]);
         let (pairs, wire) = pair_columns(&source, &target).unwrap();
         assert_eq!(
-            pairs
-                .iter()
-                .map(|pair| (pair.name.as_str(), pair.number))
-                .collect::<Vec<_>>(),
+            pairs.iter().map(|pair| (pair.name.as_str(), pair.number)).collect::<Vec<_>>(),
             [("a", 1), ("b", 3)]
         );
         assert_eq!(wire, Wire::Binary);
@@ -155,16 +121,8 @@ mod tests {
 
     #[test]
     fn every_difference_is_told() {
-        let source = table(vec![
-            column(1, "a", "bigint"),
-            column(2, "b", "text"),
-            column(3, "n", "numeric(10,4)"),
-        ]);
-        let target = table(vec![
-            column(1, "a", "integer"),
-            column(2, "c", "text"),
-            column(3, "n", "numeric(10,2)"),
-        ]);
+        let source = table(vec![column(1, "a", "bigint"), column(2, "b", "text"), column(3, "n", "numeric(10,4)")]);
+        let target = table(vec![column(1, "a", "integer"), column(2, "c", "text"), column(3, "n", "numeric(10,2)")]);
         let differences = pair_columns(&source, &target).unwrap_err();
         assert_eq!(differences.len(), 4);
         assert!(differences.contains(&Difference::MissingOnSource("c".into())));
@@ -173,14 +131,8 @@ mod tests {
 
     #[test]
     fn lengths_may_differ_because_too_long_a_value_is_refused() {
-        let source = table(vec![
-            column(1, "a", "character varying(20)"),
-            column(2, "b", "numeric(10,2)"),
-        ]);
-        let target = table(vec![
-            column(1, "a", "character varying(10)"),
-            column(2, "b", "numeric"),
-        ]);
+        let source = table(vec![column(1, "a", "character varying(20)"), column(2, "b", "numeric(10,2)")]);
+        let target = table(vec![column(1, "a", "character varying(10)"), column(2, "b", "numeric")]);
         assert!(pair_columns(&source, &target).is_ok());
     }
 

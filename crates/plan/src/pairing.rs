@@ -41,10 +41,7 @@ pub enum ProblemKind {
 
 impl Problem {
     pub fn new(kind: ProblemKind, text: impl Into<String>) -> Self {
-        Self {
-            kind,
-            text: text.into(),
-        }
+        Self { kind, text: text.into() }
     }
 }
 
@@ -52,25 +49,13 @@ impl Problem {
 ///
 /// Without `include`, every ordinary table that exists on both sides and belongs to no extension. What a wildcard
 /// matches on the source alone is left out with a notice; what a pattern names literally must exist on both sides.
-pub fn pair(
-    source: &[Relation],
-    target: &[Relation],
-    include: Option<&[Pattern]>,
-    exclude: &[Pattern],
-) -> Pairing {
+pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]>, exclude: &[Pattern]) -> Pairing {
     let mut pairing = Pairing::default();
     let targets: HashMap<(&str, &str), usize> = index_by_name(target);
-    let excluded = |relation: &Relation| {
-        exclude
-            .iter()
-            .any(|pattern| pattern.matches(&relation.schema, &relation.name))
-    };
+    let excluded =
+        |relation: &Relation| exclude.iter().any(|pattern| pattern.matches(&relation.schema, &relation.name));
     for pattern in exclude.iter().filter(|pattern| pattern.is_literal()) {
-        if !source
-            .iter()
-            .chain(target)
-            .any(|relation| pattern.matches(&relation.schema, &relation.name))
-        {
+        if !source.iter().chain(target).any(|relation| pattern.matches(&relation.schema, &relation.name)) {
             pairing.problems.push(Problem::new(
                 ProblemKind::UnmatchedPattern,
                 format!("exclude pattern {pattern}: no table of this name on either side"),
@@ -103,19 +88,11 @@ pub fn pair(
                     }
                 }
                 if !matched {
-                    let here = target
-                        .iter()
-                        .any(|relation| pattern.matches(&relation.schema, &relation.name));
-                    let where_it_is = if here {
-                        "; there is one on the destination"
-                    } else {
-                        ""
-                    };
+                    let here = target.iter().any(|relation| pattern.matches(&relation.schema, &relation.name));
+                    let where_it_is = if here { "; there is one on the destination" } else { "" };
                     pairing.problems.push(Problem::new(
                         ProblemKind::UnmatchedPattern,
-                        format!(
-                            "include pattern {pattern}: no such table on the source{where_it_is}"
-                        ),
+                        format!("include pattern {pattern}: no such table on the source{where_it_is}"),
                     ));
                 }
             }
@@ -130,10 +107,7 @@ pub fn pair(
         if !relation.is_table() {
             pairing.problems.push(Problem::new(
                 ProblemKind::WrongObject,
-                format!(
-                    "{name}: is a {} on the source, not a table",
-                    relation.kind_name()
-                ),
+                format!("{name}: is a {} on the source, not a table", relation.kind_name()),
             ));
             continue;
         }
@@ -152,52 +126,32 @@ pub fn pair(
         if !other.is_table() {
             pairing.problems.push(Problem::new(
                 ProblemKind::WrongObject,
-                format!(
-                    "{name}: is a {} on the destination, not a table",
-                    other.kind_name()
-                ),
+                format!("{name}: is a {} on the destination, not a table", other.kind_name()),
             ));
         } else if other.extension.is_some() && !named {
             // Left alone unless named.
-        } else if other.kind != relation.kind || other.partition_layout != relation.partition_layout
-        {
-            pairing.problems.push(Problem::new(
-                ProblemKind::Partitioning,
-                format!("{name}: partitioned differently"),
-            ));
+        } else if other.kind != relation.kind || other.partition_layout != relation.partition_layout {
+            pairing.problems.push(Problem::new(ProblemKind::Partitioning, format!("{name}: partitioned differently")));
         } else if relation.kind == 'r' {
-            pairing.pairs.push(Pair {
-                source: position,
-                target: at,
-            });
+            pairing.pairs.push(Pair { source: position, target: at });
         }
     }
     partitions_without_counterpart(&mut pairing, source, target, &wanted);
     if !only_on_source.is_empty() {
-        pairing.notices.push(format!(
-            "not on the destination, left out: {}",
-            only_on_source.join(", ")
-        ));
+        pairing.notices.push(format!("not on the destination, left out: {}", only_on_source.join(", ")));
     }
     pairing
 }
 
 /// Whoever names a partitioned table means its partitions.
-fn include_partitions(
-    wanted: &mut BTreeMap<usize, bool>,
-    source: &[Relation],
-    excluded: impl Fn(&Relation) -> bool,
-) {
+fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &[Relation], excluded: impl Fn(&Relation) -> bool) {
     let roots: HashMap<u32, bool> = wanted
         .iter()
         .filter(|&(&position, _)| source[position].kind == 'p')
         .map(|(&position, &named)| (source[position].oid, named))
         .collect();
     for (position, relation) in source.iter().enumerate() {
-        if let Some(&named) = relation
-            .partition_root
-            .as_ref()
-            .and_then(|root| roots.get(root))
+        if let Some(&named) = relation.partition_root.as_ref().and_then(|root| roots.get(root))
             && !excluded(relation)
         {
             wanted.entry(position).or_insert(named);
@@ -214,18 +168,12 @@ fn partitions_without_counterpart(
 ) {
     let targets = index_by_name(target);
     let sources = index_by_name(source);
-    for &position in wanted
-        .keys()
-        .filter(|&&position| source[position].kind == 'p')
-    {
+    for &position in wanted.keys().filter(|&&position| source[position].kind == 'p') {
         let relation = &source[position];
         let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else {
             continue;
         };
-        let lonely = |all: &[Relation],
-                      root: u32,
-                      others: &HashMap<(&str, &str), usize>,
-                      side: &str| {
+        let lonely = |all: &[Relation], root: u32, others: &HashMap<(&str, &str), usize>, side: &str| {
             all.iter()
                 .filter(|leaf| leaf.partition_root == Some(root) && leaf.kind == 'r')
                 .filter(|leaf| !others.contains_key(&(leaf.schema.as_str(), leaf.name.as_str())))
@@ -239,31 +187,19 @@ fn partitions_without_counterpart(
                 })
                 .collect::<Vec<_>>()
         };
-        pairing
-            .problems
-            .extend(lonely(source, relation.oid, &targets, "source"));
-        pairing
-            .problems
-            .extend(lonely(target, target[at].oid, &sources, "destination"));
+        pairing.problems.extend(lonely(source, relation.oid, &targets, "source"));
+        pairing.problems.extend(lonely(target, target[at].oid, &sources, "destination"));
     }
 }
 
 impl Pairing {
     /// Pairs the columns of one pair, or adds its differences to the problems.
-    pub fn columns(
-        &mut self,
-        source: &Relation,
-        target: &Relation,
-    ) -> Option<(Vec<ColumnPair>, Wire)> {
+    pub fn columns(&mut self, source: &Relation, target: &Relation) -> Option<(Vec<ColumnPair>, Wire)> {
         match pair_columns(source, target) {
             Ok(paired) => Some(paired),
             Err(differences) => {
                 let name = target.qualified_name();
-                self.problems.extend(
-                    differences
-                        .into_iter()
-                        .map(|difference| describe(&name, difference)),
-                );
+                self.problems.extend(differences.into_iter().map(|difference| describe(&name, difference)));
                 None
             }
         }
@@ -275,35 +211,19 @@ fn describe(table: &str, difference: Difference) -> Problem {
     match difference {
         Difference::MissingOnSource(column) => Problem::new(
             ProblemKind::MissingColumn,
-            format!(
-                "{table}: column {} exists on the destination only",
-                quote(&column)
-            ),
+            format!("{table}: column {} exists on the destination only", quote(&column)),
         ),
         Difference::MissingOnTarget(column) => Problem::new(
             ProblemKind::MissingColumn,
-            format!(
-                "{table}: column {} exists on the source only",
-                quote(&column)
-            ),
+            format!("{table}: column {} exists on the source only", quote(&column)),
         ),
         Difference::GeneratedOnTarget(column) => Problem::new(
             ProblemKind::MissingColumn,
-            format!(
-                "{table}: column {} is generated on the destination only",
-                quote(&column)
-            ),
+            format!("{table}: column {} is generated on the destination only", quote(&column)),
         ),
-        Difference::Type {
-            column,
-            source,
-            target,
-        } => Problem::new(
+        Difference::Type { column, source, target } => Problem::new(
             ProblemKind::Type,
-            format!(
-                "{table}: column {} is {source} on the source and {target} on the destination",
-                quote(&column)
-            ),
+            format!("{table}: column {} is {source} on the source and {target} on the destination", quote(&column)),
         ),
     }
 }
@@ -321,26 +241,15 @@ mod tests {
     use super::*;
 
     fn tables(names: &[&str]) -> Vec<Relation> {
-        names
-            .iter()
-            .zip(1..)
-            .map(|(name, oid)| Relation::named(oid, "public", name))
-            .collect()
+        names.iter().zip(1..).map(|(name, oid)| Relation::named(oid, "public", name)).collect()
     }
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
-        texts
-            .iter()
-            .map(|text| Pattern::parse(text).unwrap())
-            .collect()
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
     }
 
     fn names(pairing: &Pairing, source: &[Relation]) -> Vec<String> {
-        pairing
-            .pairs
-            .iter()
-            .map(|pair| source[pair.source].name.clone())
-            .collect()
+        pairing.pairs.iter().map(|pair| source[pair.source].name.clone()).collect()
     }
 
     #[test]
@@ -349,21 +258,13 @@ mod tests {
         let pairing = pair(&source, &target, None, &[]);
         assert_eq!(names(&pairing, &source), ["b", "c"]);
         assert!(pairing.problems.is_empty());
-        assert_eq!(
-            pairing.notices,
-            ["not on the destination, left out: public.a"]
-        );
+        assert_eq!(pairing.notices, ["not on the destination, left out: public.a"]);
     }
 
     #[test]
     fn exclude_wins_and_wildcards_forgive() {
         let (source, target) = (tables(&["a_logs", "a", "b"]), tables(&["a_logs", "a"]));
-        let pairing = pair(
-            &source,
-            &target,
-            Some(&patterns(&["public.*"])),
-            &patterns(&["*_logs"]),
-        );
+        let pairing = pair(&source, &target, Some(&patterns(&["public.*"])), &patterns(&["*_logs"]));
         assert_eq!(names(&pairing, &source), ["a"]);
         assert!(pairing.problems.is_empty());
         assert_eq!(pairing.notices.len(), 1);
@@ -372,32 +273,11 @@ mod tests {
     #[test]
     fn what_is_named_must_be_there() {
         let (source, target) = (tables(&["a", "b"]), tables(&["a", "c"]));
-        let pairing = pair(
-            &source,
-            &target,
-            Some(&patterns(&["a", "b", "c", "x*"])),
-            &patterns(&["nope"]),
-        );
-        let kinds: Vec<_> = pairing
-            .problems
-            .iter()
-            .map(|problem| problem.kind)
-            .collect();
+        let pairing = pair(&source, &target, Some(&patterns(&["a", "b", "c", "x*"])), &patterns(&["nope"]));
+        let kinds: Vec<_> = pairing.problems.iter().map(|problem| problem.kind).collect();
         use ProblemKind::{MissingTable, UnmatchedPattern};
-        assert_eq!(
-            kinds,
-            [
-                UnmatchedPattern,
-                UnmatchedPattern,
-                UnmatchedPattern,
-                MissingTable
-            ]
-        );
-        assert!(
-            pairing.problems[1]
-                .text
-                .ends_with("there is one on the destination")
-        );
+        assert_eq!(kinds, [UnmatchedPattern, UnmatchedPattern, UnmatchedPattern, MissingTable]);
+        assert!(pairing.problems[1].text.ends_with("there is one on the destination"));
     }
 
     #[test]
@@ -423,18 +303,8 @@ mod tests {
         assert_eq!(names(&pairing, &source), ["p_1", "p_2"]);
         let mut other = source.clone();
         other[2].partition_layout = Some("elsewhere".into());
-        assert_eq!(
-            pair(&source, &other, Some(&patterns(&["p"])), &[])
-                .problems
-                .len(),
-            1
-        );
+        assert_eq!(pair(&source, &other, Some(&patterns(&["p"])), &[]).problems.len(), 1);
         let missing = pair(&source, &source[..2], Some(&patterns(&["p"])), &[]);
-        assert!(
-            missing
-                .problems
-                .iter()
-                .any(|problem| problem.text.contains("exists on the source only"))
-        );
+        assert!(missing.problems.iter().any(|problem| problem.text.contains("exists on the source only")));
     }
 }

@@ -9,10 +9,7 @@ pub struct Part {
 }
 
 impl Part {
-    pub const WHOLE: Self = Self {
-        first_page: 0,
-        end_page: None,
-    };
+    pub const WHOLE: Self = Self { first_page: 0, end_page: None };
 
     pub fn is_whole(&self) -> bool {
         *self == Self::WHOLE
@@ -29,10 +26,7 @@ impl Part {
 
     /// Pages of a table of `total` pages that fall into this part; for estimates.
     pub fn pages(&self, total: u32) -> u32 {
-        self.end_page
-            .unwrap_or(total)
-            .min(total)
-            .saturating_sub(self.first_page)
+        self.end_page.unwrap_or(total).min(total).saturating_sub(self.first_page)
     }
 }
 
@@ -47,29 +41,20 @@ pub struct PartLimits {
 impl PartLimits {
     /// 16 MB is worth a task of its own; 512 MB at most keep the workers evenly loaded to the end.
     pub fn for_workers(workers: u32) -> Self {
-        Self {
-            workers,
-            smallest_pages: 2048,
-            largest_pages: 65536,
-        }
+        Self { workers, smallest_pages: 2048, largest_pages: 65536 }
     }
 }
 
 /// Cuts a table of `pages` pages into about four parts for each worker, so that all finish at about the same time.
 pub fn split(pages: u32, limits: PartLimits) -> Vec<Part> {
     let wanted = limits.workers.max(1).saturating_mul(4);
-    let size = pages
-        .div_ceil(wanted)
-        .clamp(limits.smallest_pages, limits.largest_pages);
+    let size = pages.div_ceil(wanted).clamp(limits.smallest_pages, limits.largest_pages);
     if limits.workers <= 1 || pages < size.saturating_mul(2) {
         return vec![Part::WHOLE];
     }
     let count = pages / size;
     (0..count)
-        .map(|part| Part {
-            first_page: part * size,
-            end_page: (part + 1 < count).then(|| (part + 1) * size),
-        })
+        .map(|part| Part { first_page: part * size, end_page: (part + 1 < count).then(|| (part + 1) * size) })
         .collect()
 }
 
@@ -87,13 +72,7 @@ mod tests {
                 for pair in parts.windows(2) {
                     assert_eq!(pair[0].end_page, Some(pair[1].first_page));
                 }
-                assert_eq!(
-                    parts
-                        .iter()
-                        .map(|part| u64::from(part.pages(pages)))
-                        .sum::<u64>(),
-                    pages.into()
-                );
+                assert_eq!(parts.iter().map(|part| u64::from(part.pages(pages))).sum::<u64>(), pages.into());
             }
         }
     }

@@ -69,11 +69,7 @@ impl Pattern {
         if quoted {
             return Err(PatternError::UnterminatedQuote(trimmed.into()));
         }
-        if names.iter().any(|pieces| {
-            pieces
-                .iter()
-                .all(|piece| *piece == Piece::Text(String::new()))
-        }) {
+        if names.iter().any(|pieces| pieces.iter().all(|piece| *piece == Piece::Text(String::new()))) {
             return Err(PatternError::EmptyName(trimmed.into()));
         }
         let name = names.pop().expect("never empty");
@@ -81,27 +77,16 @@ impl Pattern {
         if !names.is_empty() {
             return Err(PatternError::TooManyNames(trimmed.into()));
         }
-        Ok(Self {
-            text: trimmed.into(),
-            schema,
-            name,
-        })
+        Ok(Self { text: trimmed.into(), schema, name })
     }
 
     pub fn matches(&self, schema: &str, name: &str) -> bool {
-        self.schema
-            .as_ref()
-            .is_none_or(|pieces| matches(pieces, schema))
-            && matches(&self.name, name)
+        self.schema.as_ref().is_none_or(|pieces| matches(pieces, schema)) && matches(&self.name, name)
     }
 
     /// Whether the pattern names tables one by one rather than by a wildcard.
     pub fn is_literal(&self) -> bool {
-        self.schema
-            .iter()
-            .flatten()
-            .chain(&self.name)
-            .all(|piece| *piece != Piece::AnyRun)
+        self.schema.iter().flatten().chain(&self.name).all(|piece| *piece != Piece::AnyRun)
     }
 }
 
@@ -121,15 +106,13 @@ fn push(pieces: &mut Vec<Piece>, text: &str) {
 fn matches(pieces: &[Piece], text: &str) -> bool {
     match pieces.split_first() {
         None => text.is_empty(),
-        Some((Piece::Text(literal), rest)) => text
-            .strip_prefix(literal.as_str())
-            .is_some_and(|text| matches(rest, text)),
+        Some((Piece::Text(literal), rest)) => {
+            text.strip_prefix(literal.as_str()).is_some_and(|text| matches(rest, text))
+        }
         Some((Piece::AnyRun, [])) => true,
-        Some((Piece::AnyRun, rest)) => text
-            .char_indices()
-            .map(|(start, _)| start)
-            .chain([text.len()])
-            .any(|start| matches(rest, &text[start..])),
+        Some((Piece::AnyRun, rest)) => {
+            text.char_indices().map(|(start, _)| start).chain([text.len()]).any(|start| matches(rest, &text[start..]))
+        }
     }
 }
 
@@ -160,22 +143,10 @@ mod tests {
     #[test]
     fn what_is_no_pattern() {
         assert_eq!(Pattern::parse("  "), Err(PatternError::Empty));
-        assert!(matches!(
-            Pattern::parse("a.b.c"),
-            Err(PatternError::TooManyNames(_))
-        ));
-        assert!(matches!(
-            Pattern::parse("\"a"),
-            Err(PatternError::UnterminatedQuote(_))
-        ));
-        assert!(matches!(
-            Pattern::parse("a."),
-            Err(PatternError::EmptyName(_))
-        ));
-        assert!(matches!(
-            Pattern::parse("\"\""),
-            Err(PatternError::EmptyName(_))
-        ));
+        assert!(matches!(Pattern::parse("a.b.c"), Err(PatternError::TooManyNames(_))));
+        assert!(matches!(Pattern::parse("\"a"), Err(PatternError::UnterminatedQuote(_))));
+        assert!(matches!(Pattern::parse("a."), Err(PatternError::EmptyName(_))));
+        assert!(matches!(Pattern::parse("\"\""), Err(PatternError::EmptyName(_))));
     }
 
     #[test]

@@ -52,10 +52,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table }));
     }
     for (foreign_key, reads) in foreign_keys.iter().enumerate() {
-        let pages: u64 = reads
-            .iter()
-            .map(|&table| u64::from(tables[table].pages))
-            .sum();
+        let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
         entries.push((pages, TaskKind::CheckForeignKey { foreign_key }));
     }
     // Stable, so that equal work keeps the plan's order.
@@ -79,10 +76,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                     [loads[table].as_slice(), &builds[table]].concat()
                 }
                 TaskKind::Analyze { table } => loads[table].clone(),
-                TaskKind::CheckForeignKey { foreign_key } => foreign_keys[foreign_key]
-                    .iter()
-                    .flat_map(|&table| loads[table].iter().copied())
-                    .collect(),
+                TaskKind::CheckForeignKey { foreign_key } => {
+                    foreign_keys[foreign_key].iter().flat_map(|&table| loads[table].iter().copied()).collect()
+                }
             };
             Task { kind, after }
         })
@@ -96,12 +92,7 @@ mod tests {
     use crate::parts::{PartLimits, split};
 
     fn work(pages: u32, indexes: usize) -> Work {
-        Work {
-            pages,
-            parts: split(pages, PartLimits::for_workers(2)),
-            indexes,
-            analyze_needs_indexes: indexes > 2,
-        }
+        Work { pages, parts: split(pages, PartLimits::for_workers(2)), indexes, analyze_needs_indexes: indexes > 2 }
     }
 
     /// Runs the schedule as workers would and returns the order of the kinds.
@@ -113,9 +104,7 @@ mod tests {
                 .tasks
                 .iter()
                 .enumerate()
-                .position(|(position, task)| {
-                    !done[position] && task.after.iter().all(|&other| done[other])
-                })
+                .position(|(position, task)| !done[position] && task.after.iter().all(|&other| done[other]))
                 .expect("some task is always ready");
             done[next] = true;
             order.push(schedule.tasks[next].kind);
@@ -130,16 +119,8 @@ mod tests {
         let at = |kind| order.iter().position(|&other| other == kind).unwrap();
         assert_eq!(order.len(), tables[1].parts.len() + 2 + 4 + 3 + 2);
         assert_eq!(order[0], TaskKind::Load { table: 1, part: 0 });
-        assert!(
-            at(TaskKind::BuildIndex { table: 1, index: 0 })
-                < at(TaskKind::Load { table: 0, part: 0 })
-        );
-        assert!(
-            at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 })
-        );
-        assert!(
-            at(TaskKind::CheckForeignKey { foreign_key: 0 })
-                > at(TaskKind::Load { table: 0, part: 0 })
-        );
+        assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
+        assert!(at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
+        assert!(at(TaskKind::CheckForeignKey { foreign_key: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
     }
 }
