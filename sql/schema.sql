@@ -37,6 +37,16 @@ CREATE TABLE pgcopy.job_table (
 );
 COMMENT ON TABLE pgcopy.job_table IS 'the tables of past jobs';
 
+CREATE TABLE pgcopy.job_task (
+    job      bigint NOT NULL REFERENCES pgcopy.job ON DELETE CASCADE,
+    worker   integer NOT NULL,
+    task     text NOT NULL,
+    started  timestamptz NOT NULL,
+    finished timestamptz NOT NULL
+);
+CREATE INDEX ON pgcopy.job_task (job);
+COMMENT ON TABLE pgcopy.job_task IS 'what each worker of a past job did, and when';
+
 -- Who may see a job: its role, members of it, and whoever may signal or watch other people's backends.
 CREATE VIEW pgcopy.jobs AS
 SELECT j.job, j.role, j.source, j.state, j.tables, j.rows, j.bytes, j.started, j.finished,
@@ -54,3 +64,15 @@ FROM pgcopy.job_table t
 WHERE t.job IN (SELECT j.job FROM pgcopy.jobs j);
 COMMENT ON VIEW pgcopy.job_tables IS 'the tables of past pulls';
 GRANT SELECT ON pgcopy.job_tables TO PUBLIC;
+
+CREATE VIEW pgcopy.timeline AS
+SELECT t.job, t.worker, t.task, extract(epoch FROM t.started - s.first)::numeric(12,3) AS begins,
+       extract(epoch FROM t.finished - t.started)::numeric(12,3) AS seconds,
+       repeat(' ', (59 * extract(epoch FROM t.started - s.first) / s.total)::integer)
+           || repeat('#', greatest(1, (59 * extract(epoch FROM t.finished - t.started) / s.total)::integer)) AS chart
+FROM pgcopy.job_task t
+JOIN (SELECT job, min(started) AS first, greatest(extract(epoch FROM max(finished) - min(started)), 0.000001) AS total
+      FROM pgcopy.job_task GROUP BY job) s USING (job)
+WHERE t.job IN (SELECT j.job FROM pgcopy.jobs j);
+COMMENT ON VIEW pgcopy.timeline IS 'what each worker of a past pull did, and when, as rows and as a chart';
+GRANT SELECT ON pgcopy.timeline TO PUBLIC;

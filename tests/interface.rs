@@ -3,7 +3,7 @@
 use crate::harness::{Pair, text, texts};
 
 fn shop(name: &str) -> Pair {
-    let mut pair = Pair::with(
+    let pair = Pair::with(
         name,
         "CREATE TABLE customer (id int PRIMARY KEY, name text);
          CREATE TABLE purchase (id int PRIMARY KEY, customer int REFERENCES customer)",

@@ -1,8 +1,11 @@
 //! Whole pulls between real servers. `cargo xtask test` builds the extension, starts the shared servers and runs this.
 
+#![cfg(test)]
+
 mod harness;
 
 mod crashes;
+mod documentation;
 mod failures;
 mod foreign_keys;
 mod interface;

@@ -3,6 +3,7 @@ use crate::job::{self, Request};
 use pgrx::prelude::*;
 
 /// What a pull with the same arguments would do, one row for each target.
+#[allow(clippy::type_complexity, reason = "the columns are the signature")]
 #[pg_extern(volatile)]
 fn plan(
     source: &str,

@@ -34,29 +34,6 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// What a task does, for people.
-    pub(super) fn describe(&self, task: usize) -> String {
-        match self.schedule.tasks[task].kind {
-            TaskKind::Load { table, part } => {
-                let table = &self.spec.tables[table];
-                match table.parts.len() {
-                    1 => format!("copying {}", table.qualified_name()),
-                    parts => format!("copying {}, part {} of {parts}", table.qualified_name(), part + 1),
-                }
-            }
-            TaskKind::BuildIndex { table, index } => {
-                let table = &self.spec.tables[table];
-                format!("building index {} of {}", table.indexes[index].name, table.qualified_name())
-            }
-            TaskKind::CheckForeignKey { foreign_key } => {
-                format!("checking foreign key {}", self.spec.foreign_keys[foreign_key].name)
-            }
-            TaskKind::Analyze { table } => {
-                format!("analyzing {}", self.spec.tables[table].qualified_name())
-            }
-        }
-    }
-
     fn load(&mut self, table: usize, part: usize) -> Result<()> {
         self.connect()?;
         let session = self.source.as_ref().ok_or_else(|| Error::internal("the source is not connected"))?;

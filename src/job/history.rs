@@ -72,7 +72,28 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
         _ => String::new(),
     };
     let (mut rows, mut bytes) = (0, 0);
-    let seconds = shared.table_seconds(&spec.schedule());
+    let schedule = spec.schedule();
+    let seconds = shared.table_seconds(&schedule);
+    let tasks: Vec<String> = schedule
+        .tasks
+        .iter()
+        .zip(shared.task_times())
+        .filter(|(_, times)| times.finished != 0)
+        .map(|(task, times)| {
+            // Microseconds since PostgreSQL's epoch.
+            let instant = |microseconds: i64| {
+                format!("timestamptz '2000-01-01 00:00+00' + {microseconds} * interval '1 microsecond'")
+            };
+            format!(
+                "({}, {}, {}, {}, {})",
+                spec.job,
+                times.worker + 1,
+                quote_literal(&spec.describe_task(task.kind)),
+                instant(times.started),
+                instant(times.finished)
+            )
+        })
+        .collect();
     let mut values = Vec::with_capacity(spec.tables.len());
     for (position, table) in spec.tables.iter().enumerate() {
         let loaded = shared.progress(position);
@@ -98,6 +119,12 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
         ))?;
         if values.is_empty() {
             return Ok(());
+        }
+        if !tasks.is_empty() {
+            spi::execute(&format!(
+                "INSERT INTO pgcopy.job_task (job, worker, task, started, finished) VALUES {}",
+                tasks.join(", ")
+            ))?;
         }
         spi::execute(&format!(
             "INSERT INTO pgcopy.job_table (job, schema, \"table\", rows, bytes, seconds) VALUES {}",

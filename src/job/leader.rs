@@ -184,6 +184,7 @@ impl Pull<'_> {
     /// All in this session and this transaction.
     fn alone(&self) -> Result<Vec<PulledTable>> {
         let shared = Shared::in_memory(self.spec, self.schedule);
+        history::begin(self.spec, processes::my_pid(), shared.leader_xid())?;
         self.lock_targets()?;
         let mut stages = Vec::with_capacity(self.spec.tables.len());
         for table in &self.spec.tables {
@@ -192,7 +193,6 @@ impl Pull<'_> {
         shared.set_stages(&stages);
         self.work_here(shared)?;
         let report = self.swap_in(shared, &stages)?;
-        history::begin(self.spec, processes::my_pid(), shared.leader_xid())?;
         history::finish(self.spec, shared, Outcome::Completed)?;
         Ok(report)
     }

@@ -2,7 +2,7 @@ use crate::local::catalog::{Check, Generated, Index};
 use crate::local::identity::Caller;
 use crate::source::Trust;
 use conninfo::ConnInfo;
-use plan::{ColumnPair, Part, Schedule, Wire, Work};
+use plan::{ColumnPair, Part, Schedule, TaskKind, Wire, Work};
 use serde::{Deserialize, Serialize};
 
 /// All that a process of the job must know. It is in the job's shared memory and nowhere else: it holds the password.
@@ -80,6 +80,29 @@ impl JobSpec {
             .collect();
         let reads: Vec<Vec<usize>> = self.foreign_keys.iter().map(|key| key.reads.clone()).collect();
         plan::schedule(&work, &reads)
+    }
+
+    /// What a task does, for people.
+    pub fn describe_task(&self, task: TaskKind) -> String {
+        match task {
+            TaskKind::Load { table, part } => {
+                let table = &self.tables[table];
+                match table.parts.len() {
+                    1 => format!("copying {}", table.qualified_name()),
+                    parts => format!("copying {}, part {} of {parts}", table.qualified_name(), part + 1),
+                }
+            }
+            TaskKind::BuildIndex { table, index } => {
+                let table = &self.tables[table];
+                format!("building index {} of {}", table.indexes[index].name, table.qualified_name())
+            }
+            TaskKind::CheckForeignKey { foreign_key } => {
+                format!("checking foreign key {}", self.foreign_keys[foreign_key].name)
+            }
+            TaskKind::Analyze { table } => {
+                format!("analyzing {}", self.tables[table].qualified_name())
+            }
+        }
     }
 
     pub fn trust(&self) -> Trust {

@@ -64,7 +64,11 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     loop {
         match shared.next_task(&schedule, worker) {
             Next::Task(task) => {
-                processes::report_activity(&format!("pgcopy job {}: {}", spec.job, executor.describe(task)));
+                processes::report_activity(&format!(
+                    "pgcopy job {}: {}",
+                    spec.job,
+                    spec.describe_task(schedule.tasks[task].kind)
+                ));
                 processes::in_transaction(|| {
                     identity::become_caller(spec.caller);
                     executor.run(task)

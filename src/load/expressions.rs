@@ -65,9 +65,9 @@ impl Expressions {
 
 impl Drop for Expressions {
     fn drop(&mut self) {
-        // SAFETY: made by CreateExecutorState. During an ERROR the end of the transaction frees it, and more cannot
-        // safely be done then.
+        // During an ERROR the end of the transaction frees it, and more cannot safely be done then.
         if !std::thread::panicking() {
+            // SAFETY: made by CreateExecutorState.
             unsafe { pg_sys::FreeExecutorState(self.state) };
         }
     }

@@ -252,24 +252,26 @@ impl<'a> BatchWriter<'a> {
     /// As core words it.
     fn describe_row(&self, slot: *mut pg_sys::TupleTableSlot) -> String {
         const LONGEST_VALUE: usize = 64;
-        // SAFETY: the descriptor belongs to the open relation and the slot holds a tuple of its layout.
+        // SAFETY: the descriptor belongs to the open relation.
         let attributes = compat::attributes(unsafe { (*self.relation).rd_att });
-        let values: Vec<String> = attributes
-            .iter()
-            .enumerate()
-            .filter(|(_, description)| !description.dropped)
-            .map(|(attribute, description)| unsafe {
-                if *(*slot).tts_isnull.add(attribute) {
-                    return "null".to_owned();
+        let mut values = Vec::new();
+        for (attribute, description) in attributes.iter().enumerate().filter(|(_, description)| !description.dropped) {
+            // SAFETY: the slot holds a tuple of the relation's layout.
+            let value = unsafe {
+                if *(*slot).tts_isnull.add(attribute) { None } else { Some(*(*slot).tts_values.add(attribute)) }
+            };
+            values.push(match value {
+                None => "null".to_owned(),
+                Some(value) => {
+                    let mut text = compat::output_text(description.type_oid, value);
+                    if text.len() > LONGEST_VALUE {
+                        text.truncate(text.floor_char_boundary(LONGEST_VALUE));
+                        text.push_str("...");
+                    }
+                    text
                 }
-                let mut text = compat::output_text(description.type_oid, *(*slot).tts_values.add(attribute));
-                if text.len() > LONGEST_VALUE {
-                    text.truncate(text.floor_char_boundary(LONGEST_VALUE));
-                    text.push_str("...");
-                }
-                text
-            })
-            .collect();
+            });
+        }
         format!("Failing row contains ({}).", values.join(", "))
     }
 }

@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Result<()> {
             .setting("wal_level = logical"),
     )?;
     let mut tests = cargo(options.version);
-    tests.args(["test", "--package", "pgcopy", "--test", "pulls"]).args(features(options.version));
+    tests.args(["test", "--package", "whole-pulls"]);
     tests
         .env("PGCOPY_TEST_INSTALLATION", installation.prefix())
         .env("PGCOPY_TEST_VERSION", options.version.major().to_string())
