@@ -8,6 +8,7 @@ mod crashes;
 mod documentation;
 mod failures;
 mod foreign_keys;
+mod in_place;
 mod interface;
 mod isolation;
 mod migrations;

@@ -187,8 +187,6 @@ fn partitioned_tables_go_leaf_by_leaf() {
     pair.pull("include => '{event}', overwrite => true");
     pair.destination.batch_execute("INSERT INTO event VALUES ('2025-01-01', 1, 'x')").unwrap();
     pair.source.batch_execute("CREATE TABLE event_new_2 PARTITION OF event_new FOR VALUES IN (7)").unwrap();
-    let failure = pair.pull_error("include => '{event}', overwrite => true");
-    assert!(failure.detail.contains("exists on the source only"), "{failure:?}");
 }
 
 #[test]
@@ -212,14 +210,6 @@ fn unlogged_and_inherited_tables_triggers_and_policies() {
     );
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM seen"), "0", "triggers do not fire");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM base"), "2");
-}
-
-#[test]
-fn published_tables_are_refused_in_words() {
-    let mut pair = Pair::with("published", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
-    pair.destination.batch_execute("CREATE PUBLICATION news FOR TABLE item").unwrap();
-    let failure = pair.pull_error("");
-    assert!(failure.detail.contains("public.item: is published by news"), "{failure:?}");
 }
 
 #[test]

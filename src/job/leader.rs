@@ -2,13 +2,14 @@
 
 use super::executor::Executor;
 use super::history::{self, Outcome};
-use super::prepare::{self, Prepared, pretty_bytes};
+use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
 use super::shared::{Next, Phase, Segment, Shared};
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
+use crate::load;
 use crate::local::locks::{self, Mode};
-use crate::local::{interrupts, sequences, transaction};
+use crate::local::{interrupts, sequences, settings, spi, transaction};
 use crate::source;
 use crate::stage::{self, Stage, SwapTable};
 use pgrx::pg_sys;
@@ -96,7 +97,7 @@ pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
             source_rows: estimate(target.source.tuples),
             source_bytes: target.source.bytes,
             local_bytes: target.local.bytes,
-            method: "swap",
+            method: target.method.name(),
             wire: target.spec.wire.name(),
             parts: target.spec.parts.len(),
             indexes: target.spec.indexes.len(),
@@ -139,7 +140,7 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
         report.len(),
         pretty_bytes(bytes),
         rows as f64 / seconds.max(0.001),
-        spec.foreign_keys.len()
+        spec.foreign_keys.len() + prepared.replaced_keys.len()
     );
     Ok(report)
 }
@@ -167,6 +168,9 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     fn run(&self) -> Result<Vec<PulledTable>> {
+        if self.spec.tables.is_empty() {
+            return self.alone();
+        }
         let tied = self.prepared.tied_tables();
         let involved: Vec<u32> =
             self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
@@ -298,7 +302,14 @@ impl Pull<'_> {
     fn lock_targets(&self) -> Result<()> {
         let mut modes: BTreeMap<u32, Mode> =
             self.prepared.tied_tables().into_iter().map(|oid| (oid, Mode::ShareRowExclusive)).collect();
-        modes.extend(self.prepared.targets.iter().map(|target| (target.local.oid, Mode::Exclusive)));
+        modes.extend(self.prepared.targets_by(Method::Swap).map(|target| (target.local.oid, Mode::Exclusive)));
+        // What is loaded in place shows its readers nothing in between only by keeping them out.
+        modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
+        for key in &self.prepared.replaced_keys {
+            for oid in [key.referencing, key.referenced] {
+                modes.entry(oid).or_insert(Mode::AccessExclusive);
+            }
+        }
         for (oid, mode) in modes {
             locks::lock_relation(oid, mode);
         }
@@ -309,7 +320,9 @@ impl Pull<'_> {
         // The source's answers come first: nothing must wait for the network once readers wait.
         let names: Vec<String> = self.prepared.sequences.iter().map(|pair| pair.source.clone()).collect();
         let values = source::read_sequence_values(&self.prepared.session, &names)?;
-        self.prepared.session.rollback()?;
+        if self.prepared.in_place_members.is_empty() {
+            self.prepared.session.rollback()?;
+        }
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|&position| self.spec.tables[position].target);
         for &position in &order {
@@ -325,11 +338,12 @@ impl Pull<'_> {
             .collect();
         stage::swap(&tables)?;
         transaction::make_changes_visible();
+        let mut loaded_in_place = self.load_in_place()?;
         for (pair, value) in self.prepared.sequences.iter().zip(values) {
             sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
         }
         let seconds = shared.table_seconds(self.schedule);
-        Ok(self
+        let mut report: Vec<PulledTable> = self
             .spec
             .tables
             .iter()
@@ -344,7 +358,60 @@ impl Pull<'_> {
                     seconds: seconds[position],
                 }
             })
-            .collect())
+            .collect();
+        report.append(&mut loaded_in_place);
+        report.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
+        Ok(report)
+    }
+
+    /// Replaces the rows of the targets whose storage cannot be exchanged.
+    ///
+    /// Foreign keys there are dropped, because TRUNCATE does not go with them, and come back as they were, validated.
+    fn load_in_place(&self) -> Result<Vec<PulledTable>> {
+        let targets: Vec<_> = self.prepared.targets_by(Method::InPlace).collect();
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let session = &self.prepared.session;
+        session.execute(&format!(
+            "SET client_encoding = {}",
+            plan::quote_literal(&crate::compat::database_encoding_name())
+        ))?;
+        settings::with_catalog_search_path(|| {
+            // Triggers and rules of the targets do not fire.
+            settings::set_local(c"session_replication_role", "replica")?;
+            for key in &self.prepared.replaced_keys {
+                let name = plan::quote_identifier(&key.name);
+                spi::execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.table))?;
+            }
+            let mut report = Vec::with_capacity(targets.len());
+            for target in targets {
+                let started = Instant::now();
+                let name = target.spec.qualified_name();
+                spi::execute(&format!("TRUNCATE {name}"))?;
+                let loaded = load::load_in_place(session, &target.spec)?;
+                transaction::make_changes_visible();
+                spi::execute(&format!("ANALYZE {name}"))?;
+                report.push(PulledTable {
+                    schema: target.spec.schema.clone(),
+                    name: target.spec.name.clone(),
+                    rows: loaded.rows,
+                    bytes: loaded.bytes,
+                    seconds: started.elapsed().as_secs_f64(),
+                });
+            }
+            settings::set_local(c"session_replication_role", "origin")?;
+            for key in &self.prepared.replaced_keys {
+                let name = plan::quote_identifier(&key.name);
+                spi::execute(&format!("ALTER TABLE {} ADD CONSTRAINT {name} {}", key.table, key.definition))?;
+                if let Some(comment) = &key.comment {
+                    let comment = plan::quote_literal(comment);
+                    spi::execute(&format!("COMMENT ON CONSTRAINT {name} ON {} IS {comment}", key.table))?;
+                }
+            }
+            session.rollback()?;
+            Ok(report)
+        })
     }
 }
 

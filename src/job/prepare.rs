@@ -2,7 +2,7 @@
 
 use super::spec::{ForeignKeyCheck, JobSpec, TableSpec};
 use crate::error::{Error, Result};
-use crate::local::catalog::{self, Definition, ForeignKey};
+use crate::local::catalog::{self, Definition, ForeignKey, ForeignKeyDefinition};
 use crate::local::identity::Caller;
 use crate::local::{rights, settings, spi};
 use crate::source::{self, Session};
@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use plan::catalog::{ColumnSequence, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// The arguments of a pull, as given.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub struct Request {
 
 /// A pull that is possible, with the source's snapshot open.
 pub(super) struct Prepared {
-    pub(super) session: Session,
+    pub(super) session: Rc<Session>,
     pub(super) info: ConnInfo,
     pub(super) caller: Caller,
     pub(super) snapshot: String,
@@ -35,6 +36,10 @@ pub(super) struct Prepared {
     pub(super) batch_rows: usize,
     pub(super) targets: Vec<Target>,
     pub(super) foreign_keys: Vec<ForeignKey>,
+    /// Tables that are loaded in place, with all their partitions.
+    pub(super) in_place_members: Vec<u32>,
+    /// Foreign keys at those, to be dropped and restored.
+    pub(super) replaced_keys: Vec<ForeignKeyDefinition>,
     pub(super) sequences: Vec<SequencePair>,
     pub(super) notices: Vec<String>,
     /// What the locked definitions are compared with.
@@ -47,7 +52,26 @@ pub(super) struct Target {
     pub(super) source: Relation,
     pub(super) local: Relation,
     pub(super) spec: TableSpec,
+    pub(super) method: Method,
     pub(super) warnings: Vec<String>,
+}
+
+/// How a target gets its new rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Into a stage table, whose storage the target then takes over.
+    Swap,
+    /// Into the target itself, by the leader.
+    InPlace,
+}
+
+impl Method {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::InPlace => "in place",
+        }
+    }
 }
 
 /// A sequence here and the one of the same column on the source.
@@ -95,7 +119,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
         let local = catalog::read_relations()?;
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
         let mut prepared = Prepared {
-            session,
+            session: Rc::new(session),
             info,
             caller,
             snapshot,
@@ -103,6 +127,8 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             batch_rows: request.batch_size as usize,
             targets: Vec::new(),
             foreign_keys: Vec::new(),
+            in_place_members: Vec::new(),
+            replaced_keys: Vec::new(),
             sequences: Vec::new(),
             notices: std::mem::take(&mut pairing.notices),
             columns: Vec::new(),
@@ -220,7 +246,12 @@ impl Prepared {
                 pairing.problems.push(Problem::new(ProblemKind::MissingTable, text));
                 continue;
             };
-            pairing.problems.extend(storage_problems(&local, definition));
+            if local.persistence == 't' {
+                let text = format!("{}: is a temporary table", local.qualified_name());
+                pairing.problems.push(Problem::new(ProblemKind::Storage, text));
+            }
+            let mut warnings = reasons_to_load_in_place(&local, definition);
+            let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
             let Some((columns, wire)) = pairing.columns(&source, &local) else {
                 continue;
             };
@@ -242,11 +273,10 @@ impl Prepared {
                 checks: definition.checks.clone(),
                 generated: definition.generated.clone(),
             };
-            let mut warnings = Vec::new();
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            self.targets.push(Target { source, local, spec, warnings });
+            self.targets.push(Target { source, local, spec, method, warnings });
         }
         Ok(())
     }
@@ -255,9 +285,35 @@ impl Prepared {
         self.targets.iter().map(|target| target.local.oid).collect()
     }
 
+    pub(super) fn targets_by(&self, method: Method) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(move |target| target.method == method)
+    }
+
+    fn oids_by(&self, method: Method) -> Vec<u32> {
+        self.targets_by(method).map(|target| target.local.oid).collect()
+    }
+
     fn plan_foreign_keys(&mut self) -> Result<()> {
-        self.foreign_keys = catalog::read_foreign_keys(&self.target_oids())?;
+        let in_place = self.oids_by(Method::InPlace);
+        self.in_place_members = catalog::partition_members(&in_place)?;
+        self.replaced_keys = catalog::read_foreign_key_definitions(&self.in_place_members)?;
+        let tables: Vec<u32> = self.replaced_keys.iter().flat_map(|key| [key.referencing, key.referenced]).collect();
+        refuse_problems(
+            &rights::not_owned(&tables)?
+                .into_iter()
+                .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")))
+                .collect::<Vec<_>>(),
+        )?;
+        self.foreign_keys = self.read_foreign_keys_to_check()?;
         Ok(())
+    }
+
+    /// Keys at a target that is loaded in place are dropped and come back validated; the others are checked.
+    fn read_foreign_keys_to_check(&self) -> Result<Vec<ForeignKey>> {
+        let mut keys = catalog::read_foreign_keys(&self.oids_by(Method::Swap))?;
+        let in_place = &self.in_place_members;
+        keys.retain(|key| ![key.referencing, key.referenced].iter().any(|oid| in_place.contains(oid)));
+        Ok(keys)
     }
 
     fn pair_sequences(&mut self) -> Result<()> {
@@ -305,7 +361,7 @@ impl Prepared {
         let suspects: Vec<(u32, String)> = self
             .targets
             .iter()
-            .filter(|target| target.local.pages > 0)
+            .filter(|target| target.local.pages > 0 || target.local.kind == 'p')
             .map(|target| (target.local.oid, target.local.qualified_name()))
             .collect();
         let full: BTreeSet<u32> = catalog::tables_with_rows(&suspects)?.into_iter().collect();
@@ -339,7 +395,8 @@ impl Prepared {
             let oids = self.target_oids();
             let same = catalog::read_definitions(&oids)? == self.definitions
                 && same_columns(&catalog::read_columns(&oids)?, &self.columns)
-                && catalog::read_foreign_keys(&oids)? == self.foreign_keys;
+                && self.read_foreign_keys_to_check()? == self.foreign_keys
+                && catalog::read_foreign_key_definitions(&self.in_place_members)? == self.replaced_keys;
             if same {
                 return Ok(());
             }
@@ -354,7 +411,7 @@ impl Prepared {
     /// The plan as all processes of the job know it.
     pub(super) fn job_spec(&self, job: i64) -> Result<JobSpec> {
         let positions: HashMap<u32, usize> =
-            self.targets.iter().enumerate().map(|(position, target)| (target.local.oid, position)).collect();
+            self.targets_by(Method::Swap).enumerate().map(|(position, target)| (target.local.oid, position)).collect();
         let readable = self.readable_referencing()?;
         let foreign_keys: Vec<ForeignKeyCheck> = self
             .foreign_keys
@@ -367,7 +424,7 @@ impl Prepared {
             source: self.info.clone(),
             superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
-            tables: self.targets.iter().map(|target| target.spec.clone()).collect(),
+            tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
             foreign_keys,
             batch_rows: self.batch_rows,
             maintenance_memory: settings::maintenance_work_mem(),
@@ -395,26 +452,24 @@ impl Prepared {
     }
 }
 
-fn storage_problems(local: &Relation, definition: &Definition) -> Vec<Problem> {
-    let name = local.qualified_name();
-    let mut problems = Vec::new();
-    if local.access_method.as_deref() != Some("heap") {
-        let text =
-            format!("{name}: its access method is {}, not heap", local.access_method.as_deref().unwrap_or("unknown"));
-        problems.push(Problem::new(ProblemKind::Storage, text));
-    }
-    if local.persistence == 't' {
-        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: is a temporary table")));
+/// Why a target's storage cannot be exchanged; empty if it can.
+fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if local.kind == 'p' {
+        reasons.push("loaded in place: its partitions differ from the source's".to_owned());
+    } else if local.access_method.as_deref() != Some("heap") {
+        reasons.push(format!(
+            "loaded in place: its access method is {}",
+            local.access_method.as_deref().unwrap_or("unknown")
+        ));
     }
     if let Some(extension) = &local.extension {
-        problems.push(Problem::new(ProblemKind::Storage, format!("{name}: belongs to extension {extension}")));
+        reasons.push(format!("loaded in place: it belongs to extension {extension}"));
     }
     if !definition.publications.is_empty() {
-        let list = definition.publications.join(", ");
-        let text = format!("{name}: is published by {list}; its subscribers would not see the new rows");
-        problems.push(Problem::new(ProblemKind::Storage, text));
+        reasons.push(format!("loaded in place: {} publishes it", definition.publications.join(", ")));
     }
-    problems
+    reasons
 }
 
 fn same_columns(left: &[RelationColumn], right: &[RelationColumn]) -> bool {

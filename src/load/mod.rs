@@ -3,6 +3,7 @@
 mod arena;
 mod decode;
 mod expressions;
+mod in_place;
 mod numeric;
 mod writer;
 
@@ -15,6 +16,8 @@ use pgrx::prelude::*;
 use plan::{Part, Wire};
 use std::cell::Cell;
 use writer::BatchWriter;
+
+pub use in_place::load_in_place;
 
 /// What a part amounted to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

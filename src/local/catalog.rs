@@ -181,6 +181,42 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
     ))
 }
 
+/// The given tables with all their partitions, of every level.
+pub fn partition_members(relations: &[u32]) -> Result<Vec<u32>> {
+    spi::query_json(&format!(
+        "SELECT coalesce(json_agg(DISTINCT coalesce(p.relid, r.oid::regclass)::oid::bigint), '[]'::json)::text
+         FROM unnest({}) r(oid) LEFT JOIN LATERAL pg_partition_tree(r.oid) p ON true",
+        catalog::array(relations)
+    ))
+}
+
+/// A foreign key as it can be dropped and created again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKeyDefinition {
+    pub name: String,
+    /// Schema-qualified, quoted.
+    pub table: String,
+    pub referencing: u32,
+    pub referenced: u32,
+    pub definition: String,
+    pub comment: Option<String>,
+}
+
+/// The foreign keys from or to the given tables that are not themselves parts of another one.
+pub fn read_foreign_key_definitions(relations: &[u32]) -> Result<Vec<ForeignKeyDefinition>> {
+    let oids = catalog::array(relations);
+    spi::query_json(&format!(
+        "SELECT coalesce(json_agg(r ORDER BY r.position), '[]'::json)::text
+         FROM (
+             SELECT k.oid AS position, k.conname AS name, format('%I.%I', n.nspname, c.relname) AS table,
+                    k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced,
+                    pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment
+             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY ({oids}) OR k.confrelid = ANY ({oids}))
+         ) r"
+    ))
+}
+
 /// Of the given tables (qualified names, with their OIDs), the ones that hold a row.
 pub fn tables_with_rows(tables: &[(u32, String)]) -> Result<Vec<u32>> {
     if tables.is_empty() {
@@ -188,7 +224,7 @@ pub fn tables_with_rows(tables: &[(u32, String)]) -> Result<Vec<u32>> {
     }
     let branches: Vec<_> = tables
         .iter()
-        .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM ONLY {name})"))
+        .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {name})"))
         .collect();
     spi::query_json(&format!(
         "SELECT coalesce(json_agg(r.oid), '[]'::json)::text FROM ({}) r",

@@ -8,5 +8,5 @@ mod tls;
 
 pub use catalog::{SequenceValue, count_rows, read_columns, read_relations, read_sequence_values, read_sequences};
 pub use connection::Trust;
-pub use copy_out::CopyOut;
+pub use copy_out::{CopyOut, CopyReader};
 pub use session::Session;

@@ -1,5 +1,6 @@
 use super::connection::{Connection, Trust, query_error};
 use crate::error::{Error, Result};
+use bytes::Bytes;
 use conninfo::ConnInfo;
 use futures_util::Stream;
 use pgrx::prelude::*;
@@ -95,36 +96,29 @@ impl Session {
         self.connection.wait(self.connection.client.copy_out(sql)).map_err(|error| query_error(&error))
     }
 
-    /// Calls `on_chunk` with what has arrived, until the stream ends. Waits only when nothing is there.
-    pub(super) fn drain_copy(
-        &self,
-        mut stream: Pin<&mut CopyOutStream>,
-        mut on_chunk: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let mut ready = Vec::with_capacity(CHUNKS_AT_ONCE);
-        loop {
-            let ended = self.connection.wait(poll_fn(|context| {
-                let mut bytes = 0;
-                while ready.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
-                    match stream.as_mut().poll_next(context) {
-                        Poll::Ready(Some(chunk)) => {
-                            bytes += chunk.as_ref().map_or(0, |chunk| chunk.len());
-                            ready.push(chunk);
-                        }
-                        Poll::Ready(None) => return Poll::Ready(true),
-                        Poll::Pending if ready.is_empty() => return Poll::Pending,
-                        Poll::Pending => break,
+    /// Appends to `chunks` what has arrived, and waits only when nothing has. False when the stream has ended.
+    pub(super) fn next_chunks(&self, mut stream: Pin<&mut CopyOutStream>, chunks: &mut Vec<Bytes>) -> Result<bool> {
+        let mut failure = None;
+        let more = self.connection.wait(poll_fn(|context| {
+            let mut bytes = 0;
+            while chunks.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
+                match stream.as_mut().poll_next(context) {
+                    Poll::Ready(Some(Ok(chunk))) => {
+                        bytes += chunk.len();
+                        chunks.push(chunk);
                     }
+                    Poll::Ready(Some(Err(error))) => {
+                        failure = Some(query_error(&error));
+                        return Poll::Ready(false);
+                    }
+                    Poll::Ready(None) => return Poll::Ready(false),
+                    Poll::Pending if chunks.is_empty() => return Poll::Pending,
+                    Poll::Pending => break,
                 }
-                Poll::Ready(false)
-            }));
-            for chunk in ready.drain(..) {
-                on_chunk(&chunk.map_err(|error| query_error(&error))?)?;
             }
-            if ended {
-                return Ok(());
-            }
-        }
+            Poll::Ready(true)
+        }));
+        failure.map_or(Ok(more), Err)
     }
 }
 

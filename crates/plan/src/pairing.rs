@@ -3,7 +3,7 @@ use crate::{
     columns::{ColumnPair, Difference, Wire, pair_columns},
     pattern::Pattern,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Which tables of both sides belong together. Positions are those in the slices given to [`pair`].
 #[derive(Debug, Default)]
@@ -49,57 +49,17 @@ impl Problem {
 ///
 /// Without `include`, every ordinary table that exists on both sides and belongs to no extension. What a wildcard
 /// matches on the source alone is left out with a notice; what a pattern names literally must exist on both sides.
+/// A partitioned table whose partitions are the same on both sides stands for them; one whose partitions differ is a
+/// target itself.
 pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]>, exclude: &[Pattern]) -> Pairing {
     let mut pairing = Pairing::default();
-    let targets: HashMap<(&str, &str), usize> = index_by_name(target);
+    let targets = index_by_name(target);
+    let mut wanted = select(source, target, include, exclude, &mut pairing);
     let excluded =
         |relation: &Relation| exclude.iter().any(|pattern| pattern.matches(&relation.schema, &relation.name));
-    for pattern in exclude.iter().filter(|pattern| pattern.is_literal()) {
-        if !source.iter().chain(target).any(|relation| pattern.matches(&relation.schema, &relation.name)) {
-            pairing.problems.push(Problem::new(
-                ProblemKind::UnmatchedPattern,
-                format!("exclude pattern {pattern}: no table of this name on either side"),
-            ));
-        }
-    }
-    // Which source relations are wanted, and whether they were named one by one.
-    let mut wanted: BTreeMap<usize, bool> = BTreeMap::new();
-    match include {
-        None => {
-            for (position, relation) in source.iter().enumerate() {
-                if relation.is_table() && relation.extension.is_none() {
-                    wanted.insert(position, false);
-                }
-            }
-        }
-        Some(patterns) => {
-            for pattern in patterns {
-                let mut matched = false;
-                for (position, relation) in source.iter().enumerate() {
-                    if !pattern.matches(&relation.schema, &relation.name) {
-                        continue;
-                    }
-                    if pattern.is_literal() {
-                        matched = true;
-                        wanted.insert(position, true);
-                    } else if relation.is_table() && relation.extension.is_none() {
-                        matched = true;
-                        wanted.entry(position).or_insert(false);
-                    }
-                }
-                if !matched {
-                    let here = target.iter().any(|relation| pattern.matches(&relation.schema, &relation.name));
-                    let where_it_is = if here { "; there is one on the destination" } else { "" };
-                    pairing.problems.push(Problem::new(
-                        ProblemKind::UnmatchedPattern,
-                        format!("include pattern {pattern}: no such table on the source{where_it_is}"),
-                    ));
-                }
-            }
-        }
-    }
     wanted.retain(|&position, _| !excluded(&source[position]));
     include_partitions(&mut wanted, source, excluded);
+    let whole = partitioned_as_a_whole(&wanted, source, target, &targets);
     let mut only_on_source = Vec::new();
     for (&position, &named) in &wanted {
         let relation = &source[position];
@@ -109,6 +69,9 @@ pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]
                 ProblemKind::WrongObject,
                 format!("{name}: is a {} on the source, not a table", relation.kind_name()),
             ));
+            continue;
+        }
+        if relation.partition_root.is_some_and(|root| whole.source_roots.contains(&root)) {
             continue;
         }
         let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else {
@@ -130,17 +93,73 @@ pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]
             ));
         } else if other.extension.is_some() && !named {
             // Left alone unless named.
+        } else if other.partition_root.is_some_and(|root| whole.target_roots.contains(&root)) {
+            // Filled through its partitioned table.
+        } else if whole.source_roots.contains(&relation.oid) {
+            pairing.pairs.push(Pair { source: position, target: at });
         } else if other.kind != relation.kind || other.partition_layout != relation.partition_layout {
-            pairing.problems.push(Problem::new(ProblemKind::Partitioning, format!("{name}: partitioned differently")));
+            pairing.problems.push(Problem::new(
+                ProblemKind::Partitioning,
+                format!("{name}: is a partition of another layout; name the partitioned table instead"),
+            ));
         } else if relation.kind == 'r' {
             pairing.pairs.push(Pair { source: position, target: at });
         }
     }
-    partitions_without_counterpart(&mut pairing, source, target, &wanted);
     if !only_on_source.is_empty() {
         pairing.notices.push(format!("not on the destination, left out: {}", only_on_source.join(", ")));
     }
     pairing
+}
+
+/// Positions of the source relations that the patterns name, and whether they were named one by one.
+fn select(
+    source: &[Relation],
+    target: &[Relation],
+    include: Option<&[Pattern]>,
+    exclude: &[Pattern],
+    pairing: &mut Pairing,
+) -> BTreeMap<usize, bool> {
+    for pattern in exclude.iter().filter(|pattern| pattern.is_literal()) {
+        if !source.iter().chain(target).any(|relation| pattern.matches(&relation.schema, &relation.name)) {
+            pairing.problems.push(Problem::new(
+                ProblemKind::UnmatchedPattern,
+                format!("exclude pattern {pattern}: no table of this name on either side"),
+            ));
+        }
+    }
+    let ordinary = |relation: &Relation| relation.is_table() && relation.extension.is_none();
+    let mut wanted = BTreeMap::new();
+    let Some(patterns) = include else {
+        wanted.extend(
+            (0..source.len()).filter(|&position| ordinary(&source[position])).map(|position| (position, false)),
+        );
+        return wanted;
+    };
+    for pattern in patterns {
+        let mut matched = false;
+        for (position, relation) in source.iter().enumerate() {
+            if !pattern.matches(&relation.schema, &relation.name) {
+                continue;
+            }
+            if pattern.is_literal() {
+                matched = true;
+                wanted.insert(position, true);
+            } else if ordinary(relation) {
+                matched = true;
+                wanted.entry(position).or_insert(false);
+            }
+        }
+        if !matched {
+            let here = target.iter().any(|relation| pattern.matches(&relation.schema, &relation.name));
+            let where_it_is = if here { "; there is one on the destination" } else { "" };
+            pairing.problems.push(Problem::new(
+                ProblemKind::UnmatchedPattern,
+                format!("include pattern {pattern}: no such table on the source{where_it_is}"),
+            ));
+        }
+    }
+    wanted
 }
 
 /// Whoever names a partitioned table means its partitions.
@@ -159,37 +178,46 @@ fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &[Relation], e
     }
 }
 
-/// A partition that exists on one side only makes a partitioned table differ, even if every other one pairs up.
-fn partitions_without_counterpart(
-    pairing: &mut Pairing,
+/// Tables that are pulled through themselves although they are partitioned on one side or on both.
+#[derive(Default)]
+struct WholeTables {
+    /// OIDs; an unpartitioned counterpart counts as its own root.
+    source_roots: HashSet<u32>,
+    target_roots: HashSet<u32>,
+}
+
+fn partitioned_as_a_whole(
+    wanted: &BTreeMap<usize, bool>,
     source: &[Relation],
     target: &[Relation],
-    wanted: &BTreeMap<usize, bool>,
-) {
-    let targets = index_by_name(target);
-    let sources = index_by_name(source);
-    for &position in wanted.keys().filter(|&&position| source[position].kind == 'p') {
-        let relation = &source[position];
-        let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else {
-            continue;
-        };
-        let lonely = |all: &[Relation], root: u32, others: &HashMap<(&str, &str), usize>, side: &str| {
-            all.iter()
-                .filter(|leaf| leaf.partition_root == Some(root) && leaf.kind == 'r')
-                .filter(|leaf| !others.contains_key(&(leaf.schema.as_str(), leaf.name.as_str())))
-                .map(|leaf| {
-                    let text = format!(
-                        "{}: its partition {} exists on the {side} only",
-                        relation.qualified_name(),
-                        leaf.qualified_name()
-                    );
-                    Problem::new(ProblemKind::Partitioning, text)
-                })
-                .collect::<Vec<_>>()
-        };
-        pairing.problems.extend(lonely(source, relation.oid, &targets, "source"));
-        pairing.problems.extend(lonely(target, target[at].oid, &sources, "destination"));
+    targets: &HashMap<(&str, &str), usize>,
+) -> WholeTables {
+    let mut whole = WholeTables::default();
+    for relation in wanted.keys().map(|&position| &source[position]) {
+        let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else { continue };
+        let other = &target[at];
+        let are_roots = relation.partition_root.is_none() && other.partition_root.is_none();
+        let partitioned = relation.kind == 'p' || other.kind == 'p';
+        if are_roots
+            && partitioned
+            && relation.is_table()
+            && other.is_table()
+            && leaves(source, relation.oid) != leaves(target, other.oid)
+        {
+            whole.source_roots.insert(relation.oid);
+            whole.target_roots.insert(other.oid);
+        }
     }
+    whole
+}
+
+/// Names and layouts of a partitioned table's leaves; equal for tables that can be pulled leaf by leaf.
+fn leaves(relations: &[Relation], root: u32) -> BTreeSet<(&str, &str, Option<&str>)> {
+    relations
+        .iter()
+        .filter(|leaf| leaf.partition_root == Some(root) && leaf.kind != 'p')
+        .map(|leaf| (leaf.schema.as_str(), leaf.name.as_str(), leaf.partition_layout.as_deref()))
+        .collect()
 }
 
 impl Pairing {
@@ -303,8 +331,12 @@ mod tests {
         assert_eq!(names(&pairing, &source), ["p_1", "p_2"]);
         let mut other = source.clone();
         other[2].partition_layout = Some("elsewhere".into());
-        assert_eq!(pair(&source, &other, Some(&patterns(&["p"])), &[]).problems.len(), 1);
-        let missing = pair(&source, &source[..2], Some(&patterns(&["p"])), &[]);
-        assert!(missing.problems.iter().any(|problem| problem.text.contains("exists on the source only")));
+        let whole = pair(&source, &other, Some(&patterns(&["p"])), &[]);
+        assert_eq!((names(&whole, &source), whole.problems.len()), (vec!["p".to_owned()], 0));
+        assert_eq!(names(&pair(&source, &source[..2], None, &[]), &source), ["p"]);
+        assert_eq!(names(&pair(&source, &tables(&["p"]), None, &[]), &source), ["p"]);
+        assert_eq!(names(&pair(&tables(&["p"]), &source, None, &[]), &source), ["p"]);
+        let leaf_alone = pair(&source, &other, Some(&patterns(&["p_2"])), &[]);
+        assert_eq!(leaf_alone.problems.len(), 1);
     }
 }

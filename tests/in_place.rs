@@ -1,0 +1,153 @@
+//! Targets whose storage cannot be exchanged are loaded in place, in the caller's transaction.
+
+use crate::harness::{Pair, text, texts};
+
+fn methods(pair: &mut Pair) -> Vec<String> {
+    let dsn = pair.dsn();
+    texts(
+        &mut pair.destination,
+        &format!("SELECT concat_ws(' ', \"table\", method, warnings) FROM pgcopy.plan('{dsn}') ORDER BY 1"),
+    )
+}
+
+const PARTITIONED: &str = "CREATE TABLE event (id int PRIMARY KEY, note text) PARTITION BY RANGE (id);";
+
+#[test]
+fn partitions_that_differ_are_filled_through_their_table() {
+    let mut pair = Pair::new("other_partitions");
+    pair.both("CREATE TABLE kind (id int PRIMARY KEY)");
+    pair.both(PARTITIONED);
+    pair.source
+        .batch_execute(
+            "CREATE TABLE event_low PARTITION OF event FOR VALUES FROM (0) TO (500);
+             CREATE TABLE event_high PARTITION OF event FOR VALUES FROM (500) TO (1001);
+             INSERT INTO kind SELECT generate_series(1, 1000);
+             INSERT INTO event SELECT i, 'n' || i FROM generate_series(1, 1000) i;
+             CREATE TABLE remark (id int, event int REFERENCES event);
+             INSERT INTO remark SELECT i, i FROM generate_series(1, 100) i",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE event_low PARTITION OF event FOR VALUES FROM (0) TO (100);
+             CREATE TABLE event_rest PARTITION OF event DEFAULT;
+             CREATE INDEX ON event (note);
+             CREATE TABLE remark (id int, event int CONSTRAINT remark_event REFERENCES event ON DELETE CASCADE DEFERRABLE);
+             COMMENT ON CONSTRAINT remark_event ON remark IS 'of an event';
+             ALTER TABLE event ADD CONSTRAINT event_kind FOREIGN KEY (id) REFERENCES kind;
+             INSERT INTO kind VALUES (7), (700); INSERT INTO event VALUES (7, 'old'), (700, 'old');
+             INSERT INTO remark VALUES (1, 7);
+             CREATE FUNCTION loud() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''fired''; END';
+             CREATE TRIGGER loud BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION loud()",
+        )
+        .unwrap();
+    assert_eq!(
+        methods(&mut pair),
+        [
+            "event in place {\"loaded in place: its partitions differ from the source's\"}",
+            "kind swap {}",
+            "remark swap {}"
+        ]
+    );
+    let definitions = "SELECT string_agg(conrelid::regclass || conname || pg_get_constraintdef(oid) || coalesce(obj_description(oid), ''), ',' ORDER BY 1)
+                       FROM (SELECT * FROM pg_constraint WHERE conparentid = 0 AND contype = 'f' ORDER BY conname) c";
+    let before_definitions = text(&mut pair.destination, definitions);
+    let before = pair.destination_state();
+    let sql = pair.pull_sql("overwrite => true, parallel => 2");
+    pair.destination.batch_execute(&format!("BEGIN; {sql}; ROLLBACK")).unwrap();
+    assert_eq!(pair.destination_state(), before);
+    for workers in [2, 0] {
+        let report = pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        assert_eq!(report.iter().map(|row| row.rows).collect::<Vec<_>>(), [1000, 1000, 100]);
+        for table in ["event", "kind", "remark"] {
+            let content = format!("SELECT md5(string_agg(t::text, ';' ORDER BY t)) FROM {table} t");
+            assert_eq!(text(&mut pair.source, &content), text(&mut pair.destination, &content), "{table}");
+        }
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM event_rest"), "901");
+        assert_eq!(text(&mut pair.destination, definitions), before_definitions);
+    }
+    pair.assert_nothing_left();
+    // The keys hold: a violation is an error and everything is as before.
+    pair.source
+        .batch_execute("ALTER TABLE remark DROP CONSTRAINT remark_event_fkey; INSERT INTO remark VALUES (0, -1)")
+        .unwrap();
+    let before = pair.destination_state();
+    assert_eq!(pair.pull_error("overwrite => true").sqlstate, "23503");
+    assert_eq!(pair.destination_state(), before);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn tables_partitioned_on_one_side_only() {
+    let mut pair = Pair::new("one_side");
+    pair.source.batch_execute(PARTITIONED).unwrap();
+    pair.source
+        .batch_execute(
+            "CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (500);
+             CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM (500) TO (1001);
+             INSERT INTO event SELECT i, 'n' FROM generate_series(1, 1000) i;
+             CREATE TABLE flat (id int, note text); INSERT INTO flat SELECT i, 'f' FROM generate_series(1, 100) i",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE event (id int PRIMARY KEY, note text);
+             CREATE TABLE flat (id int, note text) PARTITION BY HASH (id);
+             CREATE TABLE flat_1 PARTITION OF flat FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+             CREATE TABLE flat_2 PARTITION OF flat FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        )
+        .unwrap();
+    for workers in [2, 0] {
+        assert_eq!(pair.pull(&format!("overwrite => true, parallel => {workers}")).len(), 2);
+        for table in ["event", "flat"] {
+            let content = format!("SELECT md5(string_agg(t::text, ';' ORDER BY t)) FROM {table} t");
+            assert_eq!(text(&mut pair.source, &content), text(&mut pair.destination, &content), "{table}");
+        }
+    }
+    assert!(!pair.notices().iter().any(|notice| notice.contains("left out")));
+}
+
+#[test]
+fn a_row_without_a_partition_is_an_error() {
+    let mut pair = Pair::new("no_partition");
+    pair.source
+        .batch_execute("CREATE TABLE event (id int PRIMARY KEY, note text); INSERT INTO event VALUES (1), (5000)")
+        .unwrap();
+    pair.destination.batch_execute(PARTITIONED).unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (500); INSERT INTO event VALUES (3)",
+        )
+        .unwrap();
+    let before = pair.destination_state();
+    let failure = pair.pull_error("overwrite => true");
+    assert_eq!(failure.sqlstate, "23514", "{failure:?}");
+    assert_eq!(pair.destination_state(), before);
+}
+
+#[test]
+fn published_tables_publish_the_change() {
+    let mut pair = Pair::with(
+        "published",
+        "CREATE TABLE item (id int PRIMARY KEY, note text); CREATE TABLE other (id int PRIMARY KEY)",
+        "INSERT INTO item SELECT i, 'n' FROM generate_series(1, 50) i; INSERT INTO other VALUES (1)",
+    );
+    pair.destination
+        .batch_execute("INSERT INTO item VALUES (1000, 'old'); CREATE PUBLICATION news FOR TABLE item")
+        .unwrap();
+    pair.destination
+        .batch_execute("SELECT pg_create_logical_replication_slot('published_test', 'test_decoding')")
+        .unwrap();
+    assert_eq!(methods(&mut pair), ["item in place {\"loaded in place: news publishes it\"}", "other swap {}"]);
+    pair.pull("overwrite => true");
+    pair.assert_same_content();
+    let changes = texts(
+        &mut pair.destination,
+        "SELECT concat_ws(' ', change, count(*)) FROM (
+             SELECT substring(data from 'table public.item: ([A-Z]+)') AS change
+             FROM pg_logical_slot_get_changes('published_test', NULL, NULL)) c
+         WHERE change IS NOT NULL GROUP BY change ORDER BY change",
+    );
+    pair.destination.batch_execute("SELECT pg_drop_replication_slot('published_test')").unwrap();
+    assert_eq!(changes, ["INSERT 50", "TRUNCATE 1"]);
+}
