@@ -59,6 +59,12 @@ ALTER TABLE lineitem ADD FOREIGN KEY (l_orderkey) REFERENCES orders;
 ALTER TABLE lineitem ADD FOREIGN KEY (l_partkey, l_suppkey) REFERENCES partsupp;
 ";
 
+/// Tables without keys and indexes, empty.
+pub fn create_tables(client: &mut Client) -> Result<()> {
+    client.batch_execute(CREATE_TABLES)?;
+    Ok(())
+}
+
 /// Tables with primary keys, 4 secondary indexes and 8 foreign keys, empty.
 pub fn create_schema(client: &mut Client) -> Result<()> {
     client.batch_execute(CREATE_TABLES)?;

@@ -12,7 +12,8 @@ use xtask::server::{Version, remove_stale_data};
 const USAGE: &str = "usage:
   cargo xtask demo                          two servers, real data, a pull, its report, a verification
   cargo xtask test [FILTER] [--pg VERSION]  formatter, lints and every test
-  cargo xtask bench [--scale S] [--runs N]  pgcopy against its peers
+  cargo xtask bench [--scale S] [--runs N] [--only CONTENDER]...
+                                            pgcopy against its peers
   cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C";
 
 fn main() {

@@ -287,6 +287,26 @@ impl Drop for Server {
     }
 }
 
+/// A directory that our process and the servers can use. Dropping it removes it.
+pub struct ScratchDirectory(PathBuf);
+
+impl ScratchDirectory {
+    pub fn create(name: &str) -> Result<Self> {
+        // Beside the servers' data, where leftovers of a killed process are looked for.
+        new_directory(None, name).map(Self)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for ScratchDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 pub fn dsn(port: u16, database: &str) -> String {
     format!("host=127.0.0.1 port={port} user=postgres dbname={database}")
 }
