@@ -17,8 +17,11 @@ const USAGE: &str = "usage:
   cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C";
 
 fn main() {
-    // Servers end with us by themselves; this only makes Ctrl-C end us in an orderly way.
-    let _ = ctrlc::set_handler(|| std::process::exit(130));
+    // Nothing is left behind after Ctrl-C either.
+    let _ = ctrlc::set_handler(|| {
+        let _ = xtask::server::remove_own_data();
+        std::process::exit(130);
+    });
     if let Err(error) = run() {
         eprintln!("error: {}", describe(&*error));
         std::process::exit(1);

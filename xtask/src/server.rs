@@ -379,22 +379,56 @@ pub fn work_directory() -> Result<PathBuf> {
     Ok(elsewhere)
 }
 
-/// Removes data that an earlier run left when it was killed.
+/// Removes what runs left that were killed: data of servers that nobody is using any more.
 pub fn remove_stale_data() -> Result<()> {
-    let data = work_directory()?.join("data");
-    let Ok(entries) = fs::read_dir(&data) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.trim_end_matches(".log").rsplit('-').nth(1).map(str::to_owned);
-        let alive = owner.is_some_and(|pid| Path::new("/proc").join(pid).exists());
-        if !alive {
+    remove_data(|owner| !Path::new("/proc").join(owner).exists())
+}
+
+/// Stops the servers that this process started and removes their data; for a process that is being interrupted.
+pub fn remove_own_data() -> Result<()> {
+    let own = std::process::id().to_string();
+    remove_data(|owner| owner == own || !Path::new("/proc").join(owner).exists())
+}
+
+/// Names of data directories, logs and mounts end in `-<process id>-<number>`, with or without the number.
+fn remove_data(of_owner: impl Fn(&str) -> bool) -> Result<()> {
+    let base = work_directory()?;
+    for directory in [base.join("data"), base] {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let mut numbers = name.trim_end_matches(".log").rsplit('-');
+            let is_mount = name.starts_with("small-disk-");
+            let owner = if is_mount { numbers.next() } else { numbers.nth(1) };
+            let Some(owner) = owner.filter(|owner| owner.parse::<u32>().is_ok()) else { continue };
+            if !of_owner(owner) {
+                continue;
+            }
             let path = entry.path();
+            stop_server_in(&path);
+            if is_mount {
+                let _ = Command::new("umount").arg("--lazy").arg(&path).stderr(Stdio::null()).status();
+            }
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
     Ok(())
+}
+
+/// Ends a server at once and waits until it is gone.
+fn stop_server_in(data: &Path) {
+    let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return };
+    let Some(pid) = text.lines().next() else { return };
+    let process = Path::new("/proc").join(pid);
+    let ours = fs::read_to_string(process.join("cmdline")).is_ok_and(|line| line.contains(&*data.to_string_lossy()));
+    if !ours {
+        return;
+    }
+    let _ = Command::new("kill").arg("-QUIT").arg(pid).stderr(Stdio::null()).status();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while process.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn run(command: &mut Command) -> Result<()> {
