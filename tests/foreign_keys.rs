@@ -170,3 +170,51 @@ fn partitions_of_a_referenced_table_count_together() {
     pair.pull("overwrite => true");
     pair.assert_same_content();
 }
+
+#[test]
+fn integer_keys_of_every_width_and_value() {
+    // These take a shortcut: dense and sparse ranges, extremes, NULLs, two columns in one word.
+    let mut pair = Pair::with(
+        "fk_integers",
+        "CREATE TABLE dense (id int PRIMARY KEY); CREATE TABLE sparse (id bigint PRIMARY KEY);
+         CREATE TABLE two (a int, b smallint, PRIMARY KEY (a, b)); CREATE TABLE wide (a bigint, b int, PRIMARY KEY (a, b));
+         CREATE TABLE ref (id int, d bigint, s bigint, a smallint, b int, wa bigint, wb int)",
+        "INSERT INTO dense SELECT generate_series(-1000, 1000);
+         INSERT INTO sparse VALUES (-1), (0), (1), (9223372036854775807), (-9223372036854775808), (4294967295), (4294967296);
+         INSERT INTO two VALUES (-1, -1), (0, 0), (1, -32768), (2147483647, 32767), (-2147483648, 5);
+         INSERT INTO two SELECT i, i FROM generate_series(2, 3000) i;
+         INSERT INTO wide SELECT i * 4294967296, i FROM generate_series(1, 100) i;
+         INSERT INTO ref (d) VALUES (-1000), (1000), (0), (NULL);
+         INSERT INTO ref (s) SELECT id FROM sparse;
+         INSERT INTO ref (a, b) VALUES (-1, -1), (NULL, 7), (3000, 3000), (1, -32768);
+         INSERT INTO ref (wa, wb) VALUES (4294967296, 1), (NULL, NULL)",
+    );
+    pair.destination
+        .batch_execute(
+            "ALTER TABLE ref ADD FOREIGN KEY (d) REFERENCES dense, ADD FOREIGN KEY (s) REFERENCES sparse,
+                             ADD FOREIGN KEY (a, b) REFERENCES two, ADD FOREIGN KEY (wa, wb) REFERENCES wide MATCH FULL",
+        )
+        .unwrap();
+    pair.pull("parallel => 2");
+    pair.assert_same_content();
+    let violations = [
+        ("d", "1001", "Key (d)=(1001)"),
+        ("d", "-9223372036854775808", "Key (d)=(-9223372036854775808)"),
+        ("d", "4294967296", "Key (d)=(4294967296)"),
+        ("s", "2", "Key (s)=(2)"),
+        ("s", "-4294967296", "Key (s)=(-4294967296)"),
+        ("a, b", "-1, 65535", "Key (a, b)=(-1, 65535)"),
+        ("a, b", "0, -1", "Key (a, b)=(0, -1)"),
+        ("wa, wb", "1, NULL", "MATCH FULL"),
+        ("wa, wb", "4294967296, 2", "Key (wa, wb)=(4294967296, 2)"),
+    ];
+    for (columns, values, detail) in violations {
+        pair.source.batch_execute(&format!("INSERT INTO ref (id, {columns}) VALUES (99, {values})")).unwrap();
+        for workers in [1, 0] {
+            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+            assert_eq!(failure.sqlstate, "23503");
+            assert!(failure.detail.starts_with(detail), "{columns} = {values}: {failure:?}");
+        }
+        pair.source.batch_execute("DELETE FROM ref WHERE id = 99").unwrap();
+    }
+}

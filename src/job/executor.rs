@@ -84,7 +84,12 @@ impl<'a> Executor<'a> {
         settings::set_local(c"work_mem", &self.spec.maintenance_memory.to_string())?;
         // Every row must be looked at; without statistics yet the planner might think that there are few.
         settings::set_local(c"enable_nestloop", "off")?;
-        stage::check_foreign_key(&self.spec.foreign_keys[foreign_key])
+        settings::set_local(c"jit", "off")?;
+        let stage_of = |target| {
+            let position = self.spec.tables.iter().position(|table| table.target == target)?;
+            Some(self.stages[position].heap)
+        };
+        stage::check_foreign_key(&self.spec.foreign_keys[foreign_key], stage_of)
     }
 
     fn analyze(&self, table: usize) -> Result<()> {

@@ -12,4 +12,4 @@ mod worker;
 
 pub use history::cleanup;
 pub use leader::{Request, list_source, plan_pull, pull};
-pub use spec::{ForeignKeyCheck, JobSpec, TableSpec};
+pub use spec::{ForeignKeyCheck, IntegerKeys, JobSpec, TableSpec};

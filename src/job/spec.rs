@@ -1,6 +1,7 @@
 use crate::local::catalog::{Check, Generated, Index};
 use crate::local::identity::Caller;
 use crate::source::Trust;
+use crate::stage::KeyColumns;
 use conninfo::ConnInfo;
 use plan::{ColumnPair, Part, Schedule, TaskKind, Wire, Work};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct ForeignKeyCheck {
     pub name: String,
     /// Returns the key values of one row that violates it, as a JSON array of texts, or no row.
     pub query: String,
+    /// Set where the keys are integers that together fit into 64 bits.
+    pub integers: Option<IntegerKeys>,
     /// Positions in [`JobSpec::tables`] of the targets whose new rows the query reads.
     pub reads: Vec<usize>,
     /// The words for a violation, up to the key's values and after them.
@@ -54,6 +57,15 @@ pub struct ForeignKeyCheck {
     pub detail_rest: String,
     /// Whether the caller may see the values.
     pub show_values: bool,
+}
+
+/// What a check of integer keys compares.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct IntegerKeys {
+    /// OIDs of the tables that the constraint names; the job's stage tables take the place of targets.
+    pub referencing: KeyColumns,
+    pub referenced: KeyColumns,
+    pub match_full: bool,
 }
 
 impl TableSpec {

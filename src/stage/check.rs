@@ -1,3 +1,4 @@
+use super::{KeyColumns, integer_keys};
 use crate::error::{Error, Result};
 use crate::job::ForeignKeyCheck;
 use crate::local::identity::{Role, run_as};
@@ -9,9 +10,21 @@ use pgrx::prelude::*;
 /// It runs with all rights, as the server's own foreign-key checks do in effect: the caller may well lack SELECT on a
 /// table at the key's other end. Nothing of the user's runs in it but the key's operators.
 ///
+/// `stage_of` gives the stage table of a target.
+///
 /// # Errors
 /// A violation, with a sample key where the caller may see it.
-pub fn check_foreign_key(check: &ForeignKeyCheck) -> Result<()> {
+pub fn check_foreign_key(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u32>) -> Result<()> {
+    if let Some(integers) = &check.integers {
+        let on_stage = |key: &KeyColumns| KeyColumns {
+            relation: stage_of(key.relation).unwrap_or(key.relation),
+            numbers: key.numbers.clone(),
+        };
+        let (referencing, referenced) = (on_stage(&integers.referencing), on_stage(&integers.referenced));
+        if integer_keys::all_present(&referencing, &referenced, integers.match_full) == Some(true) {
+            return Ok(());
+        }
+    }
     let Some(values) = run_as(Role::Extension, || spi::query_text(&check.query))? else {
         return Ok(());
     };

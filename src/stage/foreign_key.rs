@@ -1,4 +1,5 @@
-use crate::job::ForeignKeyCheck;
+use super::KeyColumns;
+use crate::job::{ForeignKeyCheck, IntegerKeys};
 use crate::local::catalog::{ForeignKey, Key};
 use std::collections::HashMap;
 
@@ -79,12 +80,28 @@ pub fn foreign_key_check(
     ForeignKeyCheck {
         name: key.name.clone(),
         query,
+        integers: integer_keys(key),
         reads,
         message,
         detail_columns: columns.join(", "),
         detail_rest,
         show_values,
     }
+}
+
+fn integer_keys(key: &ForeignKey) -> Option<IntegerKeys> {
+    let bits: u32 = key.keys.iter().map(|pair| pair.integer_bits).sum::<Option<u32>>()?;
+    // Partitions may number their columns otherwise.
+    let [leaf] = key.referenced_leaves.as_slice() else { return None };
+    if bits > 64 || leaf.oid != key.referenced {
+        return None;
+    }
+    let numbers = |number: fn(&Key) -> i16| key.keys.iter().map(number).collect();
+    Some(IntegerKeys {
+        referencing: KeyColumns { relation: key.referencing, numbers: numbers(|pair| pair.referencing_number) },
+        referenced: KeyColumns { relation: key.referenced, numbers: numbers(|pair| pair.referenced_number) },
+        match_full: key.match_full,
+    })
 }
 
 fn compare(pair: &Key) -> String {

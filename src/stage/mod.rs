@@ -5,6 +5,7 @@ mod check;
 mod create;
 mod foreign_key;
 mod index;
+mod integer_keys;
 mod swap;
 
 pub use analyze::analyze;
@@ -12,6 +13,7 @@ pub use check::check_foreign_key;
 pub use create::{Stage, create};
 pub use foreign_key::foreign_key_check;
 pub use index::build_index;
+pub use integer_keys::KeyColumns;
 pub use swap::{SwapTable, swap};
 
 /// The schema of the stage tables.
