@@ -156,8 +156,8 @@ fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
 
 fn worker_count(parallel: Option<i32>) -> Result<usize> {
     match parallel {
-        // Some of a worker's time goes to waiting for the source: a few more than processors keep them busy.
-        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get() + count.get() / 2).clamp(2, 8)),
+        // Copying and building indexes both keep a processor busy; more workers only get into each other's way.
+        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get()).clamp(2, 8)),
         Some(count @ 0..=MOST_WORKERS) => Ok(count as usize),
         Some(_) => Err(Error::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

@@ -15,7 +15,7 @@ use xtask::{Result, data, prerequisites};
 const SOURCE_DATABASE: &str = "tpch";
 
 /// Alike on both servers. The durability is that of a real server: later lines win over the helper's `fsync = off`.
-const SETTINGS: [&str; 7] = [
+pub const SETTINGS: [&str; 7] = [
     "fsync = on",
     "shared_buffers = 1GB",
     "max_wal_size = 16GB",

@@ -7,8 +7,16 @@ use xtask::{Result, data};
 pub fn run(options: &Options) -> Result<()> {
     let profile = if options.release { Profile::Release } else { Profile::Dev };
     let installation = build_and_install(options.version, profile)?;
-    let source = Server::start(&installation, server::Options::named("source"))?;
-    let destination = Server::start(&installation, server::Options::named("destination"))?;
+    let start = |name| {
+        let mut options_of_server = server::Options::named(name);
+        if options.release {
+            // As in the benchmark, to look at its figures from close by.
+            options_of_server.settings.extend(crate::bench::SETTINGS.map(String::from));
+        }
+        Server::start(&installation, options_of_server)
+    };
+    let source = start("source")?;
+    let destination = start("destination")?;
     source.connect("postgres").batch_execute("CREATE DATABASE shop")?;
     destination.connect("postgres").batch_execute("CREATE DATABASE shop")?;
     data::create_filled(&mut source.connect("shop"), options.scale)?;
