@@ -68,6 +68,29 @@ fn a_crash_right_after_the_commit_keeps_the_new_rows() {
 }
 
 #[test]
+fn minimal_logging_loses_nothing_in_a_crash() {
+    let options = Options::named("minimal-destination").setting("wal_level = minimal").setting("max_wal_senders = 0");
+    let mut servers = OwnServers::start("minimal", options.setting("fsync = on"));
+    let mut pair = servers.pair("minimal");
+    fill(&mut pair);
+    for workers in [2, 0] {
+        let sql = pair.pull_sql(&format!("overwrite => true, parallel => {workers}"));
+        // Writes to the new storage in the same transaction are the delicate ones.
+        pair.destination
+            .batch_execute(&format!(
+                "BEGIN; {sql}; INSERT INTO item SELECT i, 'late', 'x' FROM generate_series(5001, 6000) i; COMMIT"
+            ))
+            .unwrap();
+        servers.destination.crash_and_restart().unwrap();
+        pair.destination = connect(servers.destination.port(), "minimal");
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item WHERE name = 'late'"), "1000");
+        pair.destination.batch_execute("DELETE FROM item WHERE id > 5000").unwrap();
+        pair.assert_same_content();
+        assert!(pair.destination.batch_execute("INSERT INTO item VALUES (1)").is_err(), "the key is there");
+    }
+}
+
+#[test]
 fn a_crash_before_the_commit_keeps_the_old_rows() {
     let mut servers = OwnServers::start("uncommitted", Options::named("uncommitted-destination"));
     let mut pair = servers.pair("crash_before");
@@ -107,31 +130,42 @@ fn a_standby_has_the_same_rows() {
 
 #[test]
 fn a_full_disk_is_an_error_and_nothing_is_lost() {
-    // A small file system of its own, so that the rows do not fit.
+    // A small file system of its own for the table, so that the rows do not fit; the WAL is elsewhere.
     let mount = xtask::server::work_directory().unwrap().join(format!("small-disk-{}", std::process::id()));
     std::fs::create_dir_all(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=260m", "tmpfs"]).arg(&mount).status();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=60m", "tmpfs"]).arg(&mount).status();
     assert!(mounted.is_ok_and(|status| status.success()), "this test mounts a small tmpfs and needs root for it");
     let result = std::panic::catch_unwind(|| {
-        let mut options = Options::named("disk").setting("max_wal_size = 64MB").setting("wal_keep_size = 0");
-        options.data_parent = Some(mount.clone());
-        let servers = OwnServers::start("disk", options);
+        let directory = xtask::server::new_directory(Some(&mount), "tablespace").unwrap();
+        let servers = OwnServers::start("disk", Options::named("disk-destination"));
         let mut pair = servers.pair("disk");
+        pair.destination.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", directory.display())).unwrap();
+        pair.destination.batch_execute("SET default_tablespace = small").unwrap();
         fill(&mut pair);
+        pair.both("ALTER TABLE item ALTER big SET STORAGE EXTERNAL");
         pair.source
-            .batch_execute("INSERT INTO item SELECT i, md5(i::text), repeat(md5(i::text), 40) FROM generate_series(3000, 250000) i;
-                            ALTER TABLE item ALTER big SET STORAGE EXTERNAL;
-                            UPDATE item SET big = big || '' WHERE id > 3000")
+            .batch_execute(
+                "INSERT INTO item SELECT i, 'n', repeat(md5(i::text), 100) FROM generate_series(3001, 40000) i",
+            )
             .unwrap();
-        pair.destination.batch_execute("ALTER TABLE item ALTER big SET STORAGE EXTERNAL").unwrap();
         let before = pair.destination_state();
-        let failure = pair.pull_error("overwrite => true, parallel => 2");
-        assert_eq!(failure.sqlstate, "53100", "{failure:?}");
-        assert_eq!(pair.destination_state(), before);
-        pair.assert_nothing_left();
+        for workers in [2, 0] {
+            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+            assert_eq!(failure.sqlstate, "53100", "{failure:?}");
+            assert_eq!(pair.destination_state(), before);
+            pair.assert_nothing_left();
+            let orphans =
+                "SELECT count(*)::text FROM pg_tablespace s, pg_database d, pg_ls_dir('pg_tblspc/' || s.oid) v,
+                               pg_ls_dir('pg_tblspc/' || s.oid || '/' || v || '/' || d.oid) f
+                           WHERE s.spcname = 'small' AND d.datname = current_database()
+                             AND pg_filenode_relation(s.oid, substring(f from '^[0-9]+')::oid) IS NULL";
+            assert_eq!(text(&mut pair.destination, orphans), "0");
+        }
         pair.source.batch_execute("DELETE FROM item WHERE id > 3000").unwrap();
         pair.pull("overwrite => true, parallel => 2");
         pair.assert_same_content();
+        let tablespace = "SELECT t.spcname::text FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE relname = 'item'";
+        assert_eq!(text(&mut pair.destination, tablespace), "small");
     });
     let _ = Command::new("umount").arg("--lazy").arg(&mount).status();
     let _ = std::fs::remove_dir(&mount);

@@ -11,7 +11,7 @@ use crate::load;
 use crate::local::locks::{self, Mode};
 use crate::local::{interrupts, sequences, settings, spi, transaction};
 use crate::source;
-use crate::stage::{self, Stage, SwapTable};
+use crate::stage::{self, Stage, Storage, SwapTable};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Schedule;
@@ -196,7 +196,7 @@ impl Pull<'_> {
         }
         shared.set_stages(&stages);
         self.work_here(shared)?;
-        let report = self.swap_in(shared, &stages)?;
+        let report = self.swap_in(shared, &stages, Storage::MadeHere)?;
         history::finish(self.spec, shared, Outcome::Completed)?;
         Ok(report)
     }
@@ -253,7 +253,7 @@ impl Pull<'_> {
             })?;
         }
         let stages = shared.stages(self.spec);
-        let report = self.swap_in(shared, &stages)?;
+        let report = self.swap_in(shared, &stages, Storage::MadeBefore)?;
         shared.enter_phase(Phase::Swapped);
         segment.detach();
         Ok(Some(report))
@@ -313,10 +313,12 @@ impl Pull<'_> {
         for (oid, mode) in modes {
             locks::lock_relation(oid, mode);
         }
-        self.prepared.refuse_changed_definitions()
+        self.prepared.refuse_changed_definitions()?;
+        self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
+        Ok(())
     }
 
-    fn swap_in(&self, shared: Shared, stages: &[Stage]) -> Result<Vec<PulledTable>> {
+    fn swap_in(&self, shared: Shared, stages: &[Stage], storage: Storage) -> Result<Vec<PulledTable>> {
         // The source's answers come first: nothing must wait for the network once readers wait.
         let names: Vec<String> = self.prepared.sequences.iter().map(|pair| pair.source.clone()).collect();
         let values = source::read_sequence_values(&self.prepared.session, &names)?;
@@ -336,7 +338,7 @@ impl Pull<'_> {
                 rows: shared.progress(position).rows,
             })
             .collect();
-        stage::swap(&tables)?;
+        stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place()?;
         for (pair, value) in self.prepared.sequences.iter().zip(values) {

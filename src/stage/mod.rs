@@ -14,7 +14,7 @@ pub use create::{Stage, create};
 pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
-pub use swap::{SwapTable, swap};
+pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
 
 /// The schema of the stage tables.
 pub const SCHEMA: &str = "pgcopy_stage";

@@ -17,10 +17,19 @@ pub struct SwapTable<'a> {
     pub rows: u64,
 }
 
+/// Whose transaction made the files of the stage tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// The one that swaps: the relation cache must know that a target's files are new, as after CLUSTER.
+    MadeHere,
+    /// The steward's, long committed: the files are like any others, and later writes to them are logged.
+    MadeBefore,
+}
+
 /// Exchanges all of them and drops the stage tables, which hold the old rows then.
-pub fn swap(tables: &[SwapTable<'_>]) -> Result<()> {
+pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
     for table in tables {
-        swap_table(table)?;
+        swap_table(table, storage)?;
     }
     // One command counter step serves all tables: what follows must see the new catalog rows.
     // SAFETY: between commands of our own transaction.
@@ -35,7 +44,19 @@ pub fn swap(tables: &[SwapTable<'_>]) -> Result<()> {
     Ok(())
 }
 
-fn swap_table(swap: &SwapTable<'_>) -> Result<()> {
+/// Refuses a target that this session has open in a cursor or with pending trigger events, before work is done for it.
+/// The caller holds a lock on it.
+pub fn refuse_table_in_use(target: u32) {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: the relation is locked, and closed again; an ERROR closes it with the transaction.
+    unsafe {
+        let relation = pg_sys::table_open(target.into(), no_lock);
+        pg_sys::CheckTableNotInUse(relation, c"pgcopy.pull".as_ptr());
+        pg_sys::table_close(relation, no_lock);
+    }
+}
+
+fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
     let (target, stage) = (swap.table.target, swap.stage.heap);
     let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: both relations exist and are held under ACCESS EXCLUSIVE until the end of the transaction.
@@ -49,10 +70,10 @@ fn swap_table(swap: &SwapTable<'_>) -> Result<()> {
             pg_sys::LockRelationOid(index.oid.into(), exclusive);
             pg_sys::LockRelationOid((*stage_index).into(), exclusive);
         }
-        let toasts = swap_storage(target, stage, true)?;
+        let toasts = swap_storage(target, stage, true, storage)?;
         exchange_toast_dependencies(target, stage, toasts)?;
         for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
-            swap_storage(index.oid, *stage_index, false)?;
+            swap_storage(index.oid, *stage_index, false, storage)?;
         }
         // The target's own statistics describe the old rows.
         pg_sys::RemoveStatistics(target.into(), 0);
@@ -75,7 +96,7 @@ struct Toasts {
 }
 
 /// Exchanges what `pg_class` says of the storage of two relations.
-unsafe fn swap_storage(target: u32, stage: u32, is_table: bool) -> Result<Toasts> {
+unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage) -> Result<Toasts> {
     // SAFETY: the tuples are copies of our own; their fixed part is what the catalog's structure describes.
     unsafe {
         let catalog = pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
@@ -94,7 +115,9 @@ unsafe fn swap_storage(target: u32, stage: u32, is_table: bool) -> Result<Toasts
             (*target_form).relminmxid = (*stage_form).relminmxid;
         }
         let toasts = Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid };
-        compat::assume_exchanged_storage(target, stage);
+        if storage == Storage::MadeHere {
+            compat::assume_exchanged_storage(target, stage);
+        }
         let indexes = pg_sys::CatalogOpenIndexes(catalog);
         pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*target_tuple).t_self, target_tuple, indexes);
         pg_sys::CatalogTupleUpdateWithInfo(catalog, &mut (*stage_tuple).t_self, stage_tuple, indexes);

@@ -341,7 +341,7 @@ fn server_user() -> Option<&'static str> {
 }
 
 /// A fresh, empty directory that the servers' user owns.
-fn new_directory(parent: Option<&Path>, name: &str) -> Result<PathBuf> {
+pub fn new_directory(parent: Option<&Path>, name: &str) -> Result<PathBuf> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let parent = match parent {
