@@ -184,6 +184,8 @@ fn interrupted(name: &str, harm: impl FnOnce(&mut Client, &mut Client, i32)) -> 
             }
         })
     });
+    let impossible = "SELECT count(*)::text FROM pgcopy.job_tables WHERE seconds NOT BETWEEN 0 AND 600";
+    assert_eq!(text(&mut pair.destination, impossible), "0");
     pair.destination.batch_execute("ALTER TABLE item DROP CONSTRAINT slow").unwrap();
     recovers(&mut pair);
     failure

@@ -201,3 +201,26 @@ fn workers_show_what_they_do() {
         pull.join().unwrap();
     });
 }
+
+#[test]
+fn two_pulls_of_the_same_tables_follow_each_other() {
+    let mut pair = Pair::with(
+        "two_pulls",
+        "CREATE TABLE kind (id int PRIMARY KEY); CREATE TABLE item (id int PRIMARY KEY, kind int REFERENCES kind)",
+        "INSERT INTO kind VALUES (1); INSERT INTO item SELECT i, 1 FROM generate_series(1, 20000) i",
+    );
+    pair.destination.batch_execute("INSERT INTO kind VALUES (1)").unwrap();
+    let sql = pair.pull_sql("include => '{item}', overwrite => true, parallel => 1");
+    let mut sessions = [pair.another_destination_session(), pair.another_destination_session()];
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let pulls =
+                sessions.each_mut().map(|session| scope.spawn(|| session.query(&sql, &[]).map(|rows| rows.len())));
+            for pull in pulls {
+                assert_eq!(pull.join().unwrap().unwrap(), 1);
+            }
+        });
+    }
+    pair.assert_same_content();
+    pair.assert_nothing_left();
+}

@@ -433,7 +433,11 @@ fn abandon_when_unmapped(segment: &Segment) {
 unsafe extern "C-unwind" fn leader_unmaps(_segment: *mut pg_sys::dsm_segment, address: pg_sys::Datum) {
     let shared = Shared::attached(address.cast_mut_ptr());
     if shared.phase() < Phase::Swapped {
-        shared.abandon();
+        // Unless another process has failed first.
+        shared.fail(&Error::new(
+            PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+            "the calling session gave the pull up: it was cancelled, failed or ended",
+        ));
         shared.worker_pids().into_iter().for_each(processes::terminate);
     }
 }

@@ -387,10 +387,13 @@ impl Shared {
             else {
                 continue;
             };
+            if times.finished == 0 {
+                continue;
+            }
             let span = &mut spans[table];
             *span = (span.0.min(times.started), span.1.max(times.finished));
         }
-        spans.into_iter().map(|(start, end)| end.saturating_sub(start).max(0) as f64 / 1e6).collect()
+        spans.into_iter().map(|(start, end)| if end < start { 0.0 } else { (end - start) as f64 / 1e6 }).collect()
     }
 
     pub(super) fn add_progress(&self, table: usize, loaded: Loaded) {

@@ -36,7 +36,8 @@ pub fn is_written_or_locked_here(relation: u32) -> bool {
             return false;
         }
         let locked = pg_sys::CheckRelationLockedByMe(opened, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, true);
-        pg_sys::relation_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
+        // A weak lock kept from here on would deadlock two pulls of the same targets.
+        pg_sys::relation_close(opened, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         locked
     }
 }

@@ -51,7 +51,7 @@ pub fn refuse_table_in_use(target: u32) {
     // SAFETY: the relation is locked, and closed again; an ERROR closes it with the transaction.
     unsafe {
         let relation = pg_sys::table_open(target.into(), no_lock);
-        pg_sys::CheckTableNotInUse(relation, c"pgcopy.pull".as_ptr());
+        pg_sys::CheckTableNotInUse(relation, c"replace the rows of".as_ptr());
         pg_sys::table_close(relation, no_lock);
     }
 }
@@ -62,7 +62,7 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
     // SAFETY: both relations exist and are held under ACCESS EXCLUSIVE until the end of the transaction.
     unsafe {
         let relation = pg_sys::table_open(target.into(), exclusive);
-        pg_sys::CheckTableNotInUse(relation, c"pgcopy.pull".as_ptr());
+        pg_sys::CheckTableNotInUse(relation, c"replace the rows of".as_ptr());
         compat::TransferPredicateLocksToHeapRelation(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::LockRelationOid(stage.into(), exclusive);

@@ -426,7 +426,9 @@ fn stop_server_in(data: &Path) {
     }
     let _ = Command::new("kill").arg("-QUIT").arg(pid).stderr(Stdio::null()).status();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while process.exists() && Instant::now() < deadline {
+    // A child of ours that has ended still has an entry, but no command line.
+    let runs = || fs::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty());
+    while runs() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
