@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<()> {
         println!("{table:<18} {rows:>9} rows  {}", if same { "identical" } else { "DIFFERENT" });
     }
     let keys: i64 =
-        here.query_one("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated", &[])?.get(0);
+        here.query_one("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND connamespace = 'public'::regnamespace", &[])?.get(0);
     println!("{keys} validated foreign keys");
     if expected != found {
         return Err("the two databases differ".into());
