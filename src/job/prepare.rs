@@ -233,7 +233,7 @@ impl Prepared {
         let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
         attach_columns(&mut sources, source::read_columns(&self.session, &source_oids)?);
         self.columns = catalog::read_columns(&target_oids)?;
-        attach_columns(&mut targets, catalog::read_columns(&target_oids)?);
+        attach_columns(&mut targets, self.columns.clone());
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
@@ -394,7 +394,7 @@ impl Prepared {
         settings::with_catalog_search_path(|| {
             let oids = self.target_oids();
             let same = catalog::read_definitions(&oids)? == self.definitions
-                && same_columns(&catalog::read_columns(&oids)?, &self.columns)
+                && catalog::read_columns(&oids)? == self.columns
                 && self.read_foreign_keys_to_check()? == self.foreign_keys
                 && catalog::read_foreign_key_definitions(&self.in_place_members)? == self.replaced_keys;
             if same {
@@ -470,11 +470,6 @@ fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<St
         reasons.push(format!("loaded in place: {} publishes it", definition.publications.join(", ")));
     }
     reasons
-}
-
-fn same_columns(left: &[RelationColumn], right: &[RelationColumn]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).all(|(left, right)| left.relation == right.relation && left.column == right.column)
 }
 
 /// The caller's arguments after the source, as SQL; the source may hold a password.

@@ -1,7 +1,8 @@
 //! Background processes: starting, waking, waiting, ending.
 
+use super::shared::{Segment, Shared};
 use crate::compat::signals;
-use crate::local::interrupts;
+use crate::local::{interrupts, locks};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::time::Duration;
@@ -101,8 +102,18 @@ pub(super) fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// What every background process of ours does first: takes the signals that backends take.
-pub(super) fn accept_signals() {
+/// What every background process of ours does first. `None` when its job is over already.
+///
+/// The lock group is joined before anything that takes a lock, as ParallelWorkerMain does.
+pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
+    accept_signals();
+    let segment = Segment::attach(segment.value() as u32)?;
+    let shared = Shared::attached(segment.address());
+    (!shared.has_failed() && locks::join_lock_group(shared.leader_pid())).then_some(shared)
+}
+
+/// Takes the signals that backends take.
+fn accept_signals() {
     // SAFETY: the handlers are the server's own, made for every kind of process with a latch.
     unsafe {
         pg_sys::pqsignal(libc::SIGTERM, Some(signals::die));

@@ -1,10 +1,10 @@
 use super::history::{self, Outcome};
 use super::processes;
-use super::shared::{Phase, Segment, Shared};
+use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
 use crate::compat::signals;
 use crate::error::{Error, Result, catch};
-use crate::local::{locks, transaction};
+use crate::local::transaction;
 use crate::stage;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -15,14 +15,9 @@ use std::time::{Duration, Instant};
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
-    processes::accept_signals();
-    let Some(segment) = Segment::attach(segment.value() as u32) else {
+    let Some(shared) = processes::join_job(segment) else {
         return;
     };
-    let shared = Shared::attached(segment.address());
-    if shared.has_failed() || !locks::join_lock_group(shared.leader_pid()) {
-        return;
-    }
     shared.set_steward(processes::my_pid());
     processes::connect(shared.database(), None);
     // A steward that is told to end lets the job end first: without it nobody would clean up.

@@ -1,9 +1,9 @@
 use super::executor::Executor;
 use super::processes;
-use super::shared::{Next, Segment, Shared};
+use super::shared::{Next, Shared};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{identity, locks, settings};
+use crate::local::{identity, settings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::time::Duration;
@@ -12,14 +12,9 @@ use std::time::Duration;
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgcopy_worker_main(segment: pg_sys::Datum) {
-    processes::accept_signals();
-    let Some(segment) = Segment::attach(segment.value() as u32) else {
+    let Some(shared) = processes::join_job(segment) else {
         return;
     };
-    let shared = Shared::attached(segment.address());
-    if shared.has_failed() || !locks::join_lock_group(shared.leader_pid()) {
-        return;
-    }
     let Some(worker) = shared.claim_worker(processes::my_pid()) else {
         return;
     };

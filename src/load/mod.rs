@@ -59,8 +59,30 @@ pub fn load_part(
     let outcome = catch(|| {
         let mut writer = BatchWriter::open(stage, table, batch_rows, &position)?;
         let loaded = match table.wire {
-            Wire::Binary => load_binary(session, &copy, &mut writer, &position, on_progress)?,
-            Wire::Text => load_text(session, &copy, &mut writer, &position, on_progress)?,
+            Wire::Binary => {
+                let mut stream = BinaryStream::new(copy.columns.len());
+                let loaded = load_stream(session, &copy, on_progress, |chunk, rows| {
+                    stream.feed(chunk, |row| {
+                        *rows += 1;
+                        position.row.set(*rows);
+                        writer.add_binary(row)
+                    })
+                })?;
+                stream.finish()?;
+                loaded
+            }
+            Wire::Text => {
+                let mut stream = TextStream::new(copy.columns.len());
+                let loaded = load_stream(session, &copy, on_progress, |chunk, rows| {
+                    stream.feed(chunk, |row| {
+                        *rows += 1;
+                        position.row.set(*rows);
+                        writer.add_text(row)
+                    })
+                })?;
+                stream.finish()?;
+                loaded
+            }
         };
         let written = writer.finish()?;
         if written != loaded.rows {
@@ -74,52 +96,21 @@ pub fn load_part(
     outcome.map_err(|error| locate(error, table, part, &position))
 }
 
-fn load_binary(
+/// Reads a part's stream to its end. `feed` takes each chunk and counts the rows that it completes.
+fn load_stream(
     session: &Session,
     copy: &CopyOut<'_>,
-    writer: &mut BatchWriter<'_>,
-    position: &Position,
     on_progress: &dyn Fn(Loaded),
+    mut feed: impl FnMut(&[u8], &mut u64) -> Result<()>,
 ) -> Result<Loaded> {
-    let mut stream = BinaryStream::new(copy.columns.len());
     let mut loaded = Loaded::default();
     let mut reported = Loaded::default();
     copy.read(session, |chunk| {
         loaded.bytes += chunk.len() as u64;
-        stream.feed(chunk, |row| {
-            loaded.rows += 1;
-            position.row.set(loaded.rows);
-            writer.add_binary(row)
-        })?;
+        feed(chunk, &mut loaded.rows)?;
         report(&loaded, &mut reported, on_progress);
         Ok(())
     })?;
-    stream.finish()?;
-    on_progress(difference(&loaded, &reported));
-    Ok(loaded)
-}
-
-fn load_text(
-    session: &Session,
-    copy: &CopyOut<'_>,
-    writer: &mut BatchWriter<'_>,
-    position: &Position,
-    on_progress: &dyn Fn(Loaded),
-) -> Result<Loaded> {
-    let mut stream = TextStream::new(copy.columns.len());
-    let mut loaded = Loaded::default();
-    let mut reported = Loaded::default();
-    copy.read(session, |chunk| {
-        loaded.bytes += chunk.len() as u64;
-        stream.feed(chunk, |row| {
-            loaded.rows += 1;
-            position.row.set(loaded.rows);
-            writer.add_text(row)
-        })?;
-        report(&loaded, &mut reported, on_progress);
-        Ok(())
-    })?;
-    stream.finish()?;
     on_progress(difference(&loaded, &reported));
     Ok(loaded)
 }

@@ -165,7 +165,7 @@ FROM (
 }
 
 /// A row of [`columns_query`].
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RelationColumn {
     pub relation: u32,
     #[serde(flatten)]
