@@ -13,6 +13,19 @@ pub struct Attribute {
     pub typmod: i32,
     pub not_null: bool,
     pub dropped: bool,
+    pub layout: AttributeLayout,
+}
+
+/// How values of a column are laid out in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttributeLayout {
+    /// In bytes; -1 for values that begin with their length, -2 for C strings.
+    pub length: i16,
+    pub by_value: bool,
+    /// In bytes.
+    pub alignment: usize,
+    /// Whether short values get the one-byte length.
+    pub packed: bool,
 }
 
 /// The columns of an open relation's descriptor, dropped ones included.
@@ -28,6 +41,17 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
                     typmod: (*attribute).atttypmod,
                     not_null: (*attribute).attnotnull,
                     dropped: (*attribute).attisdropped,
+                    layout: AttributeLayout {
+                        length: (*attribute).attlen,
+                        by_value: (*attribute).attbyval,
+                        alignment: match (*attribute).attalign as u8 {
+                            pg_sys::TYPALIGN_CHAR => 1,
+                            pg_sys::TYPALIGN_SHORT => 2,
+                            pg_sys::TYPALIGN_INT => 4,
+                            _ => 8,
+                        },
+                        packed: (*attribute).attlen == -1 && (*attribute).attstorage as u8 != pg_sys::TYPSTORAGE_PLAIN,
+                    },
                 }
             })
             .collect()
@@ -126,6 +150,104 @@ pub unsafe fn assume_exchanged_storage(target: u32, other: u32) {
     }
 }
 
+/// The macro `RelationNeedsWAL` (`utils/rel.h`).
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn relation_needs_wal(relation: pg_sys::Relation) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let new_file_of = (*relation).rd_firstRelfilenodeSubid;
+        #[cfg(not(feature = "pg15"))]
+        let new_file_of = (*relation).rd_firstRelfilelocatorSubid;
+        // Zero is `InvalidSubTransactionId`.
+        let is_new = (*relation).rd_createSubid != 0 || new_file_of != 0;
+        (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
+            && (pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 || !is_new)
+    }
+}
+
+/// Writes a page of a relation's file, at its end or anywhere before it.
+///
+/// # Safety
+/// `page` points to a whole page, and no buffer holds this block.
+pub unsafe fn extend_relation(
+    storage: pg_sys::SMgrRelation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    page: *mut u8,
+    skip_fsync: bool,
+) {
+    // SAFETY: promised by the caller.
+    unsafe { pg_sys::smgrextend(storage, fork, block, page.cast(), skip_fsync) };
+}
+
+/// Logs images of new pages and gives each its log position.
+///
+/// # Safety
+/// The addresses are those of whole pages, one for each block, in the standard layout if `standard` is set.
+pub unsafe fn log_new_pages(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    blocks: &[u32],
+    pages: &mut [*mut u8],
+    standard: bool,
+) {
+    // SAFETY: promised by the caller; the server only reads the block numbers.
+    unsafe {
+        pg_sys::log_newpages(
+            locator(relation),
+            fork,
+            blocks.len() as i32,
+            blocks.as_ptr().cast_mut(),
+            pages.as_mut_ptr().cast(),
+            standard,
+        );
+    }
+}
+
+/// Logs rows that were put into an empty heap page, frozen, as `heap_multi_insert` logs them. Returns the log position.
+///
+/// # Safety
+/// `page` is a whole page; `tuples` holds that many `xl_multi_insert_tuple` with their data.
+pub unsafe fn log_heap_rows(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    page: *mut u8,
+    rows: u16,
+    tuples: &[u8],
+) -> u64 {
+    // `access/heapam_xlog.h`
+    const MULTI_INSERT: u8 = 0x50;
+    const INITIALIZES_PAGE: u8 = 0x80;
+    const ALL_FROZEN: u8 = 1 << 5;
+    // `xl_heap_multi_insert`: flags, padding, number of tuples; no offsets where the page is initialized.
+    let [low, high] = rows.to_ne_bytes();
+    let mut record = [ALL_FROZEN, 0, low, high];
+    // SAFETY: promised by the caller; what is registered lives until the record is inserted.
+    unsafe {
+        pg_sys::XLogBeginInsert();
+        pg_sys::XLogRegisterData(record.as_mut_ptr().cast(), record.len() as _);
+        pg_sys::XLogRegisterBlock(0, locator(relation), fork, block, page.cast(), pg_sys::REGBUF_WILL_INIT as u8);
+        pg_sys::XLogRegisterBufData(0, tuples.as_ptr().cast_mut().cast(), tuples.len() as _);
+        pg_sys::XLogInsert(pg_sys::RmgrIds::RM_HEAP2_ID as u8, MULTI_INSERT | INITIALIZES_PAGE)
+    }
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn locator(relation: pg_sys::Relation) -> *mut pg_sys::RelFileNode {
+    // SAFETY: the relation is open.
+    unsafe { &raw mut (*relation).rd_node }
+}
+
+#[cfg(not(feature = "pg15"))]
+unsafe fn locator(relation: pg_sys::Relation) -> *mut pg_sys::RelFileLocator {
+    // SAFETY: the relation is open.
+    unsafe { &raw mut (*relation).rd_locator }
+}
+
 /// Closes the file handles of a relation that now has another file. From 17 on invalidation does it.
 pub fn close_storage(relation: u32) {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -147,6 +269,13 @@ unsafe extern "C-unwind" {
         lock_mode: pg_sys::LOCKMODE,
         old_toast: pg_sys::Oid,
     );
+    /// Compresses long values of a row and moves them out of it until it fits (`access/heaptoast.h`).
+    pub fn heap_toast_insert_or_update(
+        relation: pg_sys::Relation,
+        new: pg_sys::HeapTuple,
+        old: pg_sys::HeapTuple,
+        options: std::ffi::c_int,
+    ) -> pg_sys::HeapTuple;
     /// The valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
     /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).

@@ -46,9 +46,7 @@ impl<'a> Executor<'a> {
             settings::set_local(c"datestyle", "ISO, YMD")?;
             settings::set_local(c"intervalstyle", "postgres")?;
             settings::set_local(c"timezone", "UTC")?;
-            load::load_part(session, spec, spec.parts[part], stage, self.spec.batch_rows, &|loaded| {
-                shared.add_progress(table, loaded)
-            })
+            load::load_part(session, spec, spec.parts[part], stage, &|loaded| shared.add_progress(table, loaded))
         });
         loaded.map(drop).map_err(|error| self.with_user_names(error, table))
     }
@@ -93,8 +91,11 @@ impl<'a> Executor<'a> {
     }
 
     fn analyze(&self, table: usize) -> Result<()> {
-        crate::error::catch(|| stage::analyze(self.spec.job, self.spec.tables[table].target))
-            .map_err(|error| self.with_user_names(error, table))
+        crate::error::catch(|| {
+            stage::write_visibility_map(self.stages[table].heap);
+            stage::analyze(self.spec.job, self.spec.tables[table].target)
+        })
+        .map_err(|error| self.with_user_names(error, table))
     }
 
     /// An error speaks of the target and its indexes, not of what stands in for them.

@@ -33,7 +33,6 @@ pub(super) struct Prepared {
     pub(super) caller: Caller,
     pub(super) snapshot: String,
     pub(super) workers: usize,
-    pub(super) batch_rows: usize,
     pub(super) targets: Vec<Target>,
     pub(super) foreign_keys: Vec<ForeignKey>,
     /// Tables that are loaded in place, with all their partitions.
@@ -124,7 +123,6 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             caller,
             snapshot,
             workers,
-            batch_rows: request.batch_size as usize,
             targets: Vec::new(),
             foreign_keys: Vec::new(),
             in_place_members: Vec::new(),
@@ -426,7 +424,6 @@ impl Prepared {
             snapshot: self.snapshot.clone(),
             tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
             foreign_keys,
-            batch_rows: self.batch_rows,
             maintenance_memory: settings::maintenance_work_mem(),
         })
     }

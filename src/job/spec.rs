@@ -16,7 +16,6 @@ pub struct JobSpec {
     pub snapshot: String,
     pub tables: Vec<TableSpec>,
     pub foreign_keys: Vec<ForeignKeyCheck>,
-    pub batch_rows: usize,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
 }

@@ -58,6 +58,13 @@ impl Arena {
         }
     }
 
+    /// Whether the values take more memory than that, what functions allocated included.
+    #[inline]
+    pub(super) fn is_beyond(&self, bytes: usize) -> bool {
+        // SAFETY: the context is alive.
+        unsafe { (*self.context).mem_allocated > bytes }
+    }
+
     /// Frees every value of the batch.
     pub(super) fn reset(&mut self) {
         // SAFETY: no value of the batch is used after this; the writer has stored or dropped them.

@@ -1,11 +1,12 @@
 use super::arena::Arena;
 use super::numeric::{self, Limits};
+use super::tuple::Value;
 use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// How the values of one column become datums.
+/// How the fields of one column become values.
 pub(super) struct ColumnDecoder {
     kind: Kind,
     /// The type's own function, for every value that `kind` does not take.
@@ -21,8 +22,6 @@ enum Kind {
     Int2,
     Int4,
     Int8,
-    Float4,
-    Float8,
     /// Days; the valid range is smaller than four bytes.
     Date,
     /// Microseconds, without a precision.
@@ -72,71 +71,64 @@ impl ColumnDecoder {
         Self { kind: Kind::Function, function: lookup(function_oid), io_parameter, typmod }
     }
 
-    /// The datum of a field, or `None` for NULL. By-reference datums live in the arena.
+    /// The value of a field; `None` is NULL. Values made by functions are allocated in the current memory context.
     #[inline]
-    pub(super) fn decode_binary(
-        &mut self,
-        field: Option<&[u8]>,
-        arena: &mut Arena,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Option<pg_sys::Datum>> {
+    pub(super) fn decode_binary<'a>(&mut self, field: Option<&'a [u8]>, scratch: &mut Vec<u8>) -> Result<Value<'a>> {
         let Some(bytes) = field else {
             return match self.kind {
                 // A domain may refuse NULL.
                 Kind::Function if !self.function.fn_strict => self.receive(None, scratch),
-                _ => Ok(None),
+                _ => Ok(Value::Null),
             };
         };
         let fast = match self.kind {
             Kind::Bool => match bytes {
-                [byte] => Some(pg_sys::Datum::from(*byte != 0)),
+                [byte] => Some(Value::Bits((*byte != 0).into())),
                 _ => None,
             },
-            Kind::Int2 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i16::from_be_bytes(bytes))),
-            Kind::Int4 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i32::from_be_bytes(bytes))),
-            Kind::Int8 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i64::from_be_bytes(bytes))),
-            Kind::Float4 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i32::from_be_bytes(bytes))),
-            Kind::Float8 => fixed(bytes).map(|bytes| pg_sys::Datum::from(i64::from_be_bytes(bytes))),
+            Kind::Int2 => fixed(bytes).map(|bytes| Value::Bits(i16::from_be_bytes(bytes) as u64)),
+            Kind::Int4 => fixed(bytes).map(|bytes| Value::Bits(i32::from_be_bytes(bytes) as u64)),
+            Kind::Int8 => fixed(bytes).map(|bytes| Value::Bits(i64::from_be_bytes(bytes) as u64)),
             Kind::Date => fixed(bytes)
                 .map(i32::from_be_bytes)
-                .filter(|days| (DATE_MIN..DATE_END).contains(days))
-                .map(pg_sys::Datum::from),
+                .filter(|days| (DATE_MIN..DATE_END).contains(days) || matches!(*days, i32::MIN | i32::MAX))
+                .map(|days| Value::Bits(days as u64)),
             Kind::Timestamp => fixed(bytes)
                 .map(i64::from_be_bytes)
-                .filter(|time| (TIMESTAMP_MIN..TIMESTAMP_END).contains(time))
-                .map(pg_sys::Datum::from),
+                .filter(|time| (TIMESTAMP_MIN..TIMESTAMP_END).contains(time) || matches!(*time, i64::MIN | i64::MAX))
+                .map(|time| Value::Bits(time as u64)),
             Kind::Time => fixed(bytes)
                 .map(i64::from_be_bytes)
                 .filter(|time| (0..=MICROSECONDS_PER_DAY).contains(time))
-                .map(pg_sys::Datum::from),
-            Kind::Uuid if bytes.len() == 16 => Some(copy(bytes, arena)),
+                .map(|time| Value::Bits(time as u64)),
+            Kind::Uuid if bytes.len() == 16 => Some(Value::Fixed(bytes)),
             Kind::Text { limit } => {
                 // The number of bytes bounds the number of characters.
                 let fits = limit.is_none_or(|limit| bytes.len() <= limit as usize);
-                (fits && is_text(bytes)).then(|| varlena(bytes, arena))
+                (fits && is_text(bytes)).then_some(Value::Varlena(bytes))
             }
             Kind::PaddedText { length } => {
-                (bytes.len() == length as usize && bytes.is_ascii() && is_text(bytes)).then(|| varlena(bytes, arena))
+                (bytes.len() == length as usize && is_ascii_text(bytes)).then_some(Value::Varlena(bytes))
             }
-            Kind::Bytes => Some(varlena(bytes, arena)),
-            Kind::Numeric { limits } => numeric::decode(bytes, limits).map(|value| store_numeric(&value, arena)),
+            Kind::Bytes => Some(Value::Varlena(bytes)),
+            Kind::Numeric { limits } => numeric::decode(bytes, limits),
             Kind::Uuid | Kind::Function => None,
         };
         match fast {
-            Some(datum) => Ok(Some(datum)),
+            Some(value) => Ok(value),
             None => self.receive(Some(bytes), scratch),
         }
     }
 
     /// Calls the type's receive function, as COPY does.
     #[cold]
-    fn receive(&mut self, field: Option<&[u8]>, scratch: &mut Vec<u8>) -> Result<Option<pg_sys::Datum>> {
+    fn receive(&mut self, field: Option<&[u8]>, scratch: &mut Vec<u8>) -> Result<Value<'static>> {
         let Some(bytes) = field else {
             // SAFETY: a null buffer is how ReceiveFunctionCall is told of NULL; it checks that the result is NULL too.
             unsafe {
                 pg_sys::ReceiveFunctionCall(&mut self.function, std::ptr::null_mut(), self.io_parameter, self.typmod)
             };
-            return Ok(None);
+            return Ok(Value::Null);
         };
         // Receive functions expect a NUL behind the value.
         scratch.clear();
@@ -157,11 +149,11 @@ impl ColumnDecoder {
                 "incorrect binary data format",
             ));
         }
-        Ok(Some(datum))
+        Ok(Value::Datum(datum))
     }
 
     /// Calls the type's input function. `field` ends in a NUL that does not belong to the value.
-    pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Option<pg_sys::Datum>> {
+    pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
         let text = match field {
             None => std::ptr::null_mut(),
             Some(bytes) => {
@@ -173,7 +165,7 @@ impl ColumnDecoder {
         };
         // SAFETY: a null text is how InputFunctionCall is told of NULL.
         let datum = unsafe { pg_sys::InputFunctionCall(&mut self.function, text, self.io_parameter, self.typmod) };
-        Ok((!text.is_null()).then_some(datum))
+        Ok(if text.is_null() { Value::Null } else { Value::Datum(datum) })
     }
 }
 
@@ -190,10 +182,9 @@ fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
     match type_oid {
         pg_sys::BOOLOID => Kind::Bool,
         pg_sys::INT2OID => Kind::Int2,
-        pg_sys::INT4OID | pg_sys::OIDOID => Kind::Int4,
-        pg_sys::INT8OID => Kind::Int8,
-        pg_sys::FLOAT4OID => Kind::Float4,
-        pg_sys::FLOAT8OID => Kind::Float8,
+        // Floats travel as their bits.
+        pg_sys::INT4OID | pg_sys::OIDOID | pg_sys::FLOAT4OID => Kind::Int4,
+        pg_sys::INT8OID | pg_sys::FLOAT8OID => Kind::Int8,
         pg_sys::DATEOID => Kind::Date,
         pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID if typmod < 0 => Kind::Timestamp,
         pg_sys::TIMEOID if typmod < 0 => Kind::Time,
@@ -217,42 +208,63 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 /// Whether the bytes are what a UTF-8 database accepts in a text.
 #[inline]
 fn is_text(bytes: &[u8]) -> bool {
-    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
+    is_ascii_text(bytes) || (std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0))
 }
 
+/// Whether all bytes are ASCII characters other than NUL. Eight at once: most texts are, and most bytes that travel are
+/// texts.
 #[inline]
-fn copy(bytes: &[u8], arena: &mut Arena) -> pg_sys::Datum {
-    let target = arena.allocate(bytes.len());
-    // SAFETY: the arena gave that many bytes, which nobody else uses.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
-    pg_sys::Datum::from(target)
-}
-
-#[inline]
-fn varlena(bytes: &[u8], arena: &mut Arena) -> pg_sys::Datum {
-    let total = VARHDRSZ + bytes.len();
-    let target = arena.allocate(total);
-    // SAFETY: the arena gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits the header.
-    unsafe {
-        pgrx::set_varsize_4b(target.cast(), total as i32);
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
+fn is_ascii_text(bytes: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut bad = 0;
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        // The high bit of a byte is set in the difference where the byte is zero.
+        bad |= (word | word.wrapping_sub(LOW)) & HIGH;
     }
-    pg_sys::Datum::from(target)
+    // Exact for bytes below 0x80, and any other one is refused anyway.
+    bad == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
 }
 
+/// The datum that a value is, for the server's own functions; by-reference ones live in the arena.
 #[inline]
-fn store_numeric(value: &numeric::Short<'_>, arena: &mut Arena) -> pg_sys::Datum {
-    let total = VARHDRSZ + 2 + value.digits.len();
-    let target = arena.allocate(total);
-    // SAFETY: as for `varlena`; the header word and the digit groups are 2-aligned behind the 4-byte length.
-    unsafe {
-        pgrx::set_varsize_4b(target.cast(), total as i32);
-        target.add(VARHDRSZ).cast::<u16>().write(value.header);
-        let mut group = target.add(VARHDRSZ + 2).cast::<u16>();
-        for digits in value.digits.chunks_exact(2) {
-            group.write(u16::from_be_bytes([digits[0], digits[1]]));
-            group = group.add(1);
+pub(super) fn to_datum(value: Value<'_>, arena: &mut Arena) -> Option<pg_sys::Datum> {
+    match value {
+        Value::Null => None,
+        Value::Bits(bits) => Some(pg_sys::Datum::from(bits)),
+        Value::Datum(datum) => Some(datum),
+        Value::Fixed(bytes) => {
+            let target = arena.allocate(bytes.len());
+            // SAFETY: the arena gave that many bytes, which nobody else uses.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+            Some(pg_sys::Datum::from(target))
+        }
+        Value::Varlena(bytes) => {
+            let total = VARHDRSZ + bytes.len();
+            let target = arena.allocate(total);
+            // SAFETY: the arena gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits.
+            unsafe {
+                pgrx::set_varsize_4b(target.cast(), total as i32);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
+            }
+            Some(pg_sys::Datum::from(target))
+        }
+        Value::Numeric { header, digits } => {
+            let total = VARHDRSZ + 2 + digits.len();
+            let target = arena.allocate(total);
+            // SAFETY: as above; the header word and the digit groups are 2-aligned behind the 4-byte length.
+            unsafe {
+                pgrx::set_varsize_4b(target.cast(), total as i32);
+                target.add(VARHDRSZ).cast::<u16>().write(header);
+                let mut group = target.add(VARHDRSZ + 2).cast::<u16>();
+                for digits in digits.chunks_exact(2) {
+                    group.write(u16::from_be_bytes([digits[0], digits[1]]));
+                    group = group.add(1);
+                }
+            }
+            Some(pg_sys::Datum::from(target))
         }
     }
-    pg_sys::Datum::from(target)
 }

@@ -1,10 +1,12 @@
-//! Rows to heap: the stream of one part is decoded into slots, batch by batch, and written frozen into a stage table.
+//! Rows to heap: the stream of one part is decoded row by row into finished pages of a stage table.
 
 mod arena;
 mod decode;
 mod expressions;
+mod heap_pages;
 mod in_place;
 mod numeric;
+mod tuple;
 mod writer;
 
 use crate::compat;
@@ -15,7 +17,7 @@ use copystream::{BinaryStream, TextStream};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
 use std::cell::Cell;
-use writer::BatchWriter;
+use writer::TableWriter;
 
 pub use in_place::load_in_place;
 
@@ -45,7 +47,6 @@ pub fn load_part(
     table: &TableSpec,
     part: Part,
     stage: u32,
-    batch_rows: usize,
     on_progress: &dyn Fn(Loaded),
 ) -> Result<Loaded> {
     let position = Position::default();
@@ -57,7 +58,7 @@ pub fn load_part(
         wire: table.wire,
     };
     let outcome = catch(|| {
-        let mut writer = BatchWriter::open(stage, table, batch_rows, &position)?;
+        let mut writer = TableWriter::open(stage, table, &position)?;
         let loaded = match table.wire {
             Wire::Binary => {
                 let mut stream = BinaryStream::new(copy.columns.len());

@@ -1,5 +1,7 @@
 //! The binary form of `numeric`, straight to its stored form. What is unusual is left to the server's own function.
 
+use super::tuple::Value;
+
 const SIGN_NEGATIVE: u16 = 0x4000;
 const DIGITS_PER_GROUP: i32 = 4;
 /// `NUMERIC_SHORT` and the fields beside it, as in `numeric.c`.
@@ -26,16 +28,9 @@ impl Limits {
     }
 }
 
-/// A value in the short stored form: the header word, then the digit groups, both as the server keeps them.
-pub(super) struct Short<'a> {
-    pub(super) header: u16,
-    /// Big-endian groups, still to be swapped.
-    pub(super) digits: &'a [u8],
-}
-
 /// `None` for every value that is not plainly a canonical, finite one in the short form and within the limits.
 #[inline]
-pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Short<'a>> {
+pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value<'a>> {
     let (head, digits) = wire.split_first_chunk::<8>()?;
     let count = u16::from_be_bytes([head[0], head[1]]) as usize;
     let weight = i32::from(i16::from_be_bytes([head[2], head[3]]));
@@ -51,7 +46,7 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Short
     }
     if count == 0 {
         // Zero has weight 0 and no sign.
-        return Some(Short { header: SHORT | scale << SHORT_SCALE_SHIFT, digits });
+        return Some(Value::Numeric { header: SHORT | scale << SHORT_SCALE_SHIFT, digits });
     }
     if !(-64..=63).contains(&weight) {
         return None;
@@ -81,5 +76,5 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Short
     if weight < 0 {
         header |= SHORT_WEIGHT_NEGATIVE;
     }
-    Some(Short { header, digits })
+    Some(Value::Numeric { header, digits })
 }

@@ -1,8 +1,10 @@
 use super::Position;
 use super::arena::Arena;
-use super::decode::ColumnDecoder;
+use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions};
-use crate::compat;
+use super::heap_pages::{HeapPages, LONGEST_ROW};
+use super::tuple::{TupleBuilder, Value};
+use crate::compat::{self, AttributeLayout};
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::interrupts;
@@ -11,96 +13,86 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Wire;
 
-/// Collects rows in slots and writes them to a stage table, many at once, frozen.
-///
-/// Frozen is right although the writing transaction may still fail: nobody sees a stage table before the swap, and a
-/// failed job's stage tables are dropped whole.
-pub(super) struct BatchWriter<'a> {
+/// Turns the rows of a stream into rows of a stage table.
+pub(super) struct TableWriter<'a> {
     relation: pg_sys::Relation,
-    bulk_insert: pg_sys::BulkInsertState,
-    slots: Vec<*mut pg_sys::TupleTableSlot>,
-    filled: usize,
-    filled_bytes: usize,
-    written: u64,
-    columns: Vec<Column>,
-    /// Zero-based attributes that no column fills: dropped or generated.
-    unfilled: Vec<usize>,
-    not_null: Vec<usize>,
-    generated: Vec<(usize, Expression)>,
-    checks: Vec<(&'a str, Expression)>,
-    expressions: Expressions,
+    pages: HeapPages,
+    builder: TupleBuilder,
+    /// One for each attribute of the table.
+    attributes: Vec<WrittenAttribute>,
+    /// Set where expressions must see the rows.
+    checked: Option<CheckedRows<'a>>,
     arena: Arena,
+    arena_used: bool,
     scratch: Vec<u8>,
+    written: u64,
     table: &'a TableSpec,
     position: &'a Position,
 }
 
-struct Column {
-    /// Zero-based.
-    attribute: usize,
-    decoder: ColumnDecoder,
+struct WrittenAttribute {
+    layout: AttributeLayout,
+    not_null: bool,
+    /// `None` for what no column of the stream fills: dropped or generated.
+    decoder: Option<ColumnDecoder>,
 }
 
-/// A batch is written when it holds so many bytes, however few rows those are: memory stays bounded, and the rows are
-/// still in the processor's cache.
-const BATCH_BYTES: usize = 256 * 1024;
+/// What the target's own expressions need.
+struct CheckedRows<'a> {
+    slot: *mut pg_sys::TupleTableSlot,
+    expressions: Expressions,
+    generated: Vec<(usize, Expression)>,
+    checks: Vec<(&'a str, Expression)>,
+}
 
-impl<'a> BatchWriter<'a> {
+/// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
+/// (`access/heaptoast.h`).
+const TOAST_THRESHOLD: usize = 2032;
+/// Memory that values made by functions may take before it is given back.
+const ARENA_BYTES: usize = 256 * 1024;
+
+impl<'a> TableWriter<'a> {
     /// Opens the stage table. It is closed, and its lock kept to the end of the transaction, by `finish`.
-    pub(super) fn open(stage: u32, table: &'a TableSpec, batch_rows: usize, position: &'a Position) -> Result<Self> {
+    pub(super) fn open(stage: u32, table: &'a TableSpec, position: &'a Position) -> Result<Self> {
         // SAFETY: the stage table exists for as long as its job; an ERROR releases what was opened.
         let (relation, descriptor) = unsafe {
             let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             (relation, (*relation).rd_att)
         };
-        let mut expressions = Expressions::new();
-        let attributes = compat::attributes(descriptor);
-        let mut columns = Vec::with_capacity(table.columns.len());
-        let mut unfilled: Vec<usize> = (0..attributes.len()).collect();
+        let descriptions = compat::attributes(descriptor);
+        let mut attributes: Vec<WrittenAttribute> = descriptions
+            .iter()
+            .map(|description| WrittenAttribute {
+                layout: description.layout,
+                not_null: description.not_null && !description.dropped,
+                decoder: None,
+            })
+            .collect();
         for column in &table.columns {
             let attribute = usize::try_from(column.number - 1).expect("attribute numbers start at 1");
-            let description = &attributes[attribute];
-            let decoder = match table.wire {
+            let description = &descriptions[attribute];
+            attributes[attribute].decoder = Some(match table.wire {
                 Wire::Binary => ColumnDecoder::binary(description.type_oid, description.typmod),
                 Wire::Text => ColumnDecoder::text(description.type_oid, description.typmod),
-            };
-            unfilled.retain(|&other| other != attribute);
-            columns.push(Column { attribute, decoder });
+            });
         }
-        let not_null = attributes
-            .iter()
-            .enumerate()
-            .filter(|(_, description)| description.not_null && !description.dropped)
-            .map(|(attribute, _)| attribute)
-            .collect();
-        let mut generated = Vec::new();
-        for column in &table.generated {
-            generated.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
-        }
-        let mut checks = Vec::new();
-        for check in &table.checks {
-            checks.push((check.name.as_str(), expressions.prepare(&check.expression)?));
-        }
-        // SAFETY: slots and bulk insert state live in the current context, which outlives the load.
-        let (slots, bulk_insert) = unsafe {
-            let slots = (0..batch_rows).map(|_| pg_sys::table_slot_create(relation, std::ptr::null_mut())).collect();
-            (slots, pg_sys::GetBulkInsertState())
+        let checked = if table.generated.is_empty() && table.checks.is_empty() {
+            None
+        } else {
+            Some(CheckedRows::prepare(relation, table)?)
         };
+        // SAFETY: the relation stays open as long as the writer, and its pages never go through the buffer manager.
+        let (pages, xid) = unsafe { (HeapPages::new(relation), pg_sys::GetCurrentTransactionId()) };
         Ok(Self {
             relation,
-            bulk_insert,
-            slots,
-            filled: 0,
-            filled_bytes: 0,
-            written: 0,
-            columns,
-            unfilled,
-            not_null,
-            generated,
-            checks,
-            expressions,
+            pages,
+            builder: TupleBuilder::new(attributes.len(), xid),
+            attributes,
+            checked,
             arena: Arena::new(),
+            arena_used: false,
             scratch: Vec::new(),
+            written: 0,
             table,
             position,
         })
@@ -108,118 +100,150 @@ impl<'a> BatchWriter<'a> {
 
     #[inline]
     pub(super) fn add_binary(&mut self, mut row: BinaryRow<'_>) -> Result<()> {
-        self.filled_bytes += row.as_bytes().len();
-        let slot = self.slots[self.filled];
-        // SAFETY: the slot's arrays have one element for each attribute, and no other reference to them exists.
-        let (values, nulls) = unsafe { ((*slot).tts_values, (*slot).tts_isnull) };
-        // SAFETY: the arena's context lives as long as the writer.
-        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
-        for (position, column) in self.columns.iter_mut().enumerate() {
-            self.position.column.set(Some(position));
-            let datum = column.decoder.decode_binary(row.next_field(), &mut self.arena, &mut self.scratch)?;
-            // SAFETY: attribute numbers come from the same descriptor as the slot.
-            unsafe {
-                *values.add(column.attribute) = datum.unwrap_or(pg_sys::Datum::from(0usize));
-                *nulls.add(column.attribute) = datum.is_none();
-            }
-        }
-        self.complete_row(slot, outer)
+        const LENGTH_AND_PADDING: usize = 16;
+        let bytes = row.as_bytes().len() + self.attributes.len() * LENGTH_AND_PADDING;
+        self.add_row(bytes, |decoder, scratch| decoder.decode_binary(row.next_field(), scratch))
     }
 
     pub(super) fn add_text(&mut self, mut row: TextRow<'_>) -> Result<()> {
-        let slot = self.slots[self.filled];
-        // SAFETY: as for `add_binary`.
-        let (values, nulls) = unsafe { ((*slot).tts_values, (*slot).tts_isnull) };
-        // SAFETY: as for `add_binary`.
-        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
-        for (position, column) in self.columns.iter_mut().enumerate() {
-            self.position.column.set(Some(position));
-            let present = row.next_field(&mut self.scratch)?;
-            self.filled_bytes += self.scratch.len();
-            let datum = column.decoder.decode_text(present.then_some(&mut self.scratch))?;
-            // SAFETY: as for `add_binary`.
-            unsafe {
-                *values.add(column.attribute) = datum.unwrap_or(pg_sys::Datum::from(0usize));
-                *nulls.add(column.attribute) = datum.is_none();
-            }
-        }
-        self.complete_row(slot, outer)
+        self.add_row(0, |decoder, scratch| {
+            let present = row.next_field(scratch)?;
+            decoder.decode_text(present.then_some(scratch))
+        })
     }
 
-    #[inline]
-    fn complete_row(&mut self, slot: *mut pg_sys::TupleTableSlot, outer: pg_sys::MemoryContext) -> Result<()> {
+    /// `next_value` gives the columns' values in the order of the attributes.
+    #[inline(always)]
+    fn add_row<'b>(
+        &mut self,
+        bytes: usize,
+        mut next_value: impl FnMut(&mut ColumnDecoder, &mut Vec<u8>) -> Result<Value<'b>>,
+    ) -> Result<()> {
+        // SAFETY: the arena's context lives as long as the writer; back to the caller's at the end.
+        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
+        if self.checked.is_some() {
+            self.fill_slot(&mut next_value)?;
+        }
+        self.builder.begin(bytes);
+        let mut column = 0;
+        let mut missing = None;
+        for (number, attribute) in self.attributes.iter_mut().enumerate() {
+            let value = if let Some(checked) = &self.checked {
+                checked.value(number)
+            } else if let Some(decoder) = &mut attribute.decoder {
+                self.position.column.set(Some(column));
+                column += 1;
+                next_value(decoder, &mut self.scratch)?
+            } else {
+                Value::Null
+            };
+            if attribute.not_null && matches!(value, Value::Null) {
+                missing.get_or_insert(number);
+            }
+            self.arena_used |= matches!(value, Value::Datum(_));
+            self.builder.append(number, attribute.layout, value);
+        }
         self.position.column.set(None);
-        // SAFETY: the slot is empty; after its arrays are filled it may be declared to hold a virtual tuple.
-        unsafe {
-            for &attribute in &self.unfilled {
-                *(*slot).tts_values.add(attribute) = pg_sys::Datum::from(0usize);
-                *(*slot).tts_isnull.add(attribute) = true;
-            }
-            pg_sys::ExecStoreVirtualTuple(slot);
+        if let Some(number) = missing {
+            return Err(self.null_violation(number));
         }
-        for (attribute, expression) in &self.generated {
-            let (value, is_null) = self.expressions.value(expression, slot);
-            // SAFETY: as above.
-            unsafe {
-                *(*slot).tts_values.add(*attribute) = value;
-                *(*slot).tts_isnull.add(*attribute) = is_null;
-            }
-        }
-        for &attribute in &self.not_null {
-            // SAFETY: as above.
-            if unsafe { *(*slot).tts_isnull.add(attribute) } {
-                return Err(self.null_violation(attribute, slot));
-            }
-        }
-        for (name, check) in &self.checks {
-            if !self.expressions.passes(check, slot) {
-                return Err(self.check_violation(name, slot));
-            }
-        }
-        // SAFETY: back to the context that was current before the row.
+        self.refuse_violated_checks()?;
+        self.store()?;
+        // SAFETY: see above.
         unsafe { pg_sys::MemoryContextSwitchTo(outer) };
-        self.filled += 1;
-        if self.filled == self.slots.len() || self.filled_bytes >= BATCH_BYTES {
-            self.flush();
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Puts the finished row into a page, through the toaster if it is long.
+    #[inline]
+    fn store(&mut self) -> Result<()> {
+        let row = self.builder.finish();
+        let written = if row.len() <= TOAST_THRESHOLD { self.pages.add(row) } else { self.store_long()? };
+        if (written && self.arena_used) || self.arena.is_beyond(ARENA_BYTES) {
+            self.arena.reset();
+            self.arena_used = false;
+            if let Some(checked) = &mut self.checked {
+                checked.expressions.reset();
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self) {
-        if self.filled == 0 {
-            return;
-        }
+    #[cold]
+    fn store_long(&mut self) -> Result<bool> {
         interrupts::check();
-        // SAFETY: the first `filled` slots hold tuples of this relation's layout. Options and command id as in COPY
-        // FREEZE; that nobody else can see the table is what the type's comment is about.
-        unsafe {
-            pg_sys::table_multi_insert(
+        let row = self.builder.finish();
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: row.len() as u32,
+            t_data: row.as_mut_ptr().cast(),
+            // SAFETY: the relation is open.
+            t_tableOid: unsafe { (*self.relation).rd_id },
+            ..Default::default()
+        };
+        // SAFETY: a tuple of this relation's layout in memory of ours; the result is ours too, in the current context.
+        let fitting = unsafe {
+            let options = pg_sys::HEAP_INSERT_FROZEN | pg_sys::HEAP_INSERT_SKIP_FSM;
+            let toasted = compat::heap_toast_insert_or_update(
                 self.relation,
-                self.slots.as_mut_ptr(),
-                self.filled as i32,
-                pg_sys::GetCurrentCommandId(true),
-                (pg_sys::TABLE_INSERT_FROZEN | pg_sys::TABLE_INSERT_SKIP_FSM) as i32,
-                self.bulk_insert,
+                &mut tuple,
+                std::ptr::null_mut(),
+                options as std::ffi::c_int,
             );
-            for &slot in &self.slots[..self.filled] {
-                pg_sys::ExecClearTuple(slot);
+            std::slice::from_raw_parts_mut((*toasted).t_data.cast::<u8>(), (*toasted).t_len as usize)
+        };
+        self.arena_used = true;
+        if fitting.len() > LONGEST_ROW {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("row is too big: size {}, maximum size {LONGEST_ROW}", fitting.len()),
+            ));
+        }
+        Ok(self.pages.add(fitting))
+    }
+
+    fn fill_slot<'b>(
+        &mut self,
+        mut next_value: impl FnMut(&mut ColumnDecoder, &mut Vec<u8>) -> Result<Value<'b>>,
+    ) -> Result<()> {
+        let Some(checked) = &mut self.checked else { return Ok(()) };
+        let slot = checked.slot;
+        self.arena_used = true;
+        let mut column = 0;
+        for (number, attribute) in self.attributes.iter_mut().enumerate() {
+            let value = match &mut attribute.decoder {
+                Some(decoder) => {
+                    self.position.column.set(Some(column));
+                    column += 1;
+                    to_datum(next_value(decoder, &mut self.scratch)?, &mut self.arena)
+                }
+                None => None,
+            };
+            // SAFETY: the slot's arrays have one element for each attribute, and no other reference to them exists.
+            unsafe {
+                *(*slot).tts_values.add(number) = value.unwrap_or(pg_sys::Datum::from(0usize));
+                *(*slot).tts_isnull.add(number) = value.is_none();
             }
         }
-        self.written += self.filled as u64;
-        self.filled = 0;
-        self.filled_bytes = 0;
-        self.arena.reset();
-        self.expressions.reset();
+        self.position.column.set(None);
+        checked.complete();
+        Ok(())
+    }
+
+    #[inline]
+    fn refuse_violated_checks(&mut self) -> Result<()> {
+        let Some(checked) = &mut self.checked else { return Ok(()) };
+        let violated = checked.checks.iter().find(|(_, check)| !checked.expressions.passes(check, checked.slot));
+        violated.map(|(name, _)| *name).map_or(Ok(()), |name| Err(self.check_violation(name)))
     }
 
     /// Writes what is left and returns the number of rows written in all.
     pub(super) fn finish(mut self) -> Result<u64> {
-        self.flush();
+        self.pages.write();
         // SAFETY: everything was opened by `open`; the lock is kept.
         unsafe {
-            pg_sys::FreeBulkInsertState(self.bulk_insert);
-            for &slot in &self.slots {
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            if let Some(checked) = &self.checked {
+                pg_sys::ExecDropSingleTupleTableSlot(checked.slot);
             }
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
@@ -227,7 +251,7 @@ impl<'a> BatchWriter<'a> {
     }
 
     #[cold]
-    fn null_violation(&self, attribute: usize, slot: *mut pg_sys::TupleTableSlot) -> Error {
+    fn null_violation(&mut self, attribute: usize) -> Error {
         // SAFETY: the descriptor belongs to the open relation.
         let attributes = compat::attributes(unsafe { (*self.relation).rd_att });
         Error::new(
@@ -237,41 +261,89 @@ impl<'a> BatchWriter<'a> {
                 attributes[attribute].name, self.table.name
             ),
         )
-        .detail(self.describe_row(slot))
+        .detail(self.describe_row())
     }
 
     #[cold]
-    fn check_violation(&self, constraint: &str, slot: *mut pg_sys::TupleTableSlot) -> Error {
+    fn check_violation(&mut self, constraint: &str) -> Error {
         Error::new(
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", self.table.name),
         )
-        .detail(self.describe_row(slot))
+        .detail(self.describe_row())
     }
 
-    /// As core words it.
-    fn describe_row(&self, slot: *mut pg_sys::TupleTableSlot) -> String {
+    /// The row in the builder, as core words it.
+    fn describe_row(&mut self) -> String {
         const LONGEST_VALUE: usize = 64;
         // SAFETY: the descriptor belongs to the open relation.
-        let attributes = compat::attributes(unsafe { (*self.relation).rd_att });
+        let descriptor = unsafe { (*self.relation).rd_att };
+        let attributes = compat::attributes(descriptor);
+        let mut datums = vec![pg_sys::Datum::from(0usize); attributes.len()];
+        let mut nulls = vec![true; attributes.len()];
+        let row = self.builder.finish();
+        let mut tuple =
+            pg_sys::HeapTupleData { t_len: row.len() as u32, t_data: row.as_mut_ptr().cast(), ..Default::default() };
+        // SAFETY: a whole tuple of this descriptor's layout, and arrays of its length.
+        unsafe { pg_sys::heap_deform_tuple(&mut tuple, descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
         let mut values = Vec::new();
-        for (attribute, description) in attributes.iter().enumerate().filter(|(_, description)| !description.dropped) {
-            // SAFETY: the slot holds a tuple of the relation's layout.
-            let value = unsafe {
-                if *(*slot).tts_isnull.add(attribute) { None } else { Some(*(*slot).tts_values.add(attribute)) }
-            };
-            values.push(match value {
-                None => "null".to_owned(),
-                Some(value) => {
-                    let mut text = compat::output_text(description.type_oid, value);
-                    if text.len() > LONGEST_VALUE {
-                        text.truncate(text.floor_char_boundary(LONGEST_VALUE));
-                        text.push_str("...");
-                    }
-                    text
+        for (number, description) in attributes.iter().enumerate().filter(|(_, description)| !description.dropped) {
+            values.push(if nulls[number] {
+                "null".to_owned()
+            } else {
+                let mut text = compat::output_text(description.type_oid, datums[number]);
+                if text.len() > LONGEST_VALUE {
+                    text.truncate(text.floor_char_boundary(LONGEST_VALUE));
+                    text.push_str("...");
                 }
+                text
             });
         }
         format!("Failing row contains ({}).", values.join(", "))
+    }
+}
+
+impl<'a> CheckedRows<'a> {
+    fn prepare(relation: pg_sys::Relation, table: &'a TableSpec) -> Result<Self> {
+        let mut expressions = Expressions::new();
+        let mut generated = Vec::new();
+        for column in &table.generated {
+            generated.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
+        }
+        let mut checks = Vec::new();
+        for check in &table.checks {
+            checks.push((check.name.as_str(), expressions.prepare(&check.expression)?));
+        }
+        // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
+        let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
+        Ok(Self { slot, expressions, generated, checks })
+    }
+
+    /// Declares the slot's arrays filled, all but the generated columns, which are computed here.
+    fn complete(&mut self) {
+        // SAFETY: the arrays are filled, so that the slot may be declared to hold a virtual tuple.
+        unsafe {
+            pg_sys::ExecClearTuple(self.slot);
+            pg_sys::ExecStoreVirtualTuple(self.slot);
+        }
+        for (number, expression) in &self.generated {
+            let (value, is_null) = self.expressions.value(expression, self.slot);
+            // SAFETY: attribute numbers come from the descriptor that the slot was made for.
+            unsafe {
+                *(*self.slot).tts_values.add(*number) = value;
+                *(*self.slot).tts_isnull.add(*number) = is_null;
+            }
+        }
+    }
+
+    fn value(&self, number: usize) -> Value<'static> {
+        // SAFETY: as for `complete`.
+        unsafe {
+            if *(*self.slot).tts_isnull.add(number) {
+                Value::Null
+            } else {
+                Value::Datum(*(*self.slot).tts_values.add(number))
+            }
+        }
     }
 }

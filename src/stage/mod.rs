@@ -7,6 +7,7 @@ mod foreign_key;
 mod index;
 mod integer_keys;
 mod swap;
+mod visibility;
 
 pub use analyze::analyze;
 pub use check::check_foreign_key;
@@ -15,6 +16,7 @@ pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
 pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
+pub use visibility::write_visibility_map;
 
 /// The schema of the stage tables.
 pub const SCHEMA: &str = "pgcopy_stage";

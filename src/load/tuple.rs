@@ -1,0 +1,278 @@
+//! Rows in the form in which the heap stores them, put together value by value without a slot in between.
+
+use crate::compat::AttributeLayout;
+use pgrx::pg_sys;
+
+/// A decoded value that is not yet in anybody's memory.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Null,
+    /// A value passed by value, in the low bytes.
+    Bits(u64),
+    /// A value of fixed length that is passed by reference.
+    Fixed(&'a [u8]),
+    /// What stands behind the length of a value that begins with its length.
+    Varlena(&'a [u8]),
+    /// A `numeric` in its short form: the header word, then digit groups that are still big-endian.
+    Numeric {
+        header: u16,
+        digits: &'a [u8],
+    },
+    /// Made by a function of the server.
+    Datum(pg_sys::Datum),
+}
+
+/// `HeapTupleHeaderData` up to the bitmap (`access/htup_details.h`).
+pub(super) const HEADER_BYTES: usize = 23;
+/// Longest value that the one-byte length can tell, length included.
+const LONGEST_SHORT: usize = 0x7f;
+
+const HAS_NULL: u16 = 0x0001;
+const HAS_VARWIDTH: u16 = 0x0002;
+const XMIN_FROZEN: u16 = 0x0300;
+const XMAX_INVALID: u16 = 0x0800;
+
+/// Builds one row after the other in the same memory.
+pub(super) struct TupleBuilder {
+    /// Words, for the alignment of a row's start.
+    words: Vec<u64>,
+    bitmap: Vec<u8>,
+    attributes: usize,
+    /// Where values begin: behind a header with a bitmap.
+    data_start: usize,
+    /// Next free byte.
+    position: usize,
+    /// Bytes that may be written to.
+    capacity: usize,
+    /// What `begin` was told; values made by functions come on top of it.
+    promised: usize,
+    has_null: bool,
+    has_varwidth: bool,
+    xmin: pg_sys::TransactionId,
+}
+
+impl TupleBuilder {
+    pub(super) fn new(attributes: usize, xmin: pg_sys::TransactionId) -> Self {
+        let data_start = (HEADER_BYTES + attributes.div_ceil(8)).next_multiple_of(8);
+        let mut builder = Self {
+            words: Vec::new(),
+            bitmap: vec![0; attributes.div_ceil(8)],
+            attributes,
+            data_start,
+            position: data_start,
+            capacity: 0,
+            promised: 0,
+            has_null: false,
+            has_varwidth: false,
+            xmin,
+        };
+        builder.grow(data_start + 1024);
+        builder
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.words.resize(bytes.div_ceil(8).next_power_of_two(), 0);
+        self.capacity = self.words.len() * 8;
+    }
+
+    #[inline]
+    fn start(&mut self) -> *mut u8 {
+        self.words.as_mut_ptr().cast()
+    }
+
+    /// Begins a row whose values, all but those made by functions, take at most `bytes` with their lengths and padding.
+    #[inline]
+    pub(super) fn begin(&mut self, bytes: usize) {
+        self.position = self.data_start;
+        self.has_null = false;
+        self.has_varwidth = false;
+        self.bitmap.fill(0);
+        self.promised = bytes;
+        self.reserve(0);
+    }
+
+    /// Makes room for so many bytes on top of what was promised.
+    #[inline]
+    fn reserve(&mut self, bytes: usize) {
+        let end = self.position + self.promised + bytes;
+        if end > self.capacity {
+            self.grow(end);
+        }
+    }
+
+    /// Sets the padding to zero, so that equal rows are equal bytes.
+    #[inline]
+    fn align(&mut self, alignment: usize) {
+        let aligned = self.position.next_multiple_of(alignment);
+        let start = self.start();
+        while self.position < aligned {
+            // SAFETY: every caller has reserved the bytes for the value and its padding.
+            unsafe { start.add(self.position).write(0) };
+            self.position += 1;
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        // Every caller has reserved them; a mistake there must not become a write past the end.
+        assert!(self.position + bytes.len() <= self.capacity);
+        // SAFETY: within the buffer, as just checked; the bytes are not of the buffer.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start().add(self.position), bytes.len()) };
+        self.position += bytes.len();
+    }
+
+    /// Appends the value of the zero-based `attribute`, which must be called for each in order.
+    #[inline]
+    pub(super) fn append(&mut self, attribute: usize, layout: AttributeLayout, value: Value<'_>) {
+        if let Value::Null = value {
+            self.has_null = true;
+            return;
+        }
+        self.bitmap[attribute / 8] |= 1 << (attribute % 8);
+        match value {
+            Value::Null => {}
+            Value::Bits(bits) => self.put_bits(layout, bits),
+            Value::Fixed(bytes) => {
+                self.align(layout.alignment);
+                self.put(bytes);
+            }
+            Value::Varlena(payload) => {
+                self.put_length(layout, payload.len());
+                self.put(payload);
+            }
+            Value::Numeric { header, digits } => {
+                self.put_length(layout, 2 + digits.len());
+                self.put(&header.to_ne_bytes());
+                for group in digits.chunks_exact(2) {
+                    self.put(&u16::from_be_bytes([group[0], group[1]]).to_ne_bytes());
+                }
+            }
+            Value::Datum(datum) => self.put_datum(layout, datum),
+        }
+    }
+
+    #[inline]
+    fn put_bits(&mut self, layout: AttributeLayout, bits: u64) {
+        self.align(layout.alignment);
+        match layout.length {
+            1 => self.put(&(bits as u8).to_ne_bytes()),
+            2 => self.put(&(bits as u16).to_ne_bytes()),
+            4 => self.put(&(bits as u32).to_ne_bytes()),
+            _ => self.put(&bits.to_ne_bytes()),
+        }
+    }
+
+    /// The length word, short where it may be, of a value with that many bytes behind it.
+    #[inline]
+    fn put_length(&mut self, layout: AttributeLayout, payload: usize) {
+        self.has_varwidth = true;
+        if layout.packed && payload < LONGEST_SHORT {
+            self.put(&[short_length(payload + 1)]);
+        } else {
+            self.align(layout.alignment);
+            self.put(&long_length(payload + 4).to_ne_bytes());
+        }
+    }
+
+    /// As `fill_val` in `heaptuple.c` treats a datum.
+    #[inline]
+    fn put_datum(&mut self, layout: AttributeLayout, datum: pg_sys::Datum) {
+        const PADDING: usize = 8;
+        if layout.by_value {
+            self.reserve(2 * PADDING);
+            self.put_bits(layout, datum.value() as u64);
+            return;
+        }
+        let address = datum.cast_mut_ptr::<u8>();
+        match layout.length {
+            -1 => {
+                // SAFETY: a datum of such a type is a varlena, and the bytes that its length tells are there.
+                let (bytes, is_long) = unsafe {
+                    let mut address = address;
+                    if pgrx::varatt_is_1b_e(address.cast()) {
+                        address = pg_sys::pg_detoast_datum(address.cast()).cast();
+                    }
+                    (
+                        std::slice::from_raw_parts(address, pgrx::varsize_any(address.cast())),
+                        pgrx::varatt_is_4b_u(address.cast()),
+                    )
+                };
+                self.reserve(bytes.len() + 2 * PADDING);
+                if is_long {
+                    self.put_length(layout, bytes.len() - 4);
+                    self.put(&bytes[4..]);
+                } else {
+                    // Compressed values keep their long length word, short ones need no alignment.
+                    // SAFETY: as above.
+                    if !unsafe { pgrx::varatt_is_1b(bytes.as_ptr().cast()) } {
+                        self.align(layout.alignment);
+                    }
+                    self.has_varwidth = true;
+                    self.put(bytes);
+                }
+            }
+            -2 => {
+                // SAFETY: a datum of such a type is a C string.
+                let bytes = unsafe { std::ffi::CStr::from_ptr(address.cast()) }.to_bytes_with_nul();
+                self.has_varwidth = true;
+                self.reserve(bytes.len() + PADDING);
+                self.put(bytes);
+            }
+            length => {
+                // SAFETY: a datum of such a type points to that many bytes.
+                let bytes = unsafe { std::slice::from_raw_parts(address, length as usize) };
+                self.reserve(bytes.len() + PADDING);
+                self.align(layout.alignment);
+                self.put(bytes);
+            }
+        }
+    }
+
+    /// Writes the header and returns the row, header included; its own place in the table is still to be filled in.
+    #[inline]
+    pub(super) fn finish(&mut self) -> &mut [u8] {
+        let header_bytes = if self.has_null { self.data_start } else { HEADER_BYTES.next_multiple_of(8) };
+        let from = self.data_start - header_bytes;
+        let mut infomask = XMIN_FROZEN | XMAX_INVALID;
+        if self.has_null {
+            infomask |= HAS_NULL;
+        }
+        if self.has_varwidth {
+            infomask |= HAS_VARWIDTH;
+        }
+        let (attributes, xmin) = (self.attributes as u16, self.xmin.into_inner());
+        // SAFETY: the buffer's words up to the position are initialized bytes; nobody else refers to them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.start(), self.position) };
+        let row = &mut bytes[from..];
+        row[..header_bytes].fill(0);
+        row[0..4].copy_from_slice(&xmin.to_ne_bytes());
+        row[18..20].copy_from_slice(&attributes.to_ne_bytes());
+        row[20..22].copy_from_slice(&infomask.to_ne_bytes());
+        row[22] = header_bytes as u8;
+        if self.has_null {
+            row[HEADER_BYTES..HEADER_BYTES + self.bitmap.len()].copy_from_slice(&self.bitmap);
+        }
+        row
+    }
+}
+
+#[cfg(target_endian = "little")]
+fn short_length(total: usize) -> u8 {
+    (total as u8) << 1 | 1
+}
+
+#[cfg(target_endian = "big")]
+fn short_length(total: usize) -> u8 {
+    total as u8 | 0x80
+}
+
+#[cfg(target_endian = "little")]
+fn long_length(total: usize) -> u32 {
+    (total as u32) << 2
+}
+
+#[cfg(target_endian = "big")]
+fn long_length(total: usize) -> u32 {
+    total as u32
+}
