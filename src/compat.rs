@@ -248,6 +248,84 @@ unsafe fn locator(relation: pg_sys::Relation) -> *mut pg_sys::RelFileLocator {
     unsafe { &raw mut (*relation).rd_locator }
 }
 
+/// Reads a page past the buffer manager.
+///
+/// # Safety
+/// The block exists, no buffer holds it with changes, and `page` points to room for a whole page.
+pub unsafe fn read_page(storage: pg_sys::SMgrRelation, fork: pg_sys::ForkNumber::Type, block: u32, page: *mut u8) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        pg_sys::smgrread(storage, fork, block, page.cast());
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        pg_sys::smgrreadv(storage, fork, block, (&raw const page).cast_mut().cast(), 1);
+    }
+}
+
+/// Reads exactly so many bytes of a temporary file.
+///
+/// # Safety
+/// The file is open and `buffer` has room.
+pub unsafe fn read_temporary_file(file: *mut pg_sys::BufFile, buffer: *mut std::ffi::c_void, bytes: usize) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        if pg_sys::BufFileRead(file, buffer, bytes) != bytes {
+            crate::error::Error::internal("a temporary file ended early").raise();
+        }
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::BufFileReadExact(file, buffer, bytes);
+    }
+}
+
+/// The name of an open relation.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
+    // SAFETY: promised by the caller.
+    unsafe { CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy().into_owned() }
+}
+
+/// Storage parameters of a B-tree.
+pub struct BtreeOptions {
+    pub fill_factor: usize,
+    pub deduplicate: bool,
+}
+
+/// `BTOptions` (`access/nbtree.h`), or the defaults.
+///
+/// # Safety
+/// The relation is an open B-tree.
+pub unsafe fn btree_options(index: pg_sys::Relation) -> BtreeOptions {
+    #[repr(C)]
+    struct Options {
+        length: i32,
+        fill_factor: i32,
+        cleanup_scale_factor: f64,
+        deduplicate: bool,
+    }
+    // SAFETY: promised by the caller; the options of a B-tree have that form.
+    unsafe {
+        let options = (*index).rd_options.cast::<Options>();
+        if options.is_null() {
+            // `BTREE_DEFAULT_FILLFACTOR`
+            BtreeOptions { fill_factor: 90, deduplicate: true }
+        } else {
+            BtreeOptions { fill_factor: (*options).fill_factor as usize, deduplicate: (*options).deduplicate }
+        }
+    }
+}
+
+/// Fills the meta page of a B-tree.
+///
+/// # Safety
+/// The index is open, `page` points to room for a whole page.
+pub unsafe fn initialize_btree_meta_page(index: pg_sys::Relation, page: *mut u8, root: u32, level: u32) {
+    // SAFETY: promised by the caller.
+    unsafe { _bt_initmetapage(page.cast(), root, level, _bt_allequalimage(index, false)) };
+}
+
 /// Closes the file handles of a relation that now has another file. From 17 on invalidation does it.
 pub fn close_storage(relation: u32) {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -276,6 +354,10 @@ unsafe extern "C-unwind" {
         old: pg_sys::HeapTuple,
         options: std::ffi::c_int,
     ) -> pg_sys::HeapTuple;
+    /// Whether equal keys of an index are always the same bytes (`access/nbtree.h`).
+    fn _bt_allequalimage(index: pg_sys::Relation, debug_message: bool) -> bool;
+    /// Fills the meta page of a B-tree (`access/nbtree.h`).
+    fn _bt_initmetapage(page: pg_sys::Page, root: pg_sys::BlockNumber, level: u32, all_equal_image: bool);
     /// The valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
     /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).

@@ -9,6 +9,7 @@ mod documentation;
 mod failures;
 mod foreign_keys;
 mod in_place;
+mod indexes;
 mod interface;
 mod isolation;
 mod migrations;

@@ -93,6 +93,12 @@ impl Page {
         u16::from_ne_bytes([self.bytes[offset], self.bytes[offset + 1]]).into()
     }
 
+    /// Whether nothing was ever written to it.
+    #[inline]
+    pub fn is_new(&self) -> bool {
+        self.get(UPPER) == 0
+    }
+
     /// Bytes between the line pointers and the items.
     #[inline]
     pub fn free(&self) -> usize {

@@ -1,3 +1,4 @@
+use super::btree::BuildByKeys;
 use crate::error::Result;
 use crate::local::identity::{Role, run_as};
 use pgrx::pg_sys;
@@ -15,7 +16,9 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
             let heap_relation = pg_sys::table_open(heap.into(), lock);
             let index_relation = pg_sys::index_open(index.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
             let info = pg_sys::BuildIndexInfo(index_relation);
+            let by_keys = BuildByKeys::install(index_relation, info);
             pg_sys::index_build(heap_relation, index_relation, info, false, true);
+            drop(by_keys);
             pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             pg_sys::table_close(heap_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             // From here on planners and ANALYZE may use it.

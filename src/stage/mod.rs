@@ -1,11 +1,13 @@
 //! Stage tables: made like their targets, filled, indexed, checked and analyzed out of everybody's sight, then swapped.
 
 mod analyze;
+mod btree;
 mod check;
 mod create;
 mod foreign_key;
 mod index;
 mod integer_keys;
+mod key_scan;
 mod swap;
 mod visibility;
 

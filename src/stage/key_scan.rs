@@ -1,0 +1,225 @@
+//! Reads key columns of fixed width out of a loaded stage table, page by page and past the buffer manager.
+//!
+//! Every row of a stage table is one that counts: frozen, and never changed since it was written.
+
+use crate::compat::{self, AttributeLayout};
+use crate::local::interrupts;
+use crate::local::relation_file::{PAGE_HEADER_BYTES, Pages};
+use pgrx::pg_sys;
+
+/// How the bytes of a value become a number that sorts as the type does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Signed,
+    Unsigned,
+    /// The bytes in their order, as for `uuid`.
+    Bytes,
+}
+
+/// Up to eight bytes of a column.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyPart {
+    /// Zero-based.
+    pub attribute: usize,
+    /// From the value's beginning.
+    pub offset: usize,
+    /// 1, 2, 4 or 8.
+    pub width: usize,
+    pub order: Order,
+}
+
+const SIGN: u64 = 1 << 63;
+
+impl KeyPart {
+    /// The number for the value whose bytes begin there.
+    ///
+    /// # Safety
+    /// The value has at least `offset + width` bytes.
+    #[inline]
+    unsafe fn read(&self, value: *const u8) -> u64 {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let start = value.add(self.offset);
+            match (self.order, self.width) {
+                (Order::Signed, 8) => start.cast::<u64>().read_unaligned() ^ SIGN,
+                (Order::Signed, 4) => start.cast::<i32>().read_unaligned() as u64 ^ SIGN,
+                (Order::Signed, 2) => start.cast::<i16>().read_unaligned() as u64 ^ SIGN,
+                (Order::Signed, _) => start.cast::<i8>().read_unaligned() as u64 ^ SIGN,
+                (Order::Unsigned, 8) => start.cast::<u64>().read_unaligned(),
+                (Order::Unsigned, 4) => start.cast::<u32>().read_unaligned().into(),
+                (Order::Unsigned, 2) => start.cast::<u16>().read_unaligned().into(),
+                (Order::Unsigned, _) => start.read().into(),
+                (Order::Bytes, _) => u64::from_be(start.cast::<u64>().read_unaligned()),
+            }
+        }
+    }
+
+    /// The bytes for a number that `read` returned, in the value's own order, in the low `width` bytes of the result's
+    /// memory.
+    #[inline]
+    pub fn to_bytes(self, number: u64) -> [u8; 8] {
+        match (self.order, self.width) {
+            (Order::Signed, 8) => (number ^ SIGN).to_ne_bytes(),
+            (Order::Bytes, _) => number.to_be_bytes(),
+            (order, width) => {
+                let bits = if order == Order::Signed { number ^ SIGN } else { number };
+                let mut bytes = [0; 8];
+                match width {
+                    8 => bytes.copy_from_slice(&bits.to_ne_bytes()),
+                    4 => bytes[..4].copy_from_slice(&(bits as u32).to_ne_bytes()),
+                    2 => bytes[..2].copy_from_slice(&(bits as u16).to_ne_bytes()),
+                    _ => bytes[0] = bits as u8,
+                }
+                bytes
+            }
+        }
+    }
+}
+
+/// Which columns to read, with what is known of the way to them.
+pub struct KeyScan {
+    relation: pg_sys::Relation,
+    layouts: Vec<AttributeLayout>,
+    parts: Vec<KeyPart>,
+    /// For each part, the value's place in a row without NULLs, where every column before it has a fixed width.
+    offsets: Option<Vec<usize>>,
+}
+
+/// Most parts that can be read at once.
+pub const MOST_PARTS: usize = 32;
+
+/// The key of one row: a number for each part, and a bit for each part that is NULL.
+pub struct RowKey<'a> {
+    pub block: u32,
+    /// From 1.
+    pub item: u16,
+    pub numbers: &'a [u64],
+    pub nulls: u32,
+}
+
+impl KeyScan {
+    /// # Safety
+    /// The relation is a complete stage table that stays open and locked.
+    pub unsafe fn new(relation: pg_sys::Relation, parts: Vec<KeyPart>) -> Self {
+        assert!(parts.len() <= MOST_PARTS);
+        // SAFETY: promised by the caller.
+        let attributes = compat::attributes(unsafe { (*relation).rd_att });
+        let last = parts.iter().map(|part| part.attribute).max().unwrap_or(0);
+        let layouts: Vec<_> = attributes.iter().take(last + 1).map(|attribute| attribute.layout).collect();
+        let mut places = Vec::new();
+        let mut offset = 0usize;
+        for layout in &layouts {
+            offset = offset.next_multiple_of(layout.alignment);
+            places.push(offset);
+            match usize::try_from(layout.length) {
+                Ok(length) => offset += length,
+                Err(_) => break,
+            }
+        }
+        let offsets = parts.iter().map(|part| places.get(part.attribute).copied()).collect::<Option<Vec<_>>>();
+        // A varlena's own place is only known where the row tells how long its length word is.
+        let offsets = offsets.filter(|_| parts.iter().all(|part| layouts[part.attribute].length > 0));
+        Self { relation, layouts, parts, offsets }
+    }
+
+    /// Calls `on_row` for each row, in the order of their places, until it returns false. Returns whether it never did.
+    pub fn scan(&self, mut on_row: impl FnMut(&RowKey<'_>) -> bool) -> bool {
+        const PAGES_BETWEEN_INTERRUPTS: u32 = 64;
+        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+        // SAFETY: the relation is open.
+        let count = unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, main) };
+        let mut pages = Pages::new(1);
+        pages.page(0).initialize(0, 0);
+        let mut numbers = [0u64; MOST_PARTS];
+        for block in 0..count {
+            if block.is_multiple_of(PAGES_BETWEEN_INTERRUPTS) {
+                interrupts::check();
+            }
+            // SAFETY: the block exists, and the page is a whole one of ours.
+            unsafe {
+                compat::read_page(pg_sys::RelationGetSmgr(self.relation), main, block, pages.address(0));
+            }
+            let page = pages.page(0);
+            // A block that was reserved by a worker that failed is empty.
+            if page.is_new() {
+                continue;
+            }
+            for item in 0..page.items() {
+                let range = page.item_range(item);
+                debug_assert!(range.start >= PAGE_HEADER_BYTES);
+                // SAFETY: a row of this relation, which the layouts describe.
+                let nulls = unsafe { self.read_row(page.bytes.as_ptr().add(range.start), &mut numbers) };
+                let key = RowKey { block, item: item as u16 + 1, numbers: &numbers[..self.parts.len()], nulls };
+                if !on_row(&key) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[inline]
+    unsafe fn read_row(&self, row: *const u8, numbers: &mut [u64; MOST_PARTS]) -> u32 {
+        const HAS_NULL: u8 = 0x01;
+        // SAFETY: `t_infomask` and `t_hoff` of `HeapTupleHeaderData`; the rest as the caller promised.
+        unsafe {
+            let infomask = row.add(20).cast::<u16>().read_unaligned();
+            let has_null = infomask & u16::from(HAS_NULL) != 0;
+            let data = row.add(usize::from(row.add(22).read()));
+            if let Some(offsets) = &self.offsets
+                && !has_null
+            {
+                for (position, (part, &offset)) in self.parts.iter().zip(offsets).enumerate() {
+                    numbers[position] = part.read(data.add(offset));
+                }
+                return 0;
+            }
+            self.walk_row(row.add(23), has_null, data, numbers)
+        }
+    }
+
+    /// As `heap_deform_tuple` finds values.
+    unsafe fn walk_row(
+        &self,
+        bitmap: *const u8,
+        has_null: bool,
+        data: *const u8,
+        numbers: &mut [u64; MOST_PARTS],
+    ) -> u32 {
+        let mut nulls = 0u32;
+        let mut offset = 0usize;
+        for (attribute, layout) in self.layouts.iter().enumerate() {
+            // SAFETY: a row with NULLs has a bit for each attribute.
+            let is_null = has_null && unsafe { bitmap.add(attribute / 8).read() >> (attribute % 8) & 1 == 0 };
+            // SAFETY: the offset stays within the row, as its values tell their lengths.
+            let value = unsafe {
+                // A length word that is not padding needs no alignment, or stands aligned.
+                let stands = is_null || (layout.length == -1 && data.add(offset).read() != 0);
+                if !stands {
+                    offset = offset.next_multiple_of(layout.alignment);
+                }
+                data.add(offset)
+            };
+            for (position, part) in self.parts.iter().enumerate().filter(|(_, part)| part.attribute == attribute) {
+                if is_null {
+                    nulls |= 1 << position;
+                    numbers[position] = 0;
+                } else {
+                    // SAFETY: the value has the width that its column says.
+                    numbers[position] = unsafe { part.read(value) };
+                }
+            }
+            if !is_null {
+                // SAFETY: a value of such a type tells its length, or ends with a NUL.
+                offset += unsafe {
+                    match layout.length {
+                        -1 => pgrx::varsize_any(value.cast()),
+                        -2 => std::ffi::CStr::from_ptr(value.cast()).to_bytes_with_nul().len(),
+                        length => length as usize,
+                    }
+                };
+            }
+        }
+        nulls
+    }
+}
