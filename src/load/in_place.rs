@@ -1,7 +1,7 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
 use super::Loaded;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::source::{CopyOut, CopyReader, Session};
 use pgrx::pg_sys;
@@ -28,13 +28,16 @@ pub fn load_in_place(session: &Rc<Session>, table: &TableSpec) -> Result<Loaded>
         part: Part::WHOLE,
         wire: table.wire,
     };
-    let reader = copy.start(session)?;
+    let reader = copy.start(session);
     SOURCE.with_borrow_mut(|source| *source = Some(reader));
     let rows = crate::error::catch(|| Ok(copy_from(table)));
     let reader = SOURCE.with_borrow_mut(Option::take);
     let rows = rows?;
-    let bytes = reader.map_or(0, |reader| reader.bytes());
-    Ok(Loaded { rows, bytes })
+    let mut reader = reader.ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
+    // Whatever COPY FROM did not ask for, the source's last word is needed.
+    while reader.read(&mut [0; 64], 1)? > 0 {}
+    super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
+    Ok(Loaded { rows, bytes: reader.bytes() })
 }
 
 /// As `copy_table` in `tablesync.c`.

@@ -85,13 +85,7 @@ pub fn load_part(
                 loaded
             }
         };
-        let written = writer.finish()?;
-        if written != loaded.rows {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-                format!("{} rows were read but {written} were written", loaded.rows),
-            ));
-        }
+        refuse_lost_rows(loaded.rows, writer.finish()?)?;
         Ok(loaded)
     });
     outcome.map_err(|error| locate(error, table, part, &position))
@@ -106,14 +100,23 @@ fn load_stream(
 ) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut reported = Loaded::default();
-    copy.read(session, |chunk| {
+    let sent = copy.read(session, |chunk| {
         loaded.bytes += chunk.len() as u64;
         feed(chunk, &mut loaded.rows)?;
         report(&loaded, &mut reported, on_progress);
         Ok(())
     })?;
     on_progress(difference(&loaded, &reported));
+    refuse_lost_rows(sent, loaded.rows)?;
     Ok(loaded)
+}
+
+/// Fewer rows are never a success, and neither are more.
+fn refuse_lost_rows(sent: u64, stored: u64) -> Result<()> {
+    if sent == stored {
+        return Ok(());
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("{sent} rows were sent but {stored} were stored")))
 }
 
 /// Bytes between two reports: shared counters are not touched for every row.

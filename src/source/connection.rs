@@ -1,3 +1,4 @@
+use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
 use crate::error::{Error, Result};
 use crate::local::interrupts;
@@ -6,8 +7,10 @@ use pgrx::prelude::*;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::runtime::Runtime;
-use tokio_postgres::config::{ChannelBinding, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// How long a network wait may go without looking at the server's interrupt flags.
@@ -24,6 +27,8 @@ pub enum Trust {
 /// A connection, driven by a runtime of its own on the calling thread.
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// COPY data arrives here and not at the client.
+    pub(super) tap: Tap,
     runtime: Runtime,
 }
 
@@ -41,7 +46,7 @@ impl Connection {
         let mut failures = Vec::new();
         for host in &info.hosts {
             match open_host(&runtime, info, host, trust) {
-                Ok(client) => return Ok(Self { client, runtime }),
+                Ok((client, tap)) => return Ok(Self { client, tap, runtime }),
                 Err(error) => failures.push((host, error)),
             }
         }
@@ -101,8 +106,8 @@ fn refuse_without_password(info: &ConnInfo) -> Result<()> {
     Ok(())
 }
 
-fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> Result<Client> {
-    let mut config = configuration(info, host);
+fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> Result<(Client, Tap)> {
+    let mut config = configuration(info);
     if trust == Trust::PasswordRequired {
         // A source that lets us in without it would have trusted the server's own identity, not the caller.
         if connect(runtime, info, host, &config).is_ok() {
@@ -117,44 +122,46 @@ fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> R
     if let Some(password) = &info.password {
         config.password(password);
     }
-    connect(runtime, info, host, &config)
+    let (client, tap) = connect(runtime, info, host, &config)?;
+    if let Some(wanted) = info.target_session_attrs.as_deref() {
+        refuse_other_session(runtime, &client, wanted)?;
+    }
+    Ok((client, tap))
 }
 
-fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> Result<Client> {
-    let attempts: &[tokio_postgres::config::SslMode] = {
-        use tokio_postgres::config::SslMode as Wire;
-        match info.ssl_mode {
-            // As in libpq, encryption is not for Unix sockets.
-            _ if host.is_socket_directory() => &[Wire::Disable],
-            SslMode::Disable => &[Wire::Disable],
-            SslMode::Allow => &[Wire::Disable, Wire::Require],
-            SslMode::Prefer => &[Wire::Prefer, Wire::Disable],
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Wire::Require],
-        }
+fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> Result<(Client, Tap)> {
+    let attempts: &[WireSslMode] = match info.ssl_mode {
+        // As in libpq, encryption is not for Unix sockets.
+        _ if host.is_socket_directory() => &[WireSslMode::Disable],
+        SslMode::Disable => &[WireSslMode::Disable],
+        SslMode::Allow => &[WireSslMode::Disable, WireSslMode::Require],
+        SslMode::Prefer => &[WireSslMode::Prefer, WireSslMode::Disable],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[WireSslMode::Require],
     };
     let mut first = None;
     for &mode in attempts {
         let mut config = config.clone();
         config.ssl_mode(mode);
-        let connected = if mode == tokio_postgres::config::SslMode::Disable {
-            wait(runtime, config.connect(NoTls)).map(|(client, connection)| {
-                runtime.spawn(connection);
-                client
-            })
-        } else {
-            wait(runtime, config.connect(tls::connector(info)?)).map(|(client, connection)| {
-                runtime.spawn(connection);
-                client
-            })
-        };
+        let attempt = attempt(runtime, info, host, &config, mode);
+        let connected = wait(runtime, async {
+            match info.connect_timeout {
+                // As in libpq, zero waits for as long as it takes.
+                Some(seconds) if seconds > 0 => {
+                    tokio::time::timeout(Duration::from_secs(seconds.into()), attempt).await.unwrap_or_else(|_| {
+                        Err(Failure::unanswered(Error::new(
+                            PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+                            "timeout expired",
+                        )))
+                    })
+                }
+                _ => attempt.await,
+            }
+        });
         match connected {
-            Ok(client) => return Ok(client),
-            // What a server answered will not change with encryption, except for its access rules.
-            Err(error) => {
-                let access_rule = error.code().is_some_and(|code| code.code() == "28000");
-                let answered = error.as_db_error().is_some() && !access_rule;
-                first.get_or_insert_with(|| connection_error(&error));
-                if answered {
+            Ok(connected) => return Ok(connected),
+            Err(failure) => {
+                first.get_or_insert(failure.error);
+                if failure.answered {
                     break;
                 }
             }
@@ -163,9 +170,118 @@ fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> 
     Err(first.expect("there is at least one attempt"))
 }
 
-fn configuration(info: &ConnInfo, host: &Host) -> Config {
+/// Why an attempt failed.
+struct Failure {
+    error: Error,
+    /// What a server answered will not change with encryption, except for its access rules.
+    answered: bool,
+}
+
+impl Failure {
+    fn unanswered(error: Error) -> Self {
+        Self { error, answered: false }
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let access_rule = error.code().is_some_and(|code| code.code() == "28000");
+        Self { answered: error.as_db_error().is_some() && !access_rule, error: connection_error(&error) }
+    }
+}
+
+async fn attempt(
+    runtime: &Runtime,
+    info: &ConnInfo,
+    host: &Host,
+    config: &Config,
+    mode: WireSslMode,
+) -> std::result::Result<(Client, Tap), Failure> {
+    let framing = if mode == WireSslMode::Disable { Framing::Messages } else { Framing::TlsAnswerFirst };
+    let tap = open_socket(info, host, framing).await.map_err(|error| {
+        Failure::unanswered(Error::new(
+            PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+            error.to_string(),
+        ))
+    })?;
+    if mode == WireSslMode::Disable {
+        let (client, connection) = config.connect_raw(tap.socket(), NoTls).await?;
+        runtime.spawn(connection);
+        return Ok((client, tap));
+    }
+    let slot = TapSlot::default();
+    let connector = tls::connector(info)
+        .and_then(|mut connector| {
+            MakeTlsConnect::<TappedSocket>::make_tls_connect(&mut connector, &host.name).map_err(tls::tls_error)
+        })
+        .map_err(Failure::unanswered)?;
+    let tls = TappingTls { connector, slot: TapSlot::clone(&slot) };
+    let (client, connection) = config.connect_raw(tap.socket(), tls).await?;
+    runtime.spawn(connection);
+    // Without an inner tap, the server did not want encryption.
+    let inner = slot.lock().ok().and_then(|mut slot| slot.take());
+    Ok((client, inner.unwrap_or(tap)))
+}
+
+/// Tries a host's addresses in their order.
+async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
+    if host.is_socket_directory() {
+        let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
+        return Ok(Tap::new(socket, framing));
+    }
+    let mut failure = None;
+    for address in lookup_host((host.name.as_str(), host.port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                set_tcp_options(&socket, info)?;
+                return Ok(Tap::new(socket, framing));
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| std::io::Error::other("the host name has no address")))
+}
+
+fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    if info.keepalives {
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(info.keepalives_idle.unwrap_or(60).into()))
+            .with_interval(Duration::from_secs(info.keepalives_interval.unwrap_or(10).into()))
+            .with_retries(info.keepalives_count.unwrap_or(6));
+        socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
+}
+
+/// As libpq understands `target_session_attrs`.
+fn refuse_other_session(runtime: &Runtime, client: &Client, wanted: &str) -> Result<()> {
+    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'";
+    let messages = wait(runtime, client.simple_query(query)).map_err(|error| query_error(&error))?;
+    let row = messages.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
+        _ => None,
+    });
+    let (standby, read_only) = row.unwrap_or_default();
+    let fits = match wanted {
+        "read-write" => !read_only,
+        "read-only" => read_only,
+        "primary" => !standby,
+        "standby" => standby,
+        // `prefer-standby` takes what there is.
+        _ => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+        format!("the server is not what target_session_attrs={wanted} asks for"),
+    ))
+}
+
+fn configuration(info: &ConnInfo) -> Config {
     let mut config = Config::new();
-    config.host(&host.name).port(host.port);
     config.user(info.user.as_deref().unwrap_or("postgres"));
     if let Some(database) = info.database.as_ref().or(info.user.as_ref()) {
         config.dbname(database);
@@ -174,22 +290,10 @@ fn configuration(info: &ConnInfo, host: &Host) -> Config {
     if let Some(options) = &info.options {
         config.options(options);
     }
-    if let Some(seconds) = info.connect_timeout {
-        config.connect_timeout(Duration::from_secs(seconds.into()));
-    }
-    config.keepalives(info.keepalives);
-    config.keepalives_idle(Duration::from_secs(info.keepalives_idle.unwrap_or(60).into()));
-    config.keepalives_interval(Duration::from_secs(info.keepalives_interval.unwrap_or(10).into()));
-    config.keepalives_retries(info.keepalives_count.unwrap_or(6));
     config.channel_binding(match info.channel_binding.as_deref() {
         Some("disable") => ChannelBinding::Disable,
         Some("require") => ChannelBinding::Require,
         _ => ChannelBinding::Prefer,
-    });
-    config.target_session_attrs(match info.target_session_attrs.as_deref() {
-        Some("read-write" | "primary") => TargetSessionAttrs::ReadWrite,
-        Some("read-only" | "standby") => TargetSessionAttrs::ReadOnly,
-        _ => TargetSessionAttrs::Any,
     });
     config
 }

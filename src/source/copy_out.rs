@@ -1,10 +1,8 @@
 use super::Session;
+use super::session::RunningCopy;
 use crate::error::Result;
-use bytes::Bytes;
 use plan::{Part, Wire};
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use tokio_postgres::CopyOutStream;
 
 /// One part of a source table, as `COPY … TO STDOUT` sends it.
 pub struct CopyOut<'a> {
@@ -32,46 +30,35 @@ impl CopyOut<'_> {
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
     }
 
-    /// Calls `on_chunk` with each piece of the stream, in order.
+    /// Calls `on_chunk` with each piece of the stream, in order: one row each, unless it is huge. Returns the number of
+    /// rows that the source says it sent.
     ///
     /// # Errors
     /// What the source reports, a lost connection, or whatever `on_chunk` returns.
-    pub fn read(&self, session: &Session, mut on_chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut stream = pin!(session.start_copy(&self.statement())?);
-        let mut chunks = Vec::new();
-        loop {
-            let more = session.next_chunks(stream.as_mut(), &mut chunks)?;
-            for chunk in chunks.drain(..) {
-                on_chunk(&chunk)?;
-            }
-            if !more {
-                return Ok(());
-            }
-        }
+    pub fn read(&self, session: &Session, on_chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        session.copy(&self.statement(), on_chunk)
     }
 
     /// Starts the stream for somebody who asks for bytes.
-    pub fn start(&self, session: &Rc<Session>) -> Result<CopyReader> {
-        let stream = Box::pin(session.start_copy(&self.statement())?);
-        Ok(CopyReader {
-            session: Rc::clone(session),
-            stream,
-            chunks: Vec::new(),
-            position: (0, 0),
-            ended: false,
+    pub fn start(&self, session: &Rc<Session>) -> CopyReader {
+        CopyReader {
+            copy: session.start_copy(self.statement()),
+            arrived: Vec::new(),
+            position: 0,
+            rows: None,
             bytes: 0,
-        })
+        }
     }
 }
 
 /// A stream of COPY to read from.
 pub struct CopyReader {
-    session: Rc<Session>,
-    stream: Pin<Box<CopyOutStream>>,
-    chunks: Vec<Bytes>,
-    /// The next byte: which chunk, and where in it.
-    position: (usize, usize),
-    ended: bool,
+    copy: RunningCopy,
+    arrived: Vec<u8>,
+    /// Of the next byte in `arrived`.
+    position: usize,
+    /// Known at the end.
+    rows: Option<u64>,
     bytes: u64,
 }
 
@@ -80,20 +67,23 @@ impl CopyReader {
     pub fn read(&mut self, buffer: &mut [u8], least: usize) -> Result<usize> {
         let mut filled = 0;
         while filled < least.max(1) {
-            let (chunk, offset) = self.position;
-            let Some(bytes) = self.chunks.get(chunk) else {
-                if self.ended {
+            if self.position == self.arrived.len() {
+                if self.rows.is_some() {
                     break;
                 }
-                self.chunks.clear();
-                self.position = (0, 0);
-                self.ended = !self.session.next_chunks(self.stream.as_mut(), &mut self.chunks)?;
+                self.arrived.clear();
+                self.position = 0;
+                let arrived = &mut self.arrived;
+                self.rows = self.copy.next(&mut |data| {
+                    arrived.extend_from_slice(data);
+                    Ok(())
+                })?;
                 continue;
-            };
-            let count = (bytes.len() - offset).min(buffer.len() - filled);
-            buffer[filled..filled + count].copy_from_slice(&bytes[offset..offset + count]);
+            }
+            let count = (self.arrived.len() - self.position).min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&self.arrived[self.position..self.position + count]);
             filled += count;
-            self.position = if offset + count == bytes.len() { (chunk + 1, 0) } else { (chunk, offset + count) };
+            self.position += count;
         }
         self.bytes += filled as u64;
         Ok(filled)
@@ -102,5 +92,10 @@ impl CopyReader {
     /// Bytes that were read.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Rows that the source says it sent; `None` before the end.
+    pub fn rows(&self) -> Option<u64> {
+        self.rows
     }
 }

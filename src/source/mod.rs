@@ -4,6 +4,7 @@ mod catalog;
 mod connection;
 mod copy_out;
 mod session;
+mod tap;
 mod tls;
 
 pub use catalog::{SequenceValue, count_rows, read_columns, read_relations, read_sequence_values, read_sequences};

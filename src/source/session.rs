@@ -1,13 +1,12 @@
 use super::connection::{Connection, Trust, query_error};
 use crate::error::{Error, Result};
-use bytes::Bytes;
 use conninfo::ConnInfo;
-use futures_util::Stream;
 use pgrx::prelude::*;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
-use tokio_postgres::{CopyOutStream, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
 /// A session on the source, set so that values read the same everywhere and nothing times out.
 pub struct Session {
@@ -92,37 +91,71 @@ impl Session {
             .ok_or_else(|| Error::internal("a query on the source returned no value"))
     }
 
-    pub(super) fn start_copy(&self, sql: &str) -> Result<CopyOutStream> {
-        self.connection.wait(self.connection.client.copy_out(sql)).map_err(|error| query_error(&error))
+    /// Runs `COPY … TO STDOUT` and calls `on_data` with its data, in order. Returns the number of rows that the source
+    /// says it sent.
+    ///
+    /// # Errors
+    /// What the source reports, a lost connection, or whatever `on_data` returns.
+    pub(super) fn copy(&self, sql: &str, mut on_data: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let mut command = pin!(self.connection.client.simple_query(sql));
+        loop {
+            match self.wait_for_copy(command.as_mut()) {
+                CopyEvent::Data => self.connection.tap.take_data(&mut on_data)?,
+                CopyEvent::End(rows) => return rows,
+            }
+        }
     }
 
-    /// Appends to `chunks` what has arrived, and waits only when nothing has. False when the stream has ended.
-    pub(super) fn next_chunks(&self, mut stream: Pin<&mut CopyOutStream>, chunks: &mut Vec<Bytes>) -> Result<bool> {
-        let mut failure = None;
-        let more = self.connection.wait(poll_fn(|context| {
-            let mut bytes = 0;
-            while chunks.len() < CHUNKS_AT_ONCE && bytes < BYTES_AT_ONCE {
-                match stream.as_mut().poll_next(context) {
-                    Poll::Ready(Some(Ok(chunk))) => {
-                        bytes += chunk.len();
-                        chunks.push(chunk);
-                    }
-                    Poll::Ready(Some(Err(error))) => {
-                        failure = Some(query_error(&error));
-                        return Poll::Ready(false);
-                    }
-                    Poll::Ready(None) => return Poll::Ready(false),
-                    Poll::Pending if chunks.is_empty() => return Poll::Pending,
-                    Poll::Pending => break,
-                }
+    /// Starts `COPY … TO STDOUT` for somebody who asks for its data piece by piece.
+    pub(super) fn start_copy(self: &Rc<Self>, sql: String) -> RunningCopy {
+        let session = Rc::clone(self);
+        let command = Box::pin(async move { session.connection.client.simple_query(&sql).await });
+        RunningCopy { session: Rc::clone(self), command }
+    }
+
+    fn wait_for_copy(&self, mut command: Pin<&mut (impl Future<Output = CopyResult> + ?Sized)>) -> CopyEvent {
+        let tap = &self.connection.tap;
+        self.connection.wait(poll_fn(|context| {
+            if tap.poll_data(context).is_ready() {
+                return Poll::Ready(CopyEvent::Data);
             }
-            Poll::Ready(true)
-        }));
-        failure.map_or(Ok(more), Err)
+            command.as_mut().poll(context).map(|result| CopyEvent::End(rows_of(result)))
+        }))
     }
 }
 
-/// Rows arrive as one chunk each; so many are taken before the runtime is entered again.
-const CHUNKS_AT_ONCE: usize = 1024;
-/// Fewer where rows are long, so that memory does not grow with them.
-const BYTES_AT_ONCE: usize = 1024 * 1024;
+type CopyResult = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+
+enum CopyEvent {
+    /// Data has arrived.
+    Data,
+    /// All of it has, and so many rows were sent.
+    End(Result<u64>),
+}
+
+fn rows_of(result: CopyResult) -> Result<u64> {
+    let messages = result.map_err(|error| query_error(&error))?;
+    messages
+        .iter()
+        .find_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        })
+        .ok_or_else(|| Error::internal("the source did not complete COPY"))
+}
+
+/// A COPY that is read piece by piece.
+pub(super) struct RunningCopy {
+    session: Rc<Session>,
+    command: Pin<Box<dyn Future<Output = CopyResult>>>,
+}
+
+impl RunningCopy {
+    /// Calls `on_data` with what has arrived, and waits only when nothing has. The number of rows at the end.
+    pub(super) fn next(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Option<u64>> {
+        match self.session.wait_for_copy(self.command.as_mut()) {
+            CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|()| None),
+            CopyEvent::End(rows) => rows.map(Some),
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub(super) fn connector(info: &ConnInfo) -> Result<MakeTlsConnector> {
     Ok(connector)
 }
 
-fn tls_error(error: openssl::error::ErrorStack) -> Error {
+pub(super) fn tls_error(error: openssl::error::ErrorStack) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, format!("could not set up TLS: {error}"))
 }
 

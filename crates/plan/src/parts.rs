@@ -52,7 +52,9 @@ pub fn split(pages: u32, limits: PartLimits) -> Vec<Part> {
     if limits.workers <= 1 || pages < size.saturating_mul(2) {
         return vec![Part::WHOLE];
     }
-    let count = pages / size;
+    let count = pages.div_ceil(size);
+    // All the same, the last one too.
+    let size = pages.div_ceil(count);
     (0..count)
         .map(|part| Part { first_page: part * size, end_page: (part + 1 < count).then(|| (part + 1) * size) })
         .collect()

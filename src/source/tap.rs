@@ -1,0 +1,351 @@
+//! Takes the data of COPY off a connection before the client library sees it.
+//!
+//! The library hands every row on in a buffer of its own, which costs as much as decoding the row. So its messages pass
+//! through here: those that carry COPY data stay, and whoever copies reads them where they lie; all others go on to the
+//! library. The message formats are those of the manual's chapter "Frontend/Backend Protocol".
+
+use crate::error::Result;
+use postgres_openssl::TlsStream as OpensslStream;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+
+/// What a source is reached through.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl Socket for TcpStream {}
+impl Socket for UnixStream {}
+impl Socket for OpensslStream<TappedSocket> {
+    fn channel_binding(&self) -> ChannelBinding {
+        TlsStream::channel_binding(self)
+    }
+}
+
+/// Room for what arrives at once; messages that are longer arrive in pieces.
+const BUFFER_BYTES: usize = 512 * 1024;
+/// Type and length of a message.
+const HEADER_BYTES: usize = 5;
+
+/// How the bytes of a socket are to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Messages of the protocol.
+    Messages,
+    /// One byte first that tells whether encryption follows.
+    TlsAnswerFirst,
+    /// Encrypted: somebody above taps what is inside.
+    Opaque,
+}
+
+/// A handle on a socket's COPY data.
+#[derive(Clone)]
+pub(super) struct Tap {
+    state: Arc<Mutex<State>>,
+    wakers: Arc<Wakers>,
+}
+
+struct State {
+    socket: Box<dyn Socket>,
+    framing: Framing,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes of the message in work that are the library's.
+    passing: usize,
+    /// Bytes of the message in work that are COPY data.
+    data_left: usize,
+}
+
+/// Both the library and the one who copies wait for the same socket, which wakes only one.
+#[derive(Default)]
+struct Wakers {
+    library: Mutex<Option<Waker>>,
+    copier: Mutex<Option<Waker>>,
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_both();
+    }
+}
+
+impl Wakers {
+    fn wake_both(&self) {
+        for waker in [&self.library, &self.copier] {
+            let waker = lock(waker).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// An ERROR may have unwound through a holder; what it guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is at the front of the buffer.
+enum Front {
+    Data,
+    /// For the library.
+    Other,
+    /// Not yet known.
+    Incomplete,
+}
+
+impl State {
+    fn available(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Looks at the next message, past those that only mark a copy's beginning and end.
+    fn front(&mut self) -> Front {
+        loop {
+            if self.data_left > 0 {
+                return Front::Data;
+            }
+            if self.passing > 0 || self.framing != Framing::Messages {
+                return if self.available() > 0 { Front::Other } else { Front::Incomplete };
+            }
+            let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER_BYTES>() else {
+                return Front::Incomplete;
+            };
+            let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+            match header[0] {
+                b'd' => return Front::Data,
+                // CopyOutResponse and CopyDone. A length that is none of theirs is for the library to refuse.
+                b'H' | b'c' if (4..BUFFER_BYTES / 2).contains(&length) => {
+                    if self.available() < length + 1 {
+                        return Front::Incomplete;
+                    }
+                    self.start += length + 1;
+                }
+                _ => self.passing = length.max(4) + 1,
+            }
+        }
+    }
+
+    /// Receives more; the number of bytes, 0 at the end of the stream.
+    fn receive(&mut self, wakers: &Arc<Wakers>) -> Poll<io::Result<usize>> {
+        if self.buffer.is_empty() {
+            self.buffer.resize(BUFFER_BYTES, 0);
+        }
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end > BUFFER_BYTES / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let waker = Waker::from(Arc::clone(wakers));
+        let mut context = Context::from_waker(&waker);
+        let mut room = ReadBuf::new(&mut self.buffer[self.end..]);
+        match Pin::new(&mut self.socket).poll_read(&mut context, &mut room) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                let count = room.filled().len();
+                self.end += count;
+                Poll::Ready(Ok(count))
+            }
+        }
+    }
+
+    /// Calls `on_data` with the COPY data in the buffer, up to the first message that is something else.
+    fn take_data(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        while let Front::Data = self.front() {
+            if self.data_left == 0 {
+                let header = &self.buffer[self.start..self.start + HEADER_BYTES];
+                let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+                let data = length.saturating_sub(4);
+                // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
+                if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
+                    break;
+                }
+                self.start += HEADER_BYTES;
+                self.data_left = data;
+            }
+            let count = self.data_left.min(self.available());
+            if count == 0 && self.data_left > 0 {
+                break;
+            }
+            let from = self.start;
+            self.start += count;
+            self.data_left -= count;
+            on_data(&self.buffer[from..from + count])?;
+        }
+        Ok(())
+    }
+
+    /// Whether `take_data` would take something.
+    fn has_data(&mut self) -> bool {
+        match self.front() {
+            Front::Data if self.data_left > 0 => self.available() > 0,
+            Front::Data => {
+                let header = &self.buffer[self.start..self.start + HEADER_BYTES];
+                let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+                let data = length.saturating_sub(4);
+                self.available() >= HEADER_BYTES + data || data >= BUFFER_BYTES / 2
+            }
+            Front::Other | Front::Incomplete => false,
+        }
+    }
+}
+
+impl Tap {
+    pub(super) fn new(socket: impl Socket + 'static, framing: Framing) -> Self {
+        let state =
+            State { socket: Box::new(socket), framing, buffer: Vec::new(), start: 0, end: 0, passing: 0, data_left: 0 };
+        Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
+    }
+
+    /// The socket as the library gets it.
+    pub(super) fn socket(&self) -> TappedSocket {
+        TappedSocket(self.clone())
+    }
+
+    /// Ready when there is COPY data. Otherwise it waits for the socket, also on behalf of the library.
+    pub(super) fn poll_data(&self, context: &mut Context<'_>) -> Poll<()> {
+        *lock(&self.wakers.copier) = Some(context.waker().clone());
+        let mut state = lock(&self.state);
+        loop {
+            if state.has_data() {
+                return Poll::Ready(());
+            }
+            if let Front::Other = state.front() {
+                break;
+            }
+            match state.receive(&self.wakers) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Pending => return Poll::Pending,
+                // The library reads again and finds the same end.
+                Poll::Ready(_) => break,
+            }
+        }
+        if let Some(library) = lock(&self.wakers.library).take() {
+            library.wake();
+        }
+        Poll::Pending
+    }
+
+    /// Calls `on_data` with the COPY data that has arrived, rows in one piece where they are not huge.
+    ///
+    /// # Errors
+    /// Whatever `on_data` returns.
+    pub(super) fn take_data(&self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        lock(&self.state).take_data(on_data)
+    }
+}
+
+/// What the library reads from and writes to.
+pub(super) struct TappedSocket(Tap);
+
+impl fmt::Debug for TappedSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TappedSocket")
+    }
+}
+
+impl AsyncRead for TappedSocket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let tap = &self.0;
+        *lock(&tap.wakers.library) = Some(context.waker().clone());
+        let mut state = lock(&tap.state);
+        loop {
+            match state.front() {
+                Front::Other => break,
+                Front::Data if state.has_data() => {
+                    let copier = lock(&tap.wakers.copier).take();
+                    if let Some(copier) = copier {
+                        copier.wake();
+                    }
+                    return Poll::Pending;
+                }
+                // Data that is cut off by the end of the stream is the library's to report.
+                Front::Data | Front::Incomplete => match state.receive(&tap.wakers) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+        let mut count = state.available().min(out.remaining());
+        match state.framing {
+            Framing::Messages => {
+                count = count.min(state.passing);
+                state.passing -= count;
+            }
+            Framing::TlsAnswerFirst => {
+                count = count.min(1);
+                let accepted = state.buffer[state.start] == b'S';
+                state.framing = if accepted { Framing::Opaque } else { Framing::Messages };
+            }
+            Framing::Opaque => {}
+        }
+        let from = state.start;
+        state.start += count;
+        out.put_slice(&state.buffer[from..from + count]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TappedSocket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut lock(&self.0.state).socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0.state).socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0.state).socket).poll_shutdown(context)
+    }
+}
+
+impl TlsStream for TappedSocket {
+    fn channel_binding(&self) -> ChannelBinding {
+        lock(&self.0.state).socket.channel_binding()
+    }
+}
+
+/// Where the tap of an encrypted connection is found once it stands.
+pub(super) type TapSlot = Arc<Mutex<Option<Tap>>>;
+
+/// Encrypts, and taps what is inside.
+pub(super) struct TappingTls<C> {
+    pub(super) connector: C,
+    pub(super) slot: TapSlot,
+}
+
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<C> TlsConnect<TappedSocket> for TappingTls<C>
+where
+    C: TlsConnect<TappedSocket, Stream = OpensslStream<TappedSocket>>,
+    C::Future: Send + 'static,
+{
+    type Stream = TappedSocket;
+    type Error = BoxedError;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<TappedSocket, BoxedError>> + Send>>;
+
+    fn connect(self, socket: TappedSocket) -> Self::Future {
+        let handshake = self.connector.connect(socket);
+        Box::pin(async move {
+            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages);
+            let socket = tap.socket();
+            *lock(&self.slot) = Some(tap);
+            Ok(socket)
+        })
+    }
+}
