@@ -29,7 +29,7 @@ impl<'a> Executor<'a> {
         match self.schedule.tasks[task].kind {
             TaskKind::Load { table, part } => self.load(table, part),
             TaskKind::BuildIndex { table, index } => self.build_index(table, index),
-            TaskKind::CheckForeignKey { foreign_key } => self.check_foreign_key(foreign_key),
+            TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group),
             TaskKind::Analyze { table } => self.analyze(table),
         }
     }
@@ -74,11 +74,11 @@ impl<'a> Executor<'a> {
         .map_err(|error| self.with_user_names(error, table))
     }
 
-    fn check_foreign_key(&self, foreign_key: usize) -> Result<()> {
-        settings::scoped(|| self.check_foreign_key_with_settings(foreign_key))
+    fn check_foreign_keys(&self, group: usize) -> Result<()> {
+        settings::scoped(|| self.check_foreign_keys_with_settings(group))
     }
 
-    fn check_foreign_key_with_settings(&self, foreign_key: usize) -> Result<()> {
+    fn check_foreign_keys_with_settings(&self, group: usize) -> Result<()> {
         settings::set_local(c"work_mem", &self.spec.maintenance_memory.to_string())?;
         // Every row must be looked at; without statistics yet the planner might think that there are few.
         settings::set_local(c"enable_nestloop", "off")?;
@@ -87,7 +87,9 @@ impl<'a> Executor<'a> {
             let position = self.spec.tables.iter().position(|table| table.target == target)?;
             Some(self.stages[position].heap)
         };
-        stage::check_foreign_key(&self.spec.foreign_keys[foreign_key], stage_of)
+        let checks: Vec<_> =
+            self.spec.foreign_key_groups[group].iter().map(|&key| &self.spec.foreign_keys[key]).collect();
+        stage::check_foreign_keys(&checks, stage_of, self.spec.maintenance_memory as usize * 1024)
     }
 
     fn analyze(&self, table: usize) -> Result<()> {

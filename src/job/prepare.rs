@@ -1,6 +1,6 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
-use super::spec::{ForeignKeyCheck, JobSpec, TableSpec};
+use super::spec::{ForeignKeyCheck, JobSpec, TableSpec, group_foreign_keys};
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition, ForeignKey, ForeignKeyDefinition};
 use crate::local::identity::Caller;
@@ -423,6 +423,7 @@ impl Prepared {
             superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
             tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
+            foreign_key_groups: group_foreign_keys(&foreign_keys),
             foreign_keys,
             maintenance_memory: settings::maintenance_work_mem(),
         })

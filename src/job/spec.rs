@@ -1,10 +1,11 @@
 use crate::local::catalog::{Check, Generated, Index};
 use crate::local::identity::Caller;
 use crate::source::Trust;
-use crate::stage::KeyColumns;
+use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
 use conninfo::ConnInfo;
 use plan::{ColumnPair, Part, Schedule, TaskKind, Wire, Work};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// All that a process of the job must know. It is in the job's shared memory and nowhere else: it holds the password.
 #[derive(Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct JobSpec {
     pub snapshot: String,
     pub tables: Vec<TableSpec>,
     pub foreign_keys: Vec<ForeignKeyCheck>,
+    /// Positions in `foreign_keys` of those that one task checks: all of a referencing table that one scan can serve.
+    pub foreign_key_groups: Vec<Vec<usize>>,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
 }
@@ -58,6 +61,29 @@ pub struct ForeignKeyCheck {
     pub show_values: bool,
 }
 
+/// Puts the foreign keys together that one scan of their referencing table can check.
+pub fn group_foreign_keys(keys: &[ForeignKeyCheck]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    // For each referencing table its last group and the columns that are read for it.
+    let mut open: HashMap<u32, (usize, usize)> = HashMap::new();
+    for (position, key) in keys.iter().enumerate() {
+        let Some(referencing) = key.integers.as_ref().map(|integers| &integers.referencing) else {
+            groups.push(vec![position]);
+            continue;
+        };
+        let (group, columns) = open.entry(referencing.relation).or_insert((groups.len(), 0));
+        if *columns + referencing.numbers.len() > MOST_KEY_COLUMNS {
+            (*group, *columns) = (groups.len(), 0);
+        }
+        *columns += referencing.numbers.len();
+        match groups.get_mut(*group) {
+            Some(group) => group.push(position),
+            None => groups.push(vec![position]),
+        }
+    }
+    groups
+}
+
 /// What a check of integer keys compares.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct IntegerKeys {
@@ -89,7 +115,11 @@ impl JobSpec {
                 analyze_needs_indexes: table.analyze_needs_indexes(),
             })
             .collect();
-        let reads: Vec<Vec<usize>> = self.foreign_keys.iter().map(|key| key.reads.clone()).collect();
+        let reads: Vec<Vec<usize>> = self
+            .foreign_key_groups
+            .iter()
+            .map(|group| group.iter().flat_map(|&key| self.foreign_keys[key].reads.iter().copied()).collect())
+            .collect();
         plan::schedule(&work, &reads)
     }
 
@@ -107,8 +137,10 @@ impl JobSpec {
                 let table = &self.tables[table];
                 format!("building index {} of {}", table.indexes[index].name, table.qualified_name())
             }
-            TaskKind::CheckForeignKey { foreign_key } => {
-                format!("checking foreign key {}", self.foreign_keys[foreign_key].name)
+            TaskKind::CheckForeignKeys { group } => {
+                let keys = &self.foreign_key_groups[group];
+                let names: Vec<&str> = keys.iter().map(|&key| self.foreign_keys[key].name.as_str()).collect();
+                format!("checking foreign key{} {}", if keys.len() == 1 { "" } else { "s" }, names.join(", "))
             }
             TaskKind::Analyze { table } => {
                 format!("analyzing {}", self.tables[table].qualified_name())

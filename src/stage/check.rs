@@ -1,30 +1,49 @@
-use super::{KeyColumns, integer_keys};
+use super::integer_keys::{self, IntegerKey, KeyColumns, Rows};
 use crate::error::{Error, Result};
 use crate::job::ForeignKeyCheck;
 use crate::local::identity::{Role, run_as};
 use crate::local::spi;
 use pgrx::prelude::*;
 
-/// Verifies one foreign key for all rows at once.
+/// Verifies foreign keys of one referencing table, for all rows at once.
 ///
 /// It runs with all rights, as the server's own foreign-key checks do in effect: the caller may well lack SELECT on a
-/// table at the key's other end. Nothing of the user's runs in it but the key's operators.
+/// table at the key's other end. Nothing of the user's runs in it but the keys' operators.
 ///
-/// `stage_of` gives the stage table of a target.
+/// `stage_of` gives the stage table of a target; `memory` is in bytes.
 ///
 /// # Errors
 /// A violation, with a sample key where the caller may see it.
-pub fn check_foreign_key(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u32>) -> Result<()> {
-    if let Some(integers) = &check.integers {
-        let on_stage = |key: &KeyColumns| KeyColumns {
-            relation: stage_of(key.relation).unwrap_or(key.relation),
-            numbers: key.numbers.clone(),
-        };
-        let (referencing, referenced) = (on_stage(&integers.referencing), on_stage(&integers.referenced));
-        if integer_keys::all_present(&referencing, &referenced, integers.match_full) == Some(true) {
-            return Ok(());
+pub fn check_foreign_keys(
+    checks: &[&ForeignKeyCheck],
+    stage_of: impl Fn(u32) -> Option<u32>,
+    memory: usize,
+) -> Result<()> {
+    let rows = |key: &KeyColumns| match stage_of(key.relation) {
+        Some(stage) => Rows { columns: KeyColumns { relation: stage, numbers: key.numbers.clone() }, is_stage: true },
+        None => Rows { columns: key.clone(), is_stage: false },
+    };
+    let keys: Vec<IntegerKey> = checks
+        .iter()
+        .filter_map(|check| check.integers.as_ref())
+        .map(|integers| IntegerKey {
+            referencing: rows(&integers.referencing),
+            referenced: rows(&integers.referenced),
+            match_full: integers.match_full,
+        })
+        .collect();
+    let mut present = integer_keys::all_present(&keys, memory).into_iter();
+    for check in checks {
+        let all_present = check.integers.as_ref().and_then(|_| present.next().flatten());
+        if all_present != Some(true) {
+            refuse_violation(check)?;
         }
     }
+    Ok(())
+}
+
+/// One anti-join, which finds a row without its key if there is one.
+fn refuse_violation(check: &ForeignKeyCheck) -> Result<()> {
     let Some(values) = run_as(Role::Extension, || spi::query_text(&check.query))? else {
         return Ok(());
     };

@@ -90,10 +90,9 @@ pub fn foreign_key_check(
 }
 
 fn integer_keys(key: &ForeignKey) -> Option<IntegerKeys> {
-    let bits: u32 = key.keys.iter().map(|pair| pair.integer_bits).sum::<Option<u32>>()?;
     // Partitions may number their columns otherwise.
     let [leaf] = key.referenced_leaves.as_slice() else { return None };
-    if bits > 64 || leaf.oid != key.referenced {
+    if !key.keys.iter().all(|pair| pair.integer_bits.is_some()) || leaf.oid != key.referenced {
         return None;
     }
     let numbers = |number: fn(&Key) -> i16| key.keys.iter().map(number).collect();

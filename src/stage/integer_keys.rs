@@ -1,6 +1,8 @@
 //! A shortcut for foreign keys over integers, which most are: the referenced keys go into a set, and one scan of the
-//! referencing table looks its own up. Several times cheaper than a join in the executor, and bounded in memory.
+//! referencing table looks its own up, for all its foreign keys at once. Several times cheaper than a join in the
+//! executor, and bounded in memory.
 
+use super::key_scan::{KeyPart, KeyScan, Order};
 use crate::compat;
 use crate::local::interrupts;
 use pgrx::pg_sys;
@@ -14,197 +16,288 @@ pub struct KeyColumns {
     pub numbers: Vec<i16>,
 }
 
-/// Most keys that are held one by one; 16 bytes each at the worst.
-const MOST_KEYS: usize = 2_000_000;
-/// Widest range of values that is held as one bit each: 32 MB.
-const WIDEST_RANGE: u64 = 256 * 1024 * 1024;
-
-/// Whether every referencing key is in the referenced table, or `None` when this shortcut does not apply.
-///
-/// The columns must be integers compared by value, and two of them must fit into 64 bits together.
-pub(super) fn all_present(referencing: &KeyColumns, referenced: &KeyColumns, match_full: bool) -> Option<bool> {
-    let set = referenced_keys(referenced)?;
-    Some(scan(referencing, |key| match key {
-        Key::Value(value) => set.contains(value),
-        Key::Null => true,
-        Key::PartlyNull => !match_full,
-    }))
+/// A foreign key to check.
+pub(super) struct IntegerKey {
+    pub(super) referencing: Rows,
+    pub(super) referenced: Rows,
+    pub(super) match_full: bool,
 }
 
-/// `None` when they would take too much memory.
-fn referenced_keys(referenced: &KeyColumns) -> Option<KeySet> {
-    let single = referenced.numbers.len() == 1;
-    let mut keys = Vec::new();
-    let (mut count, mut first, mut last) = (0usize, i64::MAX, i64::MIN);
-    scan(referenced, |key| {
-        if let Key::Value(value) = key {
-            count += 1;
-            (first, last) = (first.min(value as i64), last.max(value as i64));
-            if count <= MOST_KEYS {
-                keys.push(value);
-            }
-        }
-        single || count <= MOST_KEYS
-    });
-    let range = last.wrapping_sub(first) as u64;
-    // Bits where they are not longer than the other form would be.
-    if single && count > 0 && range < WIDEST_RANGE && range / 128 < count as u64 {
-        let mut bits = Bits::new(first, range);
-        if count <= MOST_KEYS {
-            keys.into_iter().for_each(|key| bits.insert(key));
-        } else {
-            scan(referenced, |key| {
-                if let Key::Value(value) = key {
-                    bits.insert(value);
-                }
-                true
+/// Key columns of a table's rows.
+#[derive(Clone)]
+pub(super) struct Rows {
+    pub(super) columns: KeyColumns,
+    pub(super) is_stage: bool,
+}
+
+/// For each key whether every referencing row finds its own, or `None` where the shortcut does not apply. All keys are
+/// of the same referencing table. The sets of referenced keys take at most `memory` bytes together.
+pub(super) fn all_present(keys: &[IntegerKey], memory: usize) -> Vec<Option<bool>> {
+    let mut results = vec![None; keys.len()];
+    let mut left = memory;
+    let mut lookups = Vec::new();
+    let mut numbers = Vec::new();
+    for (position, key) in keys.iter().enumerate() {
+        if let Some(set) = KeySet::of(&key.referenced, &mut left) {
+            let first = numbers.len();
+            numbers.extend_from_slice(&key.referencing.columns.numbers);
+            lookups.push(Lookup {
+                set,
+                columns: first..numbers.len(),
+                match_full: key.match_full,
+                position,
+                all: true,
             });
         }
-        return Some(KeySet::Bits(bits));
     }
-    (count <= MOST_KEYS).then(|| KeySet::Table(Table::new(&keys)))
+    let Some(key) = keys.first().filter(|_| !lookups.is_empty()) else {
+        return results;
+    };
+    let rows = Rows {
+        columns: KeyColumns { relation: key.referencing.columns.relation, numbers },
+        is_stage: key.referencing.is_stage,
+    };
+    rows.scan(|numbers, nulls| {
+        let mut any_left = false;
+        for lookup in &mut lookups {
+            lookup.all = lookup.all && lookup.passes(numbers, nulls);
+            any_left |= lookup.all;
+        }
+        any_left
+    });
+    for lookup in lookups {
+        results[lookup.position] = Some(lookup.all);
+    }
+    results
 }
 
-enum Key {
-    Value(u64),
-    Null,
-    PartlyNull,
+struct Lookup {
+    set: KeySet,
+    /// Among the columns that are read.
+    columns: std::ops::Range<usize>,
+    match_full: bool,
+    position: usize,
+    /// No row without its key yet.
+    all: bool,
 }
 
-/// Calls `on_key` for each row until it returns false. Returns whether it never did.
-fn scan(table: &KeyColumns, mut on_key: impl FnMut(Key) -> bool) -> bool {
-    const ROWS_BETWEEN_INTERRUPTS: u32 = 10_000;
-    // SAFETY: the relation stays open during the scan, whose slot is made for it; attribute numbers are the relation's.
-    // An ERROR releases all of it with the transaction.
-    unsafe {
-        let relation = pg_sys::table_open(table.relation.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        let types: Vec<pg_sys::Oid> = {
+impl Lookup {
+    #[inline]
+    fn passes(&self, numbers: &[u64], nulls: u32) -> bool {
+        let mask = (u32::MAX >> (u32::BITS - self.columns.len() as u32)) << self.columns.start;
+        match nulls & mask {
+            0 => self.set.contains(&numbers[self.columns.clone()]),
+            nulls if nulls == mask => true,
+            _ => !self.match_full,
+        }
+    }
+}
+
+impl Rows {
+    /// Calls `on_row` with the numbers of each row's columns and a bit for each that is NULL, until it returns false.
+    /// Numbers are the same for equal values of integer types of different widths.
+    fn scan(&self, mut on_row: impl FnMut(&[u64], u32) -> bool) {
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: the relation stays open during the scan; attribute numbers are the relation's. An ERROR closes it with
+        // the transaction.
+        unsafe {
+            let relation = pg_sys::table_open(self.columns.relation.into(), lock);
             let attributes = compat::attributes((*relation).rd_att);
-            table.numbers.iter().map(|&number| attributes[number as usize - 1].type_oid).collect()
-        };
-        let last = i32::from(table.numbers.iter().copied().max().unwrap_or(1));
+            let parts: Vec<KeyPart> = self
+                .columns
+                .numbers
+                .iter()
+                .map(|&number| {
+                    let attribute = number as usize - 1;
+                    let width = attributes[attribute].layout.length as usize;
+                    KeyPart { attribute, offset: 0, width, order: Order::Signed }
+                })
+                .collect();
+            if self.is_stage {
+                KeyScan::new(relation, parts).scan(|row| on_row(row.numbers, row.nulls));
+            } else {
+                scan_visible(relation, &parts, on_row);
+            }
+            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
+    }
+}
+
+/// As [`KeyScan::scan`], for a table that has other rows than those that the active snapshot sees.
+///
+/// # Safety
+/// The relation is open and the parts are columns of it, of integer types.
+unsafe fn scan_visible(relation: pg_sys::Relation, parts: &[KeyPart], mut on_row: impl FnMut(&[u64], u32) -> bool) {
+    const ROWS_BETWEEN_INTERRUPTS: u32 = 10_000;
+    let last = parts.iter().map(|part| part.attribute as i32 + 1).max().unwrap_or(1);
+    let mut numbers = vec![0; parts.len()];
+    // SAFETY: the slot is made for the relation; an ERROR releases everything with the transaction.
+    unsafe {
         let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
         let scan = pg_sys::table_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, std::ptr::null_mut());
-        let mut all = true;
         let mut rows = 0u32;
         while pg_sys::table_scan_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
             if i32::from((*slot).tts_nvalid) < last {
                 pg_sys::slot_getsomeattrs(slot, last);
             }
-            let mut key = 0u64;
             let mut nulls = 0;
-            for (&number, &type_oid) in table.numbers.iter().zip(&types) {
-                let attribute = number as usize - 1;
-                if *(*slot).tts_isnull.add(attribute) {
-                    nulls += 1;
+            for (position, part) in parts.iter().enumerate() {
+                if *(*slot).tts_isnull.add(part.attribute) {
+                    nulls |= 1 << position;
                     continue;
                 }
-                let datum = (*(*slot).tts_values.add(attribute)).value();
-                let value = match type_oid {
-                    pg_sys::INT2OID => i64::from(datum as i16),
-                    pg_sys::INT4OID => i64::from(datum as i32),
-                    _ => datum as i64,
-                };
-                // Of two columns, each has at most 32 bits.
-                key = if types.len() == 1 { value as u64 } else { key << 32 | u64::from(value as u32) };
+                let datum = (*(*slot).tts_values.add(part.attribute)).value();
+                numbers[position] = part.number_of(datum as u64);
             }
-            let key = match nulls {
-                0 => Key::Value(key),
-                nulls if nulls == table.numbers.len() => Key::Null,
-                _ => Key::PartlyNull,
-            };
-            if !on_key(key) {
-                all = false;
+            if !on_row(&numbers, nulls) {
                 break;
             }
-            rows += 1;
+            rows = rows.wrapping_add(1);
             if rows.is_multiple_of(ROWS_BETWEEN_INTERRUPTS) {
                 interrupts::check();
             }
         }
         pg_sys::table_endscan(scan);
         pg_sys::ExecDropSingleTupleTableSlot(slot);
-        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        all
     }
 }
 
-/// Keys in the form that is cheapest to look up.
-enum KeySet {
-    Bits(Bits),
+/// The referenced keys, each as its place among all combinations of values between the least and the greatest.
+struct KeySet {
+    columns: Vec<Span>,
+    places: Places,
+}
+
+/// The values of one column.
+#[derive(Clone, Copy)]
+struct Span {
+    least: u64,
+    greatest: u64,
+    /// What a step in this column is worth.
+    stride: u64,
+}
+
+enum Places {
+    /// One bit each: small enough to stay in the processor's cache where keys are dense.
+    Bits(Vec<u64>),
     Table(Table),
 }
 
 impl KeySet {
-    #[inline]
-    fn contains(&self, key: u64) -> bool {
-        match self {
-            Self::Bits(bits) => bits.contains(key),
-            Self::Table(table) => table.contains(key),
+    /// Takes what it needs from `memory`; `None` where that is too much.
+    fn of(rows: &Rows, memory: &mut usize) -> Option<Self> {
+        let count = rows.columns.numbers.len();
+        let mut columns = vec![Span { least: u64::MAX, greatest: 0, stride: 0 }; count];
+        let mut keys = 0usize;
+        rows.scan(|numbers, nulls| {
+            // A key that is partly NULL is nobody's.
+            if nulls == 0 {
+                keys += 1;
+                for (span, &number) in columns.iter_mut().zip(numbers) {
+                    span.least = span.least.min(number);
+                    span.greatest = span.greatest.max(number);
+                }
+            }
+            true
+        });
+        let mut combinations = 1u64;
+        for span in &mut columns {
+            span.stride = combinations;
+            let values = span.greatest.saturating_sub(span.least).checked_add(1)?;
+            combinations = combinations.checked_mul(values)?;
         }
+        let bit_bytes = usize::try_from(combinations / 8 + 8).ok()?;
+        let table_bytes = Table::bytes(keys)?;
+        let as_bits = bit_bytes <= table_bytes.max(4096);
+        let bytes = if as_bits { bit_bytes } else { table_bytes };
+        *memory = memory.checked_sub(bytes)?;
+        let mut places = if as_bits {
+            let mut words = Vec::new();
+            words.try_reserve_exact(bit_bytes / 8 + 1).ok()?;
+            words.resize(bit_bytes / 8 + 1, 0);
+            Places::Bits(words)
+        } else {
+            Places::Table(Table::new(keys)?)
+        };
+        let mut set = Self { columns, places: Places::Bits(Vec::new()) };
+        rows.scan(|numbers, nulls| {
+            if nulls == 0
+                && let Some(place) = set.place(numbers)
+            {
+                match &mut places {
+                    Places::Bits(words) => words[(place / 64) as usize] |= 1 << (place % 64),
+                    Places::Table(table) => table.insert(place),
+                }
+            }
+            true
+        });
+        set.places = places;
+        Some(set)
     }
-}
 
-/// One bit for each value of a dense range: small enough to stay in the processor's cache.
-struct Bits {
-    first: i64,
-    words: Vec<u64>,
-}
-
-impl Bits {
-    fn new(first: i64, range: u64) -> Self {
-        Self { first, words: vec![0; (range / 64 + 1) as usize] }
-    }
-
-    fn insert(&mut self, key: u64) {
-        let position = (key as i64).wrapping_sub(self.first) as u64;
-        self.words[(position / 64) as usize] |= 1 << (position % 64);
+    /// `None` for a key that is beyond all that are in the set.
+    #[inline]
+    fn place(&self, numbers: &[u64]) -> Option<u64> {
+        let mut place = 0;
+        for (span, &number) in self.columns.iter().zip(numbers) {
+            if number < span.least || number > span.greatest {
+                return None;
+            }
+            place += (number - span.least) * span.stride;
+        }
+        Some(place)
     }
 
     #[inline]
-    fn contains(&self, key: u64) -> bool {
-        let position = (key as i64).wrapping_sub(self.first) as u64;
-        self.words.get((position / 64) as usize).is_some_and(|word| word >> (position % 64) & 1 == 1)
+    fn contains(&self, numbers: &[u64]) -> bool {
+        self.place(numbers).is_some_and(|place| match &self.places {
+            Places::Bits(words) => words[(place / 64) as usize] >> (place % 64) & 1 == 1,
+            Places::Table(table) => table.contains(place),
+        })
     }
 }
 
-/// Open addressing; `EMPTY` marks a free place.
+/// Open addressing. A place is kept one higher, so that zero marks what is free.
 struct Table {
-    places: Vec<u64>,
+    slots: Vec<u64>,
     mask: usize,
-    has_empty: bool,
 }
-
-const EMPTY: u64 = u64::MAX;
 
 impl Table {
-    fn new(keys: &[u64]) -> Self {
-        let capacity = (keys.len() * 2).next_power_of_two().max(16);
-        let mut table = Self { places: vec![EMPTY; capacity], mask: capacity - 1, has_empty: false };
-        for &key in keys {
-            if key == EMPTY {
-                table.has_empty = true;
-            } else {
-                let place = table.find(key);
-                table.places[place] = key;
-            }
-        }
-        table
+    fn capacity(keys: usize) -> Option<usize> {
+        keys.checked_mul(2)?.checked_next_power_of_two().map(|capacity| capacity.max(16))
     }
 
-    /// Where the key is, or the free place where it would be. There always is a free one.
+    fn bytes(keys: usize) -> Option<usize> {
+        Self::capacity(keys)?.checked_mul(size_of::<u64>())
+    }
+
+    fn new(keys: usize) -> Option<Self> {
+        let capacity = Self::capacity(keys)?;
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(capacity).ok()?;
+        slots.resize(capacity, 0);
+        Some(Self { slots, mask: capacity - 1 })
+    }
+
+    /// Where the key is, or the free slot where it would be. There always is a free one.
     #[inline]
     fn find(&self, key: u64) -> usize {
-        let mut place = spread(key) & self.mask;
-        while self.places[place] != key && self.places[place] != EMPTY {
-            place = (place + 1) & self.mask;
+        let mut slot = spread(key) & self.mask;
+        while self.slots[slot] != key && self.slots[slot] != 0 {
+            slot = (slot + 1) & self.mask;
         }
-        place
+        slot
+    }
+
+    fn insert(&mut self, place: u64) {
+        let slot = self.find(place + 1);
+        self.slots[slot] = place + 1;
     }
 
     #[inline]
-    fn contains(&self, key: u64) -> bool {
-        if key == EMPTY { self.has_empty } else { self.places[self.find(key)] == key }
+    fn contains(&self, place: u64) -> bool {
+        self.slots[self.find(place + 1)] != 0
     }
 }
 

@@ -54,6 +54,18 @@ impl KeyPart {
         }
     }
 
+    /// The number for a value of a signed type that the server passes by value.
+    #[inline]
+    pub fn number_of(&self, datum: u64) -> u64 {
+        let value = match self.width {
+            8 => datum,
+            4 => datum as i32 as u64,
+            2 => datum as i16 as u64,
+            _ => datum as i8 as u64,
+        };
+        value ^ SIGN
+    }
+
     /// The bytes for a number that `read` returned, in the value's own order, in the low `width` bytes of the result's
     /// memory.
     #[inline]

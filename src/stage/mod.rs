@@ -12,11 +12,12 @@ mod swap;
 mod visibility;
 
 pub use analyze::analyze;
-pub use check::check_foreign_key;
+pub use check::check_foreign_keys;
 pub use create::{Stage, create};
 pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
+pub use key_scan::MOST_PARTS as MOST_KEY_COLUMNS;
 pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
 pub use visibility::write_visibility_map;
 

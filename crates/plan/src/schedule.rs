@@ -16,7 +16,7 @@ pub struct Work {
 pub enum TaskKind {
     Load { table: usize, part: usize },
     BuildIndex { table: usize, index: usize },
-    CheckForeignKey { foreign_key: usize },
+    CheckForeignKeys { group: usize },
     Analyze { table: usize },
 }
 
@@ -36,7 +36,7 @@ pub struct Schedule {
 /// Orders the work so that the longest chains start first: a big table's parts, then its indexes before the loads of
 /// small tables.
 ///
-/// `foreign_keys` gives for each key to check the tables of the pull whose new rows it reads.
+/// `foreign_keys` gives for each group of keys that one task checks the tables of the pull whose new rows it reads.
 pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
     let mut entries: Vec<(u64, TaskKind)> = Vec::new();
     for (table, work) in tables.iter().enumerate() {
@@ -51,9 +51,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         }
         entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table }));
     }
-    for (foreign_key, reads) in foreign_keys.iter().enumerate() {
+    for (group, reads) in foreign_keys.iter().enumerate() {
         let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
-        entries.push((pages, TaskKind::CheckForeignKey { foreign_key }));
+        entries.push((pages, TaskKind::CheckForeignKeys { group }));
     }
     // Stable, so that equal work keeps the plan's order.
     entries.sort_by_key(|&(urgency, _)| std::cmp::Reverse(urgency));
@@ -76,8 +76,8 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                     [loads[table].as_slice(), &builds[table]].concat()
                 }
                 TaskKind::Analyze { table } => loads[table].clone(),
-                TaskKind::CheckForeignKey { foreign_key } => {
-                    foreign_keys[foreign_key].iter().flat_map(|&table| loads[table].iter().copied()).collect()
+                TaskKind::CheckForeignKeys { group } => {
+                    foreign_keys[group].iter().flat_map(|&table| loads[table].iter().copied()).collect()
                 }
             };
             Task { kind, after }
@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(order[0], TaskKind::Load { table: 1, part: 0 });
         assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
         assert!(at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
-        assert!(at(TaskKind::CheckForeignKey { foreign_key: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
+        assert!(at(TaskKind::CheckForeignKeys { group: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
     }
 }
