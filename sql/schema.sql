@@ -47,6 +47,11 @@ CREATE TABLE pgcopy.job_task (
 CREATE INDEX ON pgcopy.job_task (job);
 COMMENT ON TABLE pgcopy.job_task IS 'what each worker of a past job did, and when';
 
+CREATE TABLE pgcopy.job_swap (
+    job bigint PRIMARY KEY
+);
+COMMENT ON TABLE pgcopy.job_swap IS 'jobs whose swap was committed, written by their leaders';
+
 -- Who may see a job: its role, members of it, and whoever may signal or watch other people's backends.
 CREATE VIEW pgcopy.jobs AS
 SELECT j.job, j.role, j.source, j.state, j.tables, j.rows, j.bytes, j.started, j.finished,

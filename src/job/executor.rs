@@ -1,12 +1,14 @@
+use super::processes;
 use super::shared::Shared;
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
-use crate::load;
+use crate::load::{self, LoadHelper, Loaded};
 use crate::local::identity::{Role, run_as};
-use crate::local::settings;
+use crate::local::{interrupts, settings, transaction};
 use crate::source::Session;
 use crate::stage::{self, Stage};
 use plan::{Schedule, TaskKind};
+use std::time::Duration;
 
 /// Carries out tasks. A worker has one in its own transactions, a leader that works alone has one in the caller's:
 /// the code is the same.
@@ -14,19 +16,43 @@ pub(super) struct Executor<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) schedule: &'a Schedule,
     pub(super) shared: Shared,
-    pub(super) stages: Vec<Stage>,
+    /// For each table, the number of indexes of those before it.
+    first_indexes: Vec<usize>,
+    /// Stage tables are of the leader's own transaction then.
+    works_in_leader: bool,
     /// Opened with the first task that reads from the source.
     source: Option<Session>,
 }
 
 impl<'a> Executor<'a> {
-    pub(super) fn new(spec: &'a JobSpec, schedule: &'a Schedule, shared: Shared) -> Self {
-        Self { spec, schedule, shared, stages: shared.stages(spec), source: None }
+    pub(super) fn new(spec: &'a JobSpec, schedule: &'a Schedule, shared: Shared, works_in_leader: bool) -> Self {
+        let first_indexes = spec
+            .tables
+            .iter()
+            .scan(0, |next, table| {
+                let first = *next;
+                *next += table.indexes.len();
+                Some(first)
+            })
+            .collect();
+        Self { spec, schedule, shared, first_indexes, works_in_leader, source: None }
     }
 
-    /// Runs one task. The transaction must be given up when it fails.
-    pub(super) fn run(&mut self, task: usize) -> Result<()> {
+    /// Runs tasks that were taken together. The transaction must be given up when one fails.
+    pub(super) fn run(&mut self, tasks: &[usize]) -> Result<()> {
+        for &task in tasks {
+            interrupts::check();
+            self.shared.task_begins(task);
+            self.run_one(task)?;
+            self.shared.task_ends(task);
+            transaction::make_changes_visible();
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, task: usize) -> Result<()> {
         match self.schedule.tasks[task].kind {
+            TaskKind::Create { table } => self.create(table),
             TaskKind::Load { table, part } => self.load(table, part),
             TaskKind::BuildIndex { table, index } => self.build_index(table, index),
             TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group),
@@ -34,19 +60,32 @@ impl<'a> Executor<'a> {
         }
     }
 
+    fn create(&self, table: usize) -> Result<()> {
+        let spec = &self.spec.tables[table];
+        let stage = run_as(Role::Extension, || stage::create(self.spec.job, spec))
+            .map_err(|error| self.with_user_names(error, table))?;
+        self.shared.set_stage(table, self.first_indexes[table], &stage);
+        Ok(())
+    }
+
+    fn stage(&self, table: usize) -> Stage {
+        self.shared.stage(table, self.first_indexes[table], self.spec.tables[table].indexes.len())
+    }
+
     fn load(&mut self, table: usize, part: usize) -> Result<()> {
         self.connect()?;
         let session = self.source.as_ref().ok_or_else(|| Error::internal("the source is not connected"))?;
         let spec = &self.spec.tables[table];
         let shared = self.shared;
-        let stage = self.stages[table].heap;
+        let stage = self.stage(table).heap;
         // Input functions, CHECK constraints and generated columns are the table owner's code.
         let loaded = run_as(Role::TableOwner(spec.owner), || {
             settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
             settings::set_local(c"datestyle", "ISO, YMD")?;
             settings::set_local(c"intervalstyle", "postgres")?;
             settings::set_local(c"timezone", "UTC")?;
-            load::load_part(session, spec, spec.parts[part], stage, &|loaded| shared.add_progress(table, loaded))
+            let helper = Helper { shared, table, stage, makes_toast_here: self.works_in_leader };
+            load::load_part(session, spec, spec.parts[part], stage, &helper)
         });
         loaded.map(drop).map_err(|error| self.with_user_names(error, table))
     }
@@ -66,7 +105,7 @@ impl<'a> Executor<'a> {
 
     fn build_index(&self, table: usize, index: usize) -> Result<()> {
         let spec = &self.spec.tables[table];
-        let stage = &self.stages[table];
+        let stage = self.stage(table);
         settings::scoped(|| {
             settings::set_local(c"maintenance_work_mem", &self.spec.maintenance_memory.to_string())?;
             crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
@@ -85,7 +124,7 @@ impl<'a> Executor<'a> {
         settings::set_local(c"jit", "off")?;
         let stage_of = |target| {
             let position = self.spec.tables.iter().position(|table| table.target == target)?;
-            Some(self.stages[position].heap)
+            Some(self.stage(position).heap)
         };
         let checks: Vec<_> =
             self.spec.foreign_key_groups[group].iter().map(|&key| &self.spec.foreign_keys[key]).collect();
@@ -94,7 +133,7 @@ impl<'a> Executor<'a> {
 
     fn analyze(&self, table: usize) -> Result<()> {
         crate::error::catch(|| {
-            stage::write_visibility_map(self.stages[table].heap);
+            stage::write_visibility_map(self.stage(table).heap);
             stage::analyze(self.spec.job, self.spec.tables[table].target)
         })
         .map_err(|error| self.with_user_names(error, table))
@@ -109,3 +148,40 @@ impl<'a> Executor<'a> {
         error.rename(&JobSpec::stage_name(self.spec.job, spec.target), &spec.name)
     }
 }
+
+/// What a load asks of its job.
+struct Helper {
+    shared: Shared,
+    table: usize,
+    stage: u32,
+    makes_toast_here: bool,
+}
+
+impl LoadHelper for Helper {
+    fn add_progress(&self, loaded: Loaded) {
+        self.shared.add_progress(self.table, loaded);
+    }
+
+    /// The steward makes it, in a transaction that has ended before a row goes into it: a crash leaves no file behind
+    /// that no catalog knows.
+    fn make_toast_table(&self, target: u32) -> Result<()> {
+        if self.makes_toast_here {
+            stage::give_toast_table(self.stage, target);
+            return Ok(());
+        }
+        while !self.shared.ask_for_toast(self.table) {
+            processes::wait(SHORT_WAIT);
+        }
+        while self.shared.toast_wanted() == Some(self.table) {
+            if self.shared.has_failed() {
+                return Err(self.shared.error().unwrap_or_else(|| Error::internal("the job has failed")));
+            }
+            processes::wait(SHORT_WAIT);
+        }
+        transaction::accept_changes_of_others();
+        Ok(())
+    }
+}
+
+/// Long enough to cost nothing; whoever is waited for wakes the waiter.
+const SHORT_WAIT: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use super::shared::Shared;
 use super::spec::JobSpec;
 use crate::error::Result;
 use crate::local::identity::{Role, role_name, run_as};
-use crate::local::{settings, spi};
+use crate::local::{settings, spi, transaction};
 use plan::quote_literal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,18 @@ pub(super) fn note_state(job: i64, state: &str) -> Result<()> {
     as_extension(|| spi::execute(&format!("UPDATE pgcopy.job SET state = {} WHERE job = {job}", quote_literal(state))))
 }
 
+/// Notes, as part of the leader's transaction and its savepoints, that the targets have their new rows.
+pub(super) fn mark_swapped(job: i64) -> Result<()> {
+    as_extension(|| spi::execute(&format!("INSERT INTO pgcopy.job_swap (job) VALUES ({job})")))
+}
+
+pub(super) fn was_swapped(job: i64) -> Result<bool> {
+    let text = as_extension(|| {
+        spi::query_text(&format!("SELECT EXISTS (SELECT FROM pgcopy.job_swap WHERE job = {job})::text"))
+    })?;
+    Ok(text.as_deref() == Some("true"))
+}
+
 /// Writes down how the job ended, table by table.
 pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     let error = match outcome {
@@ -117,6 +129,7 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             quote_literal(&error),
             spec.job
         ))?;
+        spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {}", spec.job))?;
         if values.is_empty() {
             return Ok(());
         }
@@ -144,15 +157,19 @@ pub(super) fn stage_tables_of(job: i64) -> Result<Vec<String>> {
     })
 }
 
-pub(super) fn drop_stage_tables(job: i64) -> Result<()> {
-    let tables = stage_tables_of(job)?;
+/// Drops some of a job's stage tables; false when there is none left. Not all at once: locks are a limited resource.
+pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
+    const TABLES_AT_ONCE: usize = 500;
+    let mut tables = stage_tables_of(job)?;
     if tables.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    tables.truncate(TABLES_AT_ONCE);
     as_extension(|| {
         settings::set_local(c"client_min_messages", "warning")?;
         spi::execute(&format!("DROP TABLE {} CASCADE", tables.join(", ")))
-    })
+    })?;
+    Ok(true)
 }
 
 /// Removes the stage tables of jobs that nobody works on any more, and writes down that they ended. Returns the number
@@ -177,18 +194,21 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
         )
     })?;
     for &job in &dead {
-        let rolled_back = !stage_tables_of(job)?.is_empty();
-        drop_stage_tables(job)?;
-        // A prepared transaction that was committed has taken its stage tables with it.
+        let swapped = was_swapped(job)?;
+        while drop_stage_tables(job)? {
+            transaction::make_changes_visible();
+        }
         as_extension(|| {
             spi::execute(&format!(
                 "UPDATE pgcopy.job
-                 SET state = CASE WHEN state = 'prepared' AND NOT {rolled_back} THEN 'completed'
-                                  WHEN state = 'prepared' THEN 'rolled back' ELSE 'failed' END,
-                     error = CASE WHEN state = 'running' THEN 'the server or the steward ended before the job did' END,
+                 SET state = CASE WHEN {swapped} THEN 'completed' WHEN state = 'prepared' THEN 'rolled back'
+                                  ELSE 'failed' END,
+                     error = CASE WHEN state = 'running' AND NOT {swapped}
+                                  THEN 'the server or the steward ended before the job did' END,
                      finished = clock_timestamp()
                  WHERE job = {job} AND state IN ('running', 'prepared')"
-            ))
+            ))?;
+            spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {job}"))
         })?;
     }
     Ok(dead.len())

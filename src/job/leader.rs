@@ -190,25 +190,19 @@ impl Pull<'_> {
         let shared = Shared::in_memory(self.spec, self.schedule);
         history::begin(self.spec, processes::my_pid(), shared.leader_xid())?;
         self.lock_targets()?;
-        let mut stages = Vec::with_capacity(self.spec.tables.len());
-        for table in &self.spec.tables {
-            stages.push(stage::create(self.spec.job, table)?);
-        }
-        shared.set_stages(&stages);
         self.work_here(shared)?;
-        let report = self.swap_in(shared, &stages, Storage::MadeHere)?;
+        let report = self.swap_in(shared, &shared.stages(self.spec), Storage::MadeHere)?;
         history::finish(self.spec, shared, Outcome::Completed)?;
         Ok(report)
     }
 
     fn work_here(&self, shared: Shared) -> Result<()> {
-        let mut executor = Executor::new(self.spec, self.schedule, shared);
+        let mut executor = Executor::new(self.spec, self.schedule, shared, true);
         loop {
-            match shared.next_task(self.schedule, 0) {
-                Next::Task(task) => {
-                    executor.run(task)?;
-                    transaction::make_changes_visible();
-                    shared.task_done(task);
+            match shared.next_tasks(self.schedule, 0) {
+                Next::Tasks(tasks) => {
+                    executor.run(&tasks)?;
+                    shared.tasks_done(&tasks);
                 }
                 Next::AllDone => return Ok(()),
                 Next::Wait | Next::Failed => {
@@ -236,13 +230,15 @@ impl Pull<'_> {
             return Ok(None);
         };
         // Until the steward has begun, giving up is free.
-        self.wait_until(shared, &steward, &[], || shared.phase() >= Phase::StagesReady)?;
+        self.wait_until(shared, &steward, &[], || shared.phase() >= Phase::Begun)?;
         self.lock_targets()?;
         let processes = self.start_workers(shared, &segment, workers);
         shared.enter_phase(Phase::Working);
+        let mut storage = Storage::MadeBefore;
         if processes.is_empty() {
             pgrx::notice!("no background process is free for a worker: this session does the work");
             self.work_here(shared)?;
+            storage = Storage::MadeHere;
         } else {
             if processes.len() < workers {
                 pgrx::notice!("only {} of {workers} workers could be started", processes.len());
@@ -253,7 +249,8 @@ impl Pull<'_> {
             })?;
         }
         let stages = shared.stages(self.spec);
-        let report = self.swap_in(shared, &stages, Storage::MadeBefore)?;
+        let report = self.swap_in(shared, &stages, storage)?;
+        history::mark_swapped(self.spec.job)?;
         shared.enter_phase(Phase::Swapped);
         segment.detach();
         Ok(Some(report))

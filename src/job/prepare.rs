@@ -254,6 +254,7 @@ impl Prepared {
                 continue;
             };
             let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
+            let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = self.session.version >= 140_000;
             let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
             let spec = TableSpec {
@@ -265,8 +266,9 @@ impl Prepared {
                 name: local.name.clone(),
                 columns,
                 wire,
-                parts: plan::split(pages, limits),
-                pages,
+                parts: plan::split(pages, toast_pages, limits),
+                pages: pages.saturating_add(toast_pages),
+                source_toasts: toast_pages > 0,
                 indexes: definition.indexes.clone(),
                 checks: definition.checks.clone(),
                 generated: definition.generated.clone(),

@@ -30,6 +30,10 @@ struct Header {
     workers: AtomicU32,
     claimed_workers: AtomicU32,
     done_tasks: AtomicU32,
+    /// One more than the position of the table whose stage table the steward is asked to give a TOAST table; 0 for none.
+    toast_wanted: AtomicU32,
+    /// No task before this one is waiting.
+    first_waiting: AtomicU32,
     spec_length: AtomicU64,
     error: [u8; ERROR_BYTES],
 }
@@ -68,7 +72,8 @@ struct WorkerSlot {
 #[repr(u32)]
 pub(super) enum Phase {
     Starting = 0,
-    StagesReady = 1,
+    /// The job is written down.
+    Begun = 1,
     Working = 2,
     /// The leader has done its part; what becomes of it depends on its transaction.
     Swapped = 3,
@@ -76,7 +81,8 @@ pub(super) enum Phase {
 
 /// What a worker should do next.
 pub(super) enum Next {
-    Task(usize),
+    /// One task, or some small ones of a kind.
+    Tasks(Vec<usize>),
     /// Nothing is ready until another task is done.
     Wait,
     AllDone,
@@ -281,7 +287,7 @@ impl Shared {
     pub(super) fn phase(&self) -> Phase {
         match self.header().phase.load(SeqCst) {
             0 => Phase::Starting,
-            1 => Phase::StagesReady,
+            1 => Phase::Begun,
             2 => Phase::Working,
             _ => Phase::Swapped,
         }
@@ -312,54 +318,121 @@ impl Shared {
         self.worker_slots().iter().map(|slot| slot.pid.load(SeqCst)).filter(|&pid| pid != 0).collect()
     }
 
-    pub(super) fn set_stages(&self, stages: &[Stage]) {
-        let mut next_index = 0;
-        for (stage, slot) in stages.iter().zip(self.table_slots()) {
-            slot.stage.store(stage.heap, SeqCst);
-            for &index in &stage.indexes {
-                self.index_slots()[next_index].store(index, SeqCst);
-                next_index += 1;
-            }
+    /// `first_index` is the number of indexes of the tables before this one.
+    pub(super) fn set_stage(&self, table: usize, first_index: usize, stage: &Stage) {
+        self.table_slots()[table].stage.store(stage.heap, SeqCst);
+        for (slot, &index) in self.index_slots()[first_index..].iter().zip(&stage.indexes) {
+            slot.store(index, SeqCst);
+        }
+    }
+
+    pub(super) fn stage(&self, table: usize, first_index: usize, indexes: usize) -> Stage {
+        Stage {
+            heap: self.table_slots()[table].stage.load(SeqCst),
+            indexes: self.index_slots()[first_index..first_index + indexes]
+                .iter()
+                .map(|index| index.load(SeqCst))
+                .collect(),
         }
     }
 
     pub(super) fn stages(&self, spec: &JobSpec) -> Vec<Stage> {
-        let mut indexes = self.index_slots().iter();
+        let mut first_index = 0;
         spec.tables
             .iter()
-            .zip(self.table_slots())
-            .map(|(table, slot)| Stage {
-                heap: slot.stage.load(SeqCst),
-                indexes: indexes.by_ref().take(table.indexes.len()).map(|index| index.load(SeqCst)).collect(),
+            .enumerate()
+            .map(|(position, table)| {
+                let stage = self.stage(position, first_index, table.indexes.len());
+                first_index += table.indexes.len();
+                stage
             })
             .collect()
     }
 
-    /// The most urgent task that is ready, now taken by the caller.
-    pub(super) fn next_task(&self, schedule: &Schedule, worker: usize) -> Next {
+    /// Asks the steward for a TOAST table; false while it makes another one.
+    pub(super) fn ask_for_toast(&self, table: usize) -> bool {
+        let wanted = &self.header().toast_wanted;
+        let asked = wanted.compare_exchange(0, table as u32 + 1, SeqCst, SeqCst).is_ok();
+        if asked {
+            super::processes::wake(self.header().steward_pid.load(SeqCst));
+        }
+        asked || self.has_failed()
+    }
+
+    pub(super) fn toast_wanted(&self) -> Option<usize> {
+        (self.header().toast_wanted.load(SeqCst) as usize).checked_sub(1)
+    }
+
+    pub(super) fn toast_made(&self) {
+        self.header().toast_wanted.store(0, SeqCst);
+        self.wake_everybody();
+    }
+
+    /// The most urgent task that is ready, now taken by the caller; together with the next ones of its kind where all of
+    /// them are small.
+    pub(super) fn next_tasks(&self, schedule: &Schedule, worker: usize) -> Next {
+        const MOST_SMALL_TASKS: usize = 64;
         if self.has_failed() {
             return Next::Failed;
         }
         let slots = self.task_slots();
         let is_done = |&task: &usize| slots[task].state.load(SeqCst) == TASK_DONE;
-        for (position, slot) in slots.iter().enumerate() {
-            if slot.state.load(SeqCst) == TASK_WAITING
-                && schedule.tasks[position].after.iter().all(is_done)
+        let first_waiting = self.header().first_waiting.load(SeqCst) as usize;
+        let mut skipped = false;
+        let mut taken: Vec<usize> = Vec::new();
+        // Each worker leaves something for the others.
+        let most = MOST_SMALL_TASKS.min(1 + (slots.len() - first_waiting) / (4 * self.layout.workers.max(1)));
+        for (position, slot) in slots.iter().enumerate().skip(first_waiting) {
+            let task = &schedule.tasks[position];
+            if let Some(&first) = taken.first() {
+                let alike = std::mem::discriminant(&schedule.tasks[first].kind) == std::mem::discriminant(&task.kind);
+                if taken.len() == most || !task.is_small || !alike {
+                    break;
+                }
+            }
+            if slot.state.load(SeqCst) != TASK_WAITING {
+                if !skipped && taken.is_empty() {
+                    self.header().first_waiting.fetch_max(position as u32 + 1, SeqCst);
+                }
+                continue;
+            }
+            if task.after.iter().all(is_done)
                 && slot.state.compare_exchange(TASK_WAITING, TASK_RUNNING, SeqCst, SeqCst).is_ok()
             {
                 slot.worker.store(worker as u32, SeqCst);
-                slot.started.store(now(), SeqCst);
-                return Next::Task(position);
+                taken.push(position);
+                if !task.is_small {
+                    break;
+                }
+            } else {
+                skipped = true;
+                if !taken.is_empty() {
+                    break;
+                }
             }
         }
-        if self.all_done() { Next::AllDone } else { Next::Wait }
+        match taken.is_empty() {
+            false => Next::Tasks(taken),
+            true if self.all_done() => Next::AllDone,
+            true => Next::Wait,
+        }
     }
 
-    pub(super) fn task_done(&self, task: usize) {
-        let slot = &self.task_slots()[task];
-        slot.finished.store(now(), SeqCst);
-        slot.state.store(TASK_DONE, SeqCst);
-        self.header().done_tasks.fetch_add(1, SeqCst);
+    pub(super) fn task_begins(&self, task: usize) {
+        self.task_slots()[task].started.store(now(), SeqCst);
+    }
+
+    /// The work is done, but not yet committed.
+    pub(super) fn task_ends(&self, task: usize) {
+        self.task_slots()[task].finished.store(now(), SeqCst);
+    }
+
+    /// The tasks' work is committed: others may build on it.
+    pub(super) fn tasks_done(&self, tasks: &[usize]) {
+        for &task in tasks {
+            self.task_slots()[task].state.store(TASK_DONE, SeqCst);
+        }
+        self.header().done_tasks.fetch_add(tasks.len() as u32, SeqCst);
         self.wake_everybody();
     }
 
@@ -382,8 +455,10 @@ impl Shared {
     pub(super) fn table_seconds(&self, schedule: &Schedule) -> Vec<f64> {
         let mut spans = vec![(i64::MAX, i64::MIN); self.layout.tables];
         for (task, times) in schedule.tasks.iter().zip(self.task_times()) {
-            let (TaskKind::Load { table, .. } | TaskKind::BuildIndex { table, .. } | TaskKind::Analyze { table }) =
-                task.kind
+            let (TaskKind::Create { table }
+            | TaskKind::Load { table, .. }
+            | TaskKind::BuildIndex { table, .. }
+            | TaskKind::Analyze { table }) = task.kind
             else {
                 continue;
             };

@@ -36,8 +36,10 @@ pub struct TableSpec {
     pub columns: Vec<ColumnPair>,
     pub wire: Wire,
     pub parts: Vec<Part>,
-    /// Of the source's main fork.
+    /// Of the source, TOAST included.
     pub pages: u32,
+    /// Whether the source's TOAST table holds anything.
+    pub source_toasts: bool,
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     pub generated: Vec<Generated>,
@@ -126,6 +128,9 @@ impl JobSpec {
     /// What a task does, for people.
     pub fn describe_task(&self, task: TaskKind) -> String {
         match task {
+            TaskKind::Create { table } => {
+                format!("creating the stage table of {}", self.tables[table].qualified_name())
+            }
             TaskKind::Load { table, part } => {
                 let table = &self.tables[table];
                 match table.parts.len() {

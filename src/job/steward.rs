@@ -10,8 +10,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::time::{Duration, Instant};
 
-/// The main function of the steward: it makes the stage tables, and when the leader's transaction has ended it removes
-/// what is left of them and writes down what became of the job.
+/// The main function of the steward: it writes the job down, and when the leader's transaction has ended, what
+/// became of it; then it removes the stage tables, which hold the old rows by then, or the new ones of a failed job.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
@@ -32,29 +32,15 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
 fn attend(shared: Shared) -> Result<()> {
     let spec = shared.spec()?;
     processes::report_activity(&format!("pgcopy job {}: steward", spec.job));
-    let prepared = processes::in_transaction(|| {
+    let begun = processes::in_transaction(|| {
         history::remove_dead_jobs()?;
         history::begin(&spec, shared.leader_pid(), shared.leader_xid())
-    })
-    .and_then(|()| {
-        processes::in_transaction(|| {
-            let mut stages = Vec::with_capacity(spec.tables.len());
-            for table in &spec.tables {
-                stages.push(stage::create(spec.job, table)?);
-            }
-            Ok(stages)
-        })
     });
-    match prepared {
-        Ok(stages) => {
-            shared.set_stages(&stages);
-            shared.enter_phase(Phase::StagesReady);
-        }
-        Err(error) => {
-            shared.fail(&error);
-            return record(&spec, shared, Outcome::Failed);
-        }
+    if let Err(error) = begun {
+        shared.fail(&error);
+        return record(&spec, shared, Outcome::Failed);
     }
+    shared.enter_phase(Phase::Begun);
     let outcome = watch(&spec, shared)?;
     record(&spec, shared, outcome)
 }
@@ -69,6 +55,17 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
                     .detail("All targets keep their old rows."),
             );
         }
+        if let Some(table) = shared.toast_wanted().filter(|_| !shared.has_failed()) {
+            let (stage, target) = (shared.stage(table, 0, 0).heap, spec.tables[table].target);
+            let made = processes::in_transaction(|| {
+                stage::give_toast_table(stage, target);
+                Ok(())
+            });
+            if let Err(error) = made {
+                shared.fail(&error);
+            }
+            shared.toast_made();
+        }
         let leader_ended = !transaction::is_in_progress(shared.leader_xid());
         if shared.has_failed() || (leader_ended && shared.phase() < Phase::Swapped) {
             shared.abandon();
@@ -76,9 +73,9 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
             return Ok(Outcome::Failed);
         }
         if leader_ended {
-            // A savepoint may have been rolled back although the transaction was committed: the stage tables tell.
-            let left = processes::in_transaction(|| history::stage_tables_of(spec.job))?;
-            return Ok(if left.is_empty() { Outcome::Completed } else { Outcome::RolledBack });
+            // A savepoint may have been rolled back although the transaction was committed: the mark tells.
+            let swapped = processes::in_transaction(|| history::was_swapped(spec.job))?;
+            return Ok(if swapped { Outcome::Completed } else { Outcome::RolledBack });
         }
         if shared.phase() == Phase::Swapped && !processes::is_alive(shared.leader_pid()) {
             // A prepared transaction may stay for days; the next clean-up decides by what became of it.
@@ -105,8 +102,8 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     if outcome == Outcome::Undecided {
         return Ok(());
     }
-    if outcome != Outcome::Completed {
-        processes::in_transaction(|| history::drop_stage_tables(spec.job))?;
-    }
-    processes::in_transaction(|| history::finish(spec, shared, outcome))
+    processes::in_transaction(|| history::finish(spec, shared, outcome))?;
+    // With the new rows of a job that failed, or with the old rows of one that did not.
+    while processes::in_transaction(|| history::drop_stage_tables(spec.job))? {}
+    Ok(())
 }

@@ -55,20 +55,18 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
-    let mut executor = Executor::new(&spec, &schedule, shared);
+    let mut executor = Executor::new(&spec, &schedule, shared, false);
     loop {
-        match shared.next_task(&schedule, worker) {
-            Next::Task(task) => {
-                processes::report_activity(&format!(
-                    "pgcopy job {}: {}",
-                    spec.job,
-                    spec.describe_task(schedule.tasks[task].kind)
-                ));
+        match shared.next_tasks(&schedule, worker) {
+            Next::Tasks(tasks) => {
+                let first = spec.describe_task(schedule.tasks[tasks[0]].kind);
+                let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
+                processes::report_activity(&format!("pgcopy job {}: {first}{more}", spec.job));
                 processes::in_transaction(|| {
                     identity::become_caller(spec.caller);
-                    executor.run(task)
+                    executor.run(&tasks)
                 })?;
-                shared.task_done(task);
+                shared.tasks_done(&tasks);
             }
             Next::Wait => processes::wait(Duration::from_secs(1)),
             Next::AllDone | Next::Failed => return Ok(()),

@@ -38,7 +38,19 @@ struct Position {
     column: Cell<Option<usize>>,
 }
 
-/// Copies one part of a source table into a stage table. `on_progress` is told of new rows and bytes, often.
+/// What a load needs of whoever runs it.
+pub trait LoadHelper {
+    /// Is told of new rows and bytes, often.
+    fn add_progress(&self, loaded: Loaded);
+
+    /// Gives the target's stage table the TOAST table that it was made without. This process sees it afterwards.
+    ///
+    /// # Errors
+    /// When the job has failed meanwhile.
+    fn make_toast_table(&self, target: u32) -> Result<()>;
+}
+
+/// Copies one part of a source table into a stage table.
 ///
 /// # Errors
 /// With table, column and row for a row that cannot be stored. The transaction must then be given up.
@@ -47,7 +59,7 @@ pub fn load_part(
     table: &TableSpec,
     part: Part,
     stage: u32,
-    on_progress: &dyn Fn(Loaded),
+    helper: &dyn LoadHelper,
 ) -> Result<Loaded> {
     let position = Position::default();
     let copy = CopyOut {
@@ -58,11 +70,11 @@ pub fn load_part(
         wire: table.wire,
     };
     let outcome = catch(|| {
-        let mut writer = TableWriter::open(stage, table, &position)?;
+        let mut writer = TableWriter::open(stage, table, &position, helper)?;
         let loaded = match table.wire {
             Wire::Binary => {
                 let mut stream = BinaryStream::new(copy.columns.len());
-                let loaded = load_stream(session, &copy, on_progress, |chunk, rows| {
+                let loaded = load_stream(session, &copy, helper, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -74,7 +86,7 @@ pub fn load_part(
             }
             Wire::Text => {
                 let mut stream = TextStream::new(copy.columns.len());
-                let loaded = load_stream(session, &copy, on_progress, |chunk, rows| {
+                let loaded = load_stream(session, &copy, helper, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -95,7 +107,7 @@ pub fn load_part(
 fn load_stream(
     session: &Session,
     copy: &CopyOut<'_>,
-    on_progress: &dyn Fn(Loaded),
+    helper: &dyn LoadHelper,
     mut feed: impl FnMut(&[u8], &mut u64) -> Result<()>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded::default();
@@ -103,10 +115,10 @@ fn load_stream(
     let sent = copy.read(session, |chunk| {
         loaded.bytes += chunk.len() as u64;
         feed(chunk, &mut loaded.rows)?;
-        report(&loaded, &mut reported, on_progress);
+        report(&loaded, &mut reported, helper);
         Ok(())
     })?;
-    on_progress(difference(&loaded, &reported));
+    helper.add_progress(difference(&loaded, &reported));
     refuse_lost_rows(sent, loaded.rows)?;
     Ok(loaded)
 }
@@ -122,9 +134,9 @@ fn refuse_lost_rows(sent: u64, stored: u64) -> Result<()> {
 /// Bytes between two reports: shared counters are not touched for every row.
 const REPORT_BYTES: u64 = 256 * 1024;
 
-fn report(loaded: &Loaded, reported: &mut Loaded, on_progress: &dyn Fn(Loaded)) {
+fn report(loaded: &Loaded, reported: &mut Loaded, helper: &dyn LoadHelper) {
     if loaded.bytes - reported.bytes >= REPORT_BYTES {
-        on_progress(difference(loaded, reported));
+        helper.add_progress(difference(loaded, reported));
         *reported = *loaded;
     }
 }

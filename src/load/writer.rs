@@ -1,9 +1,9 @@
-use super::Position;
 use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions};
 use super::heap_pages::{HeapPages, LONGEST_ROW};
 use super::tuple::{TupleBuilder, Value};
+use super::{LoadHelper, Position};
 use crate::compat::{self, AttributeLayout};
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
@@ -28,6 +28,8 @@ pub(super) struct TableWriter<'a> {
     written: u64,
     table: &'a TableSpec,
     position: &'a Position,
+    helper: &'a dyn LoadHelper,
+    asked_for_toast: bool,
 }
 
 struct WrittenAttribute {
@@ -53,7 +55,12 @@ const ARENA_BYTES: usize = 256 * 1024;
 
 impl<'a> TableWriter<'a> {
     /// Opens the stage table. It is closed, and its lock kept to the end of the transaction, by `finish`.
-    pub(super) fn open(stage: u32, table: &'a TableSpec, position: &'a Position) -> Result<Self> {
+    pub(super) fn open(
+        stage: u32,
+        table: &'a TableSpec,
+        position: &'a Position,
+        helper: &'a dyn LoadHelper,
+    ) -> Result<Self> {
         // SAFETY: the stage table exists for as long as its job; an ERROR releases what was opened.
         let (relation, descriptor) = unsafe {
             let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
@@ -95,6 +102,8 @@ impl<'a> TableWriter<'a> {
             written: 0,
             table,
             position,
+            helper,
+            asked_for_toast: false,
         })
     }
 
@@ -173,6 +182,7 @@ impl<'a> TableWriter<'a> {
     #[cold]
     fn store_long(&mut self) -> Result<bool> {
         interrupts::check();
+        self.have_toast_table()?;
         let row = self.builder.finish();
         let mut tuple = pg_sys::HeapTupleData {
             t_len: row.len() as u32,
@@ -200,6 +210,18 @@ impl<'a> TableWriter<'a> {
             ));
         }
         Ok(self.pages.add(fitting))
+    }
+
+    /// A stage table may have been made without, because nobody expected it to need one.
+    fn have_toast_table(&mut self) -> Result<()> {
+        // SAFETY: the relation is open.
+        let has_one =
+            |relation: pg_sys::Relation| unsafe { (*(*relation).rd_rel).reltoastrelid != pg_sys::Oid::INVALID };
+        if !self.asked_for_toast && !has_one(self.relation) {
+            self.asked_for_toast = true;
+            self.helper.make_toast_table(self.table.target)?;
+        }
+        Ok(())
     }
 
     fn fill_slot<'b>(

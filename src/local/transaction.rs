@@ -18,3 +18,9 @@ pub fn make_changes_visible() {
     // SAFETY: called inside a transaction, between commands.
     unsafe { pg_sys::CommandCounterIncrement() }
 }
+
+/// Lets this transaction see what others have committed to the definitions of relations that it has open.
+pub fn accept_changes_of_others() {
+    // SAFETY: called inside a transaction, where every lock acquisition does the same.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}

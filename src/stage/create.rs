@@ -55,25 +55,62 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         );
         pg_sys::CommandCounterIncrement();
         let target_toast = (*form).reltoastrelid;
-        // The TOAST table is handed over whole in the swap, with the options of the target's own.
-        let toast_options = if target_toast == pg_sys::Oid::INVALID {
-            pg_sys::Datum::from(0usize)
-        } else {
-            relation_options(target_toast.to_u32())
-        };
-        compat::NewHeapCreateToastTable(
-            heap,
-            toast_options,
-            pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
-            target_toast,
-        );
-        pg_sys::CommandCounterIncrement();
+        // Most small tables never need theirs, and making it costs more than all else. While the target's own is empty,
+        // the target may keep it; should a row want one after all, the load asks for it.
+        if table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast) {
+            create_toast(heap, target_toast);
+        }
         let mut indexes = Vec::with_capacity(table.indexes.len());
         for index in &table.indexes {
             indexes.push(create_index(job, heap, target, index.oid)?.to_u32());
         }
         pg_sys::relation_close(target, lock);
         Ok(Stage { heap: heap.to_u32(), indexes })
+    }
+}
+
+/// Gives a stage table a TOAST table with the options of the target's own, if rows of its layout may need one.
+///
+/// # Safety
+/// The stage table has none yet, and nobody else uses it.
+unsafe fn create_toast(stage: pg_sys::Oid, target_toast: pg_sys::Oid) {
+    // SAFETY: promised by the caller; the target's lock keeps its TOAST table in place.
+    unsafe {
+        let options = if target_toast == pg_sys::Oid::INVALID {
+            pg_sys::Datum::from(0usize)
+        } else {
+            relation_options(target_toast.to_u32())
+        };
+        let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+        compat::NewHeapCreateToastTable(stage, options, lock, target_toast);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Makes the TOAST table that [`create`] thought the stage table would not need.
+pub fn give_toast_table(stage: u32, target: u32) {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: the job's lock on the target keeps it in place, and nobody else has a use for the stage table.
+    unsafe {
+        let relation = pg_sys::table_open(target.into(), lock);
+        let toast = (*(*relation).rd_rel).reltoastrelid;
+        pg_sys::table_close(relation, lock);
+        create_toast(stage.into(), toast);
+    }
+}
+
+/// Whether there is a TOAST table without a page.
+unsafe fn is_empty_toast(toast: pg_sys::Oid) -> bool {
+    if toast == pg_sys::Oid::INVALID {
+        return false;
+    }
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: opened and closed in pairs; the owner's lock keeps it in place.
+    unsafe {
+        let relation = pg_sys::table_open(toast, lock);
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, lock);
+        pages == 0
     }
 }
 

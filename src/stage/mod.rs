@@ -13,7 +13,7 @@ mod visibility;
 
 pub use analyze::analyze;
 pub use check::check_foreign_keys;
-pub use create::{Stage, create};
+pub use create::{Stage, create, give_toast_table};
 pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;

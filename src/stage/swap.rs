@@ -26,21 +26,40 @@ pub enum Storage {
     MadeBefore,
 }
 
-/// Exchanges all of them and drops the stage tables, which hold the old rows then.
+/// Exchanges all of them. The stage tables hold the old rows then; those of this transaction are dropped here, the
+/// others when it has ended: readers of the targets need not wait for that.
 pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
+    let mut exchanged_toasts = Vec::new();
     for table in tables {
-        swap_table(table, storage)?;
+        let toasts = swap_table(table, storage)?;
+        if toasts.exchanged && toasts.of_target != pg_sys::Oid::INVALID {
+            exchanged_toasts.push((table.table.target, toasts));
+        }
     }
     // One command counter step serves all tables: what follows must see the new catalog rows.
     // SAFETY: between commands of our own transaction.
     unsafe { pg_sys::CommandCounterIncrement() };
-    for table in tables {
-        drop_stage(table.stage);
+    if storage == Storage::MadeHere {
+        for table in tables {
+            drop_stage(table.stage);
+        }
+    } else {
+        for (_, toasts) in exchanged_toasts.iter().filter(|(_, toasts)| toasts.of_stage != pg_sys::Oid::INVALID) {
+            let name = format!("pgcopy_old_{}", toasts.of_stage.to_u32());
+            rename_toast(toasts.of_stage, &name);
+        }
     }
-    for table in tables {
-        rename_toast(table.table.target);
-        finish(table);
+    // SAFETY: as above.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    for (target, toasts) in &exchanged_toasts {
+        rename_toast(toasts.of_target, &format!("pg_toast_{target}"));
+        // SAFETY: the next step updates the row that the renaming has just updated.
+        unsafe {
+            pg_sys::CommandCounterIncrement();
+            pg_sys::ResetRelRewrite(toasts.of_target);
+        }
     }
+    tables.iter().for_each(finish);
     Ok(())
 }
 
@@ -56,7 +75,7 @@ pub fn refuse_table_in_use(target: u32) {
     }
 }
 
-fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
+fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
     let (target, stage) = (swap.table.target, swap.stage.heap);
     let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: both relations exist and are held under ACCESS EXCLUSIVE until the end of the transaction.
@@ -71,7 +90,9 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
             pg_sys::LockRelationOid((*stage_index).into(), exclusive);
         }
         let toasts = swap_storage(target, stage, true, storage)?;
-        exchange_toast_dependencies(target, stage, toasts)?;
+        if toasts.exchanged {
+            exchange_toast_dependencies(target, stage, toasts)?;
+        }
         for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
             swap_storage(index.oid, *stage_index, false, storage)?;
         }
@@ -84,8 +105,8 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
                 pg_sys::CopyStatistics((*stage_index).into(), index.oid.into());
             }
         }
+        Ok(toasts)
     }
-    Ok(())
 }
 
 /// TOAST tables after the exchange; invalid OIDs where there is none.
@@ -93,6 +114,8 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<()> {
 struct Toasts {
     of_target: pg_sys::Oid,
     of_stage: pg_sys::Oid,
+    /// Not where the stage table needed none and the target's own is empty.
+    exchanged: bool,
 }
 
 /// Exchanges what `pg_class` says of the storage of two relations.
@@ -109,12 +132,16 @@ unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage
         std::mem::swap(&mut (*target_form).relpages, &mut (*stage_form).relpages);
         std::mem::swap(&mut (*target_form).reltuples, &mut (*stage_form).reltuples);
         std::mem::swap(&mut (*target_form).relallvisible, &mut (*stage_form).relallvisible);
-        if is_table {
+        let exchanged = is_table && (*stage_form).reltoastrelid != pg_sys::Oid::INVALID;
+        if exchanged {
             std::mem::swap(&mut (*target_form).reltoastrelid, &mut (*stage_form).reltoastrelid);
+        }
+        if is_table {
             (*target_form).relfrozenxid = (*stage_form).relfrozenxid;
             (*target_form).relminmxid = (*stage_form).relminmxid;
         }
-        let toasts = Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid };
+        let toasts =
+            Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid, exchanged };
         if storage == Storage::MadeHere {
             compat::assume_exchanged_storage(target, stage);
         }
@@ -179,24 +206,14 @@ fn drop_stage(stage: &Stage) {
     }
 }
 
-/// Gives the target's new TOAST table the name that goes with its owner, which the dropped one had until now.
-fn rename_toast(target: u32) {
-    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
-    // SAFETY: the target is held exclusively, and so is its TOAST table, which only it refers to.
+/// TOAST tables are named after their owners; nobody may be in the way of a later owner's.
+fn rename_toast(toast: pg_sys::Oid, name: &str) {
+    // SAFETY: the owner is held exclusively, and only it refers to its TOAST table.
     unsafe {
-        let relation = pg_sys::table_open(target.into(), no_lock);
-        let toast = (*(*relation).rd_rel).reltoastrelid;
-        pg_sys::table_close(relation, no_lock);
-        if toast == pg_sys::Oid::INVALID {
-            return;
-        }
-        let index = compat::toast_get_valid_index(toast, no_lock);
-        let name = |suffix: &str| CString::new(format!("pg_toast_{target}{suffix}")).expect("no NUL in it");
+        let index = compat::toast_get_valid_index(toast, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
+        let name = |suffix: &str| CString::new(format!("{name}{suffix}")).expect("no NUL in it");
         pg_sys::RenameRelationInternal(toast, name("").as_ptr(), true, false);
         pg_sys::RenameRelationInternal(index, name("_index").as_ptr(), true, true);
-        // The next step updates the row that the renaming has just updated.
-        pg_sys::CommandCounterIncrement();
-        pg_sys::ResetRelRewrite(toast);
     }
 }
 

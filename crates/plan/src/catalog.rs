@@ -24,6 +24,8 @@ pub struct Relation {
     pub partition_layout: Option<String>,
     /// Pages of the main fork, now.
     pub pages: i64,
+    /// Pages of the TOAST table, now.
+    pub toast_pages: i64,
     /// As `pg_class.reltuples`; negative when never analyzed.
     pub tuples: f64,
     /// Heap and TOAST.
@@ -62,6 +64,7 @@ impl Relation {
             partition_root: None,
             partition_layout: None,
             pages: 0,
+            toast_pages: 0,
             tuples: 0.0,
             bytes: 0,
             columns: Vec::new(),
@@ -95,11 +98,14 @@ FROM (
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
            c.relpersistence AS persistence, am.amname AS access_method, e.extname AS extension,
            p.root::oid::bigint AS partition_root, p.layout AS partition_layout,
-           coalesce(CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) END, 0)
-               / current_setting('block_size')::bigint AS pages,
-           c.reltuples::float8 AS tuples,
-           coalesce(CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) END, 0) AS bytes
+           s.heap / s.page AS pages, s.toast / s.page AS toast_pages, s.heap + s.toast AS bytes,
+           c.reltuples::float8 AS tuples
     FROM pg_class c
+    CROSS JOIN LATERAL (
+        SELECT current_setting('block_size')::bigint AS page,
+               coalesce(CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) END, 0) AS heap,
+               coalesce(CASE WHEN c.reltoastrelid <> 0 THEN pg_relation_size(c.reltoastrelid) END, 0) AS toast
+    ) s
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_am am ON am.oid = c.relam
     LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0

@@ -45,14 +45,16 @@ impl PartLimits {
     }
 }
 
-/// Cuts a table of `pages` pages into about four parts for each worker, so that all finish at about the same time.
-pub fn split(pages: u32, limits: PartLimits) -> Vec<Part> {
+/// Cuts a table of `pages` pages, which carry `toast_pages` more, into about four parts for each worker, so that all
+/// finish at about the same time.
+pub fn split(pages: u32, toast_pages: u32, limits: PartLimits) -> Vec<Part> {
+    let all_pages = pages.saturating_add(toast_pages);
     let wanted = limits.workers.max(1).saturating_mul(4);
-    let size = pages.div_ceil(wanted).clamp(limits.smallest_pages, limits.largest_pages);
-    if limits.workers <= 1 || pages < size.saturating_mul(2) {
+    let size = all_pages.div_ceil(wanted).clamp(limits.smallest_pages, limits.largest_pages);
+    if limits.workers <= 1 || all_pages < size.saturating_mul(2) || pages < 2 {
         return vec![Part::WHOLE];
     }
-    let count = pages.div_ceil(size);
+    let count = all_pages.div_ceil(size).min(pages);
     // All the same, the last one too.
     let size = pages.div_ceil(count);
     (0..count)
@@ -68,7 +70,7 @@ mod tests {
     fn parts_cover_every_page_once_and_the_last_is_open() {
         for pages in [0, 1, 2047, 4096, 5000, 100_000, 10_000_000, u32::MAX] {
             for workers in [1, 2, 4, 16] {
-                let parts = split(pages, PartLimits::for_workers(workers));
+                let parts = split(pages, pages / 3, PartLimits::for_workers(workers));
                 assert_eq!(parts[0].first_page, 0);
                 assert_eq!(parts.last().unwrap().end_page, None);
                 for pair in parts.windows(2) {
@@ -81,8 +83,17 @@ mod tests {
 
     #[test]
     fn small_tables_and_single_workers_are_not_split() {
-        assert_eq!(split(3000, PartLimits::for_workers(4)), [Part::WHOLE]);
-        assert_eq!(split(1_000_000, PartLimits::for_workers(1)), [Part::WHOLE]);
-        assert!(split(100_000, PartLimits::for_workers(4)).len() >= 8);
+        assert_eq!(split(3000, 0, PartLimits::for_workers(4)), [Part::WHOLE]);
+        assert_eq!(split(1_000_000, 0, PartLimits::for_workers(1)), [Part::WHOLE]);
+        assert!(split(100_000, 0, PartLimits::for_workers(4)).len() >= 8);
+    }
+
+    #[test]
+    fn what_is_outside_of_the_rows_counts_too() {
+        assert!(split(800, 100_000, PartLimits::for_workers(2)).len() >= 8);
+        assert_eq!(split(1, 100_000, PartLimits::for_workers(2)), [Part::WHOLE]);
+        let parts = split(3, 1_000_000, PartLimits::for_workers(2));
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[2].first_page, 2);
     }
 }

@@ -14,10 +14,24 @@ pub struct Work {
 /// The unit that a worker takes. Tables, parts, indexes and foreign keys are named by their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskKind {
-    Load { table: usize, part: usize },
-    BuildIndex { table: usize, index: usize },
-    CheckForeignKeys { group: usize },
-    Analyze { table: usize },
+    /// Makes the stage table.
+    Create {
+        table: usize,
+    },
+    Load {
+        table: usize,
+        part: usize,
+    },
+    BuildIndex {
+        table: usize,
+        index: usize,
+    },
+    CheckForeignKeys {
+        group: usize,
+    },
+    Analyze {
+        table: usize,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +39,8 @@ pub struct Task {
     pub kind: TaskKind,
     /// Positions of the tasks that must be done before.
     pub after: Vec<usize>,
+    /// So little work that a transaction of its own would cost more.
+    pub is_small: bool,
 }
 
 /// All tasks of a pull, most urgent first. Every process of a job derives the same one from the same plan.
@@ -32,6 +48,9 @@ pub struct Task {
 pub struct Schedule {
     pub tasks: Vec<Task>,
 }
+
+/// A table of so many pages at most is small.
+const SMALL_PAGES: u32 = 64;
 
 /// Orders the work so that the longest chains start first: a big table's parts, then its indexes before the loads of
 /// small tables.
@@ -41,6 +60,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
     let mut entries: Vec<(u64, TaskKind)> = Vec::new();
     for (table, work) in tables.iter().enumerate() {
         let pages = u64::from(work.pages) + 1;
+        entries.push((pages * (8 + work.indexes as u64), TaskKind::Create { table }));
         for (part, range) in work.parts.iter().enumerate() {
             // A load is urgent by all that waits for it.
             let urgency = pages * (4 + work.indexes as u64) + u64::from(range.pages(work.pages));
@@ -57,10 +77,12 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
     }
     // Stable, so that equal work keeps the plan's order.
     entries.sort_by_key(|&(urgency, _)| std::cmp::Reverse(urgency));
+    let mut creates = vec![0; tables.len()];
     let mut loads = vec![Vec::new(); tables.len()];
     let mut builds = vec![Vec::new(); tables.len()];
     for (position, (_, kind)) in entries.iter().enumerate() {
         match kind {
+            TaskKind::Create { table } => creates[*table] = position,
             TaskKind::Load { table, .. } => loads[*table].push(position),
             TaskKind::BuildIndex { table, .. } => builds[*table].push(position),
             _ => {}
@@ -70,7 +92,8 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         .into_iter()
         .map(|(_, kind)| {
             let after = match kind {
-                TaskKind::Load { .. } => Vec::new(),
+                TaskKind::Create { .. } => Vec::new(),
+                TaskKind::Load { table, .. } => vec![creates[table]],
                 TaskKind::BuildIndex { table, .. } => loads[table].clone(),
                 TaskKind::Analyze { table } if tables[table].analyze_needs_indexes => {
                     [loads[table].as_slice(), &builds[table]].concat()
@@ -80,7 +103,16 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                     foreign_keys[group].iter().flat_map(|&table| loads[table].iter().copied()).collect()
                 }
             };
-            Task { kind, after }
+            let is_small = match kind {
+                TaskKind::Create { table }
+                | TaskKind::Load { table, .. }
+                | TaskKind::BuildIndex { table, .. }
+                | TaskKind::Analyze { table } => tables[table].pages <= SMALL_PAGES,
+                TaskKind::CheckForeignKeys { group } => {
+                    foreign_keys[group].iter().all(|&table| tables[table].pages <= SMALL_PAGES)
+                }
+            };
+            Task { kind, after, is_small }
         })
         .collect();
     Schedule { tasks }
@@ -92,7 +124,7 @@ mod tests {
     use crate::parts::{PartLimits, split};
 
     fn work(pages: u32, indexes: usize) -> Work {
-        Work { pages, parts: split(pages, PartLimits::for_workers(2)), indexes, analyze_needs_indexes: indexes > 2 }
+        Work { pages, parts: split(pages, 0, PartLimits::for_workers(2)), indexes, analyze_needs_indexes: indexes > 2 }
     }
 
     /// Runs the schedule as workers would and returns the order of the kinds.
@@ -117,8 +149,8 @@ mod tests {
         let tables = [work(10, 1), work(50_000, 3), work(0, 0)];
         let order = run(&schedule(&tables, &[vec![0, 1], vec![2]]));
         let at = |kind| order.iter().position(|&other| other == kind).unwrap();
-        assert_eq!(order.len(), tables[1].parts.len() + 2 + 4 + 3 + 2);
-        assert_eq!(order[0], TaskKind::Load { table: 1, part: 0 });
+        assert_eq!(order.len(), 3 + tables[1].parts.len() + 2 + 4 + 3 + 2);
+        assert_eq!(order[..2], [TaskKind::Create { table: 1 }, TaskKind::Load { table: 1, part: 0 }]);
         assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
         assert!(at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
         assert!(at(TaskKind::CheckForeignKeys { group: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
