@@ -218,3 +218,43 @@ fn integer_keys_of_every_width_and_value() {
         pair.source.batch_execute("DELETE FROM ref WHERE id = 99").unwrap();
     }
 }
+
+#[test]
+fn keys_that_the_source_guarantees_need_no_check() {
+    let mut pair = Pair::new("fk_trusted");
+    pair.both(
+        "CREATE TABLE parent (id int PRIMARY KEY, other int UNIQUE); CREATE TABLE outside (id int PRIMARY KEY);
+         CREATE TABLE child (id int PRIMARY KEY, same int REFERENCES parent, missing int, off int REFERENCES parent,
+                             elsewhere int, invalid int)",
+    );
+    pair.destination
+        .batch_execute(
+            "ALTER TABLE child ADD CONSTRAINT missing FOREIGN KEY (missing) REFERENCES parent,
+                               ADD CONSTRAINT elsewhere FOREIGN KEY (elsewhere) REFERENCES outside,
+                               ADD CONSTRAINT invalid FOREIGN KEY (invalid) REFERENCES parent (other)",
+        )
+        .unwrap();
+    pair.source
+        .batch_execute(
+            "INSERT INTO parent VALUES (1, 1); INSERT INTO child VALUES (1, 1, 1, 1, NULL, 1);
+             ALTER TABLE child ADD CONSTRAINT invalid FOREIGN KEY (invalid) REFERENCES parent (other) NOT VALID",
+        )
+        .unwrap();
+    pair.pull("overwrite => true, exclude => '{outside}', validate => false");
+    let notices = pair.notices().join("\n");
+    assert!(notices.contains("3 foreign keys checked, 2 guaranteed by the source"), "{notices}");
+    pair.assert_same_content();
+    // What the source does not guarantee is checked all the same.
+    for broken in ["missing = 7", "elsewhere = 7", "invalid = 7"] {
+        pair.source
+            .batch_execute(&format!("SET session_replication_role = replica; UPDATE child SET {broken}"))
+            .unwrap();
+        let failure = pair.pull_error("overwrite => true, exclude => '{outside}', validate => false");
+        assert_eq!(failure.sqlstate, "23503", "{broken}");
+        pair.source.batch_execute("UPDATE child SET missing = 1, elsewhere = NULL, invalid = 1").unwrap();
+    }
+    pair.source.batch_execute("UPDATE child SET off = 7; ALTER TABLE child DISABLE TRIGGER ALL").unwrap();
+    let failure = pair.pull_error("overwrite => true, exclude => '{outside}', validate => false");
+    assert_eq!(failure.sqlstate, "23503", "a source whose triggers are off guarantees nothing");
+    pair.assert_nothing_left();
+}

@@ -23,7 +23,7 @@ fn the_report_and_the_totals() {
     let notices = pair.notices();
     let [totals] = notices.as_slice() else { panic!("{notices:?}") };
     assert!(totals.starts_with("pulled 2 tables, 1500 rows, "), "{totals}");
-    assert!(totals.contains(" rows/s); 1 foreign keys checked"), "{totals}");
+    assert!(totals.contains(" rows/s); 1 foreign key checked"), "{totals}");
     pair.assert_same_content();
 }
 

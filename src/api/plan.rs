@@ -12,6 +12,7 @@ fn plan(
     overwrite: default!(bool, "false"),
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(i32, 1000),
+    validate: default!(bool, "true"),
 ) -> TableIterator<
     'static,
     (
@@ -28,7 +29,7 @@ fn plan(
         name!(warnings, Vec<String>),
     ),
 > {
-    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size };
+    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size, validate };
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (

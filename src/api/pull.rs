@@ -11,11 +11,12 @@ fn pull(
     overwrite: default!(bool, "false"),
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(i32, 1000),
+    validate: default!(bool, "true"),
 ) -> TableIterator<
     'static,
     (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size };
+    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size, validate };
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
         tables

@@ -136,13 +136,21 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     pgrx::notice!(
-        "pulled {} tables, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} foreign keys checked",
-        report.len(),
+        "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} checked{}",
+        count_of(report.len(), "table"),
         pretty_bytes(bytes),
         rows as f64 / seconds.max(0.001),
-        spec.foreign_keys.len() + prepared.replaced_keys.len()
+        count_of(spec.foreign_keys.len() + prepared.replaced_keys.len(), "foreign key"),
+        match prepared.trusted_keys.len() {
+            0 => String::new(),
+            trusted => format!(", {trusted} guaranteed by the source"),
+        }
     );
     Ok(report)
+}
+
+fn count_of(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn tell(notices: &[String]) {

@@ -24,6 +24,8 @@ pub struct Request {
     /// Workers; 0 for the leader alone, `None` for what fits the machine.
     pub parallel: Option<i32>,
     pub batch_size: i32,
+    /// Whether foreign keys are checked that the source itself guarantees.
+    pub validate: bool,
 }
 
 /// A pull that is possible, with the source's snapshot open.
@@ -35,6 +37,8 @@ pub(super) struct Prepared {
     pub(super) workers: usize,
     pub(super) targets: Vec<Target>,
     pub(super) foreign_keys: Vec<ForeignKey>,
+    /// OIDs of those that are not checked, because the source guarantees them.
+    pub(super) trusted_keys: BTreeSet<u32>,
     /// Tables that are loaded in place, with all their partitions.
     pub(super) in_place_members: Vec<u32>,
     /// Foreign keys at those, to be dropped and restored.
@@ -125,6 +129,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             workers,
             targets: Vec::new(),
             foreign_keys: Vec::new(),
+            trusted_keys: BTreeSet::new(),
             in_place_members: Vec::new(),
             replaced_keys: Vec::new(),
             sequences: Vec::new(),
@@ -135,6 +140,9 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
         prepared.pair_targets(source, local, &mut pairing)?;
         refuse_problems(&pairing.problems)?;
         prepared.plan_foreign_keys()?;
+        if !request.validate {
+            prepared.trust_the_source()?;
+        }
         prepared.pair_sequences()?;
         Ok(prepared)
     })
@@ -308,6 +316,31 @@ impl Prepared {
         Ok(())
     }
 
+    /// Leaves foreign keys unchecked that the source guarantees: the same key, validated and enforced there, between the
+    /// same two tables, both read in the one snapshot.
+    fn trust_the_source(&mut self) -> Result<()> {
+        let counterpart: HashMap<u32, u32> =
+            self.targets_by(Method::Swap).map(|target| (target.local.oid, target.source.oid)).collect();
+        let source_oids: Vec<u32> = counterpart.values().copied().collect();
+        let guaranteed = source::read_guaranteed_keys(&self.session, &source_oids)?;
+        let is_guaranteed = |key: &ForeignKey| {
+            let ends = (counterpart.get(&key.referencing), counterpart.get(&key.referenced));
+            let (Some(&referencing), Some(&referenced)) = ends else { return false };
+            guaranteed.iter().any(|other| {
+                let mut pairs = other.columns.clone();
+                let mut wanted: Vec<_> =
+                    key.keys.iter().map(|pair| (pair.referencing.clone(), pair.referenced.clone())).collect();
+                pairs.sort();
+                wanted.sort();
+                (other.referencing, other.referenced) == (referencing, referenced)
+                    && pairs == wanted
+                    && (other.match_full || !key.match_full)
+            })
+        };
+        self.trusted_keys = self.foreign_keys.iter().filter(|key| is_guaranteed(key)).map(|key| key.oid).collect();
+        Ok(())
+    }
+
     /// Keys at a target that is loaded in place are dropped and come back validated; the others are checked.
     fn read_foreign_keys_to_check(&self) -> Result<Vec<ForeignKey>> {
         let mut keys = catalog::read_foreign_keys(&self.oids_by(Method::Swap))?;
@@ -416,6 +449,7 @@ impl Prepared {
         let foreign_keys: Vec<ForeignKeyCheck> = self
             .foreign_keys
             .iter()
+            .filter(|key| !self.trusted_keys.contains(&key.oid))
             .map(|key| stage::foreign_key_check(job, key, &positions, readable.contains(&key.referencing)))
             .collect();
         Ok(JobSpec {

@@ -39,6 +39,41 @@ pub fn read_sequence_values(session: &Session, sequences: &[String]) -> Result<V
     )
 }
 
+/// A foreign key of the source that its rows are known to satisfy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct GuaranteedKey {
+    pub referencing: u32,
+    pub referenced: u32,
+    pub match_full: bool,
+    /// Names of the referencing and the referenced column of each pair.
+    pub columns: Vec<(String, String)>,
+}
+
+/// The validated foreign keys between the given tables whose triggers are enabled.
+pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<GuaranteedKey>> {
+    let oids = catalog::array(relations);
+    let enforced = if session.version >= 180_000 { "AND k.conenforced" } else { "" };
+    read_json(
+        session,
+        &format!(
+            "SELECT coalesce(json_agg(r), '[]'::json)::text
+             FROM (
+                 SELECT k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced,
+                        k.confmatchtype = 'f' AS match_full,
+                        (SELECT json_agg(json_build_array(ca.attname, fa.attname))
+                         FROM unnest(k.conkey, k.confkey) u(ck, fk)
+                         JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck
+                         JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = u.fk) AS columns
+                 FROM pg_constraint k
+                 WHERE k.contype = 'f' AND k.convalidated {enforced}
+                   AND k.conrelid = ANY ({oids}) AND k.confrelid = ANY ({oids})
+                   AND NOT EXISTS (SELECT FROM pg_trigger t
+                                   WHERE t.tgconstraint = k.oid AND t.tgenabled NOT IN ('O', 'A'))
+             ) r"
+        ),
+    )
+}
+
 /// The exact number of rows of each table, in the given order, with one query.
 pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
     if tables.is_empty() {

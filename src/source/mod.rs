@@ -7,7 +7,9 @@ mod session;
 mod tap;
 mod tls;
 
-pub use catalog::{SequenceValue, count_rows, read_columns, read_relations, read_sequence_values, read_sequences};
+pub use catalog::{
+    SequenceValue, count_rows, read_columns, read_guaranteed_keys, read_relations, read_sequence_values, read_sequences,
+};
 pub use connection::Trust;
 pub use copy_out::{CopyOut, CopyReader};
 pub use session::Session;
