@@ -5,6 +5,7 @@
 mod harness;
 
 mod crashes;
+mod decoders;
 mod documentation;
 mod failures;
 mod foreign_keys;

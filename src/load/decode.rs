@@ -5,6 +5,7 @@ use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::collections::HashMap;
 
 /// How the fields of one column become values.
 pub(super) struct ColumnDecoder {
@@ -13,6 +14,9 @@ pub(super) struct ColumnDecoder {
     function: pg_sys::FmgrInfo,
     io_parameter: pg_sys::Oid,
     typmod: i32,
+    json: jsonb::Encoder,
+    /// The values of an enum that were seen so far.
+    labels: HashMap<Vec<u8>, u64>,
 }
 
 /// Types whose values are decoded here. Each refuses what it is not sure of, and the type's own function decides.
@@ -28,7 +32,6 @@ enum Kind {
     Timestamp,
     /// Microseconds of a day, without a precision.
     Time,
-    Uuid,
     /// `text`, and `varchar(n)` with its limit in characters.
     Text {
         limit: Option<u32>,
@@ -41,6 +44,14 @@ enum Kind {
     Numeric {
         limits: Option<Limits>,
     },
+    Json,
+    Jsonb,
+    Inet,
+    Enum,
+    /// Bytes that are stored as they travel.
+    Fixed {
+        length: usize,
+    },
     Function,
 }
 
@@ -51,6 +62,8 @@ const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 const VARHDRSZ: usize = 4;
+/// What the wire form of `jsonb` begins with.
+const JSONB_VERSION: u8 = 1;
 
 impl ColumnDecoder {
     /// For binary COPY: the type's receive function stands behind.
@@ -59,7 +72,12 @@ impl ColumnDecoder {
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeBinaryInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self { kind: kind_of(type_oid, typmod), function: lookup(function_oid), io_parameter, typmod }
+        Self::new(kind_of(type_oid, typmod), function_oid, io_parameter, typmod)
+    }
+
+    /// For binary COPY, with the type's receive function alone.
+    pub(super) fn binary_by_function(type_oid: pg_sys::Oid, typmod: i32) -> Self {
+        Self { kind: Kind::Function, ..Self::binary(type_oid, typmod) }
     }
 
     /// For text COPY: always the type's input function.
@@ -68,7 +86,12 @@ impl ColumnDecoder {
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self { kind: Kind::Function, function: lookup(function_oid), io_parameter, typmod }
+        Self::new(Kind::Function, function_oid, io_parameter, typmod)
+    }
+
+    fn new(kind: Kind, function: pg_sys::Oid, io_parameter: pg_sys::Oid, typmod: i32) -> Self {
+        let (json, labels) = (jsonb::Encoder::default(), HashMap::new());
+        Self { kind, function: lookup(function), io_parameter, typmod, json, labels }
     }
 
     /// The value of a field; `None` is NULL. Values made by functions are allocated in the current memory context.
@@ -101,7 +124,7 @@ impl ColumnDecoder {
                 .map(i64::from_be_bytes)
                 .filter(|time| (0..=MICROSECONDS_PER_DAY).contains(time))
                 .map(|time| Value::Bits(time as u64)),
-            Kind::Uuid if bytes.len() == 16 => Some(Value::Fixed(bytes)),
+            Kind::Fixed { length } => (bytes.len() == length).then_some(Value::Fixed(bytes)),
             Kind::Text { limit } => {
                 // The number of bytes bounds the number of characters.
                 let fits = limit.is_none_or(|limit| bytes.len() <= limit as usize);
@@ -112,12 +135,31 @@ impl ColumnDecoder {
             }
             Kind::Bytes => Some(Value::Varlena(bytes)),
             Kind::Numeric { limits } => numeric::decode(bytes, limits),
-            Kind::Uuid | Kind::Function => None,
+            Kind::Json => (is_text(bytes) && self.json.is_valid(bytes)).then_some(Value::Varlena(bytes)),
+            Kind::Jsonb => match bytes {
+                [JSONB_VERSION, text @ ..] if is_text(text) => self.json.encode(text).map(store_varlena),
+                _ => None,
+            },
+            Kind::Inet => inet(bytes),
+            Kind::Enum => match self.labels.get(bytes) {
+                Some(&label) => Some(Value::Bits(label)),
+                None => return self.receive_label(bytes, scratch),
+            },
+            Kind::Function => None,
         };
         match fast {
             Some(value) => Ok(value),
             None => self.receive(Some(bytes), scratch),
         }
+    }
+
+    #[cold]
+    fn receive_label(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Result<Value<'static>> {
+        let value = self.receive(Some(bytes), scratch)?;
+        if let Value::Datum(label) = value {
+            self.labels.insert(bytes.to_vec(), label.value() as u64);
+        }
+        Ok(value)
     }
 
     /// Calls the type's receive function, as COPY does.
@@ -184,11 +226,15 @@ fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
         pg_sys::INT2OID => Kind::Int2,
         // Floats travel as their bits.
         pg_sys::INT4OID | pg_sys::OIDOID | pg_sys::FLOAT4OID => Kind::Int4,
-        pg_sys::INT8OID | pg_sys::FLOAT8OID => Kind::Int8,
+        pg_sys::INT8OID | pg_sys::FLOAT8OID | pg_sys::MONEYOID => Kind::Int8,
         pg_sys::DATEOID => Kind::Date,
         pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID if typmod < 0 => Kind::Timestamp,
         pg_sys::TIMEOID if typmod < 0 => Kind::Time,
-        pg_sys::UUIDOID => Kind::Uuid,
+        pg_sys::UUIDOID => Kind::Fixed { length: 16 },
+        pg_sys::MACADDROID => Kind::Fixed { length: 6 },
+        pg_sys::INETOID => Kind::Inet,
+        pg_sys::JSONOID if utf8 => Kind::Json,
+        pg_sys::JSONBOID if utf8 => Kind::Jsonb,
         pg_sys::TEXTOID if utf8 => Kind::Text { limit: None },
         pg_sys::VARCHAROID if utf8 => Kind::Text { limit: character_limit },
         pg_sys::BPCHAROID if utf8 && character_limit.is_some() => {
@@ -196,7 +242,37 @@ fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
         }
         pg_sys::BYTEAOID => Kind::Bytes,
         pg_sys::NUMERICOID => Kind::Numeric { limits: Limits::from_typmod(typmod) },
+        // SAFETY: a syscache lookup.
+        other if unsafe { pg_sys::type_is_enum(other) } => Kind::Enum,
         _ => Kind::Function,
+    }
+}
+
+/// As `inet_recv` in `network.c` reads it: family, bits, an ignored byte, the address' length, the address.
+#[inline]
+fn inet(bytes: &[u8]) -> Option<Value<'_>> {
+    const FAMILY_4: u8 = 2;
+    const FAMILY_6: u8 = 3;
+    let (head, address) = bytes.split_first_chunk::<4>()?;
+    let &[family, bits, _, length] = head;
+    let expected = match family {
+        FAMILY_4 => 4,
+        FAMILY_6 => 16,
+        _ => return None,
+    };
+    let fits = usize::from(length) == expected && address.len() == expected && usize::from(bits) <= expected * 8;
+    fits.then_some(Value::Pieces { head: &bytes[..2], tail: address })
+}
+
+/// Copies a payload behind a length word, in the current memory context.
+fn store_varlena(payload: &[u8]) -> Value<'static> {
+    let total = VARHDRSZ + payload.len();
+    // SAFETY: memory of that size, which nobody else uses.
+    unsafe {
+        let target = pg_sys::palloc(total).cast::<u8>();
+        pgrx::set_varsize_4b(target.cast(), total as i32);
+        std::ptr::copy_nonoverlapping(payload.as_ptr(), target.add(VARHDRSZ), payload.len());
+        Value::Datum(pg_sys::Datum::from(target))
     }
 }
 
@@ -241,13 +317,15 @@ pub(super) fn to_datum(value: Value<'_>, arena: &mut Arena) -> Option<pg_sys::Da
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
             Some(pg_sys::Datum::from(target))
         }
-        Value::Varlena(bytes) => {
-            let total = VARHDRSZ + bytes.len();
+        Value::Varlena(bytes) => to_datum(Value::Pieces { head: bytes, tail: &[] }, arena),
+        Value::Pieces { head, tail } => {
+            let total = VARHDRSZ + head.len() + tail.len();
             let target = arena.allocate(total);
             // SAFETY: the arena gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits.
             unsafe {
                 pgrx::set_varsize_4b(target.cast(), total as i32);
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
+                std::ptr::copy_nonoverlapping(head.as_ptr(), target.add(VARHDRSZ), head.len());
+                std::ptr::copy_nonoverlapping(tail.as_ptr(), target.add(VARHDRSZ + head.len()), tail.len());
             }
             Some(pg_sys::Datum::from(target))
         }

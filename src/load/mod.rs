@@ -6,6 +6,7 @@ mod expressions;
 mod heap_pages;
 mod in_place;
 mod numeric;
+mod selfcheck;
 mod tuple;
 mod writer;
 

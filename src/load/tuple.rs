@@ -13,6 +13,11 @@ pub(super) enum Value<'a> {
     Fixed(&'a [u8]),
     /// What stands behind the length of a value that begins with its length.
     Varlena(&'a [u8]),
+    /// The same in two pieces.
+    Pieces {
+        head: &'a [u8],
+        tail: &'a [u8],
+    },
     /// A `numeric` in its short form: the header word, then digit groups that are still big-endian.
     Numeric {
         header: u16,
@@ -140,6 +145,11 @@ impl TupleBuilder {
             Value::Varlena(payload) => {
                 self.put_length(layout, payload.len());
                 self.put(payload);
+            }
+            Value::Pieces { head, tail } => {
+                self.put_length(layout, head.len() + tail.len());
+                self.put(head);
+                self.put(tail);
             }
             Value::Numeric { header, digits } => {
                 self.put_length(layout, 2 + digits.len());

@@ -24,3 +24,18 @@ pub fn accept_changes_of_others() {
     // SAFETY: called inside a transaction, where every lock acquisition does the same.
     unsafe { pg_sys::AcceptInvalidationMessages() }
 }
+
+/// Runs `work` in a subtransaction, which is rolled back whatever happens.
+pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: begun and ended in pairs around work that catches its errors; context and owner are put back.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let value = work();
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        value
+    }
+}
