@@ -107,7 +107,8 @@ impl<'a> Executor<'a> {
         let spec = &self.spec.tables[table];
         let stage = self.stage(table);
         settings::scoped(|| {
-            settings::set_local(c"maintenance_work_mem", &self.spec.maintenance_memory.to_string())?;
+            let share = self.spec.maintenance_memory / self.shared.index_builders(self.schedule) as i64;
+            settings::set_local(c"maintenance_work_mem", &share.max(LEAST_MEMORY).to_string())?;
             crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
         })
         .map_err(|error| self.with_user_names(error, table))
@@ -182,6 +183,9 @@ impl LoadHelper for Helper {
         Ok(())
     }
 }
+
+/// Kilobytes; what the setting itself takes at least.
+const LEAST_MEMORY: i64 = 1024;
 
 /// Long enough to cost nothing; whoever is waited for wakes the waiter.
 const SHORT_WAIT: Duration = Duration::from_millis(100);

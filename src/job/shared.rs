@@ -422,6 +422,19 @@ impl Shared {
         self.task_slots()[task].started.store(now(), SeqCst);
     }
 
+    /// Processes that may be building an index at the same time as the caller, which is one of them.
+    pub(super) fn index_builders(&self, schedule: &Schedule) -> usize {
+        let workers = self.layout.workers.max(1);
+        let is_build = |task: &plan::Task| matches!(task.kind, TaskKind::BuildIndex { .. });
+        let left = schedule
+            .tasks
+            .iter()
+            .zip(self.task_slots())
+            .rev()
+            .filter(|(task, slot)| is_build(task) && slot.state.load(SeqCst) != TASK_DONE);
+        left.take(workers).count().max(1)
+    }
+
     /// The work is done, but not yet committed.
     pub(super) fn task_ends(&self, task: usize) {
         self.task_slots()[task].finished.store(now(), SeqCst);
