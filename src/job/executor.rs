@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::load::{self, LoadHelper, Loaded};
 use crate::local::identity::{Role, run_as};
 use crate::local::{interrupts, settings, transaction};
-use crate::source::Session;
+use crate::source::{self, RunningCopies, Session};
 use crate::stage::{self, Stage};
 use plan::{Schedule, TaskKind};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Carries out tasks. A worker has one in its own transactions, a leader that works alone has one in the caller's:
@@ -21,7 +22,7 @@ pub(super) struct Executor<'a> {
     /// Stage tables are of the leader's own transaction then.
     works_in_leader: bool,
     /// Opened with the first task that reads from the source.
-    source: Option<Session>,
+    source: Option<Rc<Session>>,
 }
 
 impl<'a> Executor<'a> {
@@ -40,23 +41,49 @@ impl<'a> Executor<'a> {
 
     /// Runs tasks that were taken together. The transaction must be given up when one fails.
     pub(super) fn run(&mut self, tasks: &[usize]) -> Result<()> {
+        let mut loads = self.start_loads(tasks)?;
+        let mut stored = Vec::new();
         for &task in tasks {
             interrupts::check();
             self.shared.task_begins(task);
-            self.run_one(task)?;
+            match (self.schedule.tasks[task].kind, &mut loads) {
+                (TaskKind::Load { table, part }, Some(copies)) => stored.push(self.load(copies, table, part)?.rows),
+                (kind, _) => self.run_one(kind)?,
+            }
             self.shared.task_ends(task);
             transaction::make_changes_visible();
+        }
+        for (sent, stored) in loads.map_or(Ok(Vec::new()), RunningCopies::finish)?.into_iter().zip(stored) {
+            load::refuse_lost_rows(sent, stored)?;
         }
         Ok(())
     }
 
-    fn run_one(&mut self, task: usize) -> Result<()> {
-        match self.schedule.tasks[task].kind {
+    /// Asks the source for the rows of all loads among the tasks, which are of one kind.
+    fn start_loads(&mut self, tasks: &[usize]) -> Result<Option<RunningCopies>> {
+        let spec = self.spec;
+        let parts: Vec<_> = tasks
+            .iter()
+            .filter_map(|&task| match self.schedule.tasks[task].kind {
+                TaskKind::Load { table, part } => Some((&spec.tables[table], spec.tables[table].parts[part])),
+                _ => None,
+            })
+            .collect();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let session = self.connect()?;
+        let copies: Vec<_> = parts.into_iter().map(|(table, part)| load::copy_of(table, part)).collect();
+        Ok(Some(source::start_copies(&session, &copies)))
+    }
+
+    fn run_one(&self, kind: TaskKind) -> Result<()> {
+        match kind {
             TaskKind::Create { table } => self.create(table),
-            TaskKind::Load { table, part } => self.load(table, part),
+            TaskKind::Load { .. } => Err(Error::internal("a load without a stream")),
             TaskKind::BuildIndex { table, index } => self.build_index(table, index),
             TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group),
-            TaskKind::Analyze { table } => self.analyze(table),
+            TaskKind::Analyze { table, slice } => self.analyze(table, slice),
         }
     }
 
@@ -72,11 +99,8 @@ impl<'a> Executor<'a> {
         self.shared.stage(table, self.first_indexes[table], self.spec.tables[table].indexes.len())
     }
 
-    fn load(&mut self, table: usize, part: usize) -> Result<()> {
-        self.connect()?;
-        let session = self.source.as_ref().ok_or_else(|| Error::internal("the source is not connected"))?;
+    fn load(&self, copies: &mut RunningCopies, table: usize, part: usize) -> Result<Loaded> {
         let spec = &self.spec.tables[table];
-        let shared = self.shared;
         let stage = self.stage(table).heap;
         // Input functions, CHECK constraints and generated columns are the table owner's code.
         let loaded = run_as(Role::TableOwner(spec.owner), || {
@@ -84,23 +108,23 @@ impl<'a> Executor<'a> {
             settings::set_local(c"datestyle", "ISO, YMD")?;
             settings::set_local(c"intervalstyle", "postgres")?;
             settings::set_local(c"timezone", "UTC")?;
-            let helper = Helper { shared, table, stage, makes_toast_here: self.works_in_leader };
-            load::load_part(session, spec, spec.parts[part], stage, &helper)
+            let helper = Helper { shared: self.shared, table, stage, makes_toast_here: self.works_in_leader };
+            load::load_part(copies, spec, spec.parts[part], stage, &helper)
         });
-        loaded.map(drop).map_err(|error| self.with_user_names(error, table))
+        loaded.map_err(|error| self.with_user_names(error, table))
     }
 
-    fn connect(&mut self) -> Result<()> {
-        if self.source.is_none() {
-            let session = Session::open(&self.spec.source, self.spec.trust())?;
-            session.execute(&format!(
-                "SET client_encoding = {}",
-                plan::quote_literal(&crate::compat::database_encoding_name())
-            ))?;
-            session.join_snapshot(&self.spec.snapshot)?;
-            self.source = Some(session);
+    fn connect(&mut self) -> Result<Rc<Session>> {
+        if let Some(session) = &self.source {
+            return Ok(Rc::clone(session));
         }
-        Ok(())
+        let session = Session::open(&self.spec.source, self.spec.trust())?;
+        session.execute(&format!(
+            "SET client_encoding = {}",
+            plan::quote_literal(&crate::compat::database_encoding_name())
+        ))?;
+        session.join_snapshot(&self.spec.snapshot)?;
+        Ok(Rc::clone(self.source.insert(Rc::new(session))))
     }
 
     fn build_index(&self, table: usize, index: usize) -> Result<()> {
@@ -132,10 +156,12 @@ impl<'a> Executor<'a> {
         stage::check_foreign_keys(&checks, stage_of, self.spec.maintenance_memory as usize * 1024)
     }
 
-    fn analyze(&self, table: usize) -> Result<()> {
+    fn analyze(&self, table: usize, slice: usize) -> Result<()> {
         crate::error::catch(|| {
             stage::write_visibility_map(self.stage(table).heap);
-            stage::analyze(self.spec.job, self.spec.tables[table].target)
+            let spec = &self.spec.tables[table];
+            let columns: Vec<&str> = spec.analyzed_columns(slice).iter().map(|column| column.name.as_str()).collect();
+            stage::analyze(self.spec.job, spec.target, &columns)
         })
         .map_err(|error| self.with_user_names(error, table))
     }

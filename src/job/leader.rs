@@ -332,9 +332,6 @@ impl Pull<'_> {
         }
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|&position| self.spec.tables[position].target);
-        for &position in &order {
-            locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
-        }
         let tables: Vec<SwapTable<'_>> = order
             .iter()
             .map(|&position| SwapTable {
@@ -343,6 +340,11 @@ impl Pull<'_> {
                 rows: shared.progress(position).rows,
             })
             .collect();
+        stage::take_over_statistics(&tables);
+        // From here on readers wait.
+        for &position in &order {
+            locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
+        }
         stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place()?;

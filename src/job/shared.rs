@@ -471,7 +471,7 @@ impl Shared {
             let (TaskKind::Create { table }
             | TaskKind::Load { table, .. }
             | TaskKind::BuildIndex { table, .. }
-            | TaskKind::Analyze { table }) = task.kind
+            | TaskKind::Analyze { table, .. }) = task.kind
             else {
                 continue;
             };

@@ -23,6 +23,8 @@ pub struct JobSpec {
     pub maintenance_memory: i64,
 }
 
+const COLUMNS_ANALYZED_AT_ONCE: usize = 100;
+
 /// One target, with all that loading, indexing and checking its stage table needs.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TableSpec {
@@ -100,6 +102,24 @@ impl TableSpec {
         plan::qualified(&self.schema, &self.name)
     }
 
+    /// Statistics of a wide table take longer than its rows; several workers can share its columns. Expressions of
+    /// indexes are only analyzed together with all columns.
+    pub fn analyze_slices(&self) -> usize {
+        if self.analyze_needs_indexes() || !self.generated.is_empty() {
+            1
+        } else {
+            self.columns.len().div_ceil(COLUMNS_ANALYZED_AT_ONCE).max(1)
+        }
+    }
+
+    /// The columns of one slice; all of them where there is one slice only.
+    pub fn analyzed_columns(&self, slice: usize) -> &[ColumnPair] {
+        if self.analyze_slices() == 1 {
+            return &[];
+        }
+        self.columns.chunks(COLUMNS_ANALYZED_AT_ONCE).nth(slice).unwrap_or(&[])
+    }
+
     pub fn analyze_needs_indexes(&self) -> bool {
         self.indexes.iter().any(|index| index.has_expressions)
     }
@@ -115,6 +135,7 @@ impl JobSpec {
                 parts: table.parts.clone(),
                 indexes: table.indexes.len(),
                 analyze_needs_indexes: table.analyze_needs_indexes(),
+                analyze_slices: table.analyze_slices(),
             })
             .collect();
         let reads: Vec<Vec<usize>> = self
@@ -147,8 +168,12 @@ impl JobSpec {
                 let names: Vec<&str> = keys.iter().map(|&key| self.foreign_keys[key].name.as_str()).collect();
                 format!("checking foreign key{} {}", if keys.len() == 1 { "" } else { "s" }, names.join(", "))
             }
-            TaskKind::Analyze { table } => {
-                format!("analyzing {}", self.tables[table].qualified_name())
+            TaskKind::Analyze { table, slice } => {
+                let table = &self.tables[table];
+                match table.analyze_slices() {
+                    1 => format!("analyzing {}", table.qualified_name()),
+                    slices => format!("analyzing {}, columns {} of {slices}", table.qualified_name(), slice + 1),
+                }
             }
         }
     }

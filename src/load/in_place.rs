@@ -3,7 +3,7 @@
 use super::Loaded;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
-use crate::source::{CopyOut, CopyReader, Session};
+use crate::source::{CopyReader, Session};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Part;
@@ -21,14 +21,7 @@ thread_local! {
 /// # Errors
 /// As COPY FROM, and whatever happens to the stream. The transaction must then be given up.
 pub fn load_in_place(session: &Rc<Session>, table: &TableSpec) -> Result<Loaded> {
-    let copy = CopyOut {
-        table: &table.source_name,
-        partitioned: table.source_partitioned,
-        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
-        part: Part::WHOLE,
-        wire: table.wire,
-    };
-    let reader = copy.start(session);
+    let reader = super::copy_of(table, Part::WHOLE).start(session);
     SOURCE.with_borrow_mut(|source| *source = Some(reader));
     let rows = crate::error::catch(|| Ok(copy_from(table)));
     let reader = SOURCE.with_borrow_mut(Option::take);

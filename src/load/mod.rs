@@ -13,7 +13,7 @@ mod writer;
 use crate::compat;
 use crate::error::{Error, Result, catch};
 use crate::job::TableSpec;
-use crate::source::{CopyOut, Session};
+use crate::source::{CopyOut, RunningCopies};
 use copystream::{BinaryStream, TextStream};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
@@ -51,31 +51,36 @@ pub trait LoadHelper {
     fn make_toast_table(&self, target: u32) -> Result<()>;
 }
 
-/// Copies one part of a source table into a stage table.
+/// What of a source table a part is, as the source is asked for it.
+pub fn copy_of(table: &TableSpec, part: Part) -> CopyOut<'_> {
+    CopyOut {
+        table: &table.source_name,
+        partitioned: table.source_partitioned,
+        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
+        part,
+        wire: table.wire,
+    }
+}
+
+/// Copies one part of a source table, whose stream is the next one of `copies`, into a stage table. The caller compares
+/// the rows with those that the source says it sent.
 ///
 /// # Errors
 /// With table, column and row for a row that cannot be stored. The transaction must then be given up.
 pub fn load_part(
-    session: &Session,
+    copies: &mut RunningCopies,
     table: &TableSpec,
     part: Part,
     stage: u32,
     helper: &dyn LoadHelper,
 ) -> Result<Loaded> {
     let position = Position::default();
-    let copy = CopyOut {
-        table: &table.source_name,
-        partitioned: table.source_partitioned,
-        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
-        part,
-        wire: table.wire,
-    };
     let outcome = catch(|| {
         let mut writer = TableWriter::open(stage, table, &position, helper)?;
         let loaded = match table.wire {
             Wire::Binary => {
-                let mut stream = BinaryStream::new(copy.columns.len());
-                let loaded = load_stream(session, &copy, helper, |chunk, rows| {
+                let mut stream = BinaryStream::new(table.columns.len());
+                let loaded = load_stream(copies, helper, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -86,8 +91,8 @@ pub fn load_part(
                 loaded
             }
             Wire::Text => {
-                let mut stream = TextStream::new(copy.columns.len());
-                let loaded = load_stream(session, &copy, helper, |chunk, rows| {
+                let mut stream = TextStream::new(table.columns.len());
+                let loaded = load_stream(copies, helper, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -106,26 +111,24 @@ pub fn load_part(
 
 /// Reads a part's stream to its end. `feed` takes each chunk and counts the rows that it completes.
 fn load_stream(
-    session: &Session,
-    copy: &CopyOut<'_>,
+    copies: &mut RunningCopies,
     helper: &dyn LoadHelper,
     mut feed: impl FnMut(&[u8], &mut u64) -> Result<()>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut reported = Loaded::default();
-    let sent = copy.read(session, |chunk| {
+    while copies.read(&mut |chunk| {
         loaded.bytes += chunk.len() as u64;
         feed(chunk, &mut loaded.rows)?;
         report(&loaded, &mut reported, helper);
         Ok(())
-    })?;
+    })? {}
     helper.add_progress(difference(&loaded, &reported));
-    refuse_lost_rows(sent, loaded.rows)?;
     Ok(loaded)
 }
 
 /// Fewer rows are never a success, and neither are more.
-fn refuse_lost_rows(sent: u64, stored: u64) -> Result<()> {
+pub fn refuse_lost_rows(sent: u64, stored: u64) -> Result<()> {
     if sent == stored {
         return Ok(());
     }

@@ -9,12 +9,18 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// How long a network wait may go without looking at the server's interrupt flags.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the end of a connection may take.
+const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
+
+/// A client, the tap of its socket, and the task that drives it.
+type Connected = (Client, Tap, JoinHandle<()>);
 
 /// Whether the caller may use what belongs to the server's operating-system user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +32,25 @@ pub enum Trust {
 
 /// A connection, driven by a runtime of its own on the calling thread.
 pub(super) struct Connection {
-    pub(super) client: Client,
+    /// Until the connection ends.
+    client: Option<Client>,
     /// COPY data arrives here and not at the client.
     pub(super) tap: Tap,
+    /// The client library's own work.
+    driver: JoinHandle<()>,
     runtime: Runtime,
+}
+
+impl Drop for Connection {
+    /// Says goodbye, so that the source's log does not speak of a lost client.
+    fn drop(&mut self) {
+        // In an ERROR there is no time for it.
+        if !std::thread::panicking() {
+            drop(self.client.take());
+            let driver = &mut self.driver;
+            let _ = self.runtime.block_on(async { tokio::time::timeout(LONGEST_GOODBYE, driver).await });
+        }
+    }
 }
 
 impl Connection {
@@ -46,7 +67,7 @@ impl Connection {
         let mut failures = Vec::new();
         for host in &info.hosts {
             match open_host(&runtime, info, host, trust) {
-                Ok((client, tap)) => return Ok(Self { client, tap, runtime }),
+                Ok((client, tap, driver)) => return Ok(Self { client: Some(client), tap, driver, runtime }),
                 Err(error) => failures.push((host, error)),
             }
         }
@@ -57,6 +78,10 @@ impl Connection {
             error = error.detail(format!("{}: {}", describe(host), other.message));
         }
         Err(error)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.client.as_ref().expect("only dropping takes it")
     }
 
     /// Waits for the source without blocking the server's interrupts: a cancel or a termination raises its ERROR here.
@@ -106,7 +131,7 @@ fn refuse_without_password(info: &ConnInfo) -> Result<()> {
     Ok(())
 }
 
-fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> Result<(Client, Tap)> {
+fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> Result<Connected> {
     let mut config = configuration(info);
     if trust == Trust::PasswordRequired {
         // A source that lets us in without it would have trusted the server's own identity, not the caller.
@@ -122,14 +147,14 @@ fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> R
     if let Some(password) = &info.password {
         config.password(password);
     }
-    let (client, tap) = connect(runtime, info, host, &config)?;
+    let (client, tap, driver) = connect(runtime, info, host, &config)?;
     if let Some(wanted) = info.target_session_attrs.as_deref() {
         refuse_other_session(runtime, &client, wanted)?;
     }
-    Ok((client, tap))
+    Ok((client, tap, driver))
 }
 
-fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> Result<(Client, Tap)> {
+fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> Result<Connected> {
     let attempts: &[WireSslMode] = match info.ssl_mode {
         // As in libpq, encryption is not for Unix sockets.
         _ if host.is_socket_directory() => &[WireSslMode::Disable],
@@ -196,7 +221,7 @@ async fn attempt(
     host: &Host,
     config: &Config,
     mode: WireSslMode,
-) -> std::result::Result<(Client, Tap), Failure> {
+) -> std::result::Result<Connected, Failure> {
     let framing = if mode == WireSslMode::Disable { Framing::Messages } else { Framing::TlsAnswerFirst };
     let tap = open_socket(info, host, framing).await.map_err(|error| {
         Failure::unanswered(Error::new(
@@ -206,8 +231,7 @@ async fn attempt(
     })?;
     if mode == WireSslMode::Disable {
         let (client, connection) = config.connect_raw(tap.socket(), NoTls).await?;
-        runtime.spawn(connection);
-        return Ok((client, tap));
+        return Ok((client, tap, runtime.spawn(drive(connection))));
     }
     let slot = TapSlot::default();
     let connector = tls::connector(info)
@@ -217,10 +241,15 @@ async fn attempt(
         .map_err(Failure::unanswered)?;
     let tls = TappingTls { connector, slot: TapSlot::clone(&slot) };
     let (client, connection) = config.connect_raw(tap.socket(), tls).await?;
-    runtime.spawn(connection);
+    let driver = runtime.spawn(drive(connection));
     // Without an inner tap, the server did not want encryption.
     let inner = slot.lock().ok().and_then(|mut slot| slot.take());
-    Ok((client, inner.unwrap_or(tap)))
+    Ok((client, inner.unwrap_or(tap), driver))
+}
+
+/// What ends a connection early is told to whoever uses it.
+async fn drive(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {
+    let _ = connection.await;
 }
 
 /// Tries a host's addresses in their order.

@@ -1,5 +1,5 @@
 use super::Session;
-use super::session::RunningCopy;
+use super::session::RunningCopies;
 use crate::error::Result;
 use plan::{Part, Wire};
 use std::rc::Rc;
@@ -30,30 +30,22 @@ impl CopyOut<'_> {
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
     }
 
-    /// Calls `on_chunk` with each piece of the stream, in order: one row each, unless it is huge. Returns the number of
-    /// rows that the source says it sent.
-    ///
-    /// # Errors
-    /// What the source reports, a lost connection, or whatever `on_chunk` returns.
-    pub fn read(&self, session: &Session, on_chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-        session.copy(&self.statement(), on_chunk)
-    }
-
     /// Starts the stream for somebody who asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
-        CopyReader {
-            copy: session.start_copy(self.statement()),
-            arrived: Vec::new(),
-            position: 0,
-            rows: None,
-            bytes: 0,
-        }
+        let copies = session.start_copies(self.statement());
+        CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
     }
+}
+
+/// Starts the streams of several parts, which arrive one after the other.
+pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> RunningCopies {
+    session.start_copies(copies.iter().map(CopyOut::statement).collect::<Vec<_>>().join("; "))
 }
 
 /// A stream of COPY to read from.
 pub struct CopyReader {
-    copy: RunningCopy,
+    /// Until the stream has ended.
+    copies: Option<RunningCopies>,
     arrived: Vec<u8>,
     /// Of the next byte in `arrived`.
     position: usize,
@@ -68,16 +60,17 @@ impl CopyReader {
         let mut filled = 0;
         while filled < least.max(1) {
             if self.position == self.arrived.len() {
-                if self.rows.is_some() {
-                    break;
-                }
+                let Some(copies) = &mut self.copies else { break };
                 self.arrived.clear();
                 self.position = 0;
                 let arrived = &mut self.arrived;
-                self.rows = self.copy.next(&mut |data| {
+                let more = copies.read(&mut |data| {
                     arrived.extend_from_slice(data);
                     Ok(())
                 })?;
+                if !more && let Some(copies) = self.copies.take() {
+                    self.rows = copies.finish()?.pop();
+                }
                 continue;
             }
             let count = (self.arrived.len() - self.position).min(buffer.len() - filled);

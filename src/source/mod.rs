@@ -11,5 +11,5 @@ pub use catalog::{
     SequenceValue, count_rows, read_columns, read_guaranteed_keys, read_relations, read_sequence_values, read_sequences,
 };
 pub use connection::Trust;
-pub use copy_out::{CopyOut, CopyReader};
-pub use session::Session;
+pub use copy_out::{CopyOut, CopyReader, start_copies};
+pub use session::{RunningCopies, Session};

@@ -3,7 +3,7 @@ use crate::error::{Error, Result};
 use conninfo::ConnInfo;
 use pgrx::prelude::*;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use tokio_postgres::SimpleQueryMessage;
@@ -74,13 +74,13 @@ impl Session {
 
     /// Runs statements that return nothing.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.connection.wait(self.connection.client.batch_execute(sql)).map_err(|error| query_error(&error))
+        self.connection.wait(self.connection.client().batch_execute(sql)).map_err(|error| query_error(&error))
     }
 
     /// The first column of the last row.
     pub fn query_value(&self, sql: &str) -> Result<String> {
         let messages =
-            self.connection.wait(self.connection.client.simple_query(sql)).map_err(|error| query_error(&error))?;
+            self.connection.wait(self.connection.client().simple_query(sql)).map_err(|error| query_error(&error))?;
         messages
             .iter()
             .rev()
@@ -91,71 +91,80 @@ impl Session {
             .ok_or_else(|| Error::internal("a query on the source returned no value"))
     }
 
-    /// Runs `COPY … TO STDOUT` and calls `on_data` with its data, in order. Returns the number of rows that the source
-    /// says it sent.
+    /// Sends `COPY … TO STDOUT` commands together: one way to the source and back serves all of them.
+    pub(super) fn start_copies(self: &Rc<Self>, commands: String) -> RunningCopies {
+        let session = Rc::clone(self);
+        let answers = Box::pin(async move { session.connection.client().simple_query(&commands).await });
+        RunningCopies { session: Rc::clone(self), answers, rows: None }
+    }
+}
+
+type CopyAnswers = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+
+enum CopyEvent {
+    /// Data has arrived, or the end of a stream.
+    Data,
+    /// All commands are answered.
+    Answered(CopyAnswers),
+}
+
+/// COPY commands whose streams arrive one after the other.
+pub struct RunningCopies {
+    session: Rc<Session>,
+    answers: Pin<Box<dyn Future<Output = CopyAnswers>>>,
+    /// What the source says it sent with each command, once all are answered.
+    rows: Option<Vec<u64>>,
+}
+
+impl RunningCopies {
+    /// Calls `on_data` with what has arrived of the stream in work, and waits only when nothing has. False at the end of
+    /// the stream; the next one begins then.
     ///
     /// # Errors
     /// What the source reports, a lost connection, or whatever `on_data` returns.
-    pub(super) fn copy(&self, sql: &str, mut on_data: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
-        let mut command = pin!(self.connection.client.simple_query(sql));
-        loop {
-            match self.wait_for_copy(command.as_mut()) {
-                CopyEvent::Data => self.connection.tap.take_data(&mut on_data)?,
-                CopyEvent::End(rows) => return rows,
+    pub fn read(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        match self.wait() {
+            CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|ended| !ended),
+            // The source has refused a command.
+            CopyEvent::Answered(answers) => {
+                self.note_answers(answers)?;
+                Err(Error::internal("the source ended COPY early"))
             }
         }
     }
 
-    /// Starts `COPY … TO STDOUT` for somebody who asks for its data piece by piece.
-    pub(super) fn start_copy(self: &Rc<Self>, sql: String) -> RunningCopy {
-        let session = Rc::clone(self);
-        let command = Box::pin(async move { session.connection.client.simple_query(&sql).await });
-        RunningCopy { session: Rc::clone(self), command }
+    /// After the last stream: the number of rows that the source says it sent, for each command.
+    ///
+    /// # Errors
+    /// What the source reports, or a lost connection.
+    pub fn finish(mut self) -> Result<Vec<u64>> {
+        while self.rows.is_none() {
+            match self.wait() {
+                CopyEvent::Data => return Err(Error::internal("the source sent more than was asked for")),
+                CopyEvent::Answered(answers) => self.note_answers(answers)?,
+            }
+        }
+        Ok(self.rows.take().unwrap_or_default())
     }
 
-    fn wait_for_copy(&self, mut command: Pin<&mut (impl Future<Output = CopyResult> + ?Sized)>) -> CopyEvent {
-        let tap = &self.connection.tap;
-        self.connection.wait(poll_fn(|context| {
-            if tap.poll_data(context).is_ready() {
+    fn wait(&mut self) -> CopyEvent {
+        let connection = &self.session.connection;
+        let answers = &mut self.answers;
+        connection.wait(poll_fn(|context| {
+            if connection.tap.poll_data(context).is_ready() {
                 return Poll::Ready(CopyEvent::Data);
             }
-            command.as_mut().poll(context).map(|result| CopyEvent::End(rows_of(result)))
+            answers.as_mut().poll(context).map(CopyEvent::Answered)
         }))
     }
-}
 
-type CopyResult = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
-
-enum CopyEvent {
-    /// Data has arrived.
-    Data,
-    /// All of it has, and so many rows were sent.
-    End(Result<u64>),
-}
-
-fn rows_of(result: CopyResult) -> Result<u64> {
-    let messages = result.map_err(|error| query_error(&error))?;
-    messages
-        .iter()
-        .find_map(|message| match message {
+    fn note_answers(&mut self, answers: CopyAnswers) -> Result<()> {
+        let messages = answers.map_err(|error| query_error(&error))?;
+        let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
             _ => None,
-        })
-        .ok_or_else(|| Error::internal("the source did not complete COPY"))
-}
-
-/// A COPY that is read piece by piece.
-pub(super) struct RunningCopy {
-    session: Rc<Session>,
-    command: Pin<Box<dyn Future<Output = CopyResult>>>,
-}
-
-impl RunningCopy {
-    /// Calls `on_data` with what has arrived, and waits only when nothing has. The number of rows at the end.
-    pub(super) fn next(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Option<u64>> {
-        match self.session.wait_for_copy(self.command.as_mut()) {
-            CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|()| None),
-            CopyEvent::End(rows) => rows.map(Some),
-        }
+        });
+        self.rows = Some(rows.collect());
+        Ok(())
     }
 }

@@ -34,6 +34,8 @@ impl Socket for OpensslStream<TappedSocket> {
 const BUFFER_BYTES: usize = 512 * 1024;
 /// Type and length of a message.
 const HEADER_BYTES: usize = 5;
+/// What a message without content tells as its length.
+const EMPTY: usize = 4;
 
 /// How the bytes of a socket are to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What is at the front of the buffer.
 enum Front {
     Data,
+    /// A COPY has ended.
+    End,
     /// For the library.
     Other,
     /// Not yet known.
@@ -108,7 +112,7 @@ impl State {
         self.end - self.start
     }
 
-    /// Looks at the next message, past those that only mark a copy's beginning and end.
+    /// Looks at the next message, past those that only mark a copy's beginning.
     fn front(&mut self) -> Front {
         loop {
             if self.data_left > 0 {
@@ -123,8 +127,9 @@ impl State {
             let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
             match header[0] {
                 b'd' => return Front::Data,
-                // CopyOutResponse and CopyDone. A length that is none of theirs is for the library to refuse.
-                b'H' | b'c' if (4..BUFFER_BYTES / 2).contains(&length) => {
+                b'c' if length == EMPTY => return Front::End,
+                // CopyOutResponse. A length that is not one of its is for the library to refuse.
+                b'H' if (EMPTY..BUFFER_BYTES / 2).contains(&length) => {
                     if self.available() < length + 1 {
                         return Front::Incomplete;
                     }
@@ -160,35 +165,44 @@ impl State {
         }
     }
 
-    /// Calls `on_data` with the COPY data in the buffer, up to the first message that is something else.
-    fn take_data(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        while let Front::Data = self.front() {
+    /// Calls `on_data` with the COPY data in the buffer, up to the first message that is something else. Returns whether
+    /// that is the end of the COPY, which is taken too.
+    fn take_data(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        loop {
+            match self.front() {
+                Front::Data => {}
+                Front::End => {
+                    self.start += HEADER_BYTES;
+                    return Ok(true);
+                }
+                Front::Other | Front::Incomplete => return Ok(false),
+            }
             if self.data_left == 0 {
                 let header = &self.buffer[self.start..self.start + HEADER_BYTES];
                 let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
                 let data = length.saturating_sub(4);
                 // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
                 if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
-                    break;
+                    return Ok(false);
                 }
                 self.start += HEADER_BYTES;
                 self.data_left = data;
             }
             let count = self.data_left.min(self.available());
             if count == 0 && self.data_left > 0 {
-                break;
+                return Ok(false);
             }
             let from = self.start;
             self.start += count;
             self.data_left -= count;
             on_data(&self.buffer[from..from + count])?;
         }
-        Ok(())
     }
 
     /// Whether `take_data` would take something.
     fn has_data(&mut self) -> bool {
         match self.front() {
+            Front::End => true,
             Front::Data if self.data_left > 0 => self.available() > 0,
             Front::Data => {
                 let header = &self.buffer[self.start..self.start + HEADER_BYTES];
@@ -213,7 +227,7 @@ impl Tap {
         TappedSocket(self.clone())
     }
 
-    /// Ready when there is COPY data. Otherwise it waits for the socket, also on behalf of the library.
+    /// Ready when there is COPY data, or its end. Otherwise it waits for the socket, also on behalf of the library.
     pub(super) fn poll_data(&self, context: &mut Context<'_>) -> Poll<()> {
         *lock(&self.wakers.copier) = Some(context.waker().clone());
         let mut state = lock(&self.state);
@@ -237,11 +251,12 @@ impl Tap {
         Poll::Pending
     }
 
-    /// Calls `on_data` with the COPY data that has arrived, rows in one piece where they are not huge.
+    /// Calls `on_data` with the COPY data that has arrived, rows in one piece where they are not huge. Returns whether
+    /// the COPY has ended.
     ///
     /// # Errors
     /// Whatever `on_data` returns.
-    pub(super) fn take_data(&self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn take_data(&self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         lock(&self.state).take_data(on_data)
     }
 }
@@ -263,7 +278,7 @@ impl AsyncRead for TappedSocket {
         loop {
             match state.front() {
                 Front::Other => break,
-                Front::Data if state.has_data() => {
+                Front::Data | Front::End if state.has_data() => {
                     let copier = lock(&tap.wakers.copier).take();
                     if let Some(copier) = copier {
                         copier.wake();
@@ -271,7 +286,7 @@ impl AsyncRead for TappedSocket {
                     return Poll::Pending;
                 }
                 // Data that is cut off by the end of the stream is the library's to report.
-                Front::Data | Front::Incomplete => match state.receive(&tap.wakers) {
+                Front::Data | Front::End | Front::Incomplete => match state.receive(&tap.wakers) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

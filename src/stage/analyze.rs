@@ -1,7 +1,9 @@
 use crate::error::Result;
 use crate::local::spi;
 
-/// Computes the statistics that the target takes over in the swap.
-pub fn analyze(job: i64, target: u32) -> Result<()> {
-    spi::execute(&format!("ANALYZE {}", super::qualified_name(job, target)))
+/// Computes the statistics that the target takes over in the swap: of the given columns, or of all if none is given.
+pub fn analyze(job: i64, target: u32, columns: &[&str]) -> Result<()> {
+    let names: Vec<_> = columns.iter().map(|name| plan::quote_identifier(name)).collect();
+    let list = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    spi::execute(&format!("ANALYZE {}{list}", super::qualified_name(job, target)))
 }

@@ -18,7 +18,7 @@ pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
 pub use key_scan::MOST_PARTS as MOST_KEY_COLUMNS;
-pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
+pub use swap::{Storage, SwapTable, refuse_table_in_use, swap, take_over_statistics};
 pub use visibility::write_visibility_map;
 
 /// The schema of the stage tables.

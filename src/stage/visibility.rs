@@ -12,6 +12,9 @@ pub fn write_visibility_map(stage: u32) {
         let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         let heap_pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         let storage = pg_sys::RelationGetSmgr(relation);
+        // Several tasks may come here for the same table.
+        let extension = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        pg_sys::LockRelationForExtension(relation, extension);
         if heap_pages > 0 && !pg_sys::smgrexists(storage, fork) {
             pg_sys::smgrcreate(storage, fork, false);
             let file = RelationFile::new(relation, fork);
@@ -28,6 +31,7 @@ pub fn write_visibility_map(stage: u32) {
                 file.write(&mut pages, &[block], |file, pages| file.log_images(pages, &[block], false));
             }
         }
+        pg_sys::UnlockRelationForExtension(relation, extension);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
 }

@@ -9,12 +9,20 @@ mod test;
 use xtask::Result;
 use xtask::server::{Version, remove_stale_data};
 
-const USAGE: &str = "usage:
+fn usage() -> String {
+    format!(
+        "usage:
   cargo xtask demo                          two servers, real data, a pull, its report, a verification
   cargo xtask test [FILTER] [--pg VERSION]  formatter, lints and every test
-  cargo xtask bench [--scale S] [--runs N] [--only CONTENDER]...
-                                            pgcopy against its peers
-  cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C";
+  cargo xtask bench [SUITE]... [--scale S] [--tables N] [--runs N] [--only CONTENDER]...
+                                            pgcopy against its peers, in suites; tpch if none is named
+  cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C
+
+suites of the benchmark:
+{}",
+        bench::suites().trim_end()
+    )
+}
 
 fn main() {
     // Nothing is left behind after Ctrl-C either.
@@ -42,18 +50,23 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next();
+    if matches!(command.as_deref(), Some("--help" | "-h" | "help")) {
+        return print_usage();
+    }
     let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--pg" => options.version = Version::parse(&value()?)?,
             "--scale" => options.scale = value()?.parse()?,
+            "--tables" => options.tables = value()?.parse()?,
             "--runs" => options.runs = value()?.parse()?,
             "--only" => options.only.push(value()?),
             "--release" => options.release = true,
             "--tests-only" => options.tests_only = true,
-            filter if !filter.starts_with('-') => options.filter = Some(filter.to_owned()),
-            _ => return Err(format!("unknown option {argument}\n{USAGE}").into()),
+            "--help" | "-h" => return print_usage(),
+            word if !word.starts_with('-') => options.words.push(word.to_owned()),
+            _ => return Err(format!("unknown option {argument}\n{}", usage()).into()),
         }
     }
     remove_stale_data()?;
@@ -62,16 +75,23 @@ fn run() -> Result<()> {
         Some("test") => test::run(&options),
         Some("servers") => servers::run(&options),
         Some("bench") => bench::run(&options),
-        _ => Err(USAGE.into()),
+        _ => Err(usage().into()),
     }
+}
+
+fn print_usage() -> Result<()> {
+    println!("{}", usage());
+    Ok(())
 }
 
 struct Options {
     version: Version,
     scale: f64,
+    tables: usize,
     runs: usize,
     only: Vec<String>,
-    filter: Option<String>,
+    /// What is not an option: filters of tests, suites of the benchmark.
+    words: Vec<String>,
     tests_only: bool,
     release: bool,
 }
@@ -81,9 +101,10 @@ impl Default for Options {
         Self {
             version: Version::OLDEST,
             scale: 1.0,
+            tables: 5000,
             runs: 5,
             only: Vec::new(),
-            filter: None,
+            words: Vec::new(),
             tests_only: false,
             release: false,
         }

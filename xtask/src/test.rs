@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
         .env("PGCOPY_TEST_SOURCE_PORT", source.port().to_string())
         .env("PGCOPY_TEST_DESTINATION_PORT", destination.port().to_string());
     tests.arg("--");
-    tests.args(options.filter.iter());
+    tests.args(&options.words);
     // Tests wait for servers more than they compute.
     tests.arg("--test-threads=4");
     succeed(&mut tests)

@@ -9,6 +9,8 @@ pub struct Work {
     pub indexes: usize,
     /// ANALYZE computes statistics of index expressions, and needs those indexes for it.
     pub analyze_needs_indexes: bool,
+    /// How many tasks share the table's columns between them for ANALYZE.
+    pub analyze_slices: usize,
 }
 
 /// The unit that a worker takes. Tables, parts, indexes and foreign keys are named by their position.
@@ -29,8 +31,10 @@ pub enum TaskKind {
     CheckForeignKeys {
         group: usize,
     },
+    /// Some of a table's columns.
     Analyze {
         table: usize,
+        slice: usize,
     },
 }
 
@@ -69,7 +73,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         for index in 0..work.indexes {
             entries.push((pages * 2, TaskKind::BuildIndex { table, index }));
         }
-        entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table }));
+        for slice in 0..work.analyze_slices {
+            entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table, slice }));
+        }
     }
     for (group, reads) in foreign_keys.iter().enumerate() {
         let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
@@ -95,10 +101,10 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                 TaskKind::Create { .. } => Vec::new(),
                 TaskKind::Load { table, .. } => vec![creates[table]],
                 TaskKind::BuildIndex { table, .. } => loads[table].clone(),
-                TaskKind::Analyze { table } if tables[table].analyze_needs_indexes => {
+                TaskKind::Analyze { table, .. } if tables[table].analyze_needs_indexes => {
                     [loads[table].as_slice(), &builds[table]].concat()
                 }
-                TaskKind::Analyze { table } => loads[table].clone(),
+                TaskKind::Analyze { table, .. } => loads[table].clone(),
                 TaskKind::CheckForeignKeys { group } => {
                     foreign_keys[group].iter().flat_map(|&table| loads[table].iter().copied()).collect()
                 }
@@ -107,7 +113,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                 TaskKind::Create { table }
                 | TaskKind::Load { table, .. }
                 | TaskKind::BuildIndex { table, .. }
-                | TaskKind::Analyze { table } => tables[table].pages <= SMALL_PAGES,
+                | TaskKind::Analyze { table, .. } => tables[table].pages <= SMALL_PAGES,
                 TaskKind::CheckForeignKeys { group } => {
                     foreign_keys[group].iter().all(|&table| tables[table].pages <= SMALL_PAGES)
                 }
@@ -124,7 +130,13 @@ mod tests {
     use crate::parts::{PartLimits, split};
 
     fn work(pages: u32, indexes: usize) -> Work {
-        Work { pages, parts: split(pages, 0, PartLimits::for_workers(2)), indexes, analyze_needs_indexes: indexes > 2 }
+        Work {
+            pages,
+            parts: split(pages, 0, PartLimits::for_workers(2)),
+            indexes,
+            analyze_needs_indexes: indexes > 2,
+            analyze_slices: 1,
+        }
     }
 
     /// Runs the schedule as workers would and returns the order of the kinds.
@@ -152,7 +164,7 @@ mod tests {
         assert_eq!(order.len(), 3 + tables[1].parts.len() + 2 + 4 + 3 + 2);
         assert_eq!(order[..2], [TaskKind::Create { table: 1 }, TaskKind::Load { table: 1, part: 0 }]);
         assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
-        assert!(at(TaskKind::Analyze { table: 1 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
+        assert!(at(TaskKind::Analyze { table: 1, slice: 0 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
         assert!(at(TaskKind::CheckForeignKeys { group: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
     }
 }

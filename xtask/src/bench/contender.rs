@@ -1,0 +1,93 @@
+//! What is compared.
+
+use xtask::Result;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Contender {
+    Pgcopy,
+    /// With this many workers.
+    PgcopyParallel(i32),
+    PgcopyOneTable,
+    Pgcopydb,
+    DumpRestore,
+    DumpReplace,
+    DumpPipe,
+    CopyFromFile,
+}
+
+impl Contender {
+    pub fn name(self) -> String {
+        match self {
+            Self::Pgcopy => "pgcopy".into(),
+            Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
+            Self::PgcopyOneTable => "pgcopy-one-table".into(),
+            Self::Pgcopydb => "pgcopydb".into(),
+            Self::DumpRestore => "dump-restore".into(),
+            Self::DumpReplace => "dump-replace".into(),
+            Self::DumpPipe => "dump-pipe".into(),
+            Self::CopyFromFile => "copy-from-file".into(),
+        }
+    }
+
+    pub fn description(self) -> String {
+        match self {
+            Self::Pgcopy => "pull(…, overwrite => true) into full tables".into(),
+            Self::PgcopyParallel(workers) => {
+                format!("pull(…, overwrite => true, parallel => {workers}) into full tables")
+            }
+            Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
+            Self::Pgcopydb => "pgcopydb clone, 4 table and 4 index jobs, into an empty database".into(),
+            Self::DumpRestore => "pg_dump -Fd -j2, pg_restore -j2 into an empty database".into(),
+            Self::DumpReplace => "TRUNCATE, pg_dump -a -Fd -j2, pg_restore -a -j2 --disable-triggers".into(),
+            Self::DumpPipe => "pg_dump -Fc -Z0 | pg_restore into an empty database".into(),
+            Self::CopyFromFile => "COPY lineitem FROM a file on the server (FORMAT binary) into an empty table".into(),
+        }
+    }
+
+    /// The contender of ours that does the same work.
+    pub fn ours(self) -> Self {
+        match self {
+            Self::PgcopyParallel(_) => Self::PgcopyParallel(1),
+            Self::PgcopyOneTable | Self::CopyFromFile => Self::PgcopyOneTable,
+            _ => Self::Pgcopy,
+        }
+    }
+
+    pub fn is_pgcopy(self) -> bool {
+        matches!(self, Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable)
+    }
+
+    /// A program that creates the tables itself.
+    pub fn needs_empty_database(self) -> bool {
+        matches!(self, Self::Pgcopydb | Self::DumpRestore | Self::DumpPipe)
+    }
+
+    /// One table without its keys and indexes, instead of all with them.
+    pub fn is_about_lineitem(self) -> bool {
+        self.ours() == Self::PgcopyOneTable
+    }
+
+    /// The destination's database that it fills.
+    pub fn database(self) -> String {
+        match self {
+            Self::PgcopyParallel(_) => Self::Pgcopy.database(),
+            _ => format!("bench_{}", self.name().replace('-', "_")),
+        }
+    }
+
+    /// Those asked for, all if none is, with the one of ours that each is compared with.
+    pub fn choose(known: &[Self], only: &[String]) -> Vec<Self> {
+        let asked_for = |contender: &Self| only.is_empty() || only.contains(&contender.name());
+        let needed = |ours: Self| known.iter().any(|other| other.ours() == ours && asked_for(other));
+        let chosen = |contender: &Self| *contender == Self::Pgcopy || asked_for(contender) || needed(*contender);
+        known.iter().copied().filter(chosen).collect()
+    }
+
+    pub fn refuse_unknown(known: &[Self], only: &[String]) -> Result<()> {
+        let names: Vec<String> = known.iter().map(|contender| contender.name()).collect();
+        match only.iter().find(|name| !names.contains(name)) {
+            Some(unknown) => Err(format!("there is no contender {unknown} here, only {}", names.join(", ")).into()),
+            None => Ok(()),
+        }
+    }
+}
