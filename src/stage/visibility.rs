@@ -4,6 +4,9 @@ use pgrx::pg_sys;
 /// Heap pages that a page of the visibility map describes, with two bits each (`visibilitymap.c`).
 const HEAP_PAGES_PER_PAGE: u32 = (PAGE_BYTES - PAGE_HEADER_BYTES) as u32 * 4;
 
+/// A map of fewer pages saves nobody anything, and is one more file for each of many small tables.
+const FEWEST_PAGES: u32 = 8;
+
 /// Writes the visibility map of a loaded stage table: every page is all-visible and all-frozen.
 pub fn write_visibility_map(stage: u32) {
     let fork = pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM;
@@ -15,7 +18,7 @@ pub fn write_visibility_map(stage: u32) {
         // Several tasks may come here for the same table.
         let extension = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
         pg_sys::LockRelationForExtension(relation, extension);
-        if heap_pages > 0 && !pg_sys::smgrexists(storage, fork) {
+        if heap_pages >= FEWEST_PAGES && !pg_sys::smgrexists(storage, fork) {
             pg_sys::smgrcreate(storage, fork, false);
             let file = RelationFile::new(relation, fork);
             let mut pages = Pages::new(1);

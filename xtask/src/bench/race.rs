@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use xtask::server::{self, Installation, ScratchDirectory, Server};
 use xtask::{Result, data};
 
@@ -198,8 +198,10 @@ impl Race {
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
-        // The writes of the runs before are theirs, not this one's.
+        // The writes of the runs before are theirs, not this one's. So are the files that they deleted: for five seconds
+        // ext4 searches for others to give out, which costs whoever creates many.
         self.destination.try_connect("postgres")?.batch_execute("CHECKPOINT")?;
+        std::thread::sleep(Duration::from_secs(6));
         self.take_traffic();
         let (mut memory, mut reads) = (PeakMemory::default(), None);
         let (began, start) = (SystemTime::now(), Instant::now());
