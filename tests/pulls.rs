@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod connections;
 mod crashes;
 mod decoders;
 mod documentation;
