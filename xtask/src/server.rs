@@ -94,6 +94,8 @@ pub struct Options {
     pub settings: Vec<String>,
     /// Lines of `pg_hba.conf` that come before "trust for everybody on this machine".
     pub access: Vec<String>,
+    /// Whether pages carry checksums, which the server verifies when it reads one.
+    pub checksums: bool,
     /// Where the data directory goes, instead of the usual place.
     pub data_parent: Option<PathBuf>,
 }
@@ -105,6 +107,11 @@ impl Options {
 
     pub fn setting(mut self, line: impl Into<String>) -> Self {
         self.settings.push(line.into());
+        self
+    }
+
+    pub fn with_checksums(mut self) -> Self {
+        self.checksums = true;
         self
     }
 
@@ -136,7 +143,8 @@ impl Server {
                 "--locale=C.UTF-8",
                 "--pgdata",
             ])
-            .arg(&data))?;
+            .arg(&data)
+            .args(options.checksums.then_some("--data-checksums")))?;
         Self::start_in(installation, data, options)
     }
 

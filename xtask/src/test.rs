@@ -15,7 +15,17 @@ pub fn run(options: &Options) -> Result<()> {
                 .args(features(options.version))
                 .args(["--", "-D", "warnings"]),
         )?;
-        succeed(cargo(options.version).args(["test", "-p", "plan", "-p", "conninfo", "-p", "copystream"]))?;
+        succeed(cargo(options.version).args([
+            "test",
+            "-p",
+            "plan",
+            "-p",
+            "conninfo",
+            "-p",
+            "copystream",
+            "-p",
+            "jsonb",
+        ]))?;
     }
     let installation = build_and_install(options.version, Profile::Dev)?;
     let source = Server::start(
@@ -30,7 +40,9 @@ pub fn run(options: &Options) -> Result<()> {
             .setting("max_connections = 200")
             .setting("max_worker_processes = 64")
             .setting("max_prepared_transactions = 10")
-            .setting("wal_level = logical"),
+            .setting("wal_level = logical")
+            // Pages that are written past the buffer manager are checked when they are read through it.
+            .with_checksums(),
     )?;
     let mut tests = cargo(options.version);
     tests.args(["test", "--package", "whole-pulls"]);
