@@ -265,7 +265,7 @@ impl Prepared {
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = self.session.version >= 140_000;
             let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
-            let spec = TableSpec {
+            let mut spec = TableSpec {
                 source_name: source.qualified_name(),
                 source_partitioned: source.kind == 'p',
                 target: local.oid,
@@ -280,7 +280,9 @@ impl Prepared {
                 indexes: definition.indexes.clone(),
                 checks: definition.checks.clone(),
                 generated: definition.generated.clone(),
+                analyze_slices: 1,
             };
+            spec.share_analyze(self.workers);
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }

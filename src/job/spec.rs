@@ -23,8 +23,6 @@ pub struct JobSpec {
     pub maintenance_memory: i64,
 }
 
-const COLUMNS_ANALYZED_AT_ONCE: usize = 100;
-
 /// One target, with all that loading, indexing and checking its stage table needs.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TableSpec {
@@ -45,6 +43,8 @@ pub struct TableSpec {
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     pub generated: Vec<Generated>,
+    /// How many tasks share the columns between them for ANALYZE.
+    pub analyze_slices: usize,
 }
 
 /// A foreign key that the new rows must satisfy.
@@ -102,22 +102,21 @@ impl TableSpec {
         plan::qualified(&self.schema, &self.name)
     }
 
-    /// Statistics of a wide table take longer than its rows; several workers can share its columns. Expressions of
-    /// indexes are only analyzed together with all columns.
-    pub fn analyze_slices(&self) -> usize {
-        if self.analyze_needs_indexes() || !self.generated.is_empty() {
-            1
-        } else {
-            self.columns.len().div_ceil(COLUMNS_ANALYZED_AT_ONCE).max(1)
-        }
-    }
-
-    /// The columns of one slice; all of them where there is one slice only.
+    /// The columns of one slice; none, which means all, where there is one slice only.
     pub fn analyzed_columns(&self, slice: usize) -> &[ColumnPair] {
-        if self.analyze_slices() == 1 {
+        if self.analyze_slices == 1 {
             return &[];
         }
-        self.columns.chunks(COLUMNS_ANALYZED_AT_ONCE).nth(slice).unwrap_or(&[])
+        self.columns.chunks(self.columns.len().div_ceil(self.analyze_slices)).nth(slice).unwrap_or(&[])
+    }
+
+    /// Statistics of a wide table take longer than its rows, so that the workers share its columns. Expressions of indexes
+    /// are only analyzed together with all columns.
+    pub fn share_analyze(&mut self, workers: usize) {
+        const FEWEST_COLUMNS: usize = 100;
+        let undivided = self.analyze_needs_indexes() || !self.generated.is_empty();
+        let slices = if undivided { 1 } else { self.columns.len() / FEWEST_COLUMNS };
+        self.analyze_slices = slices.min(workers).max(1);
     }
 
     pub fn analyze_needs_indexes(&self) -> bool {
@@ -135,7 +134,7 @@ impl JobSpec {
                 parts: table.parts.clone(),
                 indexes: table.indexes.len(),
                 analyze_needs_indexes: table.analyze_needs_indexes(),
-                analyze_slices: table.analyze_slices(),
+                analyze_slices: table.analyze_slices,
             })
             .collect();
         let reads: Vec<Vec<usize>> = self
@@ -170,7 +169,7 @@ impl JobSpec {
             }
             TaskKind::Analyze { table, slice } => {
                 let table = &self.tables[table];
-                match table.analyze_slices() {
+                match table.analyze_slices {
                     1 => format!("analyzing {}", table.qualified_name()),
                     slices => format!("analyzing {}, columns {} of {slices}", table.qualified_name(), slice + 1),
                 }
