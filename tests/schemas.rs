@@ -315,3 +315,37 @@ fn a_row_that_outgrows_its_page_although_nobody_expected_it() {
         .batch_execute("UPDATE item SET body = body || 'y' WHERE id < 5; UPDATE other SET body = body || 'y'")
         .unwrap();
 }
+
+#[test]
+fn an_excluded_partitioned_table_keeps_its_partitions() {
+    let mut pair = Pair::new("excluded_partitions");
+    pair.both(
+        "CREATE TABLE part (id int, kind text) PARTITION BY LIST (kind);
+         CREATE TABLE part_a PARTITION OF part FOR VALUES IN ('a');
+         CREATE TABLE part_b PARTITION OF part FOR VALUES IN ('b') PARTITION BY RANGE (id);
+         CREATE TABLE part_b1 PARTITION OF part_b FOR VALUES FROM (0) TO (100);
+         CREATE TABLE part_b2 PARTITION OF part_b FOR VALUES FROM (100) TO (200);
+         CREATE TABLE alone (id int)",
+    );
+    pair.source
+        .batch_execute("INSERT INTO part SELECT i, 'a' FROM generate_series(1, 50) i; INSERT INTO part SELECT i, 'b' FROM generate_series(1, 150) i; INSERT INTO alone VALUES (1)")
+        .unwrap();
+    pair.destination.batch_execute("INSERT INTO part VALUES (7, 'b'), (107, 'b'), (7, 'a')").unwrap();
+    let planned = |pair: &mut Pair, arguments: &str| {
+        let dsn = pair.dsn();
+        crate::harness::texts(&mut pair.destination, &format!("SELECT \"table\" FROM pgcopy.plan('{dsn}'{arguments})"))
+    };
+    assert_eq!(planned(&mut pair, ", exclude => '{part}'"), ["alone"]);
+    assert_eq!(planned(&mut pair, ", exclude => '{part_b}'"), ["alone", "part_a"]);
+    assert_eq!(planned(&mut pair, ", include => '{public.*}', exclude => '{part_b}'"), ["alone", "part_a"]);
+    assert_eq!(planned(&mut pair, ", include => '{part_b}'"), ["part_b1", "part_b2"]);
+    assert_eq!(planned(&mut pair, ", include => '{part}', exclude => '{part_b1}'"), ["part_a", "part_b2"]);
+    pair.pull("include => '{part}', exclude => '{part_b}', overwrite => true");
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part_b"), "7,107");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM part_a"), "50");
+    // Where the partitions differ, only all of them can be pulled.
+    pair.destination.batch_execute("CREATE TABLE part_c PARTITION OF part FOR VALUES IN ('c')").unwrap();
+    let failure = pair.pull_error("include => '{part}', exclude => '{part_b}', overwrite => true");
+    assert!(failure.detail.contains("part_b1: cannot be left out"), "{}", failure.detail);
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part_b"), "7,107");
+}

@@ -20,6 +20,9 @@ pub struct Relation {
     pub extension: Option<String>,
     /// The topmost partitioned table above a partition.
     pub partition_root: Option<u32>,
+    /// All partitioned tables above a partition, and itself.
+    #[serde(default)]
+    pub partition_ancestors: Option<Vec<u32>>,
     /// Bounds and keys of the partition and of all tables above it; equal texts mean equal layouts.
     pub partition_layout: Option<String>,
     /// Pages of the main fork, now.
@@ -62,6 +65,7 @@ impl Relation {
             access_method: Some("heap".into()),
             extension: None,
             partition_root: None,
+            partition_ancestors: None,
             partition_layout: None,
             pages: 0,
             toast_pages: 0,
@@ -73,6 +77,12 @@ impl Relation {
 
     pub fn qualified_name(&self) -> String {
         crate::qualified(&self.schema, &self.name)
+    }
+
+    /// Itself and the partitioned tables above it.
+    pub fn ancestors(&self) -> impl Iterator<Item = u32> {
+        let above = self.partition_ancestors.iter().flatten().copied();
+        [self.oid].into_iter().chain(self.partition_root).chain(above)
     }
 
     pub fn is_table(&self) -> bool {
@@ -97,7 +107,7 @@ SELECT coalesce(json_agg(r ORDER BY r.schema, r.name), '[]'::json)::text
 FROM (
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
            c.relpersistence AS persistence, am.amname AS access_method, e.extname AS extension,
-           p.root::oid::bigint AS partition_root, p.layout AS partition_layout,
+           p.root::oid::bigint AS partition_root, p.ancestors AS partition_ancestors, p.layout AS partition_layout,
            s.heap / s.page AS pages, s.toast / s.page AS toast_pages, s.heap + s.toast AS bytes,
            c.reltuples::float8 AS tuples
     FROM pg_class c
@@ -112,7 +122,7 @@ FROM (
                          AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     LEFT JOIN pg_extension e ON e.oid = d.refobjid
     LEFT JOIN LATERAL (
-        SELECT pg_partition_root(c.oid) AS root,
+        SELECT pg_partition_root(c.oid) AS root, json_agg(a.oid::bigint) AS ancestors,
                string_agg(concat_ws(' ', pg_get_expr(a.relpartbound, a.oid),
                                     CASE WHEN a.relkind = 'p' THEN pg_get_partkeydef(a.oid) END), ' in ' ORDER BY f.level)
                    AS layout

@@ -55,11 +55,27 @@ pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]
     let mut pairing = Pairing::default();
     let targets = index_by_name(target);
     let mut wanted = select(source, target, include, exclude, &mut pairing);
-    let excluded =
-        |relation: &Relation| exclude.iter().any(|pattern| pattern.matches(&relation.schema, &relation.name));
+    let excluded_here = excluded_relations(source, exclude);
+    let excluded = |relation: &Relation| excluded_here.contains(&relation.oid);
     wanted.retain(|&position, _| !excluded(&source[position]));
     include_partitions(&mut wanted, source, excluded);
     let whole = partitioned_as_a_whole(&wanted, source, target, &targets);
+    let excluded_there = excluded_relations(target, exclude);
+    for (relations, excluded, roots) in
+        [(source, &excluded_here, &whole.source_roots), (target, &excluded_there, &whole.target_roots)]
+    {
+        for relation in relations.iter().filter(|relation| excluded.contains(&relation.oid)) {
+            if relation.partition_root.is_some_and(|root| roots.contains(&root)) {
+                pairing.problems.push(Problem::new(
+                    ProblemKind::Partitioning,
+                    format!(
+                        "{}: cannot be left out, because its partitioned table can only be pulled as a whole",
+                        relation.qualified_name()
+                    ),
+                ));
+            }
+        }
+    }
     let mut only_on_source = Vec::new();
     for (&position, &named) in &wanted {
         let relation = &source[position];
@@ -162,6 +178,17 @@ fn select(
     wanted
 }
 
+/// OIDs of what the patterns name, partitions of it included.
+fn excluded_relations(relations: &[Relation], exclude: &[Pattern]) -> HashSet<u32> {
+    let named: HashSet<u32> = relations
+        .iter()
+        .filter(|relation| exclude.iter().any(|pattern| pattern.matches(&relation.schema, &relation.name)))
+        .map(|relation| relation.oid)
+        .collect();
+    let is_below = |relation: &&Relation| relation.ancestors().any(|ancestor| named.contains(&ancestor));
+    relations.iter().filter(is_below).map(|relation| relation.oid).collect()
+}
+
 /// Whoever names a partitioned table means its partitions.
 fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &[Relation], excluded: impl Fn(&Relation) -> bool) {
     let roots: HashMap<u32, bool> = wanted
@@ -170,7 +197,7 @@ fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &[Relation], e
         .map(|(&position, &named)| (source[position].oid, named))
         .collect();
     for (position, relation) in source.iter().enumerate() {
-        if let Some(&named) = relation.partition_root.as_ref().and_then(|root| roots.get(root))
+        if let Some(&named) = relation.ancestors().find_map(|ancestor| roots.get(&ancestor))
             && !excluded(relation)
         {
             wanted.entry(position).or_insert(named);
