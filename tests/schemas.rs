@@ -349,3 +349,29 @@ fn an_excluded_partitioned_table_keeps_its_partitions() {
     assert!(failure.detail.contains("part_b1: cannot be left out"), "{}", failure.detail);
     assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part_b"), "7,107");
 }
+
+#[test]
+fn composite_types_that_differ_are_refused() {
+    let mut pair = Pair::new("composites");
+    pair.source
+        .batch_execute("CREATE TYPE pos AS (x int, y int); CREATE TYPE box2 AS (a pos, b pos); CREATE TABLE item (p pos, q pos[], r box2); INSERT INTO item VALUES ((1, 2), ARRAY[(3, 4)::pos], ((1, 2), (3, 4)))")
+        .unwrap();
+    pair.destination
+        .batch_execute("CREATE TYPE pos AS (y int, x int); CREATE TYPE box2 AS (a pos, b pos); CREATE TABLE item (p pos, q pos[], r box2)")
+        .unwrap();
+    let failure = pair.pull_error("");
+    assert_eq!(failure.sqlstate, "42804");
+    for column in ["p", "q", "r"] {
+        assert!(failure.detail.contains(&format!("column {column}")), "{}", failure.detail);
+    }
+    assert!(
+        failure.detail.contains("(x integer, y integer)") && failure.detail.contains("(y integer, x integer)"),
+        "{}",
+        failure.detail
+    );
+    pair.destination
+        .batch_execute("DROP TABLE item; DROP TYPE box2, pos; CREATE TYPE pos AS (x int, y int); CREATE TYPE box2 AS (a pos, b pos); CREATE TABLE item (p pos, q pos[], r box2)")
+        .unwrap();
+    pair.pull("");
+    pair.assert_same_content();
+}

@@ -51,6 +51,9 @@ pub struct Column {
     pub binary: bool,
     /// Extensions that own a type inside the column's type, with their versions.
     pub extensions: Vec<String>,
+    /// The attributes of composite types inside the column's type, which travel by position.
+    #[serde(default)]
+    pub structure: Option<String>,
 }
 
 impl Relation {
@@ -162,19 +165,27 @@ WITH RECURSIVE a AS (
     SELECT u.root,
            bool_and(t.typsend <> 0 AND t.typreceive <> 0 AND t.oid NOT IN
                     (24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191)) AS binary,
-           array_agg(DISTINCT e.extname || ' ' || e.extversion) FILTER (WHERE e.extname IS NOT NULL) AS extensions
+           array_agg(DISTINCT e.extname || ' ' || e.extversion) FILTER (WHERE e.extname IS NOT NULL) AS extensions,
+           string_agg(DISTINCT s.text COLLATE \"C\", '; ' ORDER BY s.text COLLATE \"C\") AS structure
     FROM used u
     JOIN pg_type t ON t.oid = u.type
     LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
                          AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     LEFT JOIN pg_extension e ON e.oid = d.refobjid
+    LEFT JOIN LATERAL (
+        SELECT format('%s (%s)', format_type(t.oid, NULL),
+                      string_agg(format('%I %s', ta.attname, format_type(ta.atttypid, ta.atttypmod)), ', '
+                                 ORDER BY ta.attnum)) AS text
+        FROM pg_attribute ta WHERE ta.attrelid = t.typrelid AND ta.attnum > 0 AND NOT ta.attisdropped
+    ) s ON t.typtype = 'c'
     GROUP BY u.root
 )
 SELECT coalesce(json_agg(r ORDER BY r.relation, r.number), '[]'::json)::text
 FROM (
     SELECT a.attrelid::bigint AS relation, a.attnum AS number, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type_name, format_type(a.atttypid, NULL) AS base_type,
-           a.attgenerated <> '' AS generated, types.binary, coalesce(types.extensions, '{{}}') AS extensions
+           a.attgenerated <> '' AS generated, types.binary, coalesce(types.extensions, '{{}}') AS extensions,
+           types.structure
     FROM a JOIN types ON types.root = a.atttypid
 ) r"
     )

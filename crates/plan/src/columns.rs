@@ -44,8 +44,8 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<
         if !same_type(other, column) {
             differences.push(Difference::Type {
                 column: column.name.clone(),
-                source: other.type_name.clone(),
-                target: column.type_name.clone(),
+                source: described_type(other),
+                target: described_type(column),
             });
             continue;
         }
@@ -76,8 +76,18 @@ pub(crate) enum Difference {
     Type { column: String, source: String, target: String },
 }
 
+fn described_type(column: &Column) -> String {
+    match &column.structure {
+        Some(structure) => format!("{} with {structure}", column.type_name),
+        None => column.type_name.clone(),
+    }
+}
+
 /// The same type, where a value that does not fit the target's modifier is refused rather than changed.
 fn same_type(source: &Column, target: &Column) -> bool {
+    if source.structure != target.structure {
+        return false;
+    }
     if source.type_name == target.type_name {
         return true;
     }
@@ -100,6 +110,7 @@ mod tests {
             generated: false,
             binary: true,
             extensions: vec![],
+            structure: None,
         }
     }
 
