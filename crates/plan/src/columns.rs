@@ -41,6 +41,11 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<
             differences.push(Difference::MissingOnSource(column.name.clone()));
             continue;
         };
+        if other.generated {
+            // COPY does not send it.
+            differences.push(Difference::GeneratedOnSource(column.name.clone()));
+            continue;
+        }
         if !same_type(other, column) {
             differences.push(Difference::Type {
                 column: column.name.clone(),
@@ -72,6 +77,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<
 pub(crate) enum Difference {
     MissingOnSource(String),
     MissingOnTarget(String),
+    GeneratedOnSource(String),
     GeneratedOnTarget(String),
     Type { column: String, source: String, target: String },
 }

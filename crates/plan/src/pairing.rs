@@ -272,6 +272,10 @@ fn describe(table: &str, difference: Difference) -> Problem {
             ProblemKind::MissingColumn,
             format!("{table}: column {} exists on the source only", quote(&column)),
         ),
+        Difference::GeneratedOnSource(column) => Problem::new(
+            ProblemKind::MissingColumn,
+            format!("{table}: column {} is generated on the source only", quote(&column)),
+        ),
         Difference::GeneratedOnTarget(column) => Problem::new(
             ProblemKind::MissingColumn,
             format!("{table}: column {} is generated on the destination only", quote(&column)),
