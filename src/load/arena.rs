@@ -7,7 +7,7 @@ pub(super) struct Arena {
     end: *mut u8,
 }
 
-const CHUNK_BYTES: usize = 512 * 1024;
+pub(super) const CHUNK_BYTES: usize = 512 * 1024;
 const ALIGNMENT: usize = 8;
 
 impl Arena {

@@ -50,8 +50,9 @@ struct CheckedRows<'a> {
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
 /// (`access/heaptoast.h`).
 const TOAST_THRESHOLD: usize = 2032;
-/// Memory that values made by functions may take before it is given back.
-const ARENA_BYTES: usize = 256 * 1024;
+/// Memory that values may take before it is given back: more than one chunk of the arena, or every row would allocate it
+/// anew.
+const ARENA_BYTES: usize = 2 * super::arena::CHUNK_BYTES;
 
 impl<'a> TableWriter<'a> {
     /// Opens the stage table. It is closed, and its lock kept to the end of the transaction, by `finish`.

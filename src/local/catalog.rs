@@ -125,8 +125,8 @@ pub struct Key {
     pub referencing_number: i16,
     pub referenced: String,
     pub referenced_number: i16,
-    /// Bits of the wider of both columns, where both are integers compared by value.
-    pub integer_bits: Option<u32>,
+    /// Whether both are integers compared by value.
+    pub are_integers: bool,
     /// `OPERATOR(schema.name)` with the referenced column on the left.
     pub operator: String,
     /// A type to cast to, where the operator takes another than the column's.
@@ -159,9 +159,8 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
                     (SELECT json_agg(json_build_object(
                                 'referencing', ca.attname, 'referenced', fa.attname,
                                 'referencing_number', ca.attnum, 'referenced_number', fa.attnum,
-                                'integer_bits', CASE WHEN o.oprname = '=' AND opn.nspname = 'pg_catalog'
-                                                      AND ca.atttypid IN (20, 21, 23) AND fa.atttypid IN (20, 21, 23)
-                                                     THEN CASE WHEN 20 IN (ca.atttypid, fa.atttypid) THEN 64 ELSE 32 END END,
+                                'are_integers', o.oprname = '=' AND opn.nspname = 'pg_catalog'
+                                                AND ca.atttypid IN (20, 21, 23) AND fa.atttypid IN (20, 21, 23),
                                 'operator', format('OPERATOR(%I.%s)', opn.nspname, o.oprname),
                                 'referenced_cast', CASE WHEN o.oprleft <> fa.atttypid AND lt.typtype <> 'p'
                                                         THEN format_type(o.oprleft, NULL) END,

@@ -98,12 +98,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What is at the front of the buffer.
 enum Front {
+    /// `data_left` tells how much, of which some has arrived.
     Data,
     /// A COPY has ended.
     End,
     /// For the library.
     Other,
-    /// Not yet known.
+    /// Not yet known, or not yet enough to begin with.
     Incomplete,
 }
 
@@ -112,11 +113,11 @@ impl State {
         self.end - self.start
     }
 
-    /// Looks at the next message, past those that only mark a copy's beginning.
+    /// Looks at what comes next, past the messages that only mark a copy's beginning and past the headers of data.
     fn front(&mut self) -> Front {
         loop {
             if self.data_left > 0 {
-                return Front::Data;
+                return if self.available() > 0 { Front::Data } else { Front::Incomplete };
             }
             if self.passing > 0 || self.framing != Framing::Messages {
                 return if self.available() > 0 { Front::Other } else { Front::Incomplete };
@@ -126,7 +127,15 @@ impl State {
             };
             let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
             match header[0] {
-                b'd' => return Front::Data,
+                b'd' => {
+                    let data = length.saturating_sub(EMPTY);
+                    // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
+                    if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
+                        return Front::Incomplete;
+                    }
+                    self.start += HEADER_BYTES;
+                    self.data_left = data;
+                }
                 b'c' if length == EMPTY => return Front::End,
                 // CopyOutResponse. A length that is not one of its is for the library to refuse.
                 b'H' if (EMPTY..BUFFER_BYTES / 2).contains(&length) => {
@@ -135,7 +144,7 @@ impl State {
                     }
                     self.start += length + 1;
                 }
-                _ => self.passing = length.max(4) + 1,
+                _ => self.passing = length.max(EMPTY) + 1,
             }
         }
     }
@@ -170,47 +179,18 @@ impl State {
     fn take_data(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         loop {
             match self.front() {
-                Front::Data => {}
+                Front::Data => {
+                    let (from, count) = (self.start, self.data_left.min(self.available()));
+                    self.start += count;
+                    self.data_left -= count;
+                    on_data(&self.buffer[from..from + count])?;
+                }
                 Front::End => {
                     self.start += HEADER_BYTES;
                     return Ok(true);
                 }
                 Front::Other | Front::Incomplete => return Ok(false),
             }
-            if self.data_left == 0 {
-                let header = &self.buffer[self.start..self.start + HEADER_BYTES];
-                let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-                let data = length.saturating_sub(4);
-                // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
-                if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
-                    return Ok(false);
-                }
-                self.start += HEADER_BYTES;
-                self.data_left = data;
-            }
-            let count = self.data_left.min(self.available());
-            if count == 0 && self.data_left > 0 {
-                return Ok(false);
-            }
-            let from = self.start;
-            self.start += count;
-            self.data_left -= count;
-            on_data(&self.buffer[from..from + count])?;
-        }
-    }
-
-    /// Whether `take_data` would take something.
-    fn has_data(&mut self) -> bool {
-        match self.front() {
-            Front::End => true,
-            Front::Data if self.data_left > 0 => self.available() > 0,
-            Front::Data => {
-                let header = &self.buffer[self.start..self.start + HEADER_BYTES];
-                let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-                let data = length.saturating_sub(4);
-                self.available() >= HEADER_BYTES + data || data >= BUFFER_BYTES / 2
-            }
-            Front::Other | Front::Incomplete => false,
         }
     }
 }
@@ -232,17 +212,15 @@ impl Tap {
         *lock(&self.wakers.copier) = Some(context.waker().clone());
         let mut state = lock(&self.state);
         loop {
-            if state.has_data() {
-                return Poll::Ready(());
-            }
-            if let Front::Other = state.front() {
-                break;
-            }
-            match state.receive(&self.wakers) {
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Pending => return Poll::Pending,
-                // The library reads again and finds the same end.
-                Poll::Ready(_) => break,
+            match state.front() {
+                Front::Data | Front::End => return Poll::Ready(()),
+                Front::Other => break,
+                Front::Incomplete => match state.receive(&self.wakers) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Pending => return Poll::Pending,
+                    // The library reads again and finds the same end.
+                    Poll::Ready(_) => break,
+                },
             }
         }
         if let Some(library) = lock(&self.wakers.library).take() {
@@ -278,7 +256,7 @@ impl AsyncRead for TappedSocket {
         loop {
             match state.front() {
                 Front::Other => break,
-                Front::Data | Front::End if state.has_data() => {
+                Front::Data | Front::End => {
                     let copier = lock(&tap.wakers.copier).take();
                     if let Some(copier) = copier {
                         copier.wake();
@@ -286,7 +264,7 @@ impl AsyncRead for TappedSocket {
                     return Poll::Pending;
                 }
                 // Data that is cut off by the end of the stream is the library's to report.
-                Front::Data | Front::End | Front::Incomplete => match state.receive(&tap.wakers) {
+                Front::Incomplete => match state.receive(&tap.wakers) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

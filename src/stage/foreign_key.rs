@@ -92,7 +92,7 @@ pub fn foreign_key_check(
 fn integer_keys(key: &ForeignKey) -> Option<IntegerKeys> {
     // Partitions may number their columns otherwise.
     let [leaf] = key.referenced_leaves.as_slice() else { return None };
-    if !key.keys.iter().all(|pair| pair.integer_bits.is_some()) || leaf.oid != key.referenced {
+    if !key.keys.iter().all(|pair| pair.are_integers) || leaf.oid != key.referenced {
         return None;
     }
     let numbers = |number: fn(&Key) -> i16| key.keys.iter().map(number).collect();
