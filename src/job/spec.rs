@@ -53,7 +53,7 @@ pub struct ForeignKeyCheck {
     pub name: String,
     /// Returns the key values of one row that violates it, as a JSON array of texts, or no row.
     pub query: String,
-    /// Set where the keys are integers that together fit into 64 bits.
+    /// Set where the keys are integers, compared by value.
     pub integers: Option<IntegerKeys>,
     /// Positions in [`JobSpec::tables`] of the targets whose new rows the query reads.
     pub reads: Vec<usize>,
