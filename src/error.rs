@@ -71,12 +71,18 @@ impl Error {
     }
 }
 
+impl From<&CaughtError> for Error {
+    fn from(caught: &CaughtError) -> Self {
+        match caught {
+            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self::from_report(report),
+            CaughtError::RustPanic { ereport, .. } => Self::from_report(ereport),
+        }
+    }
+}
+
 impl From<CaughtError> for Error {
     fn from(caught: CaughtError) -> Self {
-        match caught {
-            CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Self::from_report(&report),
-            CaughtError::RustPanic { ereport, .. } => Self::from_report(&ereport),
-        }
+        Self::from(&caught)
     }
 }
 
@@ -96,6 +102,20 @@ impl From<copystream::StreamError> for Error {
 /// locks, memory and buffers of the failed work are released only by that.
 pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
+}
+
+/// Tells `listener` of an ERROR, a panic or an error value of `work`, which then goes on its way unchanged.
+pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let heard = std::panic::AssertUnwindSafe(&listener);
+    let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
+        .catch_others(move |caught| {
+            // The whole wrapper, not only what is in it.
+            let heard = &heard;
+            heard(&Error::from(&caught));
+            caught.rethrow()
+        })
+        .execute();
+    result.inspect_err(listener)
 }
 
 /// The value, or the raised error.

@@ -14,6 +14,7 @@ mod in_place;
 mod indexes;
 mod interface;
 mod isolation;
+mod jobs;
 mod migrations;
 mod safety;
 mod schemas;

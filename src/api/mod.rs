@@ -1,7 +1,22 @@
 //! One file per SQL function: arguments in, rows out, no logic.
 
+mod cancel;
 mod cleanup;
 mod list;
+mod live;
 mod plan;
+mod prune;
 mod pull;
+mod start_pull;
 mod version;
+mod wait;
+
+use pgrx::datum::Interval;
+use std::time::Duration;
+
+/// A month has 30 days, as in PostgreSQL's own arithmetic; less than nothing is nothing.
+fn duration(interval: Interval) -> Duration {
+    const DAY: i64 = 86_400_000_000;
+    let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
+    Duration::from_micros(days.saturating_mul(DAY).saturating_add(interval.micros()).max(0) as u64)
+}

@@ -3,7 +3,7 @@ use crate::job::{self, Request};
 use pgrx::prelude::*;
 
 /// What a pull with the same arguments would do, one row for each target.
-#[allow(clippy::type_complexity, reason = "the columns are the signature")]
+#[allow(clippy::type_complexity, clippy::too_many_arguments, reason = "the columns and parameters are the signature")]
 #[pg_extern(volatile)]
 fn plan(
     source: &str,
@@ -13,6 +13,8 @@ fn plan(
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(i32, 1000),
     validate: default!(bool, "true"),
+    wait: default!(bool, "true"),
+    verbose: default!(bool, "false"),
 ) -> TableIterator<
     'static,
     (
@@ -29,7 +31,8 @@ fn plan(
         name!(warnings, Vec<String>),
     ),
 > {
-    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size, validate };
+    let source = source.to_owned();
+    let request = Request { source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose };
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (

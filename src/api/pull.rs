@@ -3,6 +3,7 @@ use crate::job::{self, Request};
 use pgrx::prelude::*;
 
 /// Replaces the targets' rows; one row for each target.
+#[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn pull(
     source: &str,
@@ -12,11 +13,14 @@ fn pull(
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(i32, 1000),
     validate: default!(bool, "true"),
+    wait: default!(bool, "true"),
+    verbose: default!(bool, "false"),
 ) -> TableIterator<
     'static,
     (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let request = Request { source: source.to_owned(), include, exclude, overwrite, parallel, batch_size, validate };
+    let source = source.to_owned();
+    let request = Request { source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose };
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
         tables

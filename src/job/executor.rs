@@ -4,6 +4,7 @@ use super::spec::JobSpec;
 use crate::error::{Error, Result};
 use crate::load::{self, LoadHelper, Loaded};
 use crate::local::identity::{Role, run_as};
+use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{interrupts, settings, transaction};
 use crate::source::{self, RunningCopies, Session};
 use crate::stage::{self, Stage};
@@ -45,12 +46,15 @@ impl<'a> Executor<'a> {
         let mut stored = Vec::new();
         for &task in tasks {
             interrupts::check();
-            self.shared.task_begins(task);
-            match (self.schedule.tasks[task].kind, &mut loads) {
-                (TaskKind::Load { table, part }, Some(copies)) => stored.push(self.load(copies, table, part)?.rows),
-                (kind, _) => self.run_one(kind)?,
+            let kind = self.schedule.tasks[task].kind;
+            self.shared.task_begins(task, kind);
+            match (kind, &mut loads) {
+                (TaskKind::Load { table, part }, Some(copies)) => {
+                    stored.push(self.load(copies, task, table, part)?.rows)
+                }
+                _ => self.run_one(kind)?,
             }
-            self.shared.task_ends(task);
+            self.shared.task_ends(task, kind);
             transaction::make_changes_visible();
         }
         for (sent, stored) in loads.map_or(Ok(Vec::new()), RunningCopies::finish)?.into_iter().zip(stored) {
@@ -99,17 +103,21 @@ impl<'a> Executor<'a> {
         self.shared.stage(table, self.first_indexes[table], self.spec.tables[table].indexes.len())
     }
 
-    fn load(&self, copies: &mut RunningCopies, table: usize, part: usize) -> Result<Loaded> {
+    fn load(&self, copies: &mut RunningCopies, task: usize, table: usize, part: usize) -> Result<Loaded> {
         let spec = &self.spec.tables[table];
         let stage = self.stage(table).heap;
+        let report = CopyReport::begin(spec.target);
         // Input functions, CHECK constraints and generated columns are the table owner's code.
         let loaded = run_as(Role::TableOwner(spec.owner), || {
             settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
             settings::set_local(c"datestyle", "ISO, YMD")?;
             settings::set_local(c"intervalstyle", "postgres")?;
             settings::set_local(c"timezone", "UTC")?;
-            let helper = Helper { shared: self.shared, table, stage, makes_toast_here: self.works_in_leader };
-            load::load_part(copies, spec, spec.parts[part], stage, &helper)
+            let helper =
+                Helper { shared: self.shared, task, table, stage, makes_toast_here: self.works_in_leader, report };
+            let loaded = load::load_part(copies, spec, spec.parts[part], stage, &helper);
+            helper.report.end();
+            loaded
         });
         loaded.map_err(|error| self.with_user_names(error, table))
     }
@@ -133,7 +141,12 @@ impl<'a> Executor<'a> {
         settings::scoped(|| {
             let share = self.spec.maintenance_memory / self.shared.index_builders(self.schedule) as i64;
             settings::set_local(c"maintenance_work_mem", &share.max(LEAST_MEMORY).to_string())?;
-            crate::error::catch(|| stage::build_index(stage.heap, spec.owner, stage.indexes[index]))
+            crate::error::catch(|| {
+                let report = IndexReport::begin(spec.target, spec.indexes[index].oid, stage.indexes[index]);
+                stage::build_index(stage.heap, spec.owner, stage.indexes[index])?;
+                report.end();
+                Ok(())
+            })
         })
         .map_err(|error| self.with_user_names(error, table))
     }
@@ -179,14 +192,17 @@ impl<'a> Executor<'a> {
 /// What a load asks of its job.
 struct Helper {
     shared: Shared,
+    task: usize,
     table: usize,
     stage: u32,
     makes_toast_here: bool,
+    report: CopyReport,
 }
 
 impl LoadHelper for Helper {
     fn add_progress(&self, loaded: Loaded) {
-        self.shared.add_progress(self.table, loaded);
+        self.shared.add_progress(self.table, Some(self.task), loaded);
+        self.report.add(loaded);
     }
 
     /// The steward makes it, in a transaction that has ended before a row goes into it: a crash leaves no file behind

@@ -1,10 +1,11 @@
 //! What is written down about jobs, and the removal of what dead jobs left.
 
-use super::shared::Shared;
+use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::local::identity::{Role, role_name, run_as};
 use crate::local::{settings, spi, transaction};
+use pgrx::prelude::*;
 use plan::quote_literal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Outcome {
 }
 
 /// Runs `work` with the rights to our own tables and with no function of the user's in reach.
-fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     run_as(Role::Extension, || {
         settings::use_catalog_search_path()?;
         work()
@@ -39,22 +40,91 @@ fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// The next job's number.
 pub(super) fn next_job() -> Result<i64> {
     let text = as_extension(|| spi::query_text("SELECT nextval('pgcopy.job_id')::text"))?;
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| crate::error::Error::internal("there is no job number"))
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::internal("there is no job number"))
 }
 
-/// Writes the job down as running, with the process that will finish it.
-pub(super) fn begin(spec: &JobSpec, leader_pid: i32, leader_xid: u64) -> Result<()> {
+/// Writes a job down before anything is known of its tables, with the background process that will lead it.
+pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result<()> {
     as_extension(|| {
         spi::execute(&format!(
-            "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid,
-                                     steward_pid, steward_started)
-             SELECT {}, {}, {}, 'running', {}, clock_timestamp(), {leader_pid}, '{leader_xid}'::xid8,
-                    a.pid, a.backend_start
+            "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_started)
+             SELECT {job}, {}, {}, 'running', 0, {}, a.pid, a.backend_start
              FROM pg_stat_get_activity(pg_backend_pid()) a",
+            quote_literal(&role_name(role)),
+            quote_literal(source),
+            instant(called),
+        ))
+    })
+}
+
+/// Writes down how a job ended that no steward attended.
+pub(super) fn note_end(job: i64, error: Option<&Error>) -> Result<()> {
+    let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Completed };
+    as_extension(|| {
+        spi::execute(&format!(
+            "UPDATE pgcopy.job SET state = {}, finished = clock_timestamp(), {}
+             WHERE job = {job} AND state = 'running' AND steward_pid IS NULL",
+            quote_literal(outcome.name()),
+            assignments(error)
+        ))
+    })
+}
+
+fn assignments(error: Option<&Error>) -> String {
+    let value = |text: Option<&str>| text.map_or_else(|| "NULL".to_owned(), quote_literal);
+    format!(
+        "error = {}, detail = {}, hint = {}",
+        value(error.map(|error| error.message.as_str())),
+        value(error.and_then(|error| error.detail.as_deref())),
+        value(error.and_then(|error| error.hint.as_deref()))
+    )
+}
+
+/// SQL for an instant in microseconds since PostgreSQL's epoch.
+fn instant(microseconds: i64) -> String {
+    format!("timestamptz '2000-01-01 00:00+00' + {microseconds} * interval '1 microsecond'")
+}
+
+/// Writes the job down as running, with the process that will finish it, which is this one. `segment` is the number of
+/// the shared memory that tells how far it is.
+pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Result<()> {
+    as_extension(|| {
+        spi::execute(&format!(
+            "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid, segment,
+                                     steward_pid, steward_started)
+             SELECT {}, {}, {}, 'running', {}, {}, {}, '{}'::xid8, {}, a.pid, a.backend_start
+             FROM pg_stat_get_activity(pg_backend_pid()) a
+             ON CONFLICT (job) DO UPDATE
+             SET tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
+                 steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
             spec.job,
             quote_literal(&role_name(spec.caller.current)),
             quote_literal(&spec.source.to_string()),
-            spec.tables.len(),
+            shared.tables(),
+            instant(shared.called()),
+            shared.leader_pid(),
+            shared.leader_xid(),
+            segment.map_or_else(|| "NULL".to_owned(), |segment| segment.to_string()),
+        ))
+    })
+}
+
+/// Writes down the tables of a job whose work has begun.
+pub(super) fn note_tables(spec: &JobSpec) -> Result<()> {
+    let values: Vec<String> = spec
+        .table_names()
+        .enumerate()
+        .map(|(position, (schema, name))| {
+            format!("({}, {position}, {}, {}, 0, 0, 0)", spec.job, quote_literal(schema), quote_literal(name))
+        })
+        .collect();
+    if values.is_empty() {
+        return Ok(());
+    }
+    as_extension(|| {
+        spi::execute(&format!(
+            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds) VALUES {}",
+            values.join(", ")
         ))
     })
 }
@@ -78,72 +148,117 @@ pub(super) fn was_swapped(job: i64) -> Result<bool> {
 /// Writes down how the job ended, table by table.
 pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     let error = match outcome {
-        Outcome::Failed => {
-            shared.error().map_or_else(|| "the leader's transaction failed".to_owned(), |error| error.message)
-        }
-        _ => String::new(),
+        Outcome::Failed => Some(shared.error().unwrap_or_else(|| {
+            Error::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "the calling session gave the pull up")
+        })),
+        Outcome::RolledBack => Some(Error::new(
+            PgSqlErrorCode::ERRCODE_TRANSACTION_ROLLBACK,
+            if super::processes::is_alive(shared.leader_pid()) {
+                "the transaction of the pull was rolled back"
+            } else {
+                "the calling session ended before its transaction was committed"
+            },
+        )),
+        Outcome::Completed | Outcome::Undecided => None,
     };
-    let (mut rows, mut bytes) = (0, 0);
-    let schedule = spec.schedule();
-    let seconds = shared.table_seconds(&schedule);
-    let tasks: Vec<String> = schedule
-        .tasks
-        .iter()
-        .zip(shared.task_times())
-        .filter(|(_, times)| times.finished != 0)
-        .map(|(task, times)| {
-            // Microseconds since PostgreSQL's epoch.
-            let instant = |microseconds: i64| {
-                format!("timestamptz '2000-01-01 00:00+00' + {microseconds} * interval '1 microsecond'")
-            };
+    let total = shared.total();
+    let tables: Vec<String> = spec
+        .table_names()
+        .enumerate()
+        .map(|(position, (schema, name))| {
+            let loaded = shared.progress(position);
             format!(
-                "({}, {}, {}, {}, {})",
+                "({}, {position}, {}, {}, {}, {}, {})",
                 spec.job,
-                times.worker + 1,
-                quote_literal(&spec.describe_task(task.kind)),
-                instant(times.started),
-                instant(times.finished)
+                quote_literal(schema),
+                quote_literal(name),
+                loaded.rows,
+                loaded.bytes,
+                shared.table_seconds(position)
             )
         })
         .collect();
-    let mut values = Vec::with_capacity(spec.tables.len());
-    for (position, table) in spec.tables.iter().enumerate() {
-        let loaded = shared.progress(position);
-        rows += loaded.rows;
-        bytes += loaded.bytes;
-        values.push(format!(
-            "({}, {}, {}, {}, {}, {})",
-            spec.job,
-            quote_literal(&table.schema),
-            quote_literal(&table.name),
-            loaded.rows,
-            loaded.bytes,
-            seconds[position]
-        ));
-    }
+    let tasks = timeline(spec, shared);
     as_extension(|| {
         spi::execute(&format!(
-            "UPDATE pgcopy.job SET state = {}, finished = clock_timestamp(), rows = {rows}, bytes = {bytes},
-                    error = nullif({}, '') WHERE job = {}",
+            "UPDATE pgcopy.job SET state = {}, finished = clock_timestamp(), rows = {}, bytes = {}, segment = NULL, {}
+             WHERE job = {}",
             quote_literal(outcome.name()),
-            quote_literal(&error),
+            total.rows,
+            total.bytes,
+            assignments(error.as_ref()),
             spec.job
         ))?;
         spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {}", spec.job))?;
-        if values.is_empty() {
-            return Ok(());
-        }
         if !tasks.is_empty() {
+            let values: Vec<String> = tasks
+                .iter()
+                .map(|task| {
+                    let (started, finished) = (instant(task.started), instant(task.finished));
+                    format!("({}, {}, {}, {started}, {finished})", spec.job, task.worker, quote_literal(&task.what))
+                })
+                .collect();
             spi::execute(&format!(
                 "INSERT INTO pgcopy.job_task (job, worker, task, started, finished) VALUES {}",
-                tasks.join(", ")
+                values.join(", ")
             ))?;
         }
+        if tables.is_empty() {
+            return Ok(());
+        }
         spi::execute(&format!(
-            "INSERT INTO pgcopy.job_table (job, schema, \"table\", rows, bytes, seconds) VALUES {}",
-            values.join(", ")
+            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds) VALUES {}
+             ON CONFLICT (job, schema, \"table\") DO UPDATE
+             SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds",
+            tables.join(", ")
         ))
     })
+}
+
+/// Something that a process of the job did. Times are microseconds since PostgreSQL's epoch.
+pub(super) struct TimelineTask {
+    /// 0 is the leader.
+    pub(super) worker: u32,
+    pub(super) what: String,
+    pub(super) started: i64,
+    /// Now for what is not finished.
+    pub(super) finished: i64,
+}
+
+/// What each process did, and when.
+pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
+    let now = super::shared::now();
+    let task = |worker: u32, what: String, started: i64, finished: i64| {
+        let finished = if finished < started { now } else { finished };
+        (started != 0).then_some(TimelineTask { worker, what, started, finished })
+    };
+    let phase = |what: &str, from: i64, next: &[Phase]| {
+        let ends = next.iter().map(|&phase| shared.entered(phase)).find(|&time| time != 0);
+        task(0, what.to_owned(), from, ends.unwrap_or(now))
+    };
+    let mut tasks: Vec<TimelineTask> = [
+        phase("planning", shared.called(), &[Phase::Starting]),
+        phase("starting the steward", shared.entered(Phase::Starting), &[Phase::Locking]),
+        phase("locking the targets", shared.entered(Phase::Locking), &[Phase::Working]),
+        phase("swapping", shared.entered(Phase::Swapping), &[Phase::InPlace, Phase::Swapped]),
+        phase("waiting for the end of the transaction", shared.entered(Phase::Swapped), &[]),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let times = spec.schedule().tasks.into_iter().zip(shared.task_times());
+    tasks.extend(
+        times.filter_map(|(kind, times)| {
+            task(times.worker, spec.describe_task(kind.kind), times.started, times.finished)
+        }),
+    );
+    let in_place = spec.in_place.iter().enumerate().filter_map(|(position, table)| {
+        let progress = shared.table_progress(spec.tables.len() + position);
+        let what = format!("loading {} in place", plan::qualified(&table.schema, &table.name));
+        task(0, what, progress.started, progress.finished)
+    });
+    tasks.extend(in_place);
+    tasks
 }
 
 /// The stage tables of a job that still exist.
@@ -190,6 +305,8 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
              LEFT JOIN pgcopy.job j ON j.job = d.job
              WHERE NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
                                WHERE a.pid = j.steward_pid AND a.backend_start = j.steward_started)
+               AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
+                               WHERE a.pid = j.leader_pid AND a.backend_start = j.leader_started)
                AND pg_xact_status(j.leader_xid) IS DISTINCT FROM 'in progress'",
         )
     })?;
@@ -204,8 +321,8 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
                  SET state = CASE WHEN {swapped} THEN 'completed' WHEN state = 'prepared' THEN 'rolled back'
                                   ELSE 'failed' END,
                      error = CASE WHEN state = 'running' AND NOT {swapped}
-                                  THEN 'the server or the steward ended before the job did' END,
-                     finished = clock_timestamp()
+                                  THEN 'the processes of the job ended before it did' END,
+                     finished = clock_timestamp(), segment = NULL
                  WHERE job = {job} AND state IN ('running', 'prepared')"
             ))?;
             spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {job}"))
@@ -217,4 +334,33 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
 /// Removes what dead jobs left. Returns the number of jobs.
 pub fn cleanup() -> Result<usize> {
     remove_dead_jobs()
+}
+
+/// The error of a pull that should not wait for a lock.
+pub(super) fn locked_by_others(relation: u32) -> Result<Error> {
+    #[derive(serde::Deserialize)]
+    struct Holders {
+        table: String,
+        holders: Option<String>,
+    }
+    let found: Holders = as_extension(|| {
+        spi::read_json(&format!(
+            "SELECT json_build_object('table', {relation}::regclass::text, 'holders', (
+                 SELECT string_agg(DISTINCT coalesce(format('job %s, process %s', j.job, l.pid),
+                                                     format('process %s', l.pid)), '; ')
+                 FROM pg_locks l LEFT JOIN pgcopy.job j ON j.leader_pid = l.pid AND j.state = 'running'
+                 WHERE l.locktype = 'relation' AND l.relation = {relation} AND l.granted
+                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')))::text"
+        ))
+    })?;
+    let error = Error::new(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("could not obtain the lock on table {}; nothing was touched", found.table),
+    );
+    let error = match found.holders {
+        Some(holders) => error.detail(format!("It is locked by {holders}.")),
+        None => error,
+    };
+    Ok(error.hint("With wait => true the pull waits, for as long as lock_timeout allows."))
 }

@@ -4,18 +4,20 @@ use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
-use super::shared::{Next, Phase, Segment, Shared};
+use super::shared::{self, Next, Phase, Segment, Shared};
 use super::spec::JobSpec;
-use crate::error::{Error, Result};
-use crate::load;
-use crate::local::locks::{self, Mode};
+use crate::error::{Error, Result, telling};
+use crate::load::{self, Loaded};
+use crate::local::locks::{self, Mode, Until};
 use crate::local::{interrupts, sequences, settings, spi, transaction};
 use crate::source;
 use crate::stage::{self, Stage, Storage, SwapTable};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Schedule;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 pub use super::prepare::Request;
@@ -113,7 +115,11 @@ pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
 
 /// Replaces the rows of all targets, in the caller's transaction.
 pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
-    let started = Instant::now();
+    pull_as(request, None)
+}
+
+/// What forbids every pull here and now.
+pub(super) fn refuse_where_forbidden(function: &CStr) -> Result<()> {
     if crate::settings::is_protected() {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -121,7 +127,19 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
         )
         .hint("A superuser can change the setting of the database or the role."));
     }
-    refuse_read_only()?;
+    // SAFETY: raises when the transaction may not write, as every writing command does.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(function.as_ptr());
+        pg_sys::PreventCommandDuringRecovery(function.as_ptr());
+    }
+    Ok(())
+}
+
+/// `job` is the number of a job that is written down already.
+pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledTable>> {
+    let (started, called) = (Instant::now(), shared::now());
+    refuse_where_forbidden(c"pgcopy.pull()")?;
+    locks::keep_extension(Until::EndOfTransaction);
     let prepared = prepare::prepare(request)?;
     prepared.refuse_unasked_overwrite(request)?;
     tell(&prepared.notices);
@@ -129,10 +147,11 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
         pgrx::notice!("there is no table to pull");
         return Ok(Vec::new());
     }
-    let job = history::next_job()?;
+    let job = job.map_or_else(history::next_job, Ok)?;
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
-    let report = Pull { prepared: &prepared, spec: &spec, schedule: &schedule }.run()?;
+    let told = RefCell::new(vec![false; prepared.targets.len()]);
+    let report = Pull { prepared: &prepared, spec: &spec, schedule: &schedule, request, called, told }.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     pgrx::notice!(
@@ -159,45 +178,45 @@ fn tell(notices: &[String]) {
     }
 }
 
-fn refuse_read_only() -> Result<()> {
-    // SAFETY: raises when the transaction may not write, as every writing command does.
-    unsafe {
-        pg_sys::PreventCommandIfReadOnly(c"pgcopy.pull()".as_ptr());
-        pg_sys::PreventCommandDuringRecovery(c"pgcopy.pull()".as_ptr());
-    }
-    Ok(())
-}
-
 struct Pull<'a> {
     prepared: &'a Prepared,
     spec: &'a JobSpec,
     schedule: &'a Schedule,
+    request: &'a Request,
+    /// Microseconds since PostgreSQL's epoch.
+    called: i64,
+    /// Which tables the caller was told of.
+    told: RefCell<Vec<bool>>,
 }
 
 impl Pull<'_> {
     fn run(&self) -> Result<Vec<PulledTable>> {
-        if self.spec.tables.is_empty() {
-            return self.alone();
-        }
         let tied = self.prepared.tied_tables();
         let involved: Vec<u32> =
             self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
         // Other processes neither see what this transaction did to a table, nor get past its locks.
         let touched_here = involved.iter().any(|&oid| locks::is_written_or_locked_here(oid));
-        if self.prepared.workers > 0 && !touched_here {
-            if let Some(report) = self.with_workers()? {
-                return Ok(report);
-            }
+        let workers = if touched_here || self.spec.tables.is_empty() {
+            0
+        } else {
+            self.prepared.workers.min(self.schedule.tasks.len())
+        };
+        if let Some(report) = self.with_steward(workers)? {
+            return Ok(report);
+        }
+        if workers > 0 {
             pgrx::notice!("no background process is free: the pull runs in this session alone");
         }
         self.alone()
     }
 
-    /// All in this session and this transaction.
+    /// All in this session and this transaction, so that others learn of the job only when it is committed.
     fn alone(&self) -> Result<Vec<PulledTable>> {
-        let shared = Shared::in_memory(self.spec, self.schedule);
-        history::begin(self.spec, processes::my_pid(), shared.leader_xid())?;
+        let shared = Shared::in_memory(self.spec, self.schedule, self.called);
+        history::begin(self.spec, shared, None)?;
+        shared.enter_phase(Phase::Locking);
         self.lock_targets()?;
+        shared.enter_phase(Phase::Working);
         self.work_here(shared)?;
         let report = self.swap_in(shared, &shared.stages(self.spec), Storage::MadeHere)?;
         history::finish(self.spec, shared, Outcome::Completed)?;
@@ -210,7 +229,9 @@ impl Pull<'_> {
             match shared.next_tasks(self.schedule, 0) {
                 Next::Tasks(tasks) => {
                     executor.run(&tasks)?;
-                    shared.tasks_done(&tasks);
+                    shared.tasks_done(self.schedule, &tasks);
+                    shared.measure_rate();
+                    self.tell_finished_tables(shared);
                 }
                 Next::AllDone => return Ok(()),
                 Next::Wait | Next::Failed => {
@@ -221,15 +242,15 @@ impl Pull<'_> {
         }
     }
 
-    /// `None` when the server has no background process to give; nothing has happened then.
-    fn with_workers(&self) -> Result<Option<Vec<PulledTable>>> {
-        let workers = self.prepared.workers.min(self.schedule.tasks.len()).max(1);
+    /// Without workers the work is done here, but the steward sees to it that the job is known, however it ends. `None`
+    /// when the server has no background process to give; nothing has happened then.
+    fn with_steward(&self, workers: usize) -> Result<Option<Vec<PulledTable>>> {
         let json = serde_json::to_vec(self.spec).map_err(|error| Error::internal(error.to_string()))?;
         let bytes = Shared::bytes(self.spec, &json, self.schedule, workers);
         let Some(segment) = Segment::create(bytes) else {
             return Ok(None);
         };
-        let shared = Shared::initialize(segment.address(), self.spec, &json, self.schedule, workers);
+        let shared = Shared::initialize(segment.address(), self.spec, &json, self.schedule, workers, self.called);
         locks::lead_lock_group();
         abandon_when_unmapped(&segment);
         let name = format!("pgcopy job {} steward", self.spec.job);
@@ -237,31 +258,62 @@ impl Pull<'_> {
             segment.detach();
             return Ok(None);
         };
+        let report = telling(|error| shared.note_error(error), || self.lead(shared, &segment, &steward, workers))?;
+        shared.enter_phase(Phase::Swapped);
+        segment.detach();
+        Ok(Some(report))
+    }
+
+    fn lead(&self, shared: Shared, segment: &Segment, steward: &Process, workers: usize) -> Result<Vec<PulledTable>> {
         // Until the steward has begun, giving up is free.
-        self.wait_until(shared, &steward, &[], || shared.phase() >= Phase::Begun)?;
+        self.wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
+        shared.enter_phase(Phase::Locking);
         self.lock_targets()?;
-        let processes = self.start_workers(shared, &segment, workers);
+        let processes = self.start_workers(shared, segment, workers);
         shared.enter_phase(Phase::Working);
         let mut storage = Storage::MadeBefore;
         if processes.is_empty() {
-            pgrx::notice!("no background process is free for a worker: this session does the work");
+            if workers > 0 {
+                pgrx::notice!("no background process is free for a worker: this session does the work");
+            }
             self.work_here(shared)?;
             storage = Storage::MadeHere;
         } else {
             if processes.len() < workers {
                 pgrx::notice!("only {} of {workers} workers could be started", processes.len());
             }
-            self.wait_until(shared, &steward, &processes, || shared.all_done())?;
-            self.wait_until(shared, &steward, &[], || {
+            self.wait_until(shared, steward, &processes, || shared.all_done())?;
+            self.wait_until(shared, steward, &[], || {
                 processes.iter().all(|process| process.status() == Status::Ended)
             })?;
         }
         let stages = shared.stages(self.spec);
         let report = self.swap_in(shared, &stages, storage)?;
         history::mark_swapped(self.spec.job)?;
-        shared.enter_phase(Phase::Swapped);
-        segment.detach();
-        Ok(Some(report))
+        Ok(report)
+    }
+
+    /// With `verbose`, one NOTICE for each table.
+    fn tell_finished_tables(&self, shared: Shared) {
+        if !self.request.verbose {
+            return;
+        }
+        let mut told = self.told.borrow_mut();
+        for (position, (schema, name)) in self.spec.table_names().enumerate() {
+            let progress = shared.table_progress(position);
+            if told[position] || !progress.is_done {
+                continue;
+            }
+            told[position] = true;
+            let (count, all) = (told.iter().filter(|&&told| told).count(), told.len());
+            pgrx::notice!(
+                "{}: {} rows, {} in {:.1} s ({count} of {all})",
+                plan::qualified(schema, name),
+                progress.loaded.rows,
+                pretty_bytes(progress.loaded.bytes),
+                shared.table_seconds(position)
+            );
+        }
     }
 
     fn start_workers(&self, shared: Shared, segment: &Segment, workers: usize) -> Vec<Process> {
@@ -289,6 +341,7 @@ impl Pull<'_> {
                 workers.iter().for_each(Process::terminate);
                 return Err(shared.error().unwrap_or_else(ended_early));
             }
+            self.tell_finished_tables(shared);
             if reached() {
                 return Ok(());
             }
@@ -316,7 +369,11 @@ impl Pull<'_> {
             }
         }
         for (oid, mode) in modes {
-            locks::lock_relation(oid, mode);
+            if self.request.wait {
+                locks::lock_relation(oid, mode);
+            } else if !locks::try_lock_relation(oid, mode) {
+                return Err(history::locked_by_others(oid)?);
+            }
         }
         self.prepared.refuse_changed_definitions()?;
         self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
@@ -324,6 +381,7 @@ impl Pull<'_> {
     }
 
     fn swap_in(&self, shared: Shared, stages: &[Stage], storage: Storage) -> Result<Vec<PulledTable>> {
+        shared.enter_phase(Phase::Swapping);
         // The source's answers come first: nothing must wait for the network once readers wait.
         let names: Vec<String> = self.prepared.sequences.iter().map(|pair| pair.source.clone()).collect();
         let values = source::read_sequence_values(&self.prepared.session, &names)?;
@@ -347,11 +405,10 @@ impl Pull<'_> {
         }
         stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
-        let mut loaded_in_place = self.load_in_place()?;
+        let mut loaded_in_place = self.load_in_place(shared)?;
         for (pair, value) in self.prepared.sequences.iter().zip(values) {
             sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
         }
-        let seconds = shared.table_seconds(self.schedule);
         let mut report: Vec<PulledTable> = self
             .spec
             .tables
@@ -364,7 +421,7 @@ impl Pull<'_> {
                     name: table.name.clone(),
                     rows: loaded.rows,
                     bytes: loaded.bytes,
-                    seconds: seconds[position],
+                    seconds: shared.table_seconds(position),
                 }
             })
             .collect();
@@ -376,11 +433,12 @@ impl Pull<'_> {
     /// Replaces the rows of the targets whose storage cannot be exchanged.
     ///
     /// Foreign keys there are dropped, because TRUNCATE does not go with them, and come back as they were, validated.
-    fn load_in_place(&self) -> Result<Vec<PulledTable>> {
+    fn load_in_place(&self, shared: Shared) -> Result<Vec<PulledTable>> {
         let targets: Vec<_> = self.prepared.targets_by(Method::InPlace).collect();
         if targets.is_empty() {
             return Ok(Vec::new());
         }
+        shared.enter_phase(Phase::InPlace);
         let session = &self.prepared.session;
         session.execute(&format!(
             "SET client_encoding = {}",
@@ -394,19 +452,25 @@ impl Pull<'_> {
                 spi::execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.table))?;
             }
             let mut report = Vec::with_capacity(targets.len());
-            for target in targets {
-                let started = Instant::now();
+            for (position, target) in (self.spec.tables.len()..).zip(targets) {
                 let name = target.spec.qualified_name();
+                shared.table_begins(position);
                 spi::execute(&format!("TRUNCATE {name}"))?;
-                let loaded = load::load_in_place(session, &target.spec)?;
+                let loaded = load::load_in_place(session, &target.spec, move |bytes| {
+                    shared.add_progress(position, None, Loaded { rows: 0, bytes });
+                    shared.measure_rate();
+                })?;
+                shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
                 transaction::make_changes_visible();
                 spi::execute(&format!("ANALYZE {name}"))?;
+                shared.table_done(position);
+                self.tell_finished_tables(shared);
                 report.push(PulledTable {
                     schema: target.spec.schema.clone(),
                     name: target.spec.name.clone(),
                     rows: loaded.rows,
                     bytes: loaded.bytes,
-                    seconds: started.elapsed().as_secs_f64(),
+                    seconds: shared.table_seconds(position),
                 });
             }
             settings::set_local(c"session_replication_role", "origin")?;
@@ -440,11 +504,14 @@ fn abandon_when_unmapped(segment: &Segment) {
 unsafe extern "C-unwind" fn leader_unmaps(_segment: *mut pg_sys::dsm_segment, address: pg_sys::Datum) {
     let shared = Shared::attached(address.cast_mut_ptr());
     if shared.phase() < Phase::Swapped {
-        // Unless another process has failed first.
-        shared.fail(&Error::new(
-            PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
-            "the calling session gave the pull up: it was cancelled, failed or ended",
-        ));
+        // SAFETY: reads a backend-local variable.
+        let (code, message) = if unsafe { pg_sys::proc_exit_inprogress } {
+            (PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the calling session was terminated")
+        } else {
+            (PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "the calling session gave the pull up")
+        };
+        // Unless the reason is known.
+        shared.fail(&Error::new(code, message));
         shared.worker_pids().into_iter().for_each(processes::terminate);
     }
 }

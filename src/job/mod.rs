@@ -1,15 +1,21 @@
 //! A running pull: the plan that its processes share, their shared memory, and the leader, the workers and the steward.
 
+mod background;
+mod control;
 mod executor;
 mod history;
 mod leader;
 mod prepare;
 mod processes;
+mod progress;
 mod shared;
 mod spec;
 mod steward;
 mod worker;
 
+pub use background::start_pull;
+pub use control::{cancel, prune, wait};
 pub use history::cleanup;
 pub use leader::{Request, list_source, plan_pull, pull};
+pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};
 pub use spec::{ForeignKeyCheck, IntegerKeys, JobSpec, TableSpec};

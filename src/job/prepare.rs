@@ -1,6 +1,6 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
-use super::spec::{ForeignKeyCheck, JobSpec, TableSpec, group_foreign_keys};
+use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition, ForeignKey, ForeignKeyDefinition};
 use crate::local::identity::Caller;
@@ -11,11 +11,12 @@ use conninfo::ConnInfo;
 use pgrx::prelude::*;
 use plan::catalog::{ColumnSequence, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// The arguments of a pull, as given.
-#[derive(Debug, Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Request {
     pub source: String,
     pub include: Option<Vec<Option<String>>>,
@@ -26,6 +27,10 @@ pub struct Request {
     pub batch_size: i32,
     /// Whether foreign keys are checked that the source itself guarantees.
     pub validate: bool,
+    /// Whether to wait for locks on the targets that others hold, or to fail at once.
+    pub wait: bool,
+    /// Whether each finished table is told of.
+    pub verbose: bool,
 }
 
 /// A pull that is possible, with the source's snapshot open.
@@ -106,17 +111,36 @@ fn parse_source(text: &str) -> Result<ConnInfo> {
     Ok(info)
 }
 
+/// What can be said of the arguments without asking the source. Returns the source as people may see it.
+pub(super) fn check_arguments(request: &Request) -> Result<String> {
+    Arguments::of(request)?;
+    Ok(parse_source(&request.source)?.to_string())
+}
+
+struct Arguments {
+    include: Option<Vec<Pattern>>,
+    exclude: Vec<Pattern>,
+    workers: usize,
+}
+
+impl Arguments {
+    fn of(request: &Request) -> Result<Self> {
+        let include = request.include.as_deref().map(parse_patterns).transpose()?;
+        let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
+        let workers = worker_count(request.parallel)?;
+        if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("batch_size must be between 1 and {LARGEST_BATCH}"),
+            ));
+        }
+        Ok(Self { include, exclude, workers })
+    }
+}
+
 /// Plans the pull. Nothing is locked or written here.
 pub(super) fn prepare(request: &Request) -> Result<Prepared> {
-    let include = request.include.as_deref().map(parse_patterns).transpose()?;
-    let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
-    let workers = worker_count(request.parallel)?;
-    if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("batch_size must be between 1 and {LARGEST_BATCH}"),
-        ));
-    }
+    let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (info, caller, session) = connect(&request.source)?;
     settings::with_catalog_search_path(|| {
         let local = catalog::read_relations()?;
@@ -461,6 +485,14 @@ impl Prepared {
             superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
             tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
+            in_place: self
+                .targets_by(Method::InPlace)
+                .map(|target| InPlaceTable {
+                    schema: target.spec.schema.clone(),
+                    name: target.spec.name.clone(),
+                    pages: target.spec.pages,
+                })
+                .collect(),
             foreign_key_groups: group_foreign_keys(&foreign_keys),
             foreign_keys,
             maintenance_memory: settings::maintenance_work_mem(),

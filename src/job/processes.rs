@@ -97,6 +97,14 @@ pub(super) fn terminate(pid: i32) {
     }
 }
 
+/// Cancels what a process is doing, as `pg_cancel_backend` would.
+pub(super) fn interrupt(pid: i32) {
+    if is_alive(pid) {
+        // SAFETY: sends a signal; the process was the job's a moment ago and its slot still says so.
+        unsafe { libc::kill(pid, libc::SIGINT) };
+    }
+}
+
 pub(super) fn my_pid() -> i32 {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::MyProcPid }
@@ -113,7 +121,7 @@ pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
 }
 
 /// Takes the signals that backends take.
-fn accept_signals() {
+pub(super) fn accept_signals() {
     // SAFETY: the handlers are the server's own, made for every kind of process with a latch.
     unsafe {
         pg_sys::pqsignal(libc::SIGTERM, Some(signals::die));

@@ -13,18 +13,31 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::Se
 
 #[repr(C)]
 struct Header {
+    /// Other sessions find a job by the number of its segment, which may be somebody else's by then.
+    magic: AtomicU64,
     job: AtomicI64,
     database: AtomicU32,
     leader_pid: AtomicI32,
     steward_pid: AtomicI32,
     leader_xid: AtomicU64,
     phase: AtomicU32,
+    /// When the pull was called, in microseconds since PostgreSQL's epoch, as all times here.
+    called: AtomicI64,
+    /// When each phase was entered; 0 if it was not.
+    entered: [AtomicI64; PHASES],
+    /// Of late.
+    bytes_per_second: AtomicU64,
+    /// When that was measured, and how many bytes there were.
+    measured: AtomicI64,
+    measured_bytes: AtomicU64,
     /// 0, or 1 once the job cannot succeed any more.
     failed: AtomicU32,
     /// 0 free, 1 being written, 2 written.
     error_state: AtomicU32,
     error_length: AtomicU32,
     tables: AtomicU32,
+    /// Tables that are loaded in place; their slots follow those of the others.
+    in_place: AtomicU32,
     indexes: AtomicU32,
     tasks: AtomicU32,
     workers: AtomicU32,
@@ -39,22 +52,38 @@ struct Header {
 }
 
 const ERROR_BYTES: usize = 16 * 1024;
+const MAGIC: u64 = u64::from_be_bytes(*b"pgcopy 1");
 
 #[repr(C)]
 struct TableSlot {
     stage: AtomicU32,
+    /// Of the tasks that work on this table alone.
+    tasks_left: AtomicU32,
     rows: AtomicU64,
     bytes: AtomicU64,
+    /// When the first task began; 0 before.
+    started: AtomicI64,
+    /// When the last task so far ended.
+    finished: AtomicI64,
+    /// Of a table that is loaded in place.
+    weight: AtomicU64,
 }
 
 #[repr(C)]
 struct TaskSlot {
     /// As [`TASK_WAITING`] and so on.
     state: AtomicU32,
+    /// 0 is the leader.
     worker: AtomicU32,
+    /// As [`Activity`].
+    activity: AtomicU32,
     /// Microseconds since PostgreSQL's epoch.
     started: AtomicI64,
     finished: AtomicI64,
+    weight: AtomicU64,
+    /// Of a load: what has arrived, and what the source's pages amount to.
+    bytes: AtomicU64,
+    expected_bytes: AtomicU64,
 }
 
 const TASK_WAITING: u32 = 0;
@@ -74,9 +103,57 @@ pub(super) enum Phase {
     Starting = 0,
     /// The job is written down.
     Begun = 1,
-    Working = 2,
+    Locking = 2,
+    Working = 3,
+    Swapping = 4,
+    InPlace = 5,
     /// The leader has done its part; what becomes of it depends on its transaction.
-    Swapped = 3,
+    Swapped = 6,
+}
+
+const PHASES: usize = Phase::Swapped as usize + 1;
+
+impl Phase {
+    fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Starting,
+            1 => Self::Begun,
+            2 => Self::Locking,
+            3 => Self::Working,
+            4 => Self::Swapping,
+            5 => Self::InPlace,
+            _ => Self::Swapped,
+        }
+    }
+}
+
+/// What a kind of task is called while most of the work is of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub(super) enum Activity {
+    Copying = 0,
+    Indexing = 1,
+    Checking = 2,
+}
+
+impl Activity {
+    fn of(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Create { .. } | TaskKind::Load { .. } => Self::Copying,
+            TaskKind::BuildIndex { .. } => Self::Indexing,
+            TaskKind::CheckForeignKeys { .. } | TaskKind::Analyze { .. } => Self::Checking,
+        }
+    }
+}
+
+/// How a table of a running job is doing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TableProgress {
+    pub(super) loaded: Loaded,
+    /// Microseconds since PostgreSQL's epoch; 0 before the first task.
+    pub(super) started: i64,
+    pub(super) finished: i64,
+    pub(super) is_done: bool,
 }
 
 /// What a worker should do next.
@@ -92,6 +169,7 @@ pub(super) enum Next {
 /// When a task ran, and where.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskTimes {
+    /// 0 is the leader.
     pub(super) worker: u32,
     /// Microseconds since PostgreSQL's epoch.
     pub(super) started: i64,
@@ -108,6 +186,7 @@ pub(super) struct Shared {
 #[derive(Clone, Copy)]
 struct Layout {
     tables: usize,
+    in_place: usize,
     indexes: usize,
     tasks: usize,
     workers: usize,
@@ -120,15 +199,27 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(tables: usize, indexes: usize, tasks: usize, workers: usize, spec_length: usize) -> Self {
+    fn new(tables: usize, in_place: usize, indexes: usize, tasks: usize, workers: usize, spec_length: usize) -> Self {
         let align = |offset: usize| offset.next_multiple_of(16);
         let table_slots = align(size_of::<Header>());
-        let index_slots = align(table_slots + tables * size_of::<TableSlot>());
+        let index_slots = align(table_slots + (tables + in_place) * size_of::<TableSlot>());
         let task_slots = align(index_slots + indexes * size_of::<AtomicU32>());
         let worker_slots = align(task_slots + tasks * size_of::<TaskSlot>());
         let spec = align(worker_slots + workers * size_of::<WorkerSlot>());
         let total = spec + spec_length;
-        Self { tables, indexes, tasks, workers, table_slots, index_slots, task_slots, worker_slots, spec, total }
+        Self {
+            tables,
+            in_place,
+            indexes,
+            tasks,
+            workers,
+            table_slots,
+            index_slots,
+            task_slots,
+            worker_slots,
+            spec,
+            total,
+        }
     }
 }
 
@@ -164,6 +255,11 @@ impl Segment {
         self.0
     }
 
+    fn length(&self) -> usize {
+        // SAFETY: the segment is mapped.
+        unsafe { pg_sys::dsm_segment_map_length(self.0) }
+    }
+
     pub(super) fn detach(self) {
         // SAFETY: the segment is mapped, and no view of it is used after this.
         unsafe { pg_sys::dsm_detach(self.0) }
@@ -177,15 +273,15 @@ impl Shared {
 
     fn layout_for(spec: &JobSpec, spec_json: &[u8], schedule: &Schedule, workers: usize) -> Layout {
         let indexes = spec.tables.iter().map(|table| table.indexes.len()).sum();
-        Layout::new(spec.tables.len(), indexes, schedule.tasks.len(), workers, spec_json.len())
+        Layout::new(spec.tables.len(), spec.in_place.len(), indexes, schedule.tasks.len(), workers, spec_json.len())
     }
 
     /// Plain memory in the current memory context, for a leader that works alone.
-    pub(super) fn in_memory(spec: &JobSpec, schedule: &Schedule) -> Self {
+    pub(super) fn in_memory(spec: &JobSpec, schedule: &Schedule, called: i64) -> Self {
         let bytes = Self::bytes(spec, &[], schedule, 0);
         // SAFETY: palloc aligns for every type.
         let base = unsafe { pg_sys::MemoryContextAllocHuge(pg_sys::CurrentMemoryContext, bytes) };
-        Self::initialize(base.cast(), spec, &[], schedule, 0)
+        Self::initialize(base.cast(), spec, &[], schedule, 0, called)
     }
 
     /// Initializes the block at `base`, which has [`Shared::bytes`] bytes and is aligned for every type.
@@ -195,6 +291,7 @@ impl Shared {
         spec_json: &[u8],
         schedule: &Schedule,
         workers: usize,
+        called: i64,
     ) -> Self {
         let layout = Self::layout_for(spec, spec_json, schedule, workers);
         // SAFETY: the block has that many bytes; zeroes are valid for every slot.
@@ -205,7 +302,10 @@ impl Shared {
         let shared = Self { base, layout };
         let header = shared.header();
         header.job.store(spec.job, SeqCst);
+        header.called.store(called, SeqCst);
+        header.entered[0].store(now(), SeqCst);
         header.tables.store(layout.tables as u32, SeqCst);
+        header.in_place.store(layout.in_place as u32, SeqCst);
         header.indexes.store(layout.indexes as u32, SeqCst);
         header.tasks.store(layout.tasks as u32, SeqCst);
         header.workers.store(layout.workers as u32, SeqCst);
@@ -216,7 +316,53 @@ impl Shared {
             header.leader_pid.store(pg_sys::MyProcPid, SeqCst);
         }
         header.leader_xid.store(crate::local::transaction::assign_top_xid(), SeqCst);
+        for (task, slot) in schedule.tasks.iter().zip(shared.task_slots()) {
+            slot.activity.store(Activity::of(task.kind) as u32, SeqCst);
+            slot.weight.store(task.weight, SeqCst);
+            if let TaskKind::Load { table, part } = task.kind {
+                let pages = spec.tables[table].parts[part].pages(spec.tables[table].pages);
+                slot.expected_bytes.store(u64::from(pages.max(1)) * u64::from(pg_sys::BLCKSZ), SeqCst);
+            }
+            if let Some(table) = task.kind.table() {
+                shared.table_slots()[table].tasks_left.fetch_add(1, SeqCst);
+            }
+        }
+        for (table, slot) in spec.in_place.iter().zip(&shared.table_slots()[layout.tables..]) {
+            slot.tasks_left.store(1, SeqCst);
+            slot.weight.store(plan::load_weight(table.pages), SeqCst);
+        }
+        // From here on others may read it.
+        header.magic.store(MAGIC, SeqCst);
         shared
+    }
+
+    /// The block of a job that this process is no part of; `None` when it is gone.
+    pub(super) fn peek<T>(segment: u32, job: i64, read: impl FnOnce(Self) -> T) -> Option<T> {
+        // SAFETY: returns null where this process has no mapping of it; attaching twice would be an error.
+        let mapped = unsafe { pg_sys::dsm_find_mapping(segment) };
+        let (opened, is_ours) =
+            if mapped.is_null() { (Segment::attach(segment)?, true) } else { (Segment(mapped), false) };
+        let value = Self::verified(&opened, job).map(read);
+        if is_ours {
+            opened.detach();
+        }
+        value
+    }
+
+    /// The number may have passed on to a segment that holds anything.
+    fn verified(segment: &Segment, job: i64) -> Option<Self> {
+        if segment.length() < size_of::<Header>() {
+            return None;
+        }
+        // SAFETY: the segment is long enough, and aligned as every mapping is.
+        let header = unsafe { &*segment.address().cast::<Header>() };
+        // SAFETY: reads a backend-local variable.
+        let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
+        let is_the_jobs = header.magic.load(SeqCst) == MAGIC
+            && header.job.load(SeqCst) == job
+            && header.database.load(SeqCst) == database;
+        let shared = is_the_jobs.then(|| Self::attached(segment.address()))?;
+        (shared.layout.total <= segment.length()).then_some(shared)
     }
 
     /// A view of a block that the leader initialized.
@@ -226,6 +372,7 @@ impl Shared {
         let count = |field: &AtomicU32| field.load(SeqCst) as usize;
         let layout = Layout::new(
             count(&header.tables),
+            count(&header.in_place),
             count(&header.indexes),
             count(&header.tasks),
             count(&header.workers),
@@ -245,7 +392,7 @@ impl Shared {
     }
 
     fn table_slots(&self) -> &[TableSlot] {
-        self.slots(self.layout.table_slots, self.layout.tables)
+        self.slots(self.layout.table_slots, self.layout.tables + self.layout.in_place)
     }
 
     fn index_slots(&self) -> &[AtomicU32] {
@@ -285,21 +432,27 @@ impl Shared {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        match self.header().phase.load(SeqCst) {
-            0 => Phase::Starting,
-            1 => Phase::Begun,
-            2 => Phase::Working,
-            _ => Phase::Swapped,
-        }
+        Phase::from_number(self.header().phase.load(SeqCst))
     }
 
     pub(super) fn enter_phase(&self, phase: Phase) {
+        self.header().entered[phase as usize].store(now(), SeqCst);
         self.header().phase.store(phase as u32, SeqCst);
         self.wake_everybody();
     }
 
     pub(super) fn set_steward(&self, pid: i32) {
         self.header().steward_pid.store(pid, SeqCst);
+    }
+
+    /// When the pull was called.
+    pub(super) fn called(&self) -> i64 {
+        self.header().called.load(SeqCst)
+    }
+
+    /// When the phase was entered; 0 if it was not.
+    pub(super) fn entered(&self, phase: Phase) -> i64 {
+        self.header().entered[phase as usize].load(SeqCst)
     }
 
     /// Claims a place among the workers; `None` when all are taken.
@@ -368,7 +521,7 @@ impl Shared {
         self.wake_everybody();
     }
 
-    /// The most urgent task that is ready, now taken by the caller; together with the next ones of its kind where all of
+    /// `worker` is 0 for the leader. The most urgent task that is ready, now taken by the caller; together with the next ones of its kind where all of
     /// them are small.
     pub(super) fn next_tasks(&self, schedule: &Schedule, worker: usize) -> Next {
         const MOST_SMALL_TASKS: usize = 64;
@@ -418,8 +571,28 @@ impl Shared {
         }
     }
 
-    pub(super) fn task_begins(&self, task: usize) {
-        self.task_slots()[task].started.store(now(), SeqCst);
+    pub(super) fn task_begins(&self, task: usize, kind: TaskKind) {
+        let now = now();
+        self.task_slots()[task].started.store(now, SeqCst);
+        if let Some(table) = kind.table() {
+            self.table_begins_at(table, now);
+        }
+    }
+
+    fn table_begins_at(&self, table: usize, now: i64) {
+        let _ = self.table_slots()[table].started.compare_exchange(0, now, SeqCst, SeqCst);
+    }
+
+    /// Of one that is loaded in place.
+    pub(super) fn table_begins(&self, table: usize) {
+        self.table_begins_at(table, now());
+    }
+
+    /// Of one that is loaded in place.
+    pub(super) fn table_done(&self, table: usize) {
+        let slot = &self.table_slots()[table];
+        slot.finished.store(now(), SeqCst);
+        slot.tasks_left.store(0, SeqCst);
     }
 
     /// Processes that may be building an index at the same time as the caller, which is one of them.
@@ -436,14 +609,21 @@ impl Shared {
     }
 
     /// The work is done, but not yet committed.
-    pub(super) fn task_ends(&self, task: usize) {
-        self.task_slots()[task].finished.store(now(), SeqCst);
+    pub(super) fn task_ends(&self, task: usize, kind: TaskKind) {
+        let now = now();
+        self.task_slots()[task].finished.store(now, SeqCst);
+        if let Some(table) = kind.table() {
+            self.table_slots()[table].finished.fetch_max(now, SeqCst);
+        }
     }
 
     /// The tasks' work is committed: others may build on it.
-    pub(super) fn tasks_done(&self, tasks: &[usize]) {
+    pub(super) fn tasks_done(&self, schedule: &Schedule, tasks: &[usize]) {
         for &task in tasks {
             self.task_slots()[task].state.store(TASK_DONE, SeqCst);
+            if let Some(table) = schedule.tasks[task].kind.table() {
+                self.table_slots()[table].tasks_left.fetch_sub(1, SeqCst);
+            }
         }
         self.header().done_tasks.fetch_add(tasks.len() as u32, SeqCst);
         self.wake_everybody();
@@ -464,35 +644,110 @@ impl Shared {
             .collect()
     }
 
-    /// Seconds from the first task of a table to its last, for each table.
-    pub(super) fn table_seconds(&self, schedule: &Schedule) -> Vec<f64> {
-        let mut spans = vec![(i64::MAX, i64::MIN); self.layout.tables];
-        for (task, times) in schedule.tasks.iter().zip(self.task_times()) {
-            let (TaskKind::Create { table }
-            | TaskKind::Load { table, .. }
-            | TaskKind::BuildIndex { table, .. }
-            | TaskKind::Analyze { table, .. }) = task.kind
-            else {
-                continue;
-            };
-            if times.finished == 0 {
-                continue;
-            }
-            let span = &mut spans[table];
-            *span = (span.0.min(times.started), span.1.max(times.finished));
-        }
-        spans.into_iter().map(|(start, end)| if end < start { 0.0 } else { (end - start) as f64 / 1e6 }).collect()
+    /// From the table's first task to its last so far. Tables that are loaded in place come after the others.
+    pub(super) fn table_seconds(&self, table: usize) -> f64 {
+        let progress = self.table_progress(table);
+        if progress.finished < progress.started { 0.0 } else { (progress.finished - progress.started) as f64 / 1e6 }
     }
 
-    pub(super) fn add_progress(&self, table: usize, loaded: Loaded) {
+    /// `task` is the one that loads, where one does.
+    pub(super) fn add_progress(&self, table: usize, task: Option<usize>, loaded: Loaded) {
         let slot = &self.table_slots()[table];
         slot.rows.fetch_add(loaded.rows, SeqCst);
         slot.bytes.fetch_add(loaded.bytes, SeqCst);
+        if let Some(task) = task {
+            self.task_slots()[task].bytes.fetch_add(loaded.bytes, SeqCst);
+        }
     }
 
     pub(super) fn progress(&self, table: usize) -> Loaded {
         let slot = &self.table_slots()[table];
         Loaded { rows: slot.rows.load(SeqCst), bytes: slot.bytes.load(SeqCst) }
+    }
+
+    pub(super) fn table_progress(&self, table: usize) -> TableProgress {
+        let slot = &self.table_slots()[table];
+        TableProgress {
+            loaded: self.progress(table),
+            started: slot.started.load(SeqCst),
+            finished: slot.finished.load(SeqCst),
+            is_done: slot.tasks_left.load(SeqCst) == 0,
+        }
+    }
+
+    /// Those that are loaded in place included.
+    pub(super) fn tables(&self) -> usize {
+        self.layout.tables + self.layout.in_place
+    }
+
+    pub(super) fn total(&self) -> Loaded {
+        (0..self.tables()).map(|table| self.progress(table)).fold(Loaded::default(), |total, table| Loaded {
+            rows: total.rows + table.rows,
+            bytes: total.bytes + table.bytes,
+        })
+    }
+
+    /// The kind of work of the earliest task that is not done.
+    pub(super) fn activity(&self) -> Activity {
+        let open = self.task_slots().iter().filter(|slot| slot.state.load(SeqCst) != TASK_DONE);
+        match open.map(|slot| slot.activity.load(SeqCst)).min() {
+            Some(0) => Activity::Copying,
+            Some(1) => Activity::Indexing,
+            _ => Activity::Checking,
+        }
+    }
+
+    /// How much of the work is done, from 0 to 1, by estimate.
+    pub(super) fn fraction_done(&self) -> f64 {
+        const MOST_OF_A_RUNNING_TASK: f64 = 0.99;
+        let part = |bytes: u64, expected: u64| (bytes as f64 / expected.max(1) as f64).min(MOST_OF_A_RUNNING_TASK);
+        let (mut done, mut total) = (0.0, 0.0);
+        for slot in self.task_slots() {
+            let weight = slot.weight.load(SeqCst) as f64;
+            total += weight;
+            done += weight
+                * match slot.state.load(SeqCst) {
+                    TASK_DONE => 1.0,
+                    _ => part(slot.bytes.load(SeqCst), slot.expected_bytes.load(SeqCst)),
+                };
+        }
+        for slot in &self.table_slots()[self.layout.tables..] {
+            let weight = slot.weight.load(SeqCst);
+            // Four for each page, as the plan weighs it.
+            let expected = weight / 4 * u64::from(pg_sys::BLCKSZ);
+            total += weight as f64;
+            let is_done = slot.tasks_left.load(SeqCst) == 0;
+            done += weight as f64 * if is_done { 1.0 } else { part(slot.bytes.load(SeqCst), expected) };
+        }
+        if total > 0.0 { done / total } else { 0.0 }
+    }
+
+    /// Measures the rate anew, if the last time is long enough ago.
+    pub(super) fn measure_rate(&self) {
+        const LEAST_MICROSECONDS: i64 = 900_000;
+        let header = self.header();
+        let (now, bytes) = (now(), self.total().bytes);
+        let (before, bytes_before) = (header.measured.load(SeqCst), header.measured_bytes.load(SeqCst));
+        if before != 0 && now - before < LEAST_MICROSECONDS {
+            return;
+        }
+        header.measured.store(now, SeqCst);
+        header.measured_bytes.store(bytes, SeqCst);
+        if before != 0 {
+            let rate = (bytes - bytes_before) as f64 / ((now - before) as f64 / 1e6);
+            let smoothed = (header.bytes_per_second.load(SeqCst) as f64).mul_add(0.5, rate * 0.5);
+            header.bytes_per_second.store(smoothed as u64, SeqCst);
+        }
+    }
+
+    /// Of late; the average until that is known.
+    pub(super) fn bytes_per_second(&self) -> u64 {
+        const KNOWN_AFTER_MICROSECONDS: i64 = 3_000_000;
+        let worked = now() - self.entered(Phase::Working);
+        if worked > KNOWN_AFTER_MICROSECONDS {
+            return self.header().bytes_per_second.load(SeqCst);
+        }
+        (self.total().bytes as f64 / (worked.max(1) as f64 / 1e6)) as u64
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -507,6 +762,12 @@ impl Shared {
 
     /// Makes every process of the job stop. The first error is the one that counts.
     pub(super) fn fail(&self, error: &Error) {
+        self.note_error(error);
+        self.abandon();
+    }
+
+    /// Says why the job is about to fail. The first error is the one that counts.
+    pub(super) fn note_error(&self, error: &Error) {
         let header = self.header();
         if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
             let mut json = serde_json::to_vec(error).unwrap_or_default();
@@ -524,7 +785,6 @@ impl Shared {
             header.error_length.store(json.len() as u32, SeqCst);
             header.error_state.store(2, SeqCst);
         }
-        self.abandon();
     }
 
     pub(super) fn error(&self) -> Option<Error> {
@@ -544,7 +804,8 @@ impl Shared {
     }
 }
 
-fn now() -> i64 {
+/// Microseconds since PostgreSQL's epoch.
+pub(super) fn now() -> i64 {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }
 }

@@ -16,11 +16,22 @@ pub struct JobSpec {
     pub superuser: bool,
     pub snapshot: String,
     pub tables: Vec<TableSpec>,
+    /// What the leader loads itself; here for progress and history.
+    pub in_place: Vec<InPlaceTable>,
     pub foreign_keys: Vec<ForeignKeyCheck>,
     /// Positions in `foreign_keys` of those that one task checks: all of a referencing table that one scan can serve.
     pub foreign_key_groups: Vec<Vec<usize>>,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
+}
+
+/// A target that is loaded in place.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InPlaceTable {
+    pub schema: String,
+    pub name: String,
+    /// Of the source, TOAST included.
+    pub pages: u32,
 }
 
 /// One target, with all that loading, indexing and checking its stage table needs.
@@ -143,6 +154,12 @@ impl JobSpec {
             .map(|group| group.iter().flat_map(|&key| self.foreign_keys[key].reads.iter().copied()).collect())
             .collect();
         plan::schedule(&work, &reads)
+    }
+
+    /// Schema and name of every table, those that are loaded in place at the end.
+    pub fn table_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let in_place = self.in_place.iter().map(|table| (table.schema.as_str(), table.name.as_str()));
+        self.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).chain(in_place)
     }
 
     /// What a task does, for people.

@@ -4,6 +4,7 @@ use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
 use crate::compat::signals;
 use crate::error::{Error, Result, catch};
+use crate::local::locks::{self, Until};
 use crate::local::transaction;
 use crate::stage;
 use pgrx::pg_sys;
@@ -20,27 +21,34 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     };
     shared.set_steward(processes::my_pid());
     processes::connect(shared.database(), None);
-    // A steward that is told to end lets the job end first: without it nobody would clean up.
+    // A steward that is told to end lets the job end first: without it nobody would clean up. For the same reason there
+    // is nothing to cancel in it.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.
-    unsafe { pg_sys::pqsignal(libc::SIGTERM, Some(signals::SignalHandlerForShutdownRequest)) };
-    if let Err(error) = catch(|| attend(shared)) {
+    unsafe {
+        pg_sys::pqsignal(libc::SIGTERM, Some(signals::SignalHandlerForShutdownRequest));
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+    }
+    let segment = segment.value() as u32;
+    if let Err(error) = catch(|| attend(shared, segment)) {
         shared.fail(&error);
         pgrx::log!("pgcopy job {}: {}", shared.job(), error.message);
     }
 }
 
-fn attend(shared: Shared) -> Result<()> {
+fn attend(shared: Shared, segment: u32) -> Result<()> {
     let spec = shared.spec()?;
     processes::report_activity(&format!("pgcopy job {}: steward", spec.job));
     let begun = processes::in_transaction(|| {
+        locks::keep_extension(Until::EndOfProcess);
         history::remove_dead_jobs()?;
-        history::begin(&spec, shared.leader_pid(), shared.leader_xid())
+        history::begin(&spec, shared, Some(segment))
     });
     if let Err(error) = begun {
         shared.fail(&error);
         return record(&spec, shared, Outcome::Failed);
     }
     shared.enter_phase(Phase::Begun);
+    processes::in_transaction(|| history::note_tables(&spec))?;
     let outcome = watch(&spec, shared)?;
     record(&spec, shared, outcome)
 }
@@ -66,6 +74,7 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
             }
             shared.toast_made();
         }
+        shared.measure_rate();
         let leader_ended = !transaction::is_in_progress(shared.leader_xid());
         if shared.has_failed() || (leader_ended && shared.phase() < Phase::Swapped) {
             shared.abandon();

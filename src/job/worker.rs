@@ -57,7 +57,8 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);
     loop {
-        match shared.next_tasks(&schedule, worker) {
+        // 0 is the leader.
+        match shared.next_tasks(&schedule, worker + 1) {
             Next::Tasks(tasks) => {
                 let first = spec.describe_task(schedule.tasks[tasks[0]].kind);
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
@@ -66,7 +67,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                     identity::become_caller(spec.caller);
                     executor.run(&tasks)
                 })?;
-                shared.tasks_done(&tasks);
+                shared.tasks_done(&schedule, &tasks);
             }
             Next::Wait => processes::wait(Duration::from_secs(1)),
             Next::AllDone | Next::Failed => return Ok(()),

@@ -13,20 +13,27 @@ use std::rc::Rc;
 
 thread_local! {
     /// COPY FROM takes a callback without an argument: this is what it reads from.
-    static SOURCE: RefCell<Option<CopyReader>> = const { RefCell::new(None) };
+    static SOURCE: RefCell<Option<Stream>> = const { RefCell::new(None) };
+}
+
+struct Stream {
+    reader: CopyReader,
+    /// Is told of bytes that have arrived.
+    listener: Box<dyn Fn(u64)>,
 }
 
 /// Copies a whole source table into the target, which routes rows to its partitions and maintains its indexes.
+/// `listener` is told of bytes as they arrive.
 ///
 /// # Errors
 /// As COPY FROM, and whatever happens to the stream. The transaction must then be given up.
-pub fn load_in_place(session: &Rc<Session>, table: &TableSpec) -> Result<Loaded> {
+pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn(u64) + 'static) -> Result<Loaded> {
     let reader = super::copy_of(table, Part::WHOLE).start(session);
-    SOURCE.with_borrow_mut(|source| *source = Some(reader));
+    SOURCE.with_borrow_mut(|source| *source = Some(Stream { reader, listener: Box::new(listener) }));
     let rows = crate::error::catch(|| Ok(copy_from(table)));
-    let reader = SOURCE.with_borrow_mut(Option::take);
+    let stream = SOURCE.with_borrow_mut(Option::take);
     let rows = rows?;
-    let mut reader = reader.ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
+    let Stream { mut reader, .. } = stream.ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
     // Whatever COPY FROM did not ask for, the source's last word is needed.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
@@ -81,7 +88,11 @@ unsafe extern "C-unwind" fn read_source(buffer: *mut std::ffi::c_void, least: i3
     // SAFETY: COPY FROM gives a buffer of `most` bytes.
     let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), most as usize) };
     let read = SOURCE.with_borrow_mut(|source| match source {
-        Some(reader) => reader.read(buffer, least as usize),
+        Some(stream) => {
+            let read = stream.reader.read(buffer, least as usize)?;
+            (stream.listener)(read as u64);
+            Ok(read)
+        }
         None => Ok(0),
     });
     crate::error::or_raise(read) as i32

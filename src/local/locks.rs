@@ -27,6 +27,37 @@ pub fn lock_relation(relation: u32, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation.into(), mode.code()) }
 }
 
+/// The same without waiting; false when somebody else is in the way.
+pub fn try_lock_relation(relation: u32, mode: Mode) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation.into(), mode.code()) }
+}
+
+/// How long a lock is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    EndOfTransaction,
+    EndOfProcess,
+}
+
+/// Makes DROP EXTENSION wait before it has locked anything that a job needs.
+pub fn keep_extension(until: Until) {
+    // SAFETY: a lock on the extension as an object, as LockDatabaseObject takes it; that function has no lasting form.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"pgcopy".as_ptr(), false);
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+            locktag_field2: pg_sys::ExtensionRelationId.to_u32(),
+            locktag_field3: extension.to_u32(),
+            locktag_field4: 0,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let mode = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        pg_sys::LockAcquire(&tag, mode, until == Until::EndOfProcess, false);
+    }
+}
+
 /// Whether this transaction has written, or holds a lock that writers or changes of definition take.
 pub fn is_written_or_locked_here(relation: u32) -> bool {
     // SAFETY: the relation is opened with a lock of its own and closed again; a vanished one gives null.

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod identity;
 pub mod interrupts;
 pub mod locks;
+pub mod progress;
 pub mod relation_file;
 pub mod rights;
 pub mod sequences;

@@ -33,6 +33,15 @@ pub fn version() -> u32 {
     pg_sys::PG_VERSION_NUM
 }
 
+/// The text that would set it to what it is here; `None` for a setting that this server does not have.
+pub fn value(name: &CStr) -> Option<String> {
+    // SAFETY: the answer is a static buffer or the setting's own string, copied at once.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    }
+}
+
 /// Sets for the rest of this process; for background processes of ours.
 pub fn set_for_process(name: &CStr, value: &CStr) {
     // SAFETY: both strings are static or outlive the call.

@@ -28,6 +28,15 @@ pub fn ensure_build(version: Version) -> Result<()> {
     ])
 }
 
+/// Modules that tests load into servers beside the extension.
+pub fn ensure_modules(version: Version) -> Result<()> {
+    let major = version.major();
+    ensure(vec![Need {
+        package: format!("postgresql-{major}-cron"),
+        present: Path::new(&format!("/usr/lib/postgresql/{major}/lib/pg_cron.so")).exists(),
+    }])
+}
+
 /// The peers that the benchmark compares with.
 pub fn ensure_peers() -> Result<()> {
     ensure(vec![Need { package: "pgcopydb".into(), present: has_command("pgcopydb") }])

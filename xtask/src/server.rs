@@ -59,6 +59,26 @@ impl Installation {
         Ok(installation)
     }
 
+    /// Copies a module that a package has added to the system's server; false where there is none.
+    pub fn add_module(&self, name: &str) -> Result<bool> {
+        let major = self.version;
+        let files = [
+            (format!("/usr/lib/postgresql/{major}/lib"), format!("{name}.so")),
+            (format!("/usr/share/postgresql/{major}/extension"), format!("{name}.control")),
+            (format!("/usr/share/postgresql/{major}/extension"), format!("{name}--")),
+        ];
+        let mut found = 0;
+        for (directory, start) in &files {
+            for entry in fs::read_dir(directory)?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(start.as_str()) {
+                    fs::copy(entry.path(), self.prefix.join(&directory[1..]).join(entry.file_name()))?;
+                    found += 1;
+                }
+            }
+        }
+        Ok(found > 0)
+    }
+
     /// The installation that an earlier `prepare` made; for a process that was told of it.
     pub fn at(prefix: &Path, version: Version) -> Self {
         Self { prefix: prefix.into(), version: version.0 }

@@ -27,6 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
             "jsonb",
         ]))?;
     }
+    xtask::prerequisites::ensure_modules(options.version)?;
     let installation = build_and_install(options.version, Profile::Dev)?;
     let source = Server::start(
         &installation,

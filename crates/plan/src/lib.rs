@@ -8,12 +8,14 @@ mod pairing;
 mod parts;
 mod pattern;
 mod schedule;
+mod short;
 
 pub use columns::{ColumnPair, Wire};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};
 pub use pattern::{Pattern, PatternError};
-pub use schedule::{Schedule, Task, TaskKind, Work, schedule};
+pub use schedule::{Schedule, Task, TaskKind, Work, load_weight, schedule};
+pub use short::{bar, short_bytes, short_count, short_time};
 
 /// A schema-qualified name as SQL writes it, quoted where it must be.
 pub fn qualified(schema: &str, name: &str) -> String {

@@ -38,9 +38,24 @@ pub enum TaskKind {
     },
 }
 
+impl TaskKind {
+    /// The one table that it works on; a check of foreign keys has several.
+    pub fn table(self) -> Option<usize> {
+        match self {
+            Self::Create { table }
+            | Self::Load { table, .. }
+            | Self::BuildIndex { table, .. }
+            | Self::Analyze { table, .. } => Some(table),
+            Self::CheckForeignKeys { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     pub kind: TaskKind,
+    /// Its share of the whole, for telling how far a job is.
+    pub weight: u64,
     /// Positions of the tasks that must be done before.
     pub after: Vec<usize>,
     /// So little work that a transaction of its own would cost more.
@@ -118,10 +133,29 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                     foreign_keys[group].iter().all(|&table| tables[table].pages <= SMALL_PAGES)
                 }
             };
-            Task { kind, after, is_small }
+            Task { kind, weight: weight(kind, tables, foreign_keys), after, is_small }
         })
         .collect();
     Schedule { tasks }
+}
+
+/// How long the loading of so many pages takes, in the unit of [`Task::weight`].
+pub fn load_weight(pages: u32) -> u64 {
+    4 * u64::from(pages) + 1
+}
+
+/// By rule of thumb: to copy a page takes as long as to put it into four indexes' sorts.
+fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[Vec<usize>]) -> u64 {
+    let pages = |table: usize| u64::from(tables[table].pages);
+    match kind {
+        TaskKind::Create { .. } => 1,
+        TaskKind::Load { table, part } => load_weight(tables[table].parts[part].pages(tables[table].pages)),
+        TaskKind::BuildIndex { table, .. } => pages(table) + 1,
+        TaskKind::Analyze { table, .. } => pages(table).min(30_000) / 4 + 1,
+        TaskKind::CheckForeignKeys { group } => {
+            foreign_keys[group].iter().map(|&table| pages(table) / 2).sum::<u64>() + 1
+        }
+    }
 }
 
 #[cfg(test)]

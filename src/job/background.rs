@@ -1,0 +1,184 @@
+//! A pull without a session: a background process calls it, in a transaction of its own.
+
+use super::history;
+use super::leader::{self, Request};
+use super::prepare;
+use super::processes::{self, Process, Status};
+use super::shared::{self, Segment};
+use crate::error::{Error, Result, telling};
+use crate::local::identity::{self, Caller};
+use crate::local::settings;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+/// What the leader must know. It passes through shared memory and is wiped there: it holds the password.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    job: i64,
+    request: Request,
+    caller: Caller,
+    database: u32,
+    /// The source without its secrets.
+    source: String,
+    /// Microseconds since PostgreSQL's epoch.
+    called: i64,
+    settings: Vec<(String, String)>,
+}
+
+/// Settings of the caller's session that a job works with.
+const SETTINGS: [&CStr; 10] = [
+    c"maintenance_work_mem",
+    c"work_mem",
+    c"lock_timeout",
+    c"deadlock_timeout",
+    c"temp_tablespaces",
+    c"temp_file_limit",
+    c"default_statistics_target",
+    c"maintenance_io_concurrency",
+    c"synchronous_commit",
+    c"wal_compression",
+];
+
+/// An order on its way. The text follows.
+#[repr(C)]
+struct Letter {
+    /// 0 until the job is written down.
+    accepted: AtomicU32,
+    sender: AtomicI32,
+    length: AtomicU64,
+}
+
+/// A view of the segment that carries an order.
+struct Letterbox(*mut u8);
+
+impl Letterbox {
+    fn letter(&self) -> &Letter {
+        // SAFETY: the segment begins with it, and is mapped as long as the view is used.
+        unsafe { &*self.0.cast::<Letter>() }
+    }
+
+    fn text(&self) -> *mut u8 {
+        // SAFETY: the text follows in the same segment.
+        unsafe { self.0.add(size_of::<Letter>()) }
+    }
+
+    fn put(&self, json: &[u8]) {
+        let letter = self.letter();
+        letter.accepted.store(0, SeqCst);
+        letter.sender.store(processes::my_pid(), SeqCst);
+        letter.length.store(json.len() as u64, SeqCst);
+        // SAFETY: the segment was made with room for it, and nobody else has it yet.
+        unsafe { std::ptr::copy_nonoverlapping(json.as_ptr(), self.text(), json.len()) };
+    }
+
+    /// Takes the order out, and wipes it.
+    fn take(&self) -> Result<Order> {
+        let length = self.letter().length.load(SeqCst) as usize;
+        // SAFETY: the sender wrote that many bytes, and does not touch them any more.
+        let text = unsafe { std::slice::from_raw_parts_mut(self.text(), length) };
+        let order = serde_json::from_slice(text);
+        text.fill(0);
+        order.map_err(|error| Error::internal(format!("unreadable order: {error}")))
+    }
+
+    fn accept(&self) {
+        self.letter().accepted.store(1, SeqCst);
+        processes::wake(self.letter().sender.load(SeqCst));
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.letter().accepted.load(SeqCst) != 0
+    }
+}
+
+/// Starts a pull that runs on its own. Returns the job's number once everybody can see the job.
+pub fn start_pull(request: &Request) -> Result<i64> {
+    leader::refuse_where_forbidden(c"pgcopy.start_pull()")?;
+    let source = prepare::check_arguments(request)?;
+    let job = history::next_job()?;
+    let order = Order {
+        job,
+        request: request.clone(),
+        caller: Caller::of_this_session(),
+        // SAFETY: reads a backend-local variable.
+        database: unsafe { pg_sys::MyDatabaseId.to_u32() },
+        source,
+        called: shared::now(),
+        settings: SETTINGS.iter().filter_map(|name| Some((text(name), settings::value(name)?))).collect(),
+    };
+    let json = serde_json::to_vec(&order).map_err(|error| Error::internal(error.to_string()))?;
+    let segment = Segment::create(size_of::<Letter>() + json.len()).ok_or_else(no_process)?;
+    let letterbox = Letterbox(segment.address());
+    letterbox.put(&json);
+    let name = format!("pgcopy job {job} leader");
+    let leader = Process::start(&name, c"pgcopy_leader_main", segment.handle()).ok_or_else(no_process)?;
+    // A caller who gives up here has not got a job.
+    telling(
+        |_| leader.terminate(),
+        || {
+            while !letterbox.is_accepted() {
+                if leader.status() == Status::Ended && !letterbox.is_accepted() {
+                    return Err(Error::new(
+                        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                        "the background process of the job ended before it began",
+                    )
+                    .hint("The server's log may tell why."));
+                }
+                processes::wait(Duration::from_millis(500));
+            }
+            Ok(())
+        },
+    )?;
+    segment.detach();
+    Ok(job)
+}
+
+fn text(name: &CStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+fn no_process() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES, "no background process is free for the job")
+        .hint("Raise max_worker_processes, or call pgcopy.pull, which can do without.")
+}
+
+/// The main function of a leader without a session.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
+    processes::accept_signals();
+    let Some(segment) = Segment::attach(segment.value() as u32) else {
+        return;
+    };
+    let letterbox = Letterbox(segment.address());
+    match crate::error::catch(|| letterbox.take()) {
+        Ok(order) => {
+            processes::connect(order.database, Some(order.caller.authenticated));
+            if let Err(error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
+                pgrx::log!("pgcopy job {}: {}", order.job, error.message);
+            }
+        }
+        Err(error) => pgrx::log!("pgcopy: {}", error.message),
+    }
+}
+
+fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
+    for (name, value) in &order.settings {
+        let text = |text: &str| CString::new(text).map_err(|_| Error::internal("a setting holds a NUL"));
+        settings::set_for_process(&text(name)?, &text(value)?);
+    }
+    processes::report_activity(&format!("pgcopy job {}: leader", order.job));
+    processes::in_transaction(|| history::announce(order.job, order.caller.current, &order.source, order.called))?;
+    letterbox.accept();
+    segment.detach();
+    let result = processes::in_transaction(|| {
+        identity::become_caller(order.caller);
+        leader::pull_as(&order.request, Some(order.job))
+    });
+    processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;
+    result.map(drop)
+}

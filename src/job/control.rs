@@ -1,0 +1,165 @@
+//! What other sessions may do with a job: wait for it, cancel it, forget it.
+
+use super::history::as_extension;
+use super::processes;
+use super::progress::{OpenJob, open_jobs, visible_to};
+use super::shared::Phase;
+use crate::error::{Error, Result};
+use crate::local::identity::{Caller, role_name};
+use crate::local::spi;
+use pgrx::prelude::*;
+use serde::Deserialize;
+use std::time::{Duration, Instant};
+
+/// Waits until a job is over, or for so long. Returns its state then.
+pub fn wait(job: i64, timeout: Option<Duration>) -> Result<String> {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const LOOKS_FOR_LOCKS: Duration = Duration::from_secs(1);
+    let started = Instant::now();
+    let mut looked_for_locks = started;
+    loop {
+        let open = open_jobs()?.into_iter().find(|open| open.job == job);
+        let Some(open) = open.filter(|open| open.is_alive) else {
+            return state_of(job)?.ok_or_else(|| unknown(job));
+        };
+        if open.leader_pid == processes::my_pid() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                format!("job {job} ends with the transaction of this session"),
+            ));
+        }
+        let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(open.state);
+        }
+        if looked_for_locks.elapsed() >= LOOKS_FOR_LOCKS {
+            looked_for_locks = Instant::now();
+            refuse_to_block(&open)?;
+        }
+        processes::wait(left.unwrap_or(INTERVAL).min(INTERVAL));
+    }
+}
+
+/// The deadlock detector cannot see that this session waits for the job.
+fn refuse_to_block(job: &OpenJob) -> Result<()> {
+    let blocked: bool = as_extension(|| {
+        spi::read_json(&format!("SELECT (pg_backend_pid() = ANY (pg_blocking_pids({})))::text", job.leader_pid))
+    })?;
+    if !blocked {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+        format!("job {} waits for a lock of this transaction, which waits for the job", job.job),
+    )
+    .hint("Commit before you wait."))
+}
+
+fn unknown(job: i64) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, format!("job {job} does not exist"))
+        .hint("pgcopy.jobs shows the jobs that you may see.")
+}
+
+/// As the view `pgcopy.jobs` shows it.
+fn state_of(job: i64) -> Result<Option<String>> {
+    if let Some(dead) = super::progress::live_jobs()?.into_iter().find(|other| other.job == job) {
+        return Ok(Some(dead.state));
+    }
+    let caller = Caller::of_this_session().current;
+    as_extension(|| {
+        spi::read_json(&format!(
+            "SELECT coalesce((SELECT to_json(j.state) FROM pgcopy.job j WHERE j.job = {job} AND {}), 'null')::text",
+            visible_to(caller)
+        ))
+    })
+}
+
+/// Whether the caller may cancel a job, as for backends: its role, members of it, superusers, and members of
+/// `pg_signal_backend` if its role is not a superuser.
+fn refuse_strangers(job: i64) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Rights {
+        role: String,
+        allowed: bool,
+    }
+    let caller = Caller::of_this_session().current;
+    let rights: Option<Rights> = as_extension(|| {
+        spi::read_json(&format!(
+            "SELECT coalesce((
+                 SELECT json_build_object('role', j.role, 'allowed',
+                     coalesce((SELECT pg_has_role({caller}::oid, r.oid, 'USAGE')
+                                      AND (NOT r.rolsuper OR c.rolsuper)
+                                      OR pg_has_role({caller}::oid, 'pg_signal_backend', 'USAGE') AND NOT r.rolsuper
+                               FROM pg_roles r WHERE r.rolname = j.role), c.rolsuper))
+                 FROM pgcopy.job j, pg_roles c WHERE c.oid = {caller} AND j.job = {job}), 'null')::text"
+        ))
+    })?;
+    match rights {
+        None => Err(unknown(job)),
+        Some(rights) if rights.allowed => Ok(()),
+        Some(rights) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to cancel job {job}"),
+        )
+        .detail(format!(
+            "Only role \"{}\", its members, members of pg_signal_backend, and superusers may cancel it.",
+            rights.role
+        ))),
+    }
+}
+
+/// Makes a running job fail. False, with a WARNING, when there is nothing to cancel any more.
+pub fn cancel(job: i64) -> Result<bool> {
+    refuse_strangers(job)?;
+    // Whoever may cancel a job may see it.
+    let Some(open) = open_jobs()?.into_iter().find(|open| open.job == job && open.is_running()) else {
+        pgrx::warning!("job {job} is not running");
+        return Ok(false);
+    };
+    let reason = Error::new(
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+        format!("canceling job due to request of role {}", role_name(Caller::of_this_session().current)),
+    );
+    let cancelled = open.peek(|shared| {
+        let in_time = shared.phase() < Phase::Swapped;
+        if in_time {
+            shared.fail(&reason);
+        }
+        in_time
+    });
+    match cancelled {
+        Some(false) => {
+            let pid = open.leader_pid;
+            pgrx::warning!("job {job} has done its work and waits for the end of its transaction, in process {pid}");
+            return Ok(false);
+        }
+        // Without shared memory the process is all that there is, and it must be the job's.
+        None if !open.in_background => {
+            pgrx::warning!("job {job} is not running");
+            return Ok(false);
+        }
+        Some(true) | None => {}
+    }
+    // It may be waiting for a lock or for the network.
+    processes::interrupt(open.leader_pid);
+    Ok(true)
+}
+
+/// Removes what is written down about jobs that ended so long ago, of the caller's roles. Returns their number.
+pub fn prune(older_than: Duration) -> Result<i64> {
+    let caller = Caller::of_this_session().current;
+    let count = as_extension(|| {
+        spi::query_text(&format!(
+            "WITH pruned AS (
+                 DELETE FROM pgcopy.job j
+                 WHERE j.state NOT IN ('running', 'prepared')
+                   AND j.finished <= clock_timestamp() - {} * interval '1 microsecond'
+                   AND coalesce((SELECT pg_has_role({caller}::oid, r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = j.role),
+                                (SELECT c.rolsuper FROM pg_roles c WHERE c.oid = {caller}))
+                 RETURNING 1)
+             SELECT count(*)::text FROM pruned",
+            older_than.as_micros()
+        ))
+    })?;
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
+}

@@ -1,0 +1,69 @@
+//! What `pg_stat_progress_copy` and `pg_stat_progress_create_index` tell of this process.
+//!
+//! They speak of the target, which people know, and not of what stands in for it. An ERROR ends a report with the
+//! transaction.
+
+use crate::load::Loaded;
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+/// The copying of rows.
+pub struct CopyReport(Cell<Loaded>);
+
+impl CopyReport {
+    pub fn begin(target: u32) -> Self {
+        let kind = pg_sys::ProgressCommandType::PROGRESS_COMMAND_COPY;
+        // SAFETY: this process's own entry of the server's activity table.
+        unsafe { pg_sys::pgstat_progress_start_command(kind, target.into()) };
+        update(pg_sys::PROGRESS_COPY_COMMAND, pg_sys::PROGRESS_COPY_COMMAND_FROM);
+        update(pg_sys::PROGRESS_COPY_TYPE, pg_sys::PROGRESS_COPY_TYPE_CALLBACK);
+        Self(Cell::default())
+    }
+
+    pub fn add(&self, more: Loaded) {
+        let sum = Loaded { rows: self.0.get().rows + more.rows, bytes: self.0.get().bytes + more.bytes };
+        self.0.set(sum);
+        update(pg_sys::PROGRESS_COPY_BYTES_PROCESSED, sum.bytes as i64);
+        update(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED, sum.rows as i64);
+    }
+
+    pub fn end(&self) {
+        end();
+    }
+}
+
+/// The building of an index; the server's own code tells the details.
+pub struct IndexReport(());
+
+impl IndexReport {
+    /// `built` is the index that will take the place of `index`.
+    pub fn begin(target: u32, index: u32, built: u32) -> Self {
+        let kind = pg_sys::ProgressCommandType::PROGRESS_COMMAND_CREATE_INDEX;
+        // SAFETY: as above; the lookup needs a transaction only.
+        let access_method = unsafe {
+            pg_sys::pgstat_progress_start_command(kind, target.into());
+            let relation = pg_sys::index_open(built.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let access_method = (*(*relation).rd_rel).relam.to_u32();
+            pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            access_method
+        };
+        update(pg_sys::PROGRESS_CREATEIDX_COMMAND, pg_sys::PROGRESS_CREATEIDX_COMMAND_CREATE);
+        update(pg_sys::PROGRESS_CREATEIDX_INDEX_OID.to_u32(), index);
+        update(pg_sys::PROGRESS_CREATEIDX_ACCESS_METHOD_OID.to_u32(), access_method);
+        Self(())
+    }
+
+    pub fn end(self) {
+        end();
+    }
+}
+
+fn update(parameter: u32, value: impl Into<i64>) {
+    // SAFETY: this process's own entry of the server's activity table.
+    unsafe { pg_sys::pgstat_progress_update_param(parameter as i32, value.into()) }
+}
+
+fn end() {
+    // SAFETY: as above.
+    unsafe { pg_sys::pgstat_progress_end_command() }
+}
