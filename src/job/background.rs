@@ -30,7 +30,7 @@ struct Order {
 }
 
 /// Settings of the caller's session that a job works with.
-const SETTINGS: [&CStr; 10] = [
+const SETTINGS: [&CStr; 11] = [
     c"maintenance_work_mem",
     c"work_mem",
     c"lock_timeout",
@@ -41,6 +41,7 @@ const SETTINGS: [&CStr; 10] = [
     c"maintenance_io_concurrency",
     c"synchronous_commit",
     c"wal_compression",
+    c"pgcopy.source_timeout",
 ];
 
 /// An order on its way. The text follows.

@@ -495,6 +495,7 @@ impl Prepared {
                 .collect(),
             foreign_key_groups: group_foreign_keys(&foreign_keys),
             foreign_keys,
+            source_timeout: settings::value(c"pgcopy.source_timeout").unwrap_or_default(),
             maintenance_memory: settings::maintenance_work_mem(),
         })
     }

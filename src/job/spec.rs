@@ -21,6 +21,8 @@ pub struct JobSpec {
     pub foreign_keys: Vec<ForeignKeyCheck>,
     /// Positions in `foreign_keys` of those that one task checks: all of a referencing table that one scan can serve.
     pub foreign_key_groups: Vec<Vec<usize>>,
+    /// Milliseconds that the source may be silent, as `pgcopy.source_timeout` has it.
+    pub source_timeout: String,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
 }

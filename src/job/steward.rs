@@ -20,6 +20,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
         return;
     };
     shared.set_steward(processes::my_pid());
+    locks::release_at_exit();
     processes::connect(shared.database(), None);
     // A steward that is told to end lets the job end first: without it nobody would clean up. For the same reason there
     // is nothing to cancel in it.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::local::{identity, settings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::ffi::CString;
 use std::time::Duration;
 
 /// The main function of a worker: takes tasks until none is left.
@@ -53,6 +54,8 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     // What a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
+    let source_timeout = CString::new(spec.source_timeout.as_str()).unwrap_or_default();
+    settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);

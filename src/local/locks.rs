@@ -40,6 +40,19 @@ pub enum Until {
     EndOfProcess,
 }
 
+/// Gives up at the end of this process what is kept until then. To be called before the process connects to its database,
+/// so that its last transaction is over when that happens.
+pub fn release_at_exit() {
+    // SAFETY: the callback needs nothing but the shared memory that it is called before the end of.
+    unsafe { pg_sys::before_shmem_exit(Some(release_all), pg_sys::Datum::from(0usize)) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn release_all(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: this process's own locks, of which no transaction needs one any more.
+    unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as pg_sys::LOCKMETHODID, true) }
+}
+
 /// Makes DROP EXTENSION wait before it has locked anything that a job needs.
 pub fn keep_extension(until: Until) {
     // SAFETY: a lock on the extension as an object, as LockDatabaseObject takes it; that function has no lasting form.

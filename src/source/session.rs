@@ -74,13 +74,12 @@ impl Session {
 
     /// Runs statements that return nothing.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.connection.wait(self.connection.client().batch_execute(sql)).map_err(|error| query_error(&error))
+        self.answer(self.connection.client().batch_execute(sql))?.map_err(|error| query_error(&error))
     }
 
     /// The first column of the last row.
     pub fn query_value(&self, sql: &str) -> Result<String> {
-        let messages =
-            self.connection.wait(self.connection.client().simple_query(sql)).map_err(|error| query_error(&error))?;
+        let messages = self.answer(self.connection.client().simple_query(sql))?.map_err(|error| query_error(&error))?;
         messages
             .iter()
             .rev()
@@ -89,6 +88,20 @@ impl Session {
                 _ => None,
             })
             .ok_or_else(|| Error::internal("a query on the source returned no value"))
+    }
+
+    /// Waits for something to arrive, for as long as the source may be silent.
+    fn answer<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = crate::settings::source_timeout() else {
+            return Ok(self.connection.wait(future));
+        };
+        self.connection.wait(async { tokio::time::timeout(limit, future).await }).map_err(|_| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
+                format!("the source has been silent for {} s", limit.as_secs_f64()),
+            )
+            .hint("pgcopy.source_timeout is how long a pull waits.")
+        })
     }
 
     /// Sends `COPY … TO STDOUT` commands together: one way to the source and back serves all of them.
@@ -123,7 +136,7 @@ impl RunningCopies {
     /// # Errors
     /// What the source reports, a lost connection, or whatever `on_data` returns.
     pub fn read(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
-        match self.wait() {
+        match self.wait()? {
             CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|ended| !ended),
             // The source has refused a command.
             CopyEvent::Answered(answers) => {
@@ -139,7 +152,7 @@ impl RunningCopies {
     /// What the source reports, or a lost connection.
     pub fn finish(mut self) -> Result<Vec<u64>> {
         while self.rows.is_none() {
-            match self.wait() {
+            match self.wait()? {
                 CopyEvent::Data => return Err(Error::internal("the source sent more than was asked for")),
                 CopyEvent::Answered(answers) => self.note_answers(answers)?,
             }
@@ -147,10 +160,10 @@ impl RunningCopies {
         Ok(self.rows.take().unwrap_or_default())
     }
 
-    fn wait(&mut self) -> CopyEvent {
+    fn wait(&mut self) -> Result<CopyEvent> {
         let connection = &self.session.connection;
         let answers = &mut self.answers;
-        connection.wait(poll_fn(|context| {
+        self.session.answer(poll_fn(|context| {
             if connection.tap.poll_data(context).is_ready() {
                 return Poll::Ready(CopyEvent::Data);
             }
