@@ -326,6 +326,24 @@ pub unsafe fn initialize_btree_meta_page(index: pg_sys::Relation, page: *mut u8,
     unsafe { _bt_initmetapage(page.cast(), root, level, _bt_allequalimage(index, false)) };
 }
 
+/// Lets ANALYZE know of a statistics target that an index column was given in the transaction that made the index: the
+/// relation cache does not read the columns of such an index again. From 17 on ANALYZE asks the catalog.
+///
+/// # Safety
+/// The index exists and is locked.
+pub unsafe fn note_statistics_target(index: pg_sys::Oid, number: i16, target: i32) {
+    #[cfg(any(feature = "pg15", feature = "pg16"))]
+    // SAFETY: promised by the caller; the descriptor is that of the cache's own entry, which only this process reads.
+    unsafe {
+        let relation = pg_sys::relation_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let attribute = attribute((*relation).rd_att, (number - 1) as usize).cast_mut();
+        (*attribute).attstattarget = target;
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+    #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+    let _ = (index, number, target);
+}
+
 /// Closes the file handles of a relation that now has another file. From 17 on invalidation does it.
 pub fn close_storage(relation: u32) {
     #[cfg(any(feature = "pg15", feature = "pg16"))]
@@ -360,6 +378,8 @@ unsafe extern "C-unwind" {
     fn _bt_initmetapage(page: pg_sys::Page, root: pg_sys::BlockNumber, level: u32, all_equal_image: bool);
     /// The valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
+    /// What fills a column that a row leaves out; null for NULL (`rewrite/rewriteHandler.h`).
+    pub fn build_column_default(relation: pg_sys::Relation, number: std::ffi::c_int) -> *mut pg_sys::Node;
     /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).
     pub fn generateClonedIndexStmt(
         heap: *mut pg_sys::RangeVar,

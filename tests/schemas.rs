@@ -351,15 +351,6 @@ fn an_excluded_partitioned_table_keeps_its_partitions() {
 }
 
 #[test]
-fn a_column_that_only_the_source_generates_is_refused() {
-    let mut pair = Pair::new("generated_there");
-    pair.source.batch_execute("CREATE TABLE item (a int, b int GENERATED ALWAYS AS (a * 2) STORED)").unwrap();
-    pair.destination.batch_execute("CREATE TABLE item (a int, b int)").unwrap();
-    let failure = pair.pull_error("");
-    assert!(failure.detail.contains("item: column b is generated on the source only"), "{}", failure.detail);
-}
-
-#[test]
 fn composite_types_that_differ_are_refused() {
     let mut pair = Pair::new("composites");
     pair.source

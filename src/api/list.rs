@@ -1,3 +1,4 @@
+use super::given;
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -5,14 +6,14 @@ use pgrx::prelude::*;
 /// The tables of another server. `rows` is the planner's estimate, or NULL where there is none yet, or exact if asked.
 #[pg_extern(volatile)]
 fn list(
-    source: &str,
+    source: Option<&str>,
     schema: default!(Option<&str>, "NULL"),
-    exact: default!(bool, "false"),
+    exact: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
     (name!(schema, String), name!(table, String), name!(kind, String), name!(rows, Option<i64>), name!(bytes, i64)),
 > {
-    let tables = or_raise(job::list_source(source, schema, exact));
+    let tables = or_raise(job::list_source(given("source", source), schema, given("exact", exact)));
     TableIterator::new(
         tables.into_iter().map(|table| (table.schema, table.name, table.kind.to_owned(), table.rows, table.bytes)),
     )

@@ -11,6 +11,8 @@ mod start_pull;
 mod version;
 mod wait;
 
+use crate::error::Error;
+use pgrx::PgSqlErrorCode;
 use pgrx::datum::Interval;
 use std::time::Duration;
 
@@ -19,4 +21,11 @@ fn duration(interval: Interval) -> Duration {
     const DAY: i64 = 86_400_000_000;
     let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
     Duration::from_micros(days.saturating_mul(DAY).saturating_add(interval.micros()).max(0) as u64)
+}
+
+/// An argument that has no meaning as NULL.
+fn given<T>(name: &str, value: Option<T>) -> T {
+    value.unwrap_or_else(|| {
+        Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null")).raise()
+    })
 }

@@ -1,3 +1,4 @@
+use super::given;
 use crate::error::or_raise;
 use crate::job::{self, Request};
 use pgrx::prelude::*;
@@ -6,21 +7,32 @@ use pgrx::prelude::*;
 #[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn pull(
-    source: &str,
+    source: Option<&str>,
     include: default!(Option<Vec<Option<String>>>, "NULL"),
     exclude: default!(Option<Vec<Option<String>>>, "NULL"),
-    overwrite: default!(bool, "false"),
+    overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    batch_size: default!(i32, 1000),
-    validate: default!(bool, "true"),
-    wait: default!(bool, "true"),
-    verbose: default!(bool, "false"),
+    batch_size: default!(Option<i32>, 1000),
+    validate: default!(Option<bool>, "true"),
+    wait: default!(Option<bool>, "true"),
+    verbose: default!(Option<bool>, "false"),
+    refresh: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
     (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let source = source.to_owned();
-    let request = Request { source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose };
+    let request = Request {
+        source: given("source", source).to_owned(),
+        include,
+        exclude,
+        overwrite: given("overwrite", overwrite),
+        parallel,
+        batch_size: given("batch_size", batch_size),
+        validate: given("validate", validate),
+        wait: given("wait", wait),
+        verbose: given("verbose", verbose),
+        refresh: given("refresh", refresh),
+    };
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
         tables

@@ -1,6 +1,7 @@
 use super::processes;
 use super::shared::Shared;
 use super::spec::JobSpec;
+use crate::compat;
 use crate::error::{Error, Result};
 use crate::load::{self, LoadHelper, Loaded};
 use crate::local::identity::{Role, run_as};
@@ -109,10 +110,8 @@ impl<'a> Executor<'a> {
         let report = CopyReport::begin(spec.target);
         // Input functions, CHECK constraints and generated columns are the table owner's code.
         let loaded = run_as(Role::TableOwner(spec.owner), || {
-            settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
-            settings::set_local(c"datestyle", "ISO, YMD")?;
-            settings::set_local(c"intervalstyle", "postgres")?;
-            settings::set_local(c"timezone", "UTC")?;
+            settings::use_catalog_search_path()?;
+            settings::read_values_alike()?;
             let helper =
                 Helper { shared: self.shared, task, table, stage, makes_toast_here: self.works_in_leader, report };
             let loaded = load::load_part(copies, spec, spec.parts[part], stage, &helper);
@@ -149,6 +148,11 @@ impl<'a> Executor<'a> {
             })
         })
         .map_err(|error| self.with_user_names(error, table))
+        .map_err(|error| match &compat::sqlstate_class(error.sqlstate) {
+            // The message names the index alone.
+            b"22" | b"23" => error.detail(format!("Table {}.", spec.qualified_name())),
+            _ => error,
+        })
     }
 
     fn check_foreign_keys(&self, group: usize) -> Result<()> {

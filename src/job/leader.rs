@@ -398,7 +398,7 @@ impl Pull<'_> {
                 rows: shared.progress(position).rows,
             })
             .collect();
-        stage::take_over_statistics(&tables);
+        stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
         // From here on readers wait.
         for &position in &order {
             locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
@@ -408,6 +408,9 @@ impl Pull<'_> {
         let mut loaded_in_place = self.load_in_place(shared)?;
         for (pair, value) in self.prepared.sequences.iter().zip(values) {
             sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
+        }
+        for view in &self.prepared.refreshed {
+            spi::execute(&format!("REFRESH MATERIALIZED VIEW {view}"))?;
         }
         let mut report: Vec<PulledTable> = self
             .spec
@@ -445,11 +448,19 @@ impl Pull<'_> {
             plan::quote_literal(&crate::compat::database_encoding_name())
         ))?;
         settings::with_catalog_search_path(|| {
+            settings::read_values_alike()?;
             // Triggers and rules of the targets do not fire.
             settings::set_local(c"session_replication_role", "replica")?;
+            for trigger in &self.prepared.stubborn_triggers {
+                let name = plan::quote_identifier(&trigger.name);
+                spi::execute(&format!("ALTER TABLE ONLY {} DISABLE TRIGGER {name}", trigger.table))?;
+            }
             for key in &self.prepared.replaced_keys {
                 let name = plan::quote_identifier(&key.name);
                 spi::execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.table))?;
+            }
+            for root in self.prepared.published_roots() {
+                spi::execute(&format!("TRUNCATE {root}"))?;
             }
             let mut report = Vec::with_capacity(targets.len());
             for (position, target) in (self.spec.tables.len()..).zip(targets) {
@@ -472,6 +483,11 @@ impl Pull<'_> {
                     bytes: loaded.bytes,
                     seconds: shared.table_seconds(position),
                 });
+            }
+            for trigger in &self.prepared.stubborn_triggers {
+                let name = plan::quote_identifier(&trigger.name);
+                let enable = format!("ENABLE {} TRIGGER {name}", trigger.enabled);
+                spi::execute(&format!("ALTER TABLE ONLY {} {enable}", trigger.table))?;
             }
             settings::set_local(c"session_replication_role", "origin")?;
             for key in &self.prepared.replaced_keys {

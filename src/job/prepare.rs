@@ -2,14 +2,16 @@
 
 use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
 use crate::error::{Error, Result};
-use crate::local::catalog::{self, Definition, ForeignKey, ForeignKeyDefinition};
+use crate::local::catalog::{
+    self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
+};
 use crate::local::identity::Caller;
 use crate::local::{rights, settings, spi};
 use crate::source::{self, Session};
 use crate::stage;
 use conninfo::ConnInfo;
 use pgrx::prelude::*;
-use plan::catalog::{ColumnSequence, Relation, RelationColumn, attach_columns};
+use plan::catalog::{ColumnSequence, LockTable, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -31,6 +33,8 @@ pub struct Request {
     pub wait: bool,
     /// Whether each finished table is told of.
     pub verbose: bool,
+    /// Whether materialized views that read the targets are refreshed.
+    pub refresh: bool,
 }
 
 /// A pull that is possible, with the source's snapshot open.
@@ -49,6 +53,10 @@ pub(super) struct Prepared {
     /// Foreign keys at those, to be dropped and restored.
     pub(super) replaced_keys: Vec<ForeignKeyDefinition>,
     pub(super) sequences: Vec<SequencePair>,
+    /// Materialized views to refresh (schema-qualified names), each after those that it reads.
+    pub(super) refreshed: Vec<String>,
+    /// Triggers of the tables that are loaded in place.
+    pub(super) stubborn_triggers: Vec<StubbornTrigger>,
     pub(super) notices: Vec<String>,
     /// What the locked definitions are compared with.
     columns: Vec<RelationColumn>,
@@ -126,6 +134,13 @@ struct Arguments {
 impl Arguments {
     fn of(request: &Request) -> Result<Self> {
         let include = request.include.as_deref().map(parse_patterns).transpose()?;
+        if include.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "include is an empty array: there would be nothing to pull",
+            )
+            .hint("Leave include out, or give NULL, to pull every table that exists on both sides."));
+        }
         let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
@@ -157,6 +172,8 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             in_place_members: Vec::new(),
             replaced_keys: Vec::new(),
             sequences: Vec::new(),
+            refreshed: Vec::new(),
+            stubborn_triggers: Vec::new(),
             notices: std::mem::take(&mut pairing.notices),
             columns: Vec::new(),
             definitions: Vec::new(),
@@ -168,6 +185,8 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             prepared.trust_the_source()?;
         }
         prepared.pair_sequences()?;
+        prepared.plan_refresh(request.refresh)?;
+        prepared.refuse_too_many_locks()?;
         Ok(prepared)
     })
 }
@@ -215,6 +234,8 @@ fn snapshot_of(
         } else {
             BTreeSet::new()
         };
+        let locks = source::read_lock_table(session)?;
+        refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let snapshot = session.begin_snapshot(&wanted.iter().cloned().collect::<Vec<_>>())?;
         relations = source::read_relations(session)?;
         pairing = plan::pair(&relations, local, include, exclude);
@@ -261,9 +282,13 @@ impl Prepared {
         let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
         let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
         let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
-        attach_columns(&mut sources, source::read_columns(&self.session, &source_oids)?);
-        self.columns = catalog::read_columns(&target_oids)?;
+        attach_columns(&mut sources, source::read_columns(&self.session, settings::version(), &source_oids)?);
+        self.columns = catalog::read_columns(self.session.version, &target_oids)?;
         attach_columns(&mut targets, self.columns.clone());
+        let used_here = catalog::read_enums(&target_oids)?;
+        if !used_here.is_empty() {
+            pairing.enums(&source::read_enums(&self.session, &source_oids)?, &used_here);
+        }
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
@@ -282,9 +307,24 @@ impl Prepared {
             }
             let mut warnings = reasons_to_load_in_place(&local, definition);
             let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
-            let Some((columns, wire)) = pairing.columns(&source, &local) else {
+            pairing.problems.extend(half_published(&local, definition, &target_oids));
+            let Some(columns) = pairing.columns(&source, &local) else {
                 continue;
             };
+            if method == Method::InPlace {
+                pairing.problems.extend(columns.rounded.iter().map(|difference| {
+                    let text = format!("{}: {difference}, where COPY would round", local.qualified_name());
+                    Problem::new(ProblemKind::Type, text)
+                }));
+            }
+            if !columns.left_to_default.is_empty() {
+                let names: Vec<_> =
+                    columns.left_to_default.iter().map(|(name, _)| plan::quote_identifier(name)).collect();
+                let text = format!("left to their defaults, because the source has none: {}", names.join(", "));
+                self.notices.push(format!("columns of {} {text}", local.qualified_name()));
+                warnings.push(text);
+            }
+            let wire = columns.wire;
             let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = self.session.version >= 140_000;
@@ -292,11 +332,13 @@ impl Prepared {
             let mut spec = TableSpec {
                 source_name: source.qualified_name(),
                 source_partitioned: source.kind == 'p',
+                source_generates: columns.source_generates,
                 target: local.oid,
                 owner: definition.owner,
                 schema: local.schema.clone(),
                 name: local.name.clone(),
-                columns,
+                defaults: read_defaults(local.oid, &columns.left_to_default),
+                columns: columns.copied,
                 wire,
                 parts: plan::split(pages, toast_pages, limits),
                 pages: pages.saturating_add(toast_pages),
@@ -304,6 +346,8 @@ impl Prepared {
                 indexes: definition.indexes.clone(),
                 checks: definition.checks.clone(),
                 generated: definition.generated.clone(),
+                column_options: definition.column_options.clone(),
+                extended_statistics: definition.extended_statistics.clone(),
                 analyze_slices: 1,
             };
             spec.share_analyze(self.workers);
@@ -313,6 +357,15 @@ impl Prepared {
             self.targets.push(Target { source, local, spec, method, warnings });
         }
         Ok(())
+    }
+
+    /// Partitioned tables as which partitions among the targets are published.
+    pub(super) fn published_roots(&self) -> BTreeSet<&str> {
+        self.definitions
+            .iter()
+            .flat_map(|definition| &definition.publications)
+            .filter_map(|publication| publication.root.as_deref())
+            .collect()
     }
 
     fn target_oids(&self) -> Vec<u32> {
@@ -331,6 +384,7 @@ impl Prepared {
         let in_place = self.oids_by(Method::InPlace);
         self.in_place_members = catalog::partition_members(&in_place)?;
         self.replaced_keys = catalog::read_foreign_key_definitions(&self.in_place_members)?;
+        self.stubborn_triggers = catalog::read_stubborn_triggers(&self.in_place_members)?;
         let tables: Vec<u32> = self.replaced_keys.iter().flat_map(|key| [key.referencing, key.referenced]).collect();
         refuse_problems(
             &rights::not_owned(&tables)?
@@ -393,6 +447,8 @@ impl Prepared {
                 Some(other) => {
                     self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
                 }
+                // Its default takes the next values.
+                None if !target.spec.columns.iter().any(|column| column.name == local.column) => {}
                 None => self.notices.push(format!(
                     "sequence {} of {}.{} is left as it is: the column has no sequence on the source",
                     plan::qualified(&local.schema, &local.name),
@@ -409,6 +465,57 @@ impl Prepared {
                 .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}")))
                 .collect::<Vec<_>>(),
         )
+    }
+
+    /// Materialized views that read the targets show the old rows until somebody refreshes them.
+    fn plan_refresh(&mut self, wanted: bool) -> Result<()> {
+        let dependents = catalog::read_dependents(&self.target_oids())?;
+        if dependents.views.is_empty() {
+            return Ok(());
+        }
+        let oids: Vec<u32> = dependents.views.iter().map(|view| view.oid).collect();
+        let names: HashMap<u32, &String> = dependents.views.iter().map(|view| (view.oid, &view.name)).collect();
+        let ordered: Vec<String> =
+            plan::refresh_order(&oids, &dependents.reads).iter().map(|oid| names[oid].clone()).collect();
+        if !wanted {
+            self.notices.push(format!(
+                "materialized views that keep showing the old rows, for want of refresh => true: {}",
+                ordered.join(", ")
+            ));
+            return Ok(());
+        }
+        self.refreshed = ordered;
+        refuse_problems(
+            &rights::not_owned(&oids)?
+                .into_iter()
+                .map(|view| Problem::new(ProblemKind::Rights, format!("must be owner of materialized view {view}")))
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    /// A target and its indexes are locked together with what stands in for them.
+    fn refuse_too_many_locks(&self) -> Result<()> {
+        let of_target = |target: &Target| {
+            let toasts = target.spec.source_toasts || target.local.toast_pages > 0 || target.spec.parts.len() > 1;
+            let relations = 1 + target.spec.indexes.len() + if toasts { 2 } else { 0 };
+            if target.method == Method::Swap { 2 * relations } else { relations }
+        };
+        const OTHERS: usize = 50;
+        let locks = self.targets.iter().map(of_target).sum::<usize>()
+            + self.in_place_members.len()
+            + self.tied_tables().len()
+            + self.sequences.len()
+            + self.refreshed.len()
+            + OTHERS;
+        refuse_full_lock_table("destination", catalog::read_lock_table()?, locks as u64)
+    }
+
+    fn have_same_defaults(&self) -> bool {
+        self.targets.iter().all(|target| {
+            target.spec.defaults.iter().all(|default| {
+                catalog::column_default(target.local.oid, default.number).as_ref() == Some(&default.expression)
+            })
+        })
     }
 
     /// Refuses to replace rows that the caller did not say may go.
@@ -453,7 +560,9 @@ impl Prepared {
         settings::with_catalog_search_path(|| {
             let oids = self.target_oids();
             let same = catalog::read_definitions(&oids)? == self.definitions
-                && catalog::read_columns(&oids)? == self.columns
+                && catalog::read_columns(self.session.version, &oids)? == self.columns
+                && self.have_same_defaults()
+                && catalog::read_stubborn_triggers(&self.in_place_members)? == self.stubborn_triggers
                 && self.read_foreign_keys_to_check()? == self.foreign_keys
                 && catalog::read_foreign_key_definitions(&self.in_place_members)? == self.replaced_keys;
             if same {
@@ -535,10 +644,69 @@ fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<St
     if let Some(extension) = &local.extension {
         reasons.push(format!("loaded in place: it belongs to extension {extension}"));
     }
+    for index in definition.indexes.iter().filter(|index| index.whole_rows) {
+        let name = plan::quote_identifier(&index.name);
+        reasons.push(format!("loaded in place: index {name} is over whole rows"));
+    }
     if !definition.publications.is_empty() {
-        reasons.push(format!("loaded in place: {} publishes it", definition.publications.join(", ")));
+        let names: Vec<_> = definition.publications.iter().map(|publication| publication.name.as_str()).collect();
+        reasons.push(format!("loaded in place: {} publishes it", names.join(", ")));
     }
     reasons
+}
+
+/// Subscribers would get the new rows beside the old ones, or none at all.
+fn half_published(local: &Relation, definition: &Definition, targets: &[u32]) -> Vec<Problem> {
+    let problem = |publication: &Publication| {
+        let quoted = plan::quote_identifier(&publication.name);
+        if !publication.publishes_all {
+            return Some(format!(
+                "publication {quoted} does not publish both truncate and insert, so that subscribers could not follow; \
+                 change that, or take the table out of it"
+            ));
+        }
+        // A partition's TRUNCATE is not published then.
+        let root = publication.root.as_ref()?;
+        let whole = publication.leaves.iter().flatten().all(|leaf| targets.contains(leaf));
+        (!whole).then(|| {
+            format!("publication {quoted} publishes it as a part of {root}, which can only be pulled as a whole then")
+        })
+    };
+    definition
+        .publications
+        .iter()
+        .filter_map(problem)
+        .map(|text| Problem::new(ProblemKind::Storage, format!("{}: {text}", local.qualified_name())))
+        .collect()
+}
+
+/// Those of the columns that are not NULL by default.
+fn read_defaults(relation: u32, columns: &[(String, i16)]) -> Vec<Generated> {
+    columns
+        .iter()
+        .filter_map(|&(_, number)| {
+            catalog::column_default(relation, number).map(|expression| Generated { number, expression })
+        })
+        .collect()
+}
+
+/// Locks that do not fit would be an error in the middle of the pull, and of others' transactions.
+fn refuse_full_lock_table(server: &str, table: LockTable, more: u64) -> Result<()> {
+    let Some(setting) = table.wanted_setting(more) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        format!("the lock table of the {server} is too small for this pull; nothing was touched"),
+    )
+    .detail(format!(
+        "The pull takes about {more} locks; there is room for {}, of which {} are in use.",
+        table.per_transaction * table.transactions,
+        table.used
+    ))
+    .hint(format!(
+        "Set max_locks_per_transaction to {setting} or more on the {server} and restart it, or pull fewer tables at a time."
+    )))
 }
 
 /// The caller's arguments after the source, as SQL; the source may hold a password.

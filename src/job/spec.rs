@@ -1,4 +1,4 @@
-use crate::local::catalog::{Check, Generated, Index};
+use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index};
 use crate::local::identity::Caller;
 use crate::source::Trust;
 use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
@@ -42,6 +42,8 @@ pub struct TableSpec {
     /// Schema-qualified, quoted.
     pub source_name: String,
     pub source_partitioned: bool,
+    /// One of the columns is generated there.
+    pub source_generates: bool,
     pub target: u32,
     pub owner: u32,
     pub schema: String,
@@ -56,6 +58,10 @@ pub struct TableSpec {
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     pub generated: Vec<Generated>,
+    /// Of columns that the source does not have.
+    pub defaults: Vec<Generated>,
+    pub column_options: Vec<ColumnOptions>,
+    pub extended_statistics: Vec<ExtendedStatistics>,
     /// How many tasks share the columns between them for ANALYZE.
     pub analyze_slices: usize,
 }
@@ -124,10 +130,11 @@ impl TableSpec {
     }
 
     /// Statistics of a wide table take longer than its rows, so that the workers share its columns. Expressions of indexes
-    /// are only analyzed together with all columns.
+    /// and extended statistics are only computed together with all columns.
     pub fn share_analyze(&mut self, workers: usize) {
         const FEWEST_COLUMNS: usize = 100;
-        let undivided = self.analyze_needs_indexes() || !self.generated.is_empty();
+        let undivided = self.analyze_needs_indexes()
+            || !(self.generated.is_empty() && self.defaults.is_empty() && self.extended_statistics.is_empty());
         let slices = if undivided { 1 } else { self.columns.len() / FEWEST_COLUMNS };
         self.analyze_slices = slices.min(workers).max(1);
     }
@@ -207,5 +214,9 @@ impl JobSpec {
 
     pub fn stage_index_name(job: i64, index: u32) -> String {
         format!("job_{job}_index_{index}")
+    }
+
+    pub fn stage_statistics_name(job: i64, statistics: u32) -> String {
+        format!("job_{job}_statistics_{statistics}")
     }
 }

@@ -17,6 +17,15 @@ pub(super) struct ColumnDecoder {
     json: jsonb::Encoder,
     /// The values of an enum that were seen so far.
     labels: HashMap<Vec<u8>, u64>,
+    /// Set where the type modifier must not change a value.
+    watched: Option<Watched>,
+}
+
+/// What it takes to tell whether a type modifier has changed a value.
+struct Watched {
+    type_oid: pg_sys::Oid,
+    /// The type's equality. Lives as long as the process.
+    equal: *mut pg_sys::FmgrInfo,
 }
 
 /// Types whose values are decoded here. Each refuses what it is not sure of, and the type's own function decides.
@@ -53,6 +62,8 @@ enum Kind {
         length: usize,
     },
     Function,
+    /// By the type's function, and compared with the value that it would be without a modifier.
+    Watched,
 }
 
 /// The valid range of dates and timestamps, as in `datatype/timestamp.h`.
@@ -91,7 +102,41 @@ impl ColumnDecoder {
 
     fn new(kind: Kind, function: pg_sys::Oid, io_parameter: pg_sys::Oid, typmod: i32) -> Self {
         let (json, labels) = (jsonb::Encoder::default(), HashMap::new());
-        Self { kind, function: lookup(function), io_parameter, typmod, json, labels }
+        Self { kind, function: lookup(function), io_parameter, typmod, json, labels, watched: None }
+    }
+
+    /// Refuses values that the type modifier would change: COPY rounds numbers and times.
+    pub(super) fn watched(mut self, type_oid: pg_sys::Oid) -> Self {
+        // SAFETY: a type cache entry is never freed.
+        let equal = unsafe {
+            let entry = pg_sys::lookup_type_cache(type_oid, pg_sys::TYPECACHE_EQ_OPR_FINFO as i32);
+            &raw mut (*entry).eq_opr_finfo
+        };
+        // SAFETY: as above. A type without equality has no modifier that changes values.
+        if self.typmod >= 0 && unsafe { (*equal).fn_oid } != pg_sys::Oid::INVALID {
+            self.kind = Kind::Watched;
+            self.watched = Some(Watched { type_oid, equal });
+        }
+        self
+    }
+
+    /// Whether the modifier leaves a value alone, which `read` reads with the modifier that it is given.
+    #[cold]
+    fn read_watched(&mut self, mut read: impl FnMut(&mut Self) -> Result<Value<'static>>) -> Result<Value<'static>> {
+        let value = read(self)?;
+        let typmod = std::mem::replace(&mut self.typmod, -1);
+        let unlimited = read(self);
+        self.typmod = typmod;
+        if let (Value::Datum(ours), Value::Datum(sent), Some(watched)) = (&value, unlimited?, &self.watched) {
+            // SAFETY: two values of the type that the function compares.
+            let same = unsafe {
+                pg_sys::FunctionCall2Coll(watched.equal, pg_sys::DEFAULT_COLLATION_OID, *ours, sent).value() != 0
+            };
+            if !same {
+                return Err(does_not_fit(watched.type_oid, typmod, sent));
+            }
+        }
+        Ok(value)
     }
 
     /// The value of a field; `None` is NULL. Values made by functions are allocated in the current memory context.
@@ -146,6 +191,9 @@ impl ColumnDecoder {
                 None => return self.receive_label(bytes, scratch),
             },
             Kind::Function => None,
+            Kind::Watched => {
+                return self.read_watched(|decoder| decoder.receive(Some(bytes), &mut Vec::new()));
+            }
         };
         match fast {
             Some(value) => Ok(value),
@@ -194,8 +242,17 @@ impl ColumnDecoder {
         Ok(Value::Datum(datum))
     }
 
-    /// Calls the type's input function. `field` ends in a NUL that does not belong to the value.
+    /// Calls the type's input function.
     pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
+        match field {
+            Some(bytes) if self.watched.is_some() => {
+                self.read_watched(|decoder| decoder.input(Some(&mut bytes.clone())))
+            }
+            field => self.input(field),
+        }
+    }
+
+    fn input(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
         let text = match field {
             None => std::ptr::null_mut(),
             Some(bytes) => {
@@ -209,6 +266,24 @@ impl ColumnDecoder {
         let datum = unsafe { pg_sys::InputFunctionCall(&mut self.function, text, self.io_parameter, self.typmod) };
         Ok(if text.is_null() { Value::Null } else { Value::Datum(datum) })
     }
+}
+
+#[cold]
+fn does_not_fit(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
+    const LONGEST_VALUE: usize = 64;
+    let mut text = compat::output_text(type_oid, value);
+    if text.len() > LONGEST_VALUE {
+        text.truncate(text.floor_char_boundary(LONGEST_VALUE));
+        text.push_str("...");
+    }
+    // SAFETY: returns a palloc'd C string.
+    let type_name = unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_with_typemod(type_oid, typmod)) };
+    let sqlstate = match type_oid {
+        pg_sys::NUMERICOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        pg_sys::VARCHAROID | pg_sys::BPCHAROID => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+    };
+    Error::new(sqlstate, format!("value \"{text}\" would be changed by type {}", type_name.to_string_lossy()))
 }
 
 fn lookup(function: pg_sys::Oid) -> pg_sys::FmgrInfo {

@@ -56,6 +56,7 @@ pub fn copy_of(table: &TableSpec, part: Part) -> CopyOut<'_> {
     CopyOut {
         table: &table.source_name,
         partitioned: table.source_partitioned,
+        generated: table.source_generates,
         columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
         part,
         wire: table.wire,

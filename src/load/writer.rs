@@ -35,7 +35,7 @@ pub(super) struct TableWriter<'a> {
 struct WrittenAttribute {
     layout: AttributeLayout,
     not_null: bool,
-    /// `None` for what no column of the stream fills: dropped or generated.
+    /// `None` for what no column of the stream fills: dropped, generated or left to its default.
     decoder: Option<ColumnDecoder>,
 }
 
@@ -43,7 +43,8 @@ struct WrittenAttribute {
 struct CheckedRows<'a> {
     slot: *mut pg_sys::TupleTableSlot,
     expressions: Expressions,
-    generated: Vec<(usize, Expression)>,
+    /// Defaults, then generated columns: those may depend on these.
+    computed: Vec<(usize, Expression)>,
     checks: Vec<(&'a str, Expression)>,
 }
 
@@ -79,12 +80,14 @@ impl<'a> TableWriter<'a> {
         for column in &table.columns {
             let attribute = usize::try_from(column.number - 1).expect("attribute numbers start at 1");
             let description = &descriptions[attribute];
-            attributes[attribute].decoder = Some(match table.wire {
+            let decoder = match table.wire {
                 Wire::Binary => ColumnDecoder::binary(description.type_oid, description.typmod),
                 Wire::Text => ColumnDecoder::text(description.type_oid, description.typmod),
-            });
+            };
+            attributes[attribute].decoder =
+                Some(if column.narrowed { decoder.watched(description.type_oid) } else { decoder });
         }
-        let checked = if table.generated.is_empty() && table.checks.is_empty() {
+        let checked = if table.generated.is_empty() && table.checks.is_empty() && table.defaults.is_empty() {
             None
         } else {
             Some(CheckedRows::prepare(relation, table)?)
@@ -329,9 +332,9 @@ impl<'a> TableWriter<'a> {
 impl<'a> CheckedRows<'a> {
     fn prepare(relation: pg_sys::Relation, table: &'a TableSpec) -> Result<Self> {
         let mut expressions = Expressions::new();
-        let mut generated = Vec::new();
-        for column in &table.generated {
-            generated.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
+        let mut computed = Vec::new();
+        for column in table.defaults.iter().chain(&table.generated) {
+            computed.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
         }
         let mut checks = Vec::new();
         for check in &table.checks {
@@ -339,17 +342,17 @@ impl<'a> CheckedRows<'a> {
         }
         // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
-        Ok(Self { slot, expressions, generated, checks })
+        Ok(Self { slot, expressions, computed, checks })
     }
 
-    /// Declares the slot's arrays filled, all but the generated columns, which are computed here.
+    /// Declares the slot's arrays filled, all but the columns that are computed here.
     fn complete(&mut self) {
         // SAFETY: the arrays are filled, so that the slot may be declared to hold a virtual tuple.
         unsafe {
             pg_sys::ExecClearTuple(self.slot);
             pg_sys::ExecStoreVirtualTuple(self.slot);
         }
-        for (number, expression) in &self.generated {
+        for (number, expression) in &self.computed {
             let (value, is_null) = self.expressions.value(expression, self.slot);
             // SAFETY: attribute numbers come from the descriptor that the slot was made for.
             unsafe {

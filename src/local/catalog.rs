@@ -1,16 +1,27 @@
 //! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
 
 use super::{settings, spi};
+use crate::compat;
 use crate::error::Result;
-use plan::catalog::{self, ColumnSequence, Relation, RelationColumn};
+use pgrx::pg_sys;
+use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
 use serde::{Deserialize, Serialize};
 
 pub fn read_relations() -> Result<Vec<Relation>> {
     spi::query_json(catalog::RELATIONS_QUERY)
 }
 
-pub fn read_columns(relations: &[u32]) -> Result<Vec<RelationColumn>> {
-    spi::query_json(&catalog::columns_query(settings::version(), relations))
+/// `peer` is the other side's version.
+pub fn read_columns(peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
+    spi::query_json(&catalog::columns_query(settings::version(), peer, relations))
+}
+
+pub fn read_lock_table() -> Result<LockTable> {
+    spi::query_json(catalog::LOCK_TABLE_QUERY)
+}
+
+pub fn read_enums(relations: &[u32]) -> Result<Vec<Enum>> {
+    spi::query_json(&catalog::enums_query(settings::version(), relations))
 }
 
 pub fn read_sequences(relations: &[u32]) -> Result<Vec<ColumnSequence>> {
@@ -29,8 +40,44 @@ pub struct Definition {
     pub checks: Vec<Check>,
     /// The stored generated columns.
     pub generated: Vec<Generated>,
+    /// Of its columns and of those of its indexes.
+    pub column_options: Vec<ColumnOptions>,
+    pub extended_statistics: Vec<ExtendedStatistics>,
     /// Publications that would have to send the change.
-    pub publications: Vec<String>,
+    pub publications: Vec<Publication>,
+}
+
+/// What ANALYZE must know of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnOptions {
+    /// The table or one of its indexes.
+    pub relation: u32,
+    pub number: i16,
+    pub name: String,
+    /// The statistics target.
+    pub statistics: Option<i32>,
+    /// Those in `pg_attribute.attoptions`, separated by commas.
+    pub options: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtendedStatistics {
+    pub oid: u32,
+    /// What stands between name and table in CREATE STATISTICS.
+    pub definition: String,
+    /// The statistics target.
+    pub statistics: Option<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    pub name: String,
+    /// Whether it publishes both TRUNCATE and INSERT, which a replacement of all rows consists of.
+    pub publishes_all: bool,
+    /// The partitioned table (schema-qualified) as whose changes it publishes those of a partition.
+    pub root: Option<String>,
+    /// All leaves of that.
+    pub leaves: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +85,10 @@ pub struct Index {
     pub oid: u32,
     pub name: String,
     pub has_expressions: bool,
+    /// Not where CREATE INDEX CONCURRENTLY has failed: such an index enforces nothing that it need not.
+    pub valid: bool,
+    /// Whether it takes rows as values of the table's own type: no other table can have the same index.
+    pub whole_rows: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +109,16 @@ pub struct Generated {
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     let oids = catalog::array(relations);
     spi::query_json(&format!(
-        "SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
+        "WITH published AS MATERIALIZED (
+             SELECT p.pubname, p.puballtables, p.pubviaroot, p.pubinsert AND p.pubtruncate AS publishes_all, c.oid
+             FROM pg_publication p
+             LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND NOT p.puballtables
+             LEFT JOIN pg_namespace n ON n.nspname = t.schemaname
+             LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+             WHERE (p.pubinsert OR p.pubupdate OR p.pubdelete OR p.pubtruncate)
+               AND current_setting('wal_level') = 'logical' AND (p.puballtables OR c.oid IS NOT NULL)
+         )
+         SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
          FROM (
              SELECT c.oid::bigint AS oid, c.relowner::bigint AS owner,
                     concat_ws(' ', c.relnamespace, c.relname, c.relkind, c.relpersistence, c.relam, c.reltablespace, c.reloptions,
@@ -67,7 +127,9 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                                                      a.attgenerated, a.attisdropped, a.attcollation), ',' ORDER BY a.attnum))
                                FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)) AS layout,
                     coalesce((SELECT json_agg(json_build_object('oid', i.indexrelid::bigint, 'name', ic.relname,
-                                                                'has_expressions', i.indexprs IS NOT NULL)
+                                                                'has_expressions', i.indexprs IS NOT NULL,
+                                                                'valid', i.indisvalid,
+                                                                'whole_rows', concat(i.indexprs, i.indpred) LIKE '%:varattno 0 %')
                                               ORDER BY i.indexrelid)
                               FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid
                               WHERE i.indrelid = c.oid AND i.indislive), '[]'::json) AS indexes,
@@ -79,15 +141,46 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                                               ORDER BY d.adnum)
                               FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                               WHERE d.adrelid = c.oid AND a.attgenerated = 's'), '[]'::json) AS generated,
-                    coalesce((SELECT json_agg(DISTINCT p.pubname)
-                              FROM pg_publication p
-                              WHERE (p.pubinsert OR p.pubtruncate)
-                                AND current_setting('wal_level') = 'logical'
-                                AND c.relpersistence = 'p'
-                                AND (p.puballtables OR EXISTS (
-                                        SELECT FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
-                                        WHERE t.pubname = p.pubname AND t.tablename = c.relname
-                                          AND n.oid = c.relnamespace))), '[]'::json) AS publications
+                    coalesce((SELECT json_agg(json_build_object(
+                                         'relation', a.attrelid::bigint, 'number', a.attnum, 'name', a.attname,
+                                         'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
+                                         'options', o.text) ORDER BY a.attrelid, a.attnum)
+                              FROM pg_attribute a
+                              LEFT JOIN LATERAL (
+                                  -- Some minor versions keep a number of their own there.
+                                  SELECT string_agg(n.option, ', ') AS text FROM unnest(a.attoptions) n(option)
+                                  WHERE a.attrelid = c.oid AND n.option LIKE 'n_distinct%'
+                              ) o ON true
+                              WHERE a.attrelid IN (SELECT c.oid UNION ALL
+                                                   SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid AND i.indislive)
+                                AND a.attnum > 0 AND NOT a.attisdropped
+                                AND (a.attstattarget >= 0 OR o.text IS NOT NULL)), '[]'::json) AS column_options,
+                    coalesce((SELECT json_agg(json_build_object(
+                                         'oid', s.oid::bigint,
+                                         'definition', concat((SELECT '(' || string_agg(CASE k WHEN 'd' THEN 'ndistinct'
+                                                                                 WHEN 'f' THEN 'dependencies'
+                                                                                 WHEN 'm' THEN 'mcv' END, ', ') || ')'
+                                                               FROM unnest(s.stxkind) k),
+                                                              ' ON ', pg_get_statisticsobjdef_columns(s.oid)),
+                                         'statistics', CASE WHEN s.stxstattarget >= 0 THEN s.stxstattarget END)
+                                              ORDER BY s.oid)
+                              FROM pg_statistic_ext s WHERE s.stxrelid = c.oid), '[]'::json) AS extended_statistics,
+                    CASE WHEN c.relpersistence = 'p' AND EXISTS (SELECT FROM published) THEN
+                        (SELECT coalesce(json_agg(DISTINCT jsonb_build_object(
+                                    'name', p.pubname, 'publishes_all', p.publishes_all,
+                                    'root', quote_ident(n.nspname) || '.' || quote_ident(root.relname),
+                                    'leaves', (SELECT jsonb_agg(t.relid::oid::bigint ORDER BY t.relid)
+                                               FROM pg_partition_tree(root.oid) t WHERE t.isleaf))
+                                    - CASE WHEN root.oid IS NULL THEN '{{root,leaves}}'::text[] ELSE '{{}}' END), '[]'::json)
+                         FROM published p
+                         LEFT JOIN pg_class root
+                                ON root.oid = CASE WHEN NOT (p.pubviaroot AND c.relispartition) THEN NULL
+                                                   WHEN p.puballtables THEN pg_partition_root(c.oid) ELSE p.oid END
+                               AND root.oid <> c.oid
+                         LEFT JOIN pg_namespace n ON n.oid = root.relnamespace
+                         WHERE p.puballtables OR p.oid = c.oid
+                            OR (c.relispartition AND p.oid IN (SELECT a.relid FROM pg_partition_ancestors(c.oid) a)))
+                    ELSE '[]'::json END AS publications
              FROM pg_class c
              WHERE c.oid = ANY ({oids})
          ) r"
@@ -226,15 +319,102 @@ pub fn read_foreign_key_definitions(relations: &[u32]) -> Result<Vec<ForeignKeyD
 
 /// Of the given tables (qualified names, with their OIDs), the ones that hold a row.
 pub fn tables_with_rows(tables: &[(u32, String)]) -> Result<Vec<u32>> {
-    if tables.is_empty() {
-        return Ok(Vec::new());
+    let mut full = Vec::new();
+    for tables in tables.chunks(catalog::MOST_BRANCHES) {
+        let branches: Vec<_> = tables
+            .iter()
+            .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {name})"))
+            .collect();
+        let found: Vec<u32> = spi::query_json(&format!(
+            "SELECT coalesce(json_agg(r.oid), '[]'::json)::text FROM ({}) r",
+            branches.join(" UNION ALL ")
+        ))?;
+        full.extend(found);
     }
-    let branches: Vec<_> = tables
-        .iter()
-        .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {name})"))
-        .collect();
+    Ok(full)
+}
+
+/// What fills a column that a row leaves out, as a node tree; `None` for NULL.
+pub fn column_default(relation: u32, number: i16) -> Option<String> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: opened and closed in pairs; the tree and its text are palloc'd in the current context.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation.into(), lock);
+        if opened.is_null() {
+            return None;
+        }
+        let tree = compat::build_column_default(opened, number.into());
+        pg_sys::relation_close(opened, lock);
+        if tree.is_null() {
+            return None;
+        }
+        let text = pg_sys::nodeToString(tree.cast());
+        Some(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+    }
+}
+
+/// A trigger that fires although `session_replication_role` is `replica`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StubbornTrigger {
+    /// Schema-qualified, quoted.
+    pub table: String,
+    pub name: String,
+    /// `ALWAYS` or `REPLICA`.
+    pub enabled: String,
+}
+
+pub fn read_stubborn_triggers(relations: &[u32]) -> Result<Vec<StubbornTrigger>> {
     spi::query_json(&format!(
-        "SELECT coalesce(json_agg(r.oid), '[]'::json)::text FROM ({}) r",
-        branches.join(" UNION ALL ")
+        "SELECT coalesce(json_agg(r ORDER BY r.\"table\", r.name), '[]'::json)::text
+         FROM (
+             SELECT format('%I.%I', n.nspname, c.relname) AS table, t.tgname AS name,
+                    CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END AS enabled
+             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE t.tgrelid = ANY ({}) AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
+         ) r",
+        catalog::array(relations)
+    ))
+}
+
+/// Materialized views whose content depends on the given tables, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Dependents {
+    pub views: Vec<DependentView>,
+    /// Pairs of a relation and one that reads it, both by OID.
+    pub reads: Vec<(u32, u32)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DependentView {
+    pub oid: u32,
+    /// Schema-qualified, quoted.
+    pub name: String,
+}
+
+/// Those that hold rows: one without can show none that are old. What a function reads is not known.
+pub fn read_dependents(relations: &[u32]) -> Result<Dependents> {
+    let oids = catalog::array(relations);
+    spi::query_json(&format!(
+        "WITH RECURSIVE filled(oid) AS (
+             SELECT t.oid FROM unnest({oids}) t(oid)
+             UNION SELECT i.inhparent FROM filled f JOIN pg_inherits i ON i.inhrelid = f.oid
+         ), reads(relation, reader) AS (
+             SELECT DISTINCT d.refobjid, r.ev_class
+             FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
+             WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+               AND d.refobjid <> r.ev_class AND v.relkind IN ('v', 'm')
+         ), found(relation, reader) AS (
+             SELECT r.relation, r.reader FROM reads r WHERE r.relation IN (SELECT oid FROM filled)
+             UNION SELECT r.relation, r.reader FROM found f JOIN reads r ON r.relation = f.reader
+         )
+         SELECT json_build_object(
+                    'views', coalesce((SELECT json_agg(json_build_object('oid', v.oid::bigint,
+                                                                         'name', format('%I.%I', n.nspname, v.relname))
+                                                       ORDER BY n.nspname, v.relname)
+                                       FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace
+                                       WHERE v.relkind = 'm' AND v.relispopulated
+                                         AND v.oid IN (SELECT reader FROM found)), '[]'::json),
+                    'reads', coalesce((SELECT json_agg(json_build_array(relation::bigint, reader::bigint)) FROM found),
+                                      '[]'::json))::text"
     ))
 }

@@ -28,6 +28,14 @@ pub fn use_catalog_search_path() -> Result<()> {
     set_local(c"search_path", "pg_catalog, pg_temp")
 }
 
+/// So that the texts that the source sends mean here what they mean there.
+pub fn read_values_alike() -> Result<()> {
+    set_local(c"datestyle", "ISO, YMD")?;
+    set_local(c"intervalstyle", "postgres")?;
+    set_local(c"timezone", "UTC")?;
+    set_local(c"xmloption", "content")
+}
+
 /// As `server_version_num`.
 pub fn version() -> u32 {
     pg_sys::PG_VERSION_NUM

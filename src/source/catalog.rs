@@ -1,6 +1,6 @@
 use super::Session;
 use crate::error::{Error, Result};
-use plan::catalog::{self, ColumnSequence, Relation, RelationColumn};
+use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -8,8 +8,18 @@ pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
     read_json(session, catalog::RELATIONS_QUERY)
 }
 
-pub fn read_columns(session: &Session, relations: &[u32]) -> Result<Vec<RelationColumn>> {
-    read_json(session, &catalog::columns_query(session.version, relations))
+/// `peer` is the other side's version.
+pub fn read_columns(session: &Session, peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
+    read_json(session, &catalog::columns_query(session.version, peer, relations))
+}
+
+pub fn read_enums(session: &Session, relations: &[u32]) -> Result<Vec<Enum>> {
+    read_json(session, &catalog::enums_query(session.version, relations))
+}
+
+pub fn read_lock_table(session: &Session) -> Result<LockTable> {
+    let text = session.query_value(catalog::LOCK_TABLE_QUERY)?;
+    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))
 }
 
 pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<ColumnSequence>> {
@@ -23,20 +33,11 @@ pub struct SequenceValue {
     pub is_called: bool,
 }
 
-/// The values of the given sequences (qualified names), in their order, with one query.
+/// The values of the given sequences (qualified names), in their order, with one message to the source.
 pub fn read_sequence_values(session: &Session, sequences: &[String]) -> Result<Vec<SequenceValue>> {
-    if sequences.is_empty() {
-        return Ok(Vec::new());
-    }
-    let branches: Vec<_> = sequences
-        .iter()
-        .enumerate()
-        .map(|(position, name)| format!("SELECT {position} AS position, last_value, is_called FROM {name}"))
-        .collect();
-    read_json(
-        session,
-        &format!("SELECT json_agg(v ORDER BY v.position)::text FROM ({}) v", branches.join(" UNION ALL ")),
-    )
+    read_of_each(session, sequences, "v", |position, name| {
+        format!("SELECT {position} AS position, last_value, is_called FROM {name}")
+    })
 }
 
 /// A foreign key of the source that its rows are known to satisfy.
@@ -74,23 +75,42 @@ pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<
     )
 }
 
-/// The exact number of rows of each table, in the given order, with one query.
+/// The exact number of rows of each table, in the given order, with one message to the source.
 pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
-    if tables.is_empty() {
+    read_of_each(session, tables, "v.rows", |position, table| {
+        let only = if table.kind == 'p' { "" } else { "ONLY " };
+        format!("SELECT {position} AS position, count(*) AS rows FROM {only}{}", table.qualified_name())
+    })
+}
+
+/// One query with a branch for each object, or several that travel together; `value` is what to take of a branch `v`.
+fn read_of_each<T, O>(
+    session: &Session,
+    objects: &[O],
+    value: &str,
+    branch: impl Fn(usize, &O) -> String,
+) -> Result<Vec<T>>
+where
+    T: DeserializeOwned,
+{
+    if objects.is_empty() {
         return Ok(Vec::new());
     }
-    let branches: Vec<_> = tables
-        .iter()
-        .enumerate()
-        .map(|(position, table)| {
-            let only = if table.kind == 'p' { "" } else { "ONLY " };
-            format!("SELECT {position} AS position, count(*) AS rows FROM {only}{}", table.qualified_name())
+    let queries: Vec<String> = objects
+        .chunks(catalog::MOST_BRANCHES)
+        .map(|objects| {
+            let branches: Vec<_> =
+                objects.iter().enumerate().map(|(position, object)| branch(position, object)).collect();
+            format!("SELECT json_agg({value} ORDER BY v.position)::text FROM ({}) v", branches.join(" UNION ALL "))
         })
         .collect();
-    read_json(
-        session,
-        &format!("SELECT json_agg(c.rows ORDER BY c.position)::text FROM ({}) c", branches.join(" UNION ALL ")),
-    )
+    let mut values = Vec::with_capacity(objects.len());
+    for text in session.query_values(&queries.join("; "))? {
+        let of_query: Vec<T> = serde_json::from_str(&text)
+            .map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))?;
+        values.extend(of_query);
+    }
+    Ok(values)
 }
 
 fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {

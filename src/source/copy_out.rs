@@ -10,6 +10,8 @@ pub struct CopyOut<'a> {
     pub table: &'a str,
     /// A partitioned table is read with all its partitions; any other one without its children.
     pub partitioned: bool,
+    /// A generated column is among the columns: plain COPY does not send it.
+    pub generated: bool,
     pub columns: Vec<&'a str>,
     pub part: Part,
     pub wire: Wire,
@@ -19,7 +21,7 @@ impl CopyOut<'_> {
     /// The cheapest form: the plain relation where it can be, a query for a part.
     pub fn statement(&self) -> String {
         let columns = self.columns.iter().map(|name| plan::quote_identifier(name)).collect::<Vec<_>>().join(", ");
-        let what = if self.part.is_whole() && !self.partitioned && !self.columns.is_empty() {
+        let what = if self.part.is_whole() && !self.partitioned && !self.generated && !self.columns.is_empty() {
             format!("{} ({columns})", self.table)
         } else {
             let only = if self.partitioned { "" } else { "ONLY " };

@@ -8,7 +8,8 @@ mod tap;
 mod tls;
 
 pub use catalog::{
-    SequenceValue, count_rows, read_columns, read_guaranteed_keys, read_relations, read_sequence_values, read_sequences,
+    SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_relations,
+    read_sequence_values, read_sequences,
 };
 pub use connection::Trust;
 pub use copy_out::{CopyOut, CopyReader, start_copies};

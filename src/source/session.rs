@@ -90,6 +90,18 @@ impl Session {
             .ok_or_else(|| Error::internal("a query on the source returned no value"))
     }
 
+    /// The first column of every row of every query.
+    pub fn query_values(&self, sql: &str) -> Result<Vec<String>> {
+        let messages = self.answer(self.connection.client().simple_query(sql))?.map_err(|error| query_error(&error))?;
+        Ok(messages
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            })
+            .collect())
+    }
+
     /// Waits for something to arrive, for as long as the source may be silent.
     fn answer<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         let Some(limit) = crate::settings::source_timeout() else {

@@ -1,6 +1,8 @@
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, TableSpec};
+use crate::local::catalog::Index;
+use crate::local::settings;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -57,14 +59,22 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         let target_toast = (*form).reltoastrelid;
         // Most small tables never need theirs, and making it costs more than all else. While the target's own is empty,
         // the target may keep it; should a row want one after all, the load asks for it.
-        if table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast) {
+        // ALTER TABLE, which sets options of columns, insists on one.
+        let altered = table.column_options.iter().any(|column| column.relation == table.target);
+        if altered || table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast) {
             create_toast(heap, target_toast);
         }
         let mut indexes = Vec::with_capacity(table.indexes.len());
-        for index in &table.indexes {
-            indexes.push(create_index(job, heap, target, index.oid)?.to_u32());
-        }
+        // An index in the database's own tablespace names none, and would go to this one.
+        settings::scoped(|| {
+            settings::set_local(c"default_tablespace", "")?;
+            for index in &table.indexes {
+                indexes.push(create_index(job, heap, target, index)?.to_u32());
+            }
+            Ok(())
+        })?;
         pg_sys::relation_close(target, lock);
+        super::statistics::prepare(job, table, &indexes)?;
         Ok(Stage { heap: heap.to_u32(), indexes })
     }
 }
@@ -165,12 +175,12 @@ unsafe fn without_autovacuum(options: pg_sys::Datum) -> pg_sys::Datum {
 }
 
 /// Gives the stage table the catalog rows and an empty file for a copy of one of the target's indexes.
-unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, index: u32) -> Result<pg_sys::Oid> {
+unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, index: &Index) -> Result<pg_sys::Oid> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name = CString::new(JobSpec::stage_index_name(job, index)).expect("made of digits and letters");
+    let name = CString::new(JobSpec::stage_index_name(job, index.oid)).expect("made of digits and letters");
     // SAFETY: the index stays open while its definition is read; the statement is a fresh tree of our own.
     unsafe {
-        let source = pg_sys::index_open(index.into(), lock);
+        let source = pg_sys::index_open(index.oid.into(), lock);
         let natts = (*(*target).rd_att).natts;
         let map = pg_sys::make_attrmap(natts);
         for position in 0..natts {
@@ -186,6 +196,9 @@ unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, in
             (*statement).primary = false;
             (*statement).deferrable = false;
             (*statement).initdeferred = false;
+        }
+        if !index.valid {
+            (*statement).unique = false;
         }
         let created = compat::define_unbuilt_index(heap, statement);
         pg_sys::index_close(source, lock);

@@ -8,6 +8,7 @@ mod foreign_key;
 mod index;
 mod integer_keys;
 mod key_scan;
+mod statistics;
 mod swap;
 mod visibility;
 
@@ -18,7 +19,8 @@ pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
 pub use key_scan::MOST_PARTS as MOST_KEY_COLUMNS;
-pub use swap::{Storage, SwapTable, refuse_table_in_use, swap, take_over_statistics};
+pub use statistics::take_over_statistics;
+pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
 pub use visibility::write_visibility_map;
 
 /// The schema of the stage tables.

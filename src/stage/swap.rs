@@ -26,25 +26,6 @@ pub enum Storage {
     MadeBefore,
 }
 
-/// Gives the targets the column statistics of their stage tables. No reader need wait for that: it comes before the swap,
-/// and before the locks that the swap takes.
-pub fn take_over_statistics(tables: &[SwapTable<'_>]) {
-    for SwapTable { table, stage, .. } in tables {
-        let expressions = table.indexes.iter().zip(&stage.indexes).filter(|(index, _)| index.has_expressions);
-        let indexes = expressions.map(|(index, &stage_index)| (index.oid, stage_index));
-        for (old, new) in [(table.target, stage.heap)].into_iter().chain(indexes) {
-            // SAFETY: changes of catalog rows whose relations this transaction, or its job, has locked against others.
-            unsafe {
-                // The target's own describe the old rows.
-                pg_sys::RemoveStatistics(old.into(), 0);
-                pg_sys::CopyStatistics(new.into(), old.into());
-            }
-        }
-    }
-    // SAFETY: between commands of our own transaction.
-    unsafe { pg_sys::CommandCounterIncrement() };
-}
-
 /// Exchanges all of them. The stage tables hold the old rows then; those of this transaction are dropped here, the
 /// others when it has ended: readers of the targets need not wait for that.
 pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {

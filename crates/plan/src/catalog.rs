@@ -47,11 +47,14 @@ pub struct Column {
     pub type_name: String,
     pub base_type: String,
     pub generated: bool,
+    /// Whether a row may leave it out: it takes NULL, or it has a default.
+    pub optional: bool,
     /// Whether the type, and all types inside it, have a binary form that means the same on another server.
     pub binary: bool,
     /// Extensions that own a type inside the column's type, with their versions.
     pub extensions: Vec<String>,
-    /// The attributes of composite types inside the column's type, which travel by position.
+    /// What user-defined types inside the column's type are made of: the attributes of composite types, which travel by
+    /// position, and what domains and ranges are over.
     #[serde(default)]
     pub structure: Option<String>,
 }
@@ -105,7 +108,38 @@ impl Relation {
 }
 
 /// Everything a pattern can name, in every schema that is not the system's: an array of [`Relation`].
+///
+/// The same bounds mean the same partition only where values compare, or hash, the same: texts by their collation and
+/// encoding, enums by the order of their labels, or by the labels' OIDs.
 pub const RELATIONS_QUERY: &str = "
+WITH this_database AS (
+    SELECT pg_encoding_to_char(d.encoding) AS encoding,
+           concat_ws(' ', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'), d.datcollate,
+                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) AS sorted_by
+    FROM pg_database d WHERE d.datname = current_database()
+), keys AS (
+    SELECT t.partrelid AS relation,
+           string_agg(CASE
+               WHEN y.typtype = 'e' AND t.partstrat <> 'l' THEN
+                   (SELECT string_agg(concat_ws(' ', e.enumlabel, CASE WHEN t.partstrat = 'h' THEN e.oid END), ','
+                                      ORDER BY e.enumsortorder)
+                    FROM pg_enum e WHERE e.enumtypid = y.oid)
+               WHEN l.oid IS NOT NULL AND (t.partstrat = 'r' OR NOT l.collisdeterministic) THEN
+                   concat_ws(' ', b.encoding,
+                             CASE WHEN l.collprovider = 'd' THEN b.sorted_by
+                                  ELSE concat_ws(' ', l.collname, l.collprovider, l.collcollate,
+                                                 coalesce(to_jsonb(l) ->> 'colllocale', to_jsonb(l) ->> 'colliculocale'))
+                             END)
+               WHEN l.oid IS NOT NULL AND t.partstrat = 'h' THEN b.encoding
+               END, '; ' ORDER BY u.position) AS meaning
+    FROM pg_partitioned_table t
+    CROSS JOIN this_database b
+    CROSS JOIN LATERAL unnest(t.partattrs::int2[], t.partcollation::oid[]) WITH ORDINALITY u(number, collating, position)
+    LEFT JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = u.number AND u.number > 0
+    LEFT JOIN pg_type y ON y.oid = a.atttypid
+    LEFT JOIN pg_collation l ON l.oid = u.collating
+    GROUP BY t.partrelid
+)
 SELECT coalesce(json_agg(r ORDER BY r.schema, r.name), '[]'::json)::text
 FROM (
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
@@ -127,26 +161,25 @@ FROM (
     LEFT JOIN LATERAL (
         SELECT pg_partition_root(c.oid) AS root, json_agg(a.oid::bigint) AS ancestors,
                string_agg(concat_ws(' ', pg_get_expr(a.relpartbound, a.oid),
-                                    CASE WHEN a.relkind = 'p' THEN pg_get_partkeydef(a.oid) END), ' in ' ORDER BY f.level)
-                   AS layout
+                                    CASE WHEN a.relkind = 'p' THEN pg_get_partkeydef(a.oid) END, k.meaning),
+                          ' in ' ORDER BY f.level) AS layout
         FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS f(oid, level)
         JOIN pg_class a ON a.oid = f.oid
+        LEFT JOIN keys k ON k.relation = a.oid
     ) p ON c.relispartition
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
 ) r";
 
-/// The columns of the given relations: an array of [`RelationColumn`].
-///
-/// Binary COPY would be wrong for types without send and receive functions and for the `reg*` types, whose binary
-/// form is an OID; a type is looked through to its elements, attributes, range bounds and domain base.
-pub fn columns_query(version: u32, relations: &[u32]) -> String {
+/// The types inside the types of the given relations' columns, as `used(root, type)`; and the columns, as `a`.
+fn used_types(version: u32, relations: &[u32]) -> String {
     let oids = array(relations);
     let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
     format!(
         "
 WITH RECURSIVE a AS (
-    SELECT attrelid, attnum, attname, atttypid, atttypmod, attgenerated FROM pg_attribute
+    SELECT attrelid, attnum, attname, atttypid, atttypmod, attgenerated, attnotnull, atthasdef, attidentity
+    FROM pg_attribute
     WHERE attrelid = ANY ({oids}) AND attnum > 0 AND NOT attisdropped
 ), used(root, type) AS (
     SELECT DISTINCT atttypid, atttypid FROM a
@@ -161,10 +194,23 @@ WITH RECURSIVE a AS (
         UNION ALL SELECT ta.atttypid FROM pg_attribute ta
                   WHERE ta.attrelid = t.typrelid AND t.typtype = 'c' AND ta.attnum > 0 AND NOT ta.attisdropped
     ) inner_type(oid)
-), types AS (
+)"
+    )
+}
+
+/// The columns of the given relations: an array of [`RelationColumn`]. `peer` is the version of the other side.
+///
+/// Binary COPY would be wrong for types without send and receive functions, for the `reg*` types, whose binary form is
+/// an OID, for empty `int2vector` and `oidvector`, whose receive functions refuse them, and for intervals from a server that knows infinite ones to one that does not; a type is looked through to
+/// its elements, attributes, range bounds and domain base.
+pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
+    let used = used_types(version, relations);
+    let interval = if (version >= 170_000) == (peer >= 170_000) { "" } else { ", 1186" };
+    format!(
+        "{used}, types AS (
     SELECT u.root,
            bool_and(t.typsend <> 0 AND t.typreceive <> 0 AND t.oid NOT IN
-                    (24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191)) AS binary,
+                    (22, 24, 30, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191{interval})) AS binary,
            array_agg(DISTINCT e.extname || ' ' || e.extversion) FILTER (WHERE e.extname IS NOT NULL) AS extensions,
            string_agg(DISTINCT s.text COLLATE \"C\", '; ' ORDER BY s.text COLLATE \"C\") AS structure
     FROM used u
@@ -176,19 +222,54 @@ WITH RECURSIVE a AS (
         SELECT format('%s (%s)', format_type(t.oid, NULL),
                       string_agg(format('%I %s', ta.attname, format_type(ta.atttypid, ta.atttypmod)), ', '
                                  ORDER BY ta.attnum)) AS text
-        FROM pg_attribute ta WHERE ta.attrelid = t.typrelid AND ta.attnum > 0 AND NOT ta.attisdropped
-    ) s ON t.typtype = 'c'
+        FROM pg_attribute ta
+        WHERE t.typtype = 'c' AND ta.attrelid = t.typrelid AND ta.attnum > 0 AND NOT ta.attisdropped
+        HAVING t.typtype = 'c'
+        UNION ALL
+        SELECT format('%s over %s', format_type(t.oid, NULL), format_type(t.typbasetype, t.typtypmod))
+        WHERE t.typtype = 'd'
+        UNION ALL
+        SELECT format('%s over %s', format_type(t.oid, NULL), format_type(r.rngsubtype, NULL))
+        FROM pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid AND t.typnamespace <> 'pg_catalog'::regnamespace
+    ) s ON true
     GROUP BY u.root
 )
 SELECT coalesce(json_agg(r ORDER BY r.relation, r.number), '[]'::json)::text
 FROM (
     SELECT a.attrelid::bigint AS relation, a.attnum AS number, a.attname AS name,
            format_type(a.atttypid, a.atttypmod) AS type_name, format_type(a.atttypid, NULL) AS base_type,
-           a.attgenerated <> '' AS generated, types.binary, coalesce(types.extensions, '{{}}') AS extensions,
-           types.structure
-    FROM a JOIN types ON types.root = a.atttypid
+           a.attgenerated <> '' AS generated,
+           a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL
+               OR NOT (a.attnotnull OR t.typnotnull) AS optional,
+           types.binary, coalesce(types.extensions, '{{}}') AS extensions, types.structure
+    FROM a JOIN types ON types.root = a.atttypid JOIN pg_type t ON t.oid = a.atttypid
 ) r"
     )
+}
+
+/// The enums inside the types of the given relations' columns: an array of [`Enum`].
+pub fn enums_query(version: u32, relations: &[u32]) -> String {
+    let used = used_types(version, relations);
+    format!(
+        "{used}
+SELECT coalesce(json_agg(r ORDER BY r.name), '[]'::json)::text
+FROM (
+    SELECT format_type(t.oid, NULL) AS name, min(format('%s.%I', a.attrelid::regclass, a.attname)) AS used_by,
+           (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) AS labels
+    FROM used u JOIN pg_type t ON t.oid = u.type AND t.typtype = 'e' JOIN a ON a.atttypid = u.root
+    GROUP BY t.oid
+) r"
+    )
+}
+
+/// A row of [`enums_query`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Enum {
+    pub name: String,
+    /// One of the columns whose values may be of this type.
+    pub used_by: String,
+    #[serde(default)]
+    pub labels: Option<Vec<String>>,
 }
 
 /// A row of [`columns_query`].
@@ -254,6 +335,36 @@ pub struct ColumnSequence {
     pub min: i64,
     pub max: i64,
 }
+
+/// What a server's lock table is made for, and what of it is in use: one [`LockTable`].
+pub const LOCK_TABLE_QUERY: &str = "
+SELECT json_build_object(
+    'per_transaction', current_setting('max_locks_per_transaction')::int,
+    'transactions',
+        (SELECT sum(setting::int) FROM pg_settings
+         WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions'))
+        + (SELECT max(setting::int) FROM pg_settings
+           WHERE name IN ('autovacuum_max_workers', 'autovacuum_worker_slots')) + 1,
+    'used', (SELECT count(*) FROM pg_locks WHERE NOT fastpath))::text";
+
+/// It has room for so many locks of so many transactions, shared by all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct LockTable {
+    pub per_transaction: u64,
+    pub transactions: u64,
+    pub used: u64,
+}
+
+impl LockTable {
+    /// The value of `max_locks_per_transaction` that makes room for so many more locks, where there is none.
+    pub fn wanted_setting(&self, more: u64) -> Option<u64> {
+        let wanted = self.used + more;
+        (wanted > self.per_transaction * self.transactions).then(|| wanted.div_ceil(self.transactions.max(1)))
+    }
+}
+
+/// Branches that one UNION ALL may have: the parser and planner recurse into each.
+pub const MOST_BRANCHES: usize = 500;
 
 /// An array constant of OIDs.
 pub fn array(oids: &[u32]) -> String {

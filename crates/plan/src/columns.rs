@@ -1,5 +1,6 @@
 use crate::catalog::{Column, Relation};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// How a table's rows travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,28 +25,48 @@ pub struct ColumnPair {
     pub name: String,
     /// The target's attribute number, from 1.
     pub number: i16,
+    /// The target's type modifier is another than the source's, and must not change a value.
+    pub narrowed: bool,
+}
+
+/// How a target's columns get their values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairedColumns {
+    pub copied: Vec<ColumnPair>,
+    /// Columns that the source does not have, with their attribute numbers.
+    pub left_to_default: Vec<(String, i16)>,
+    pub wire: Wire,
+    /// The source computes one of the copied columns, which plain COPY does not send.
+    pub source_generates: bool,
+    /// Columns whose values the server's own COPY might round here, in words.
+    pub rounded: Vec<String>,
 }
 
 /// Pairs the columns by name, or tells every difference.
-pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<ColumnPair>, Wire), Vec<Difference>> {
+pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<PairedColumns, Vec<Difference>> {
     let mut differences = Vec::new();
-    let mut pairs = Vec::new();
-    let mut wire = Wire::Binary;
+    let mut paired = PairedColumns {
+        copied: Vec::new(),
+        left_to_default: Vec::new(),
+        wire: Wire::Binary,
+        source_generates: false,
+        rounded: Vec::new(),
+    };
+    let sources: HashMap<&str, &Column> = source.columns.iter().map(|column| (column.name.as_str(), column)).collect();
+    let targets: HashMap<&str, &Column> = target.columns.iter().map(|column| (column.name.as_str(), column)).collect();
     for column in &target.columns {
-        let other = source.columns.iter().find(|other| other.name == column.name);
         if column.generated {
             // Computed here from the other columns, whatever the source computed.
             continue;
         }
-        let Some(other) = other else {
-            differences.push(Difference::MissingOnSource(column.name.clone()));
+        let Some(other) = sources.get(column.name.as_str()) else {
+            if column.optional {
+                paired.left_to_default.push((column.name.clone(), column.number));
+            } else {
+                differences.push(Difference::MissingOnSource(column.name.clone()));
+            }
             continue;
         };
-        if other.generated {
-            // COPY does not send it.
-            differences.push(Difference::GeneratedOnSource(column.name.clone()));
-            continue;
-        }
         if !same_type(other, column) {
             differences.push(Difference::Type {
                 column: column.name.clone(),
@@ -55,29 +76,39 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<(Vec<
             continue;
         }
         if !(column.binary && other.binary && column.extensions == other.extensions) {
-            wire = Wire::Text;
+            paired.wire = Wire::Text;
         }
-        pairs.push(ColumnPair { name: column.name.clone(), number: column.number });
+        paired.source_generates |= other.generated;
+        let narrowed = other.type_name != column.type_name && column.type_name != column.base_type;
+        if narrowed && !NEVER_ROUNDED.contains(&column.base_type.trim_end_matches("[]")) {
+            paired.rounded.push(format!(
+                "column {} is {} on the source and {} on the destination",
+                crate::quote_identifier(&column.name),
+                other.type_name,
+                column.type_name
+            ));
+        }
+        paired.copied.push(ColumnPair { name: column.name.clone(), number: column.number, narrowed });
     }
     for other in &source.columns {
-        if !other.generated && !target.columns.iter().any(|column| column.name == other.name) {
-            differences.push(Difference::MissingOnTarget(other.name.clone()));
-        }
-        if let Some(column) = target.columns.iter().find(|column| column.name == other.name)
-            && column.generated
-            && !other.generated
-        {
-            differences.push(Difference::GeneratedOnTarget(column.name.clone()));
+        match targets.get(other.name.as_str()) {
+            None if !other.generated => differences.push(Difference::MissingOnTarget(other.name.clone())),
+            Some(column) if column.generated && !other.generated => {
+                differences.push(Difference::GeneratedOnTarget(column.name.clone()));
+            }
+            _ => {}
         }
     }
-    if differences.is_empty() { Ok((pairs, wire)) } else { Err(differences) }
+    if differences.is_empty() { Ok(paired) } else { Err(differences) }
 }
+
+/// Types whose length limit refuses what is too long, rather than change it.
+const NEVER_ROUNDED: [&str; 4] = ["character", "character varying", "bit", "bit varying"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
     MissingOnSource(String),
     MissingOnTarget(String),
-    GeneratedOnSource(String),
     GeneratedOnTarget(String),
     Type { column: String, source: String, target: String },
 }
@@ -89,18 +120,9 @@ fn described_type(column: &Column) -> String {
     }
 }
 
-/// The same type, where a value that does not fit the target's modifier is refused rather than changed.
+/// The same type; its modifier may differ.
 fn same_type(source: &Column, target: &Column) -> bool {
-    if source.structure != target.structure {
-        return false;
-    }
-    if source.type_name == target.type_name {
-        return true;
-    }
-    // A length limit refuses what is too long; a scale or a precision would silently round.
-    source.base_type == target.base_type
-        && (target.type_name == target.base_type
-            || matches!(target.base_type.as_str(), "character varying" | "bit varying"))
+    source.structure == target.structure && source.base_type == target.base_type
 }
 
 #[cfg(test)]
@@ -114,6 +136,7 @@ mod tests {
             type_name: type_name.into(),
             base_type: type_name.split('(').next().unwrap().into(),
             generated: false,
+            optional: false,
             binary: true,
             extensions: vec![],
             structure: None,
@@ -128,29 +151,54 @@ mod tests {
     fn columns_pair_by_name_in_the_targets_order() {
         let source = table(vec![column(1, "b", "text"), column(2, "a", "integer")]);
         let target = table(vec![column(1, "a", "integer"), column(3, "b", "text")]);
-        let (pairs, wire) = pair_columns(&source, &target).unwrap();
+        let paired = pair_columns(&source, &target).unwrap();
         assert_eq!(
-            pairs.iter().map(|pair| (pair.name.as_str(), pair.number)).collect::<Vec<_>>(),
+            paired.copied.iter().map(|pair| (pair.name.as_str(), pair.number)).collect::<Vec<_>>(),
             [("a", 1), ("b", 3)]
         );
-        assert_eq!(wire, Wire::Binary);
+        assert_eq!(paired.wire, Wire::Binary);
     }
 
     #[test]
     fn every_difference_is_told() {
-        let source = table(vec![column(1, "a", "bigint"), column(2, "b", "text"), column(3, "n", "numeric(10,4)")]);
-        let target = table(vec![column(1, "a", "integer"), column(2, "c", "text"), column(3, "n", "numeric(10,2)")]);
+        let source = table(vec![column(1, "a", "bigint"), column(2, "b", "text")]);
+        let target = table(vec![column(1, "a", "integer"), column(2, "c", "text")]);
         let differences = pair_columns(&source, &target).unwrap_err();
-        assert_eq!(differences.len(), 4);
+        assert_eq!(differences.len(), 3);
         assert!(differences.contains(&Difference::MissingOnSource("c".into())));
         assert!(differences.contains(&Difference::MissingOnTarget("b".into())));
     }
 
     #[test]
-    fn lengths_may_differ_because_too_long_a_value_is_refused() {
-        let source = table(vec![column(1, "a", "character varying(20)"), column(2, "b", "numeric(10,2)")]);
-        let target = table(vec![column(1, "a", "character varying(10)"), column(2, "b", "numeric")]);
-        assert!(pair_columns(&source, &target).is_ok());
+    fn what_the_target_alone_has_is_left_to_its_default_where_it_may_be() {
+        let source = table(vec![column(1, "a", "integer")]);
+        let mut target = table(vec![column(1, "extra", "text"), column(2, "a", "integer")]);
+        target.columns[0].optional = true;
+        assert_eq!(pair_columns(&source, &target).unwrap().left_to_default, [("extra".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn modifiers_may_differ_and_values_are_watched_then() {
+        let types = |types: [&str; 4]| {
+            table((1..).zip(types).map(|(number, name)| column(number, &format!("c{number}"), name)).collect())
+        };
+        let source = types(["character varying(20)", "numeric(12,4)", "numeric(10,2)", "bit(3)"]);
+        let target = types(["character varying(10)", "numeric(10,2)", "numeric", "bit(3)"]);
+        let paired = pair_columns(&source, &target).unwrap();
+        assert_eq!(paired.copied.iter().map(|pair| pair.narrowed).collect::<Vec<_>>(), [true, true, false, false]);
+        assert_eq!(paired.rounded, ["column c2 is numeric(12,4) on the source and numeric(10,2) on the destination"]);
+    }
+
+    #[test]
+    fn a_column_that_the_source_computes_is_read_and_one_that_both_compute_is_not() {
+        let mut source = table(vec![column(1, "a", "integer"), column(2, "b", "integer")]);
+        source.columns.iter_mut().for_each(|column| column.generated = true);
+        let mut target = table(vec![column(1, "a", "integer"), column(2, "b", "integer")]);
+        target.columns[1].generated = true;
+        let paired = pair_columns(&source, &target).unwrap();
+        assert_eq!((paired.copied.len(), paired.source_generates), (1, true));
+        source.columns[1].generated = false;
+        assert_eq!(pair_columns(&source, &target).unwrap_err(), [Difference::GeneratedOnTarget("b".into())]);
     }
 
     #[test]
@@ -158,9 +206,9 @@ mod tests {
         let plain = table(vec![column(1, "a", "regclass")]);
         let mut odd = plain.clone();
         odd.columns[0].binary = false;
-        assert_eq!(pair_columns(&plain, &odd).unwrap().1, Wire::Text);
+        assert_eq!(pair_columns(&plain, &odd).unwrap().wire, Wire::Text);
         let mut other_version = plain.clone();
         other_version.columns[0].extensions = vec!["hstore 1.8".into()];
-        assert_eq!(pair_columns(&plain, &other_version).unwrap().1, Wire::Text);
+        assert_eq!(pair_columns(&plain, &other_version).unwrap().wire, Wire::Text);
     }
 }

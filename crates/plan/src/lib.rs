@@ -7,13 +7,15 @@ mod columns;
 mod pairing;
 mod parts;
 mod pattern;
+mod refresh;
 mod schedule;
 mod short;
 
-pub use columns::{ColumnPair, Wire};
+pub use columns::{ColumnPair, PairedColumns, Wire};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};
 pub use pattern::{Pattern, PatternError};
+pub use refresh::refresh_order;
 pub use schedule::{Schedule, Task, TaskKind, Work, load_weight, schedule};
 pub use short::{bar, short_bytes, short_count, short_time};
 

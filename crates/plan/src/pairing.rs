@@ -1,6 +1,6 @@
 use crate::{
-    catalog::Relation,
-    columns::{ColumnPair, Difference, Wire, pair_columns},
+    catalog::{Enum, Relation},
+    columns::{Difference, PairedColumns, pair_columns},
     pattern::Pattern,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -167,6 +167,13 @@ fn select(
             }
         }
         if !matched {
+            if pattern.is_temporary() {
+                pairing.problems.push(Problem::new(
+                    ProblemKind::UnmatchedPattern,
+                    format!("include pattern {pattern}: temporary tables cannot be pulled"),
+                ));
+                continue;
+            }
             let here = target.iter().any(|relation| pattern.matches(&relation.schema, &relation.name));
             let where_it_is = if here { "; there is one on the destination" } else { "" };
             pairing.problems.push(Problem::new(
@@ -229,7 +236,7 @@ fn partitioned_as_a_whole(
             && partitioned
             && relation.is_table()
             && other.is_table()
-            && leaves(source, relation.oid) != leaves(target, other.oid)
+            && (relation.kind != other.kind || leaves(source, relation.oid) != leaves(target, other.oid))
         {
             whole.source_roots.insert(relation.oid);
             whole.target_roots.insert(other.oid);
@@ -249,7 +256,7 @@ fn leaves(relations: &[Relation], root: u32) -> BTreeSet<(&str, &str, Option<&st
 
 impl Pairing {
     /// Pairs the columns of one pair, or adds its differences to the problems.
-    pub fn columns(&mut self, source: &Relation, target: &Relation) -> Option<(Vec<ColumnPair>, Wire)> {
+    pub fn columns(&mut self, source: &Relation, target: &Relation) -> Option<PairedColumns> {
         match pair_columns(source, target) {
             Ok(paired) => Some(paired),
             Err(differences) => {
@@ -261,20 +268,43 @@ impl Pairing {
     }
 }
 
+impl Pairing {
+    /// Every label that the source's values may have must exist on the destination, in whatever order.
+    pub fn enums(&mut self, source: &[Enum], target: &[Enum]) {
+        let known: HashMap<&str, HashSet<&str>> = target
+            .iter()
+            .map(|kind| (kind.name.as_str(), kind.labels.iter().flatten().map(String::as_str).collect()))
+            .collect();
+        for kind in source {
+            // A type that the destination does not use is a difference of a column.
+            let Some(labels) = known.get(kind.name.as_str()) else { continue };
+            let missing: Vec<String> = kind
+                .labels
+                .iter()
+                .flatten()
+                .filter(|label| !labels.contains(label.as_str()))
+                .map(|label| crate::quote_literal(label))
+                .collect();
+            if !missing.is_empty() {
+                self.problems.push(Problem::new(
+                    ProblemKind::Type,
+                    format!("{}: type {} has no {} on the destination", kind.used_by, kind.name, missing.join(", ")),
+                ));
+            }
+        }
+    }
+}
+
 fn describe(table: &str, difference: Difference) -> Problem {
     let quote = crate::quote_identifier;
     match difference {
         Difference::MissingOnSource(column) => Problem::new(
             ProblemKind::MissingColumn,
-            format!("{table}: column {} exists on the destination only", quote(&column)),
+            format!("{table}: column {} exists on the destination only, and has no default", quote(&column)),
         ),
         Difference::MissingOnTarget(column) => Problem::new(
             ProblemKind::MissingColumn,
             format!("{table}: column {} exists on the source only", quote(&column)),
-        ),
-        Difference::GeneratedOnSource(column) => Problem::new(
-            ProblemKind::MissingColumn,
-            format!("{table}: column {} is generated on the source only", quote(&column)),
         ),
         Difference::GeneratedOnTarget(column) => Problem::new(
             ProblemKind::MissingColumn,

@@ -84,6 +84,11 @@ impl Pattern {
         self.schema.as_ref().is_none_or(|pieces| matches(pieces, schema)) && matches(&self.name, name)
     }
 
+    /// Whether it asks for the session's own temporary tables.
+    pub fn is_temporary(&self) -> bool {
+        self.schema.as_deref() == Some(&[Piece::Text("pg_temp".into())])
+    }
+
     /// Whether the pattern names tables one by one rather than by a wildcard.
     pub fn is_literal(&self) -> bool {
         self.schema.iter().flatten().chain(&self.name).all(|piece| *piece != Piece::AnyRun)
