@@ -20,3 +20,4 @@ mod safety;
 mod schemas;
 mod sequences;
 mod tpch;
+mod zoo;

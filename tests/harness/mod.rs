@@ -60,17 +60,22 @@ impl Pair {
             client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} (FORCE)")).expect("no old database");
             client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a new database");
         }
+        let mut pair = Self::existing(source_port, destination_port, name);
+        pair.destination.batch_execute("CREATE EXTENSION pgcopy").expect("the extension is installed");
+        pair
+    }
+
+    /// Databases that an earlier pair has left.
+    pub fn existing(source_port: u16, destination_port: u16, name: &str) -> Self {
         let notices = Arc::new(Mutex::new(Vec::new()));
-        let mut pair = Self {
+        Self {
             source: connect(source_port, name),
             destination: connect_noting(destination_port, name, &notices),
             source_port,
             destination_port,
             database: name.into(),
             notices,
-        };
-        pair.destination.batch_execute("CREATE EXTENSION pgcopy").expect("the extension is installed");
-        pair
+        }
     }
 
     pub fn both(&mut self, sql: &str) {
@@ -340,9 +345,13 @@ pub struct OwnServers {
 
 impl OwnServers {
     pub fn start(name: &str, destination: Options) -> Self {
+        Self::start_with(Options::named(&format!("{name}-source")), destination)
+    }
+
+    pub fn start_with(source: Options, destination: Options) -> Self {
         let installation = installation();
         Self {
-            source: Server::start(&installation, Options::named(&format!("{name}-source"))).expect("a source"),
+            source: Server::start(&installation, source).expect("a source"),
             destination: Server::start(&installation, destination).expect("a destination"),
         }
     }

@@ -1,0 +1,55 @@
+//! Types that extensions bring.
+
+use super::{arrives, plan};
+use crate::harness::{Pair, text};
+
+#[test]
+fn contrib() {
+    let mut pair = arrives(
+        "zoo_contrib",
+        "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE EXTENSION cube; CREATE EXTENSION isn;
+         CREATE EXTENSION seg; CREATE EXTENSION intarray;
+         CREATE TABLE item (id int, c citext UNIQUE, cs citext[], h hstore, hs hstore[], l ltree, ls ltree[], u cube, ns int[]);
+         CREATE INDEX ON item USING gist (l); CREATE INDEX ON item USING gin (h); CREATE INDEX ON item USING gist (u);
+         CREATE INDEX ON item USING gin (ns gin__int_ops); CREATE INDEX ON item USING gist (ns gist__intbig_ops);
+         CREATE TABLE as_text (id int, b isbn13, s seg, q query_int, lq lquery, lt ltxtquery)",
+        "INSERT INTO item VALUES
+             (1, 'Größe', '{A,NULL,b}', 'a=>1, b=>NULL, \"c d\"=>\"x\\\"y\"', ARRAY['a=>1', '']::hstore[], 'Top.Science.Astronomy', '{a.b,\"\"}',
+              '(1,2,3),(4,5,-0)', '{3,1,2}'),
+             (2, '', '{}', '', '{}', '', '{}', '(0)', '{}'), (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+         INSERT INTO item (id, c, h, l, ns) SELECT i, 'c' || i, hstore('k' || i, i::text), ('a.b' || i % 7)::ltree, ARRAY[i, i % 5] FROM generate_series(10, 500) i;
+         INSERT INTO as_text VALUES (1, '978-0-393-04002-9', '1.5 .. 2.50', '1&(2|!3)', 'Top.*{1,2}.A|b*', 'Europe & Russia*@'), (2, NULL, NULL, NULL, NULL, NULL)",
+    );
+    assert_eq!(plan(&mut pair), ["as_text swap text", "item swap binary"]);
+    pair.destination.batch_execute("SET enable_seqscan = off").unwrap();
+    for condition in ["c = 'GRÖSSE' OR c = 'C77'", "h ? 'k77'", "l <@ 'a.b3'", "ns @> '{77}'", "ns @@ '77&2'"] {
+        let count = format!("SELECT count(*)::text FROM item WHERE {condition}");
+        assert_eq!(text(&mut pair.source, &count), text(&mut pair.destination, &count), "{condition}");
+    }
+}
+
+#[test]
+fn another_version_of_an_extension_travels_as_text() {
+    let mut pair = Pair::new("zoo_extension_versions");
+    let table = "CREATE TABLE item (id int, h hstore, hs hstore[])";
+    pair.source.batch_execute(&format!("CREATE EXTENSION hstore VERSION '1.4'; {table}; INSERT INTO item VALUES (1, 'a=>1', ARRAY['b=>NULL'::hstore])")).unwrap();
+    pair.destination.batch_execute(&format!("CREATE EXTENSION hstore VERSION '1.8'; {table}")).unwrap();
+    assert_eq!(plan(&mut pair), ["item swap text"]);
+    pair.pull("");
+    pair.assert_same_content();
+}
+
+#[test]
+fn an_extension_in_another_schema_is_another_type() {
+    let mut pair = Pair::new("zoo_extension_schema");
+    pair.source.batch_execute("CREATE EXTENSION citext; CREATE TABLE item (c citext)").unwrap();
+    pair.destination
+        .batch_execute("CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE TABLE item (c ext.citext)")
+        .unwrap();
+    let failure = pair.pull_error("");
+    assert_eq!(failure.sqlstate, "42804");
+    assert_eq!(
+        failure.detail,
+        "public.item: column c is public.citext on the source and ext.citext on the destination"
+    );
+}

@@ -1,0 +1,142 @@
+//! Partitioned tables: leaf by leaf where both sides divide them alike, through the parent where not.
+
+use super::{plan, pulls_alike};
+use crate::harness::{Pair, text};
+
+/// The content of a partitioned table and where its rows are.
+fn content(table: &str) -> String {
+    format!("SELECT md5(string_agg(t::text, ';' ORDER BY t::text)) FROM {table} t")
+}
+
+#[test]
+fn list_range_hash_and_several_levels() {
+    let mut pair = Pair::new("zoo_partitions");
+    pair.both(
+        "CREATE TABLE by_list (id int, kind text COLLATE \"C\") PARTITION BY LIST (kind);
+         CREATE TABLE by_list_a PARTITION OF by_list FOR VALUES IN ('a', 'b', NULL); CREATE TABLE by_list_rest PARTITION OF by_list DEFAULT;
+         CREATE TABLE by_range (id int, at timestamptz, note text) PARTITION BY RANGE (at, id);
+         CREATE TABLE by_range_1 PARTITION OF by_range FOR VALUES FROM (MINVALUE, MINVALUE) TO ('2024-01-01 00:00+00', 100);
+         CREATE TABLE by_range_2 (note text, gone int, id int, at timestamptz); ALTER TABLE by_range_2 DROP gone;
+         ALTER TABLE by_range ATTACH PARTITION by_range_2 FOR VALUES FROM ('2024-01-01 00:00+00', 100) TO (MAXVALUE, MAXVALUE);
+         CREATE TABLE by_hash (id int PRIMARY KEY, t text) PARTITION BY HASH (id);
+         CREATE TABLE by_hash_0 PARTITION OF by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE by_hash_1 PARTITION OF by_hash FOR VALUES WITH (MODULUS 4, REMAINDER 1);
+         CREATE UNLOGGED TABLE by_hash_3 PARTITION OF by_hash FOR VALUES WITH (MODULUS 4, REMAINDER 3);
+         CREATE TABLE deep (id int, day date, kind text) PARTITION BY RANGE (day);
+         CREATE TABLE deep_1 PARTITION OF deep FOR VALUES FROM ('2024-01-01') TO ('2025-01-01') PARTITION BY LIST (lower(kind));
+         CREATE TABLE deep_1_a PARTITION OF deep_1 FOR VALUES IN ('a') PARTITION BY HASH (id);
+         CREATE TABLE deep_1_a_0 PARTITION OF deep_1_a FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+         CREATE TABLE deep_1_rest PARTITION OF deep_1 DEFAULT; CREATE TABLE deep_rest PARTITION OF deep DEFAULT;
+         CREATE INDEX ON deep (day, kind); CREATE TABLE none_yet (id int) PARTITION BY RANGE (id)",
+    );
+    pair.source
+        .batch_execute(
+            "INSERT INTO by_list SELECT i, (ARRAY['a', 'b', 'c', NULL])[1 + i % 4] FROM generate_series(1, 400) i;
+             INSERT INTO by_range SELECT i, '2023-12-31 00:00+00'::timestamptz + i * interval '1 h', 'n' FROM generate_series(1, 500) i;
+             INSERT INTO by_hash SELECT i, 't' FROM generate_series(1, 1000) i;
+             INSERT INTO deep SELECT i, '2023-12-01'::date + i, (ARRAY['A', 'a', 'b'])[1 + i % 3] FROM generate_series(1, 600) i",
+        )
+        .unwrap();
+    pulls_alike(&mut pair);
+    assert!(plan(&mut pair).iter().all(|line| line.ends_with(" swap binary")), "{:?}", plan(&mut pair));
+    for table in ["by_list", "by_range", "by_hash", "deep"] {
+        assert_eq!(text(&mut pair.source, &content(table)), text(&mut pair.destination, &content(table)), "{table}");
+    }
+    // Rows are where their partitions' bounds want them.
+    pair.destination
+        .batch_execute("ALTER TABLE by_hash DETACH PARTITION by_hash_1; ALTER TABLE by_hash ATTACH PARTITION by_hash_1 FOR VALUES WITH (MODULUS 4, REMAINDER 1)")
+        .unwrap();
+}
+
+/// Both sides with the same partitions in name, pulled through the parent nevertheless.
+fn through_the_parent(mut pair: Pair, table: &str) {
+    assert_eq!(plan(&mut pair), [format!("{table} in place binary")]);
+    for workers in [2, 0] {
+        pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        assert_eq!(text(&mut pair.source, &content(table)), text(&mut pair.destination, &content(table)));
+    }
+    // The server itself sees that every row is where it belongs.
+    let rows = format!("SELECT count(*)::text FROM {table}");
+    pair.destination
+        .batch_execute(&format!("CREATE TABLE sorted (LIKE {table}) PARTITION BY HASH (m); DROP TABLE sorted"))
+        .unwrap_or_default();
+    let misplaced = format!(
+        "SELECT count(*)::text FROM {table} WHERE NOT satisfies_hash_partition('{table}'::regclass, 2, (tableoid = '{table}_1'::regclass)::int, m)"
+    );
+    if pair.destination.query_opt(&misplaced, &[]).is_ok_and(|row| row.is_some()) {
+        assert_eq!(text(&mut pair.destination, &misplaced), "0", "of {}", text(&mut pair.destination, &rows));
+    }
+}
+
+#[test]
+fn the_hash_of_an_enum_is_every_servers_own() {
+    let mut pair = Pair::new("zoo_hash_enum");
+    pair.source.batch_execute("CREATE TYPE before AS ENUM ('x', 'y', 'z')").unwrap();
+    pair.both(
+        "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f');
+         CREATE TABLE item (id int, m mood) PARTITION BY HASH (m);
+         CREATE TABLE item_0 PARTITION OF item FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE item_1 PARTITION OF item FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    );
+    pair.source
+        .batch_execute("INSERT INTO item SELECT i, (enum_range(NULL::mood))[1 + i % 6] FROM generate_series(1, 600) i")
+        .unwrap();
+    through_the_parent(pair, "item");
+}
+
+#[test]
+fn ranges_of_an_enum_in_another_order() {
+    let mut pair = Pair::new("zoo_range_enum");
+    let table = "CREATE TABLE item (id int, m mood) PARTITION BY RANGE (m);
+                 CREATE TABLE item_0 PARTITION OF item FOR VALUES FROM (MINVALUE) TO ('b');
+                 CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM ('b') TO (MAXVALUE)";
+    pair.source.batch_execute(&format!("CREATE TYPE mood AS ENUM ('a', 'b', 'c'); {table}")).unwrap();
+    pair.destination.batch_execute(&format!("CREATE TYPE mood AS ENUM ('c', 'b', 'a'); {table}")).unwrap();
+    pair.source
+        .batch_execute("INSERT INTO item SELECT i, (enum_range(NULL::mood))[1 + i % 3] FROM generate_series(1, 300) i")
+        .unwrap();
+    assert_eq!(plan(&mut pair), ["item in place binary"]);
+    pair.pull("");
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(DISTINCT m::text, '') FROM item_0"), "c");
+    assert_eq!(text(&mut pair.source, &content("item")), text(&mut pair.destination, &content("item")));
+}
+
+#[test]
+fn ranges_of_texts_in_another_collation() {
+    let mut pair = Pair::new("zoo_range_collation");
+    let table = |collation: &str| {
+        format!(
+            "CREATE COLLATION own (PROVIDER = icu, LOCALE = '{collation}');
+             CREATE TABLE item (m text COLLATE own) PARTITION BY RANGE (m);
+             CREATE TABLE item_0 PARTITION OF item FOR VALUES FROM (MINVALUE) TO ('ö');
+             CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM ('ö') TO (MAXVALUE)"
+        )
+    };
+    pair.source.batch_execute(&table("de")).unwrap();
+    pair.destination.batch_execute(&table("sv")).unwrap();
+    pair.source.batch_execute("INSERT INTO item VALUES ('a'), ('p'), ('z'), ('ö'), ('ä')").unwrap();
+    assert_eq!(plan(&mut pair), ["item in place binary"]);
+    pair.pull("");
+    // In Swedish ö comes last.
+    assert_eq!(text(&mut pair.source, "SELECT count(*)::text FROM item_0"), "2");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item_0"), "4");
+    assert_eq!(text(&mut pair.source, &content("item")), text(&mut pair.destination, &content("item")));
+}
+
+#[test]
+fn a_partition_that_is_a_foreign_table_is_refused_or_left_out() {
+    let mut pair = Pair::new("zoo_foreign_partition");
+    pair.both(
+        "CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+         CREATE TABLE item (id int) PARTITION BY RANGE (id); CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM (0) TO (10);
+         CREATE FOREIGN TABLE item_2 PARTITION OF item FOR VALUES FROM (10) TO (20) SERVER nowhere",
+    );
+    pair.source.batch_execute("INSERT INTO item VALUES (1), (2)").unwrap();
+    let failure = pair.pull_error("");
+    assert_eq!(
+        (failure.sqlstate.as_str(), failure.detail.as_str()),
+        ("42809", "public.item_2: is a foreign table on the source, not a table")
+    );
+    pair.pull("exclude => '{item_2}'");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item_1"), "2");
+}

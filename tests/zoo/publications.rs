@@ -1,0 +1,109 @@
+//! Tables that the destination publishes: the change reaches the subscribers, or the pull is refused.
+
+use super::plan;
+use crate::harness::{Pair, text, texts};
+
+fn published(name: &str, schema: &str, publication: &str) -> Pair {
+    let mut pair = Pair::with(name, schema, "INSERT INTO item SELECT i, 'new' FROM generate_series(1, 50) i");
+    pair.destination.batch_execute("INSERT INTO item SELECT i, 'old' FROM generate_series(1, 5) i").unwrap();
+    pair.destination.batch_execute(publication).unwrap();
+    pair
+}
+
+/// What a subscriber of everything would get: kinds of changes with their numbers.
+fn changes(pair: &mut Pair, publication: &str) -> Vec<String> {
+    let slot = &pair.database.clone();
+    pair.destination
+        .batch_execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
+        .unwrap();
+    pair.pull("overwrite => true");
+    let changes = texts(
+        &mut pair.destination,
+        &format!(
+            "SELECT concat_ws(' ', kind, count(*)) FROM (
+                 SELECT chr(get_byte(data, 0)) AS kind
+                 FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', 'publication_names', '{publication}')) c
+             WHERE kind IN ('I', 'U', 'D', 'T') GROUP BY kind ORDER BY kind"
+        ),
+    );
+    pair.destination.batch_execute(&format!("SELECT pg_drop_replication_slot('{slot}')")).unwrap();
+    changes
+}
+
+const TABLE: &str = "CREATE TABLE item (id int PRIMARY KEY, note text)";
+const PARTITIONED: &str = "CREATE TABLE item (id int PRIMARY KEY, note text) PARTITION BY RANGE (id);
+    CREATE TABLE item_1 PARTITION OF item FOR VALUES FROM (0) TO (20); CREATE TABLE item_2 PARTITION OF item FOR VALUES FROM (20) TO (100)";
+
+#[test]
+fn subscribers_get_the_new_rows() {
+    for (number, (schema, publication)) in [
+        (TABLE, "CREATE PUBLICATION news FOR TABLE item"),
+        (TABLE, "CREATE PUBLICATION news FOR TABLES IN SCHEMA public"),
+        (TABLE, "CREATE PUBLICATION news FOR TABLE item (id)"),
+        (TABLE, "CREATE PUBLICATION news FOR TABLE item WHERE (id > 0)"),
+        (PARTITIONED, "CREATE PUBLICATION news FOR TABLE item"),
+        (PARTITIONED, "CREATE PUBLICATION news FOR TABLE item WITH (publish_via_partition_root = true)"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut pair = published(&format!("zoo_published_{number}"), schema, publication);
+        assert!(plan(&mut pair).iter().all(|line| line.contains(" in place ")), "{publication}: {:?}", plan(&mut pair));
+        let changes = changes(&mut pair, "news");
+        assert!(
+            changes.contains(&"I 50".to_owned()) && changes.iter().any(|change| change.starts_with('T')),
+            "{publication}: {changes:?}"
+        );
+        pair.assert_same_content();
+    }
+}
+
+#[test]
+fn what_is_published_as_its_partitioned_table_is_pulled_as_a_whole() {
+    let publication = "CREATE PUBLICATION news FOR TABLE item WITH (publish_via_partition_root = true)";
+    let mut pair = published("zoo_published_part", PARTITIONED, publication);
+    let failure = pair.pull_error("include => '{item_2}', overwrite => true");
+    assert_eq!(failure.sqlstate, "0A000");
+    assert_eq!(
+        failure.detail,
+        "public.item_2: publication news publishes it as a part of public.item, which can only be pulled as a whole then"
+    );
+}
+
+#[test]
+fn everything_is_published() {
+    let mut pair = published("zoo_published_all", TABLE, "CREATE PUBLICATION everything FOR ALL TABLES");
+    assert_eq!(plan(&mut pair), ["item in place binary"]);
+    pair.pull("overwrite => true");
+    pair.assert_same_content();
+    pair.destination.batch_execute("DROP PUBLICATION everything").unwrap();
+    assert_eq!(plan(&mut pair), ["item swap binary"]);
+}
+
+#[test]
+fn a_publication_that_would_send_half_of_it_demands_a_choice() {
+    for (number, publish) in ["insert", "insert, update, delete", "truncate", "update"].into_iter().enumerate() {
+        let publication = format!("CREATE PUBLICATION \"half news\" FOR TABLE item WITH (publish = '{publish}')");
+        let mut pair = published(&format!("zoo_half_published_{number}"), TABLE, &publication);
+        let failure = pair.pull_error("overwrite => true");
+        assert_eq!(failure.sqlstate, "0A000");
+        assert_eq!(
+            failure.detail,
+            "public.item: publication \"half news\" does not publish both truncate and insert, so that subscribers could not follow; change that, or take the table out of it"
+        );
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(DISTINCT note, '') FROM item"), "old");
+    }
+}
+
+#[test]
+fn unlogged_tables_and_other_tables_are_not_concerned() {
+    let mut pair = Pair::with(
+        "zoo_unpublished",
+        "CREATE TABLE item (id int PRIMARY KEY); CREATE UNLOGGED TABLE fast (id int); CREATE TABLE other (id int)",
+        "INSERT INTO fast VALUES (1); INSERT INTO other VALUES (1)",
+    );
+    pair.destination.batch_execute("CREATE PUBLICATION news FOR TABLE item").unwrap();
+    assert_eq!(plan(&mut pair), ["fast swap binary", "item in place binary", "other swap binary"]);
+    pair.pull("");
+    pair.assert_same_content();
+}
