@@ -9,10 +9,17 @@ fn examples(file: &str) -> Vec<String> {
 
 #[test]
 fn every_example_runs() {
-    for (position, file) in
-        ["README.md", "docs/reference.md", "docs/how-a-pull-works.md", "docs/jobs.md", "docs/performance.md"]
-            .into_iter()
-            .enumerate()
+    for (position, file) in [
+        "README.md",
+        "docs/reference.md",
+        "docs/how-a-pull-works.md",
+        "docs/jobs.md",
+        "docs/performance.md",
+        "docs/what-is-copied.md",
+        "docs/differences.md",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let database = format!("shop_{position}");
         let mut pair = Pair::with(
