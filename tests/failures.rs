@@ -127,7 +127,7 @@ fn a_duplicate_key() {
         let failure = unharmed(&mut pair, |pair| pair.pull_error(&format!("overwrite => true, parallel => {workers}")));
         assert_eq!(failure.sqlstate, "23505");
         assert_eq!(failure.message, "could not create unique index \"item_name_key\"");
-        assert_eq!(failure.detail, "Key (name)=(same) is duplicated.");
+        assert_eq!(failure.detail, "Key (name)=(same) is duplicated.\nTable public.item.");
     }
     pair.source.batch_execute("UPDATE item SET name = id::text WHERE name = 'same'").unwrap();
     recovers(&mut pair);

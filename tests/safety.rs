@@ -39,8 +39,8 @@ fn all_problems_in_one_error() {
         .unwrap();
     pair.destination
         .batch_execute(
-            "CREATE TABLE types (a bigint, b numeric(10,2), c timestamptz);
-             CREATE TABLE columns (a int, there_only int);
+            "CREATE TABLE types (a bigint, b text, c timestamptz);
+             CREATE TABLE columns (a int, there_only int NOT NULL);
              CREATE TABLE seen (a int);
              CREATE TABLE fine (a int);
              INSERT INTO fine VALUES (7)",
@@ -57,9 +57,9 @@ fn all_problems_in_one_error() {
         "public.missing: does not exist on the destination",
         "public.seen: is a view on the source, not a table",
         "public.types: column a is integer on the source and bigint on the destination",
-        "public.types: column b is numeric(10,4) on the source and numeric(10,2) on the destination",
+        "public.types: column b is numeric(10,4) on the source and text on the destination",
         "public.types: column c is timestamp without time zone on the source and timestamp with time zone on the destination",
-        "public.columns: column there_only exists on the destination only",
+        "public.columns: column there_only exists on the destination only, and has no default",
         "public.columns: column here_only exists on the source only",
     ];
     for line in expected {

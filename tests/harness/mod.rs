@@ -33,6 +33,11 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
 }
 
+/// A session on the server that most tests pull into, in no database of theirs.
+pub fn shared_destination() -> Client {
+    connect(variable("PGCOPY_TEST_DESTINATION_PORT").parse().expect("a port number"), "postgres")
+}
+
 /// The server programs with the extension, for tests that need servers of their own.
 pub fn installation() -> Installation {
     let version = Version::parse(&variable("PGCOPY_TEST_VERSION")).expect("a supported version");

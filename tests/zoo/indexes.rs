@@ -1,11 +1,14 @@
 //! Indexes of every access method and shape answer for the new rows, also where an earlier build had failed.
 
-use super::{arrives, pulls_alike};
+use super::{arrives, assert_sound, offered, pulls_alike};
 use crate::harness::{OwnServers, Pair, text};
 use xtask::server::{Options, ScratchDirectory};
 
 #[test]
 fn every_access_method() {
+    if !offered(&["pg_trgm", "bloom", "btree_gin"]) {
+        return;
+    }
     let mut pair = arrives(
         "zoo_index_methods",
         "CREATE EXTENSION pg_trgm; CREATE EXTENSION bloom; CREATE EXTENSION btree_gin;
@@ -22,7 +25,7 @@ fn every_access_method() {
                                  point(i, -i), int4range(i, i + 10), to_tsvector('simple', 'w' || i % 13), '10.0.0.0'::inet + i, i / 3.0
          FROM generate_series(1, 3000) i",
     );
-    pair.destination.batch_execute("SET enable_seqscan = off; CREATE EXTENSION amcheck").unwrap();
+    pair.destination.batch_execute("SET enable_seqscan = off").unwrap();
     for condition in [
         "t = 'text 77'",
         "a @> '{3}'",
@@ -41,7 +44,7 @@ fn every_access_method() {
         let count = format!("SELECT count(*)::text FROM item WHERE {condition}");
         assert_eq!(text(&mut pair.source, &count), text(&mut pair.destination, &count), "{condition}");
     }
-    pair.destination.batch_execute("SELECT bt_index_check('item_pkey', true)").unwrap();
+    assert_sound(&mut pair, "{item}");
 }
 
 #[test]
@@ -55,15 +58,14 @@ fn expression_partial_and_covering_indexes() {
          CREATE INDEX ON item (c NULLS FIRST) WITH (fillfactor = 40, deduplicate_items = off)",
         "INSERT INTO item SELECT i, 'Text ' || i, nullif(i % 5, 0) FROM generate_series(1, 2000) i",
     );
-    pair.destination.batch_execute("SET enable_seqscan = off; CREATE EXTENSION amcheck").unwrap();
+    pair.destination.batch_execute("SET enable_seqscan = off").unwrap();
     for condition in
         ["lower(t) = 'text 77' AND c IS NOT NULL", "shorten(t) COLLATE \"C\" = 'Tex' AND shorten(t) > 'a'", "c IS NULL"]
     {
         let count = format!("SELECT count(*)::text FROM item WHERE {condition}");
         assert_eq!(text(&mut pair.source, &count), text(&mut pair.destination, &count), "{condition}");
     }
-    let checked = "SELECT count(bt_index_check(i.indexrelid, true)::text)::text FROM pg_index i WHERE i.indrelid = 'item'::regclass";
-    assert_eq!(text(&mut pair.destination, checked), "3");
+    assert_sound(&mut pair, "{item}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Thousands of tables in one pull: no query for each, and no lock too many.
 
+use super::offered;
 use crate::harness::{OwnServers, Pair, text};
 use xtask::server::Options;
 
@@ -29,6 +30,9 @@ fn create(client: &mut postgres::Client, tables: usize, rows: bool) {
 
 #[test]
 fn thousands_of_small_tables() {
+    if !offered(&["pg_stat_statements"]) {
+        return;
+    }
     let tables = number_of_tables();
     let locks = format!("max_locks_per_transaction = {}", (tables / 20).max(64));
     let servers = OwnServers::start_with(

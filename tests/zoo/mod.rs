@@ -34,7 +34,7 @@ mod triggers;
 mod typmods;
 mod views;
 
-use crate::harness::{Pair, texts};
+use crate::harness::{Pair, shared_destination, text, texts};
 
 /// Both sides get the schema, the source its rows; then the rows arrive and nothing else changes.
 fn arrives(name: &str, schema: &str, rows: &str) -> Pair {
@@ -52,6 +52,40 @@ fn pulls_alike(pair: &mut Pair) {
         assert_eq!(pair.destination_state().definitions, definitions, "with {workers} workers");
     }
     pair.assert_nothing_left();
+}
+
+/// Whether these servers have the extensions that a test needs. Those of Debian have, others may come without.
+fn offered(extensions: &[&str]) -> bool {
+    let mut client = shared_destination();
+    let available = texts(&mut client, "SELECT name::text FROM pg_available_extensions");
+    let missing: Vec<_> = extensions.iter().filter(|name| !available.iter().any(|other| other == *name)).collect();
+    if !missing.is_empty() {
+        println!("not checked: these servers come without {missing:?}");
+    }
+    missing.is_empty()
+}
+
+/// Whether these servers sort by the rules of ICU.
+fn has_icu(pair: &mut Pair) -> bool {
+    text(&mut pair.destination, "SELECT (count(*) > 0)::text FROM pg_collation WHERE collprovider = 'i'") == "true"
+}
+
+/// The server finds nothing wrong with the pages of the given tables, nor with their TOAST tables and B-trees.
+fn assert_sound(pair: &mut Pair, tables: &str) {
+    if !offered(&["amcheck"]) {
+        return;
+    }
+    pair.destination.batch_execute("CREATE EXTENSION IF NOT EXISTS amcheck").unwrap();
+    let damage = texts(
+        &mut pair.destination,
+        &format!(
+            "SELECT t || ': ' || v.msg FROM unnest('{tables}'::regclass[]) t, verify_heapam(t, check_toast => true) v
+             UNION ALL
+             SELECT bt_index_check(c.oid, true)::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+             WHERE i.indrelid = ANY ('{tables}'::regclass[]) AND a.amname = 'btree' AND i.indisvalid AND c.relpersistence = 'p'"
+        ),
+    );
+    assert!(damage.iter().all(String::is_empty), "{damage:?}");
 }
 
 /// `table method wire`, as the plan shows them.

@@ -80,8 +80,11 @@ fn only_their_owner_refreshes_them() {
         )
         .unwrap();
     pair.source
-        .batch_execute("DROP ROLE IF EXISTS app; CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO app")
-        .unwrap_or_default();
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE app LOGIN PASSWORD 'secret'; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO app",
+        )
+        .unwrap();
     let source = pair.dsn().replace("user=postgres", "user=app") + " password=secret";
     pair.destination.batch_execute("SET SESSION AUTHORIZATION zoo_refresher").unwrap();
     let error = pair

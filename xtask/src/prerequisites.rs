@@ -28,13 +28,17 @@ pub fn ensure_build(version: Version) -> Result<()> {
     ])
 }
 
-/// Modules that tests load into servers beside the extension.
+/// Modules that tests load into servers beside the extension, and extensions whose types they pull.
 pub fn ensure_modules(version: Version) -> Result<()> {
     let major = version.major();
-    ensure(vec![Need {
-        package: format!("postgresql-{major}-cron"),
-        present: Path::new(&format!("/usr/lib/postgresql/{major}/lib/pg_cron.so")).exists(),
-    }])
+    let need = |package: &str, file: String| Need {
+        package: format!("postgresql-{major}-{package}"),
+        present: Path::new(&file).exists(),
+    };
+    ensure(vec![
+        need("cron", format!("/usr/lib/postgresql/{major}/lib/pg_cron.so")),
+        need("postgis-3", format!("/usr/lib/postgresql/{major}/lib/postgis-3.so")),
+    ])
 }
 
 /// The peers that the benchmark compares with.

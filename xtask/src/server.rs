@@ -49,12 +49,10 @@ impl Installation {
         for part in ["lib", "share"] {
             let system = format!("/usr/{part}/postgresql/{}", version.0);
             let own = installation.prefix.join(&system[1..]);
-            if own.exists() {
-                continue;
-            }
             let parent = own.parent().expect("the path has several parts");
             fs::create_dir_all(parent)?;
-            run(Command::new("cp").args(["--recursive", "--dereference", &system]).arg(parent))?;
+            // What is there already and no older stays.
+            run(Command::new("cp").args(["--recursive", "--dereference", "--update", &system]).arg(parent))?;
         }
         Ok(installation)
     }
