@@ -433,16 +433,20 @@ impl Prepared {
         let here = catalog::read_sequences(&self.target_oids())?;
         let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
         let there = source::read_sequences(&self.session, &source_oids)?;
+        let targets: HashMap<u32, &Target> = self.targets.iter().map(|target| (target.local.oid, target)).collect();
+        let mut counterparts = HashMap::new();
+        for other in &there {
+            counterparts.entry((other.relation, other.column.as_str())).or_insert(other);
+        }
         let mut seen = BTreeSet::new();
         for local in here {
             if !seen.insert(local.oid) {
                 continue;
             }
-            let Some(target) = self.targets.iter().find(|target| target.local.oid == local.relation) else {
+            let Some(target) = targets.get(&local.relation) else {
                 continue;
             };
-            let counterpart =
-                there.iter().find(|other| other.relation == target.source.oid && other.column == local.column);
+            let counterpart = counterparts.get(&(target.source.oid, local.column.as_str()));
             match counterpart {
                 Some(other) => {
                     self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
