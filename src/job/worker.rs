@@ -7,6 +7,7 @@ use crate::local::{identity, settings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
+use plan::TaskKind;
 use std::time::Duration;
 
 /// The main function of a worker: takes tasks until none is left.
@@ -51,11 +52,12 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
     processes::connect(shared.database(), Some(spec.caller.authenticated));
-    // What a worker commits is flushed, at the latest, by the leader's own commit.
+    // What else a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
     let source_timeout = CString::new(spec.source_timeout.as_str()).unwrap_or_default();
     settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
+    settings::set_for_process(c"default_transaction_read_only", c"off");
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);
@@ -67,6 +69,10 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
                 processes::report_activity(&format!("pgcopy job {}: {first}{more}", spec.job));
                 processes::in_transaction(|| {
+                    if matches!(schedule.tasks[tasks[0]].kind, TaskKind::Create { .. }) {
+                        // A crash must find the tables in the catalog, or nobody would know whose the files are.
+                        settings::set_local(c"synchronous_commit", "local")?;
+                    }
                     identity::become_caller(spec.caller);
                     executor.run(&tasks)
                 })?;
