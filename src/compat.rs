@@ -3,8 +3,9 @@
 // Functions that are declared here keep the server's names.
 #![allow(non_snake_case)]
 
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// A column of a tuple descriptor, in the words of every version.
 pub struct Attribute {
@@ -36,7 +37,7 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
             .map(|position| {
                 let attribute = attribute(descriptor, position);
                 Attribute {
-                    name: CStr::from_ptr((*attribute).attname.data.as_ptr()).to_string_lossy().into_owned(),
+                    name: from_database(CStr::from_ptr((*attribute).attname.data.as_ptr())),
                     type_oid: (*attribute).atttypid,
                     typmod: (*attribute).atttypmod,
                     not_null: (*attribute).attnotnull,
@@ -84,7 +85,7 @@ pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
     // SAFETY: the caller vouches for the value being of the type; the text is palloc'd in the current context.
     unsafe {
         pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
-        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)).to_string_lossy().into_owned()
+        from_database(CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)))
     }
 }
 
@@ -97,6 +98,51 @@ pub fn database_encoding_is_utf8() -> bool {
 pub fn database_encoding_name() -> String {
     // SAFETY: returns a static string.
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
+}
+
+/// A text for the server's functions, which expect the database's encoding.
+///
+/// # Errors
+/// For a NUL in it. The server raises its own for a character that the encoding lacks.
+pub fn to_database(text: &str) -> Result<CString> {
+    let bytes = if text.is_ascii() || keeps_utf8() {
+        text.as_bytes().to_vec()
+    } else {
+        // SAFETY: the bytes are valid for the call; the result ends in a NUL, unless it is the argument.
+        unsafe {
+            let start = text.as_ptr().cast_mut().cast();
+            let converted = pg_sys::pg_any_to_server(start, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+            if converted == start { text.as_bytes().to_vec() } else { CStr::from_ptr(converted).to_bytes().to_vec() }
+        }
+    };
+    CString::new(bytes).map_err(|_| Error::internal("a text holds a NUL"))
+}
+
+/// The same outside of a transaction, where nothing can be converted: only for people to read.
+pub fn to_database_roughly(text: &str) -> CString {
+    let keep = keeps_utf8();
+    let kept = |character: char| if (character.is_ascii() || keep) && character != '\0' { character } else { '?' };
+    CString::new(text.chars().map(kept).collect::<String>()).unwrap_or_default()
+}
+
+/// A text that the server made.
+pub fn from_database(text: &CStr) -> String {
+    if keeps_utf8() || text.to_bytes().is_ascii() {
+        return text.to_string_lossy().into_owned();
+    }
+    // SAFETY: the bytes are valid for the call; the result ends in a NUL.
+    unsafe {
+        let length = text.count_bytes() as i32;
+        let converted = pg_sys::pg_server_to_any(text.as_ptr(), length, pg_sys::pg_enc::PG_UTF8 as i32);
+        CStr::from_ptr(converted).to_string_lossy().into_owned()
+    }
+}
+
+/// Whether UTF-8 goes in and out as it is.
+fn keeps_utf8() -> bool {
+    // SAFETY: reads a backend-local variable.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() } as u32;
+    encoding == pg_sys::pg_enc::PG_UTF8 || encoding == pg_sys::pg_enc::PG_SQL_ASCII
 }
 
 /// The first two characters of a packed SQLSTATE.
@@ -149,6 +195,73 @@ pub unsafe fn assume_exchanged_storage(target: u32, other: u32) {
         pg_sys::relation_close(other, no_lock);
     }
 }
+
+/// Exchanges what `pg_class` says of the size of two relations.
+///
+/// # Safety
+/// Both point to a row of the catalog.
+pub unsafe fn exchange_page_counts(one: *mut pg_sys::FormData_pg_class, other: *mut pg_sys::FormData_pg_class) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        std::mem::swap(&mut (*one).relpages, &mut (*other).relpages);
+        std::mem::swap(&mut (*one).reltuples, &mut (*other).reltuples);
+        std::mem::swap(&mut (*one).relallvisible, &mut (*other).relallvisible);
+        #[cfg(feature = "pg18")]
+        std::mem::swap(&mut (*one).relallfrozen, &mut (*other).relallfrozen);
+    }
+}
+
+/// The descriptor that a stage table of an open target is made with.
+///
+/// From 18 on, columns may be computed when they are read, which a table without their expressions could not do: they
+/// become ordinary ones, always NULL. And a NOT NULL that is not valid holds for nobody's rows but the target's later ones.
+///
+/// # Safety
+/// The target is open for as long as the descriptor is used.
+pub unsafe fn stage_descriptor(target: pg_sys::Relation) -> pg_sys::TupleDesc {
+    // SAFETY: promised by the caller.
+    let descriptor = unsafe { (*target).rd_att };
+    #[cfg(feature = "pg18")]
+    // SAFETY: the copy is this function's own, with as many columns.
+    unsafe {
+        let natts = (*descriptor).natts as usize;
+        let full = |descriptor, position| attribute(descriptor, position).cast_mut();
+        let compact = |position: usize| (*descriptor).compact_attrs.as_ptr().add(position);
+        let is_virtual =
+            |position| (*full(descriptor, position)).attgenerated as u8 == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL;
+        let is_unvalidated = |position| (*compact(position)).attnullability as u8 == pg_sys::ATTNULLABLE_INVALID;
+        if (0..natts).any(|position| is_virtual(position) || is_unvalidated(position)) {
+            let copy = pg_sys::CreateTupleDescCopyConstr(descriptor);
+            for position in (0..natts).filter(|&position| is_virtual(position) || is_unvalidated(position)) {
+                (*full(copy, position)).attnotnull = false;
+                if is_virtual(position) {
+                    (*full(copy, position)).attgenerated = 0;
+                }
+                pg_sys::populate_compact_attribute(copy, position as i32);
+            }
+            return copy;
+        }
+    }
+    descriptor
+}
+
+/// An expression over a table's columns in terms of those that its rows hold.
+///
+/// # Safety
+/// The relation is open and the expression is one of its own.
+pub unsafe fn expand_virtual_columns(expression: *mut pg_sys::Node, relation: pg_sys::Relation) -> *mut pg_sys::Node {
+    #[cfg(feature = "pg18")]
+    // SAFETY: promised by the caller.
+    return unsafe { pg_sys::expand_generated_columns_in_expr(expression, relation, 1) };
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = relation;
+        expression
+    }
+}
+
+/// SQL for whether the last column of the foreign key `k` is a period, which keys need only cover together.
+pub const FOREIGN_KEY_HAS_PERIOD: &str = if cfg!(feature = "pg18") { "k.conperiod" } else { "false" };
 
 /// The macro `RelationNeedsWAL` (`utils/rel.h`).
 ///
@@ -271,7 +384,7 @@ pub unsafe fn read_temporary_file(file: *mut pg_sys::BufFile, buffer: *mut std::
     unsafe {
         #[cfg(feature = "pg15")]
         if pg_sys::BufFileRead(file, buffer, bytes) != bytes {
-            crate::error::Error::internal("a temporary file ended early").raise();
+            Error::internal("a temporary file ended early").raise();
         }
         #[cfg(not(feature = "pg15"))]
         pg_sys::BufFileReadExact(file, buffer, bytes);
@@ -284,7 +397,7 @@ pub unsafe fn read_temporary_file(file: *mut pg_sys::BufFile, buffer: *mut std::
 /// The relation is open.
 pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
     // SAFETY: promised by the caller.
-    unsafe { CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy().into_owned() }
+    unsafe { from_database(CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr())) }
 }
 
 /// Storage parameters of a B-tree.
@@ -393,6 +506,22 @@ unsafe extern "C-unwind" {
 
 /// The server's own signal handlers, as function pointers; they must run without a guard around them.
 pub mod signals {
+    use pgrx::pg_sys;
+
+    /// What the macro `pqsignal` (`port.h`) stands for.
+    ///
+    /// # Safety
+    /// The handler is one that this process may run at any moment.
+    pub unsafe fn accept(signal: std::ffi::c_int, handler: unsafe extern "C-unwind" fn(std::ffi::c_int)) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            #[cfg(not(feature = "pg18"))]
+            pg_sys::pqsignal(signal, Some(handler));
+            #[cfg(feature = "pg18")]
+            pg_sys::pqsignal_be(signal, Some(handler));
+        }
+    }
+
     unsafe extern "C-unwind" {
         pub fn die(signal: std::ffi::c_int);
         pub fn StatementCancelHandler(signal: std::ffi::c_int);

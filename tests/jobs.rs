@@ -562,7 +562,12 @@ fn a_crash_leaves_no_job_that_seems_to_run() {
 
 #[test]
 fn pg_cron_schedules_pulls() {
-    assert!(installation().add_module("pg_cron").unwrap(), "`cargo xtask test` installs pg_cron");
+    if !installation().add_module("pg_cron").unwrap() {
+        // Its library is for the version that the system has.
+        println!("skipped: pg_cron is not there for this version");
+        assert!(!installation().version().is_of_system(), "`cargo xtask test` installs pg_cron");
+        return;
+    }
     let options = Options::named("cron-destination")
         .setting("shared_preload_libraries = 'pg_cron'")
         .setting("cron.database_name = 'cron'")

@@ -19,5 +19,7 @@ mod migrations;
 mod safety;
 mod schemas;
 mod sequences;
+mod servers;
 mod tpch;
+mod versions;
 mod zoo;

@@ -172,3 +172,43 @@ fn ownership_is_needed_and_enough() {
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM theirs"), "0");
     pair.assert_nothing_left();
 }
+
+/// Memory of its own that a process has, in kilobytes; shared buffers do not count.
+fn private_memory(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_workers_memory_does_not_grow_with_the_table() {
+    const MOST_KILOBYTES: u64 = 100 * 1024;
+    let mut pair = Pair::with(
+        "memory",
+        "CREATE TABLE item (id bigint PRIMARY KEY, n numeric, at timestamptz, body text, doc jsonb, tags text[]);
+         CREATE INDEX ON item (body); CREATE INDEX ON item (at, n)",
+        "INSERT INTO item SELECT i, i / 7.0, 'epoch'::timestamptz + i * interval '1 s', repeat(md5(i::text), 10),
+                                 jsonb_build_object('n', i, 'text', md5(i::text)), ARRAY['a' || i, NULL]
+         FROM generate_series(1, 200000) i",
+    );
+    let sql = pair.pull_sql("overwrite => true, parallel => 2");
+    let mut watcher = pair.another_destination_session();
+    let session = &mut pair.destination;
+    let most = std::thread::scope(|scope| {
+        let pull = scope.spawn(move || session.batch_execute(&sql));
+        let mut most = 0;
+        while !pull.is_finished() {
+            let pids =
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pgcopy' AND datname = current_database()";
+            for row in watcher.query(pids, &[]).unwrap() {
+                most = most.max(private_memory(row.get(0)));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        pull.join().unwrap().unwrap();
+        most
+    });
+    assert!(most > 0, "workers were seen");
+    assert!(most < MOST_KILOBYTES, "{most} kB");
+    pair.assert_same_content();
+}

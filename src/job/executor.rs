@@ -125,11 +125,8 @@ impl<'a> Executor<'a> {
         if let Some(session) = &self.source {
             return Ok(Rc::clone(session));
         }
-        let session = Session::open(&self.spec.source, self.spec.trust())?;
-        session.execute(&format!(
-            "SET client_encoding = {}",
-            plan::quote_literal(&crate::compat::database_encoding_name())
-        ))?;
+        let mut session = Session::open(&self.spec.source, self.spec.trust())?;
+        session.set_copy_encoding(&compat::database_encoding_name())?;
         session.join_snapshot(&self.spec.snapshot)?;
         Ok(Rc::clone(self.source.insert(Rc::new(session))))
     }

@@ -443,12 +443,7 @@ impl Pull<'_> {
         }
         shared.enter_phase(Phase::InPlace);
         let session = &self.prepared.session;
-        session.execute(&format!(
-            "SET client_encoding = {}",
-            plan::quote_literal(&crate::compat::database_encoding_name())
-        ))?;
         settings::with_catalog_search_path(|| {
-            settings::read_values_alike()?;
             // Triggers and rules of the targets do not fire.
             settings::set_local(c"session_replication_role", "replica")?;
             for trigger in &self.prepared.stubborn_triggers {
@@ -467,9 +462,12 @@ impl Pull<'_> {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
                 spi::execute(&format!("TRUNCATE {name}"))?;
-                let loaded = load::load_in_place(session, &target.spec, move |bytes| {
-                    shared.add_progress(position, None, Loaded { rows: 0, bytes });
-                    shared.measure_rate();
+                let loaded = settings::scoped(|| {
+                    settings::read_values_alike()?;
+                    load::load_in_place(session, &target.spec, move |bytes| {
+                        shared.add_progress(position, None, Loaded { rows: 0, bytes });
+                        shared.measure_rate();
+                    })
                 })?;
                 shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
                 transaction::make_changes_visible();

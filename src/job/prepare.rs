@@ -1,6 +1,7 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
 use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
+use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog::{
     self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
@@ -156,7 +157,8 @@ impl Arguments {
 /// Plans the pull. Nothing is locked or written here.
 pub(super) fn prepare(request: &Request) -> Result<Prepared> {
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
-    let (info, caller, session) = connect(&request.source)?;
+    let (info, caller, mut session) = connect(&request.source)?;
+    session.set_copy_encoding(&compat::database_encoding_name())?;
     settings::with_catalog_search_path(|| {
         let local = catalog::read_relations()?;
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
@@ -348,6 +350,7 @@ impl Prepared {
                 generated: definition.generated.clone(),
                 column_options: definition.column_options.clone(),
                 extended_statistics: definition.extended_statistics.clone(),
+                virtuals: definition.virtuals.clone(),
                 analyze_slices: 1,
             };
             spec.share_analyze(self.workers);

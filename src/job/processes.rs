@@ -124,9 +124,9 @@ pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
 pub(super) fn accept_signals() {
     // SAFETY: the handlers are the server's own, made for every kind of process with a latch.
     unsafe {
-        pg_sys::pqsignal(libc::SIGTERM, Some(signals::die));
-        pg_sys::pqsignal(libc::SIGINT, Some(signals::StatementCancelHandler));
-        pg_sys::pqsignal(libc::SIGHUP, Some(signals::SignalHandlerForConfigReload));
+        signals::accept(libc::SIGTERM, signals::die);
+        signals::accept(libc::SIGINT, signals::StatementCancelHandler);
+        signals::accept(libc::SIGHUP, signals::SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }
@@ -165,9 +165,7 @@ pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) 
 
 /// Tells `pg_stat_activity` what the process does.
 pub(super) fn report_activity(text: &str) {
-    let Ok(text) = std::ffi::CString::new(text) else {
-        return;
-    };
+    let text = crate::compat::to_database_roughly(text);
     // SAFETY: the text is copied.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr()) }
 }

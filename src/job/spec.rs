@@ -1,4 +1,4 @@
-use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index};
+use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
 use crate::local::identity::Caller;
 use crate::source::Trust;
 use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
@@ -62,6 +62,7 @@ pub struct TableSpec {
     pub defaults: Vec<Generated>,
     pub column_options: Vec<ColumnOptions>,
     pub extended_statistics: Vec<ExtendedStatistics>,
+    pub virtuals: Vec<Virtual>,
     /// How many tasks share the columns between them for ANALYZE.
     pub analyze_slices: usize,
 }

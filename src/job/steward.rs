@@ -26,7 +26,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     // is nothing to cancel in it.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.
     unsafe {
-        pg_sys::pqsignal(libc::SIGTERM, Some(signals::SignalHandlerForShutdownRequest));
+        signals::accept(libc::SIGTERM, signals::SignalHandlerForShutdownRequest);
         libc::signal(libc::SIGINT, libc::SIG_IGN);
     }
     let segment = segment.value() as u32;

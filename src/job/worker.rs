@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::local::{identity, settings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::ffi::CString;
 use plan::TaskKind;
+use std::ffi::CString;
 use std::time::Duration;
 
 /// The main function of a worker: takes tasks until none is left.

@@ -1,6 +1,6 @@
-use crate::error::{Error, Result};
+use crate::compat;
+use crate::error::Result;
 use pgrx::pg_sys;
-use std::ffi::CString;
 
 /// Expressions of the target, evaluated on the slots of its stage table: both have the same attribute numbers.
 pub(super) struct Expressions {
@@ -22,10 +22,24 @@ impl Expressions {
 
     /// Prepares a node tree as the catalogs keep it.
     pub(super) fn prepare(&mut self, node_tree: &str) -> Result<Expression> {
-        let text = CString::new(node_tree).map_err(|_| Error::internal("a node tree holds a NUL"))?;
-        // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
+        let node = parse(node_tree)?;
+        // SAFETY: a whole tree, which lives in the current context like what is made of it.
+        Ok(Expression(unsafe { pg_sys::ExecPrepareExpr(node.cast(), self.state) }))
+    }
+
+    /// The same for an expression that may mention columns which no row holds.
+    ///
+    /// # Safety
+    /// The relation is open and the expression is one of its own.
+    pub(super) unsafe fn prepare_expanded(
+        &mut self,
+        node_tree: &str,
+        relation: pg_sys::Relation,
+    ) -> Result<Expression> {
+        let node = parse(node_tree)?;
+        // SAFETY: as for `prepare`, and as promised by the caller.
         unsafe {
-            let node = pg_sys::stringToNode(text.as_ptr().cast_mut());
+            let node = compat::expand_virtual_columns(node, relation);
             Ok(Expression(pg_sys::ExecPrepareExpr(node.cast(), self.state)))
         }
     }
@@ -61,6 +75,12 @@ impl Expressions {
         // SAFETY: values that live in this memory were stored or dropped with the batch.
         unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
     }
+}
+
+fn parse(node_tree: &str) -> Result<*mut pg_sys::Node> {
+    let text = compat::to_database(node_tree)?;
+    // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
+    Ok(unsafe { pg_sys::stringToNode(text.as_ptr().cast_mut()) }.cast())
 }
 
 impl Drop for Expressions {

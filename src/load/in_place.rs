@@ -1,25 +1,64 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
 use super::Loaded;
+use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::source::{CopyReader, Session};
+use copystream::{BinaryStream, TextStream};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use plan::Part;
+use plan::{Part, Wire};
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::rc::Rc;
 
 thread_local! {
     /// COPY FROM takes a callback without an argument: this is what it reads from.
-    static SOURCE: RefCell<Option<Stream>> = const { RefCell::new(None) };
+    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
 }
 
-struct Stream {
+struct Source {
     reader: CopyReader,
+    counter: Counter,
+    rows: u64,
+    failed: bool,
     /// Is told of bytes that have arrived.
     listener: Box<dyn Fn(u64)>,
+}
+
+/// Counts the rows that have arrived, so that an error of the source can name the one that did not.
+enum Counter {
+    Binary(BinaryStream),
+    Text(TextStream),
+}
+
+impl Source {
+    fn read(&mut self, buffer: &mut [u8], least: usize) -> Result<usize> {
+        let read = self.reader.read(buffer, least).inspect_err(|_| self.failed = true)?;
+        let rows = &mut self.rows;
+        match &mut self.counter {
+            Counter::Binary(stream) => stream.feed(&buffer[..read], |_| {
+                *rows += 1;
+                Ok::<_, Error>(())
+            })?,
+            Counter::Text(stream) => stream.feed(&buffer[..read], |_| {
+                *rows += 1;
+                Ok::<_, Error>(())
+            })?,
+        }
+        Ok(read)
+    }
+
+    /// Names the table, and the row where it is the source that could not send it.
+    fn locate(&self, error: Error, table: &TableSpec) -> Error {
+        if !super::concerns_a_row(error.sqlstate) {
+            return error;
+        }
+        let row =
+            if self.failed && !super::is_refusal(&error) { format!(", row {}", self.rows + 1) } else { String::new() };
+        error.detail(format!("Table {}{row}.", table.qualified_name()))
+    }
 }
 
 /// Copies a whole source table into the target, which routes rows to its partitions and maintains its indexes.
@@ -29,11 +68,17 @@ struct Stream {
 /// As COPY FROM, and whatever happens to the stream. The transaction must then be given up.
 pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn(u64) + 'static) -> Result<Loaded> {
     let reader = super::copy_of(table, Part::WHOLE).start(session);
-    SOURCE.with_borrow_mut(|source| *source = Some(Stream { reader, listener: Box::new(listener) }));
+    let counter = match table.wire {
+        Wire::Binary => Counter::Binary(BinaryStream::new(table.columns.len())),
+        Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
+    };
+    SOURCE.with_borrow_mut(|source| {
+        *source = Some(Source { reader, counter, rows: 0, failed: false, listener: Box::new(listener) })
+    });
     let rows = crate::error::catch(|| Ok(copy_from(table)));
-    let stream = SOURCE.with_borrow_mut(Option::take);
-    let rows = rows?;
-    let Stream { mut reader, .. } = stream.ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
+    let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
+    let rows = rows.map_err(|error| source.locate(error, table))?;
+    let mut reader = source.reader;
     // Whatever COPY FROM did not ask for, the source's last word is needed.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
@@ -57,7 +102,7 @@ fn copy_from(table: &TableSpec) -> u64 {
         );
         let mut names = std::ptr::null_mut();
         for column in &table.columns {
-            let name = CString::new(column.name.as_str()).expect("a column name has no NUL");
+            let name = crate::error::or_raise(compat::to_database(&column.name));
             names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
         }
         let format = CString::new(table.wire.name()).expect("a constant without NUL");
@@ -89,7 +134,7 @@ unsafe extern "C-unwind" fn read_source(buffer: *mut std::ffi::c_void, least: i3
     let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), most as usize) };
     let read = SOURCE.with_borrow_mut(|source| match source {
         Some(stream) => {
-            let read = stream.reader.read(buffer, least as usize)?;
+            let read = stream.read(buffer, least as usize)?;
             (stream.listener)(read as u64);
             Ok(read)
         }

@@ -81,7 +81,7 @@ pub fn load_part(
         let loaded = match table.wire {
             Wire::Binary => {
                 let mut stream = BinaryStream::new(table.columns.len());
-                let loaded = load_stream(copies, helper, |chunk, rows| {
+                let loaded = load_stream(copies, helper, &position, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -93,7 +93,7 @@ pub fn load_part(
             }
             Wire::Text => {
                 let mut stream = TextStream::new(table.columns.len());
-                let loaded = load_stream(copies, helper, |chunk, rows| {
+                let loaded = load_stream(copies, helper, &position, |chunk, rows| {
                     stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
@@ -114,16 +114,31 @@ pub fn load_part(
 fn load_stream(
     copies: &mut RunningCopies,
     helper: &dyn LoadHelper,
+    position: &Position,
     mut feed: impl FnMut(&[u8], &mut u64) -> Result<()>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut reported = Loaded::default();
-    while copies.read(&mut |chunk| {
-        loaded.bytes += chunk.len() as u64;
-        feed(chunk, &mut loaded.rows)?;
-        report(&loaded, &mut reported, helper);
-        Ok(())
-    })? {}
+    loop {
+        let feeding = Cell::new(false);
+        let more = copies.read(&mut |chunk| {
+            feeding.set(true);
+            loaded.bytes += chunk.len() as u64;
+            feed(chunk, &mut loaded.rows)?;
+            report(&loaded, &mut reported, helper);
+            feeding.set(false);
+            Ok(())
+        });
+        if let Err(error) = &more
+            && !feeding.get()
+        {
+            // The source could not send the row that comes next, unless it does not want to send any.
+            position.row.set(if is_refusal(error) { 0 } else { loaded.rows + 1 });
+        }
+        if !more? {
+            break;
+        }
+    }
     helper.add_progress(difference(&loaded, &reported));
     Ok(loaded)
 }
@@ -162,6 +177,11 @@ fn locate(error: Error, table: &TableSpec, part: Part, position: &Position) -> E
         None => String::new(),
     };
     error.detail(format!("Table {}, row {row}{of_part}{column}.", table.qualified_name()))
+}
+
+/// Whether a source does not want to send any row: it lacks a privilege, or the table.
+fn is_refusal(error: &Error) -> bool {
+    compat::sqlstate_class(error.sqlstate) == *b"42"
 }
 
 /// Not a lost connection, a cancel or a full disk.

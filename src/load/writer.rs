@@ -46,6 +46,8 @@ struct CheckedRows<'a> {
     /// Defaults, then generated columns: those may depend on these.
     computed: Vec<(usize, Expression)>,
     checks: Vec<(&'a str, Expression)>,
+    /// Generated columns that no row holds, and that must not be NULL when they are read.
+    not_null: Vec<(usize, Expression)>,
 }
 
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
@@ -87,11 +89,11 @@ impl<'a> TableWriter<'a> {
             attributes[attribute].decoder =
                 Some(if column.narrowed { decoder.watched(description.type_oid) } else { decoder });
         }
-        let checked = if table.generated.is_empty() && table.checks.is_empty() && table.defaults.is_empty() {
-            None
-        } else {
-            Some(CheckedRows::prepare(relation, table)?)
-        };
+        let is_plain = table.generated.is_empty()
+            && table.checks.is_empty()
+            && table.defaults.is_empty()
+            && !table.virtuals.iter().any(|column| column.not_null);
+        let checked = if is_plain { None } else { Some(CheckedRows::prepare(relation, table)?) };
         // SAFETY: the relation stays open as long as the writer, and its pages never go through the buffer manager.
         let (pages, xid) = unsafe { (HeapPages::new(relation), pg_sys::GetCurrentTransactionId()) };
         Ok(Self {
@@ -259,6 +261,10 @@ impl<'a> TableWriter<'a> {
     #[inline]
     fn refuse_violated_checks(&mut self) -> Result<()> {
         let Some(checked) = &mut self.checked else { return Ok(()) };
+        let missing = checked.not_null.iter().find(|(_, column)| checked.expressions.value(column, checked.slot).1);
+        if let Some(&(number, _)) = missing {
+            return Err(self.null_violation(number));
+        }
         let violated = checked.checks.iter().find(|(_, check)| !checked.expressions.passes(check, checked.slot));
         violated.map(|(name, _)| *name).map_or(Ok(()), |name| Err(self.check_violation(name)))
     }
@@ -337,12 +343,23 @@ impl<'a> CheckedRows<'a> {
             computed.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
         }
         let mut checks = Vec::new();
+        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+        // SAFETY: the job's lock on the target keeps it in place; closed again below.
+        let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
         for check in &table.checks {
-            checks.push((check.name.as_str(), expressions.prepare(&check.expression)?));
+            // SAFETY: the check is the target's own.
+            let prepared = unsafe { expressions.prepare_expanded(&check.expression, target)? };
+            checks.push((check.name.as_str(), prepared));
+        }
+        // SAFETY: opened above.
+        unsafe { pg_sys::table_close(target, lock) };
+        let mut not_null = Vec::new();
+        for column in table.virtuals.iter().filter(|column| column.not_null) {
+            not_null.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
         }
         // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
-        Ok(Self { slot, expressions, computed, checks })
+        Ok(Self { slot, expressions, computed, checks, not_null })
     }
 
     /// Declares the slot's arrays filled, all but the columns that are computed here.

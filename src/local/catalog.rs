@@ -43,6 +43,8 @@ pub struct Definition {
     /// Of its columns and of those of its indexes.
     pub column_options: Vec<ColumnOptions>,
     pub extended_statistics: Vec<ExtendedStatistics>,
+    /// The generated columns that no row holds.
+    pub virtuals: Vec<Virtual>,
     /// Publications that would have to send the change.
     pub publications: Vec<Publication>,
 }
@@ -105,6 +107,14 @@ pub struct Generated {
     pub expression: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Virtual {
+    pub number: i16,
+    pub not_null: bool,
+    /// As `pg_attrdef.adbin`.
+    pub expression: String,
+}
+
 /// In the order of the given OIDs' values.
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     let oids = catalog::array(relations);
@@ -141,6 +151,13 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                                               ORDER BY d.adnum)
                               FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                               WHERE d.adrelid = c.oid AND a.attgenerated = 's'), '[]'::json) AS generated,
+                    coalesce((SELECT json_agg(json_build_object('number', d.adnum, 'expression', d.adbin::text,
+                                                                'not_null', a.attnotnull AND NOT EXISTS (
+                                                  SELECT FROM pg_constraint k
+                                                  WHERE k.conrelid = c.oid AND k.contype = 'n' AND NOT k.convalidated
+                                                    AND k.conkey = ARRAY[d.adnum])) ORDER BY d.adnum)
+                              FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                              WHERE d.adrelid = c.oid AND a.attgenerated = 'v'), '[]'::json) AS virtuals,
                     coalesce((SELECT json_agg(json_build_object(
                                          'relation', a.attrelid::bigint, 'number', a.attnum, 'name', a.attname,
                                          'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
@@ -201,6 +218,8 @@ pub struct ForeignKey {
     pub referenced_name: String,
     pub referenced_leaves: Vec<Leaf>,
     pub match_full: bool,
+    /// Whether the last pair of columns are periods, which the referenced rows need only cover together.
+    pub has_period: bool,
     pub keys: Vec<Key>,
 }
 
@@ -239,7 +258,7 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
          )
          SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
          FROM (
-             SELECT k.oid::bigint AS oid, k.conname AS name, k.confmatchtype = 'f' AS match_full,
+             SELECT k.oid::bigint AS oid, k.conname AS name, k.confmatchtype = 'f' AS match_full, {} AS has_period,
                     c.oid::bigint AS referencing, cn.nspname AS referencing_schema, c.relname AS referencing_name,
                     f.oid::bigint AS referenced, fn.nspname AS referenced_schema, f.relname AS referenced_name,
                     CASE WHEN f.relkind = 'p' THEN
@@ -277,7 +296,8 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
              WHERE k.contype = 'f' AND k.convalidated AND c.relkind = 'r'
                AND (k.conrelid IN (SELECT oid FROM targets) OR k.confrelid IN (SELECT oid FROM targets))
                AND (parent.oid IS NULL OR parent.confrelid = k.confrelid)
-         ) r"
+         ) r",
+        compat::FOREIGN_KEY_HAS_PERIOD
     ))
 }
 

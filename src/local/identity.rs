@@ -61,7 +61,7 @@ pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role.into(), true);
-        if name.is_null() { role.to_string() } else { std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned() }
+        if name.is_null() { role.to_string() } else { crate::compat::from_database(std::ffi::CStr::from_ptr(name)) }
     }
 }
 

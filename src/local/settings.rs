@@ -23,13 +23,18 @@ pub fn set_local(name: &CStr, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// So that catalog texts and node trees mean the same wherever they are read.
+/// So that catalog texts and node trees mean the same wherever they are read, and statements what they say.
 pub fn use_catalog_search_path() -> Result<()> {
-    set_local(c"search_path", "pg_catalog, pg_temp")
+    set_local(c"search_path", "pg_catalog, pg_temp")?;
+    set_local(c"standard_conforming_strings", "on")?;
+    set_local(c"quote_all_identifiers", "off")
 }
 
-/// So that the texts that the source sends mean here what they mean there.
+/// So that the texts that the source sends mean here what they mean there. Receive functions take them for what the
+/// calling session's client would send.
 pub fn read_values_alike() -> Result<()> {
+    set_local(c"client_encoding", &crate::compat::database_encoding_name())?;
+    set_local(c"array_nulls", "on")?;
     set_local(c"datestyle", "ISO, YMD")?;
     set_local(c"intervalstyle", "postgres")?;
     set_local(c"timezone", "UTC")?;

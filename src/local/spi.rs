@@ -1,16 +1,25 @@
 //! SQL on this side.
 
+use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::de::DeserializeOwned;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// The first column of the first row, as text.
 pub fn query_text(sql: &str) -> Result<Option<String>> {
-    Spi::get_one::<String>(sql).or_else(|error| match error {
-        pgrx::spi::Error::InvalidPosition => Ok(None),
-        error => Err(spi_error(&error)),
+    Spi::connect_mut(|_| {
+        run(sql, 1)?;
+        // SAFETY: the result belongs to the connection, which is open until the text has been copied.
+        unsafe {
+            if pg_sys::SPI_processed == 0 || pg_sys::SPI_tuptable.is_null() {
+                return Ok(None);
+            }
+            let rows = pg_sys::SPI_tuptable;
+            let text = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
+            Ok((!text.is_null()).then(|| compat::from_database(CStr::from_ptr(text))))
+        }
     })
 }
 
@@ -23,7 +32,7 @@ pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
 /// A query that returns one JSON value, read with the newest snapshot whatever the transaction's isolation. The
 /// transaction does not become one that writes, so that it works on a standby too.
 pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
-    let command = CString::new(sql).map_err(|_| Error::internal("a query holds a NUL"))?;
+    let command = compat::to_database(sql)?;
     // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR; the row stays
     // until then.
     let text = unsafe {
@@ -35,7 +44,7 @@ pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
             let table = pg_sys::SPI_tuptable;
             let value = pg_sys::SPI_getvalue(*(*table).vals, (*table).tupdesc, 1);
             if !value.is_null() {
-                text = Some(CStr::from_ptr(value).to_string_lossy().into_owned());
+                text = Some(compat::from_database(CStr::from_ptr(value)));
             }
         }
         pg_sys::PopActiveSnapshot();
@@ -47,9 +56,13 @@ pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
 }
 
 pub fn execute(sql: &str) -> Result<()> {
-    Spi::run(sql).map_err(|error| spi_error(&error))
+    Spi::connect_mut(|_| run(sql, 0))
 }
 
-fn spi_error(error: &pgrx::spi::Error) -> Error {
-    Error::internal(format!("SPI: {error}"))
+/// In an open connection. `most` is the number of rows to fetch, or 0 for all.
+fn run(sql: &str, most: i64) -> Result<()> {
+    let text = compat::to_database(sql)?;
+    // SAFETY: the text outlives the call.
+    let code = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, most) };
+    if code >= 0 { Ok(()) } else { Err(Error::internal(format!("SPI: error {code}"))) }
 }

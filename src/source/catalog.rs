@@ -53,7 +53,7 @@ pub struct GuaranteedKey {
 /// The validated foreign keys between the given tables whose triggers are enabled.
 pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<GuaranteedKey>> {
     let oids = catalog::array(relations);
-    let enforced = if session.version >= 180_000 { "AND k.conenforced" } else { "" };
+    let enforced = if session.version >= 180_000 { "AND k.conenforced AND NOT k.conperiod" } else { "" };
     read_json(
         session,
         &format!(

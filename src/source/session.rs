@@ -13,10 +13,16 @@ pub struct Session {
     connection: Connection,
     /// As `server_version_num`.
     pub version: u32,
+    /// In which COPY sends texts, where that is not UTF8.
+    copy_encoding: Option<String>,
 }
 
-/// Timeouts are set through `pg_settings`, because not every version has all of them.
+/// Timeouts come first, since the role's own may be short. The ones that not every version has are set through
+/// `pg_settings`.
 const SETTINGS: &str = "
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
 SET search_path = pg_catalog;
 SET datestyle = 'ISO, YMD';
 SET intervalstyle = postgres;
@@ -24,19 +30,26 @@ SET timezone = 'UTC';
 SET extra_float_digits = 3;
 SET bytea_output = hex;
 SET standard_conforming_strings = on;
+SET quote_all_identifiers = off;
 SET row_security = off;
 SET synchronize_seqscans = off;
 SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
-               'transaction_timeout');
+WHERE name IN ('idle_session_timeout', 'transaction_timeout');
 SELECT current_setting('server_version_num');";
+
+/// What the client library asks for when it connects.
+const SESSION_ENCODING: &str = "UTF8";
+
+fn set_encoding(encoding: &str) -> String {
+    format!("SET client_encoding = {}", plan::quote_literal(encoding))
+}
 
 /// The oldest source that is supported.
 const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
     pub fn open(info: &ConnInfo, trust: Trust) -> Result<Self> {
-        let mut session = Self { connection: Connection::open(info, trust)?, version: 0 };
+        let mut session = Self { connection: Connection::open(info, trust)?, version: 0, copy_encoding: None };
         let version = session.query_value(SETTINGS)?;
         session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
         if session.version < OLDEST_VERSION {
@@ -47,6 +60,18 @@ impl Session {
             .detail("Sources from PostgreSQL 12 on are supported."));
         }
         Ok(session)
+    }
+
+    /// Makes COPY send texts in another encoding. Everything else goes on in UTF8.
+    ///
+    /// # Errors
+    /// Where the source has no conversion to it.
+    pub fn set_copy_encoding(&mut self, encoding: &str) -> Result<()> {
+        if encoding != SESSION_ENCODING {
+            self.execute(&format!("{}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)))?;
+            self.copy_encoding = Some(encoding.to_owned());
+        }
+        Ok(())
     }
 
     /// Opens the one snapshot that all of a job reads, with the tables locked against changes of their definition.
@@ -119,6 +144,11 @@ impl Session {
     /// Sends `COPY … TO STDOUT` commands together: one way to the source and back serves all of them.
     pub(super) fn start_copies(self: &Rc<Self>, commands: String) -> RunningCopies {
         let session = Rc::clone(self);
+        // The source has read all of the text by the time that the setting changes.
+        let commands = match &self.copy_encoding {
+            Some(encoding) => format!("{}; {commands}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)),
+            None => commands,
+        };
         let answers = Box::pin(async move { session.connection.client().simple_query(&commands).await });
         RunningCopies { session: Rc::clone(self), answers, rows: None }
     }
@@ -189,7 +219,13 @@ impl RunningCopies {
             SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
             _ => None,
         });
-        self.rows = Some(rows.collect());
+        let mut rows: Vec<u64> = rows.collect();
+        if self.session.copy_encoding.is_some() {
+            // The first and the last command are not COPY.
+            rows.pop();
+            rows.drain(..rows.len().min(1));
+        }
+        self.rows = Some(rows);
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
             pg_sys::Oid::INVALID,
             (*form).relowner,
             (*form).relam,
-            (*target).rd_att,
+            compat::stage_descriptor(target),
             std::ptr::null_mut(),
             pg_sys::RELKIND_RELATION as std::ffi::c_char,
             (*form).relpersistence,
@@ -59,9 +59,10 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         let target_toast = (*form).reltoastrelid;
         // Most small tables never need theirs, and making it costs more than all else. While the target's own is empty,
         // the target may keep it; should a row want one after all, the load asks for it.
-        // ALTER TABLE, which sets options of columns, insists on one.
+        // ALTER TABLE, which sets options of columns, insists on one. A target without has no column that could need it.
         let altered = table.column_options.iter().any(|column| column.relation == table.target);
-        if altered || table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast) {
+        let may_need = altered || table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast);
+        if target_toast != pg_sys::Oid::INVALID && may_need {
             create_toast(heap, target_toast);
         }
         let mut indexes = Vec::with_capacity(table.indexes.len());
@@ -82,15 +83,11 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
 /// Gives a stage table a TOAST table with the options of the target's own, if rows of its layout may need one.
 ///
 /// # Safety
-/// The stage table has none yet, and nobody else uses it.
+/// The target has one. The stage table has none yet, and nobody else uses it.
 unsafe fn create_toast(stage: pg_sys::Oid, target_toast: pg_sys::Oid) {
     // SAFETY: promised by the caller; the target's lock keeps its TOAST table in place.
     unsafe {
-        let options = if target_toast == pg_sys::Oid::INVALID {
-            pg_sys::Datum::from(0usize)
-        } else {
-            relation_options(target_toast.to_u32())
-        };
+        let options = relation_options(target_toast.to_u32());
         let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
         compat::NewHeapCreateToastTable(stage, options, lock, target_toast);
         pg_sys::CommandCounterIncrement();
@@ -105,14 +102,16 @@ pub fn give_toast_table(stage: u32, target: u32) {
         let relation = pg_sys::table_open(target.into(), lock);
         let toast = (*(*relation).rd_rel).reltoastrelid;
         pg_sys::table_close(relation, lock);
-        create_toast(stage.into(), toast);
+        if toast != pg_sys::Oid::INVALID {
+            create_toast(stage.into(), toast);
+        }
     }
 }
 
 /// Whether there is a TOAST table without a page.
 unsafe fn is_empty_toast(toast: pg_sys::Oid) -> bool {
     if toast == pg_sys::Oid::INVALID {
-        return false;
+        return true;
     }
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: opened and closed in pairs; the owner's lock keeps it in place.

@@ -36,6 +36,16 @@ pub fn foreign_key_check(
         }
     };
     let comparison = key.keys.iter().map(compare).collect::<Vec<_>>().join(" AND ");
+    // The operator of periods finds those that overlap.
+    let is_there = match key.keys.last().filter(|_| key.has_period) {
+        Some(period) => format!(
+            "coalesce((SELECT fk.{} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(pk.{}) \
+             FROM {referenced} pk WHERE {comparison}), false)",
+            plan::quote_identifier(&period.referencing),
+            plan::quote_identifier(&period.referenced)
+        ),
+        None => format!("EXISTS (SELECT FROM {referenced} pk WHERE {comparison})"),
+    };
     let column = |pair: &Key| format!("fk.{}", plan::quote_identifier(&pair.referencing));
     let any = |condition: &str, operator: &str| {
         key.keys.iter().map(|pair| format!("{} {condition}", column(pair))).collect::<Vec<_>>().join(operator)
@@ -46,7 +56,7 @@ pub fn foreign_key_check(
         key.keys.iter().map(|pair| format!("{}::pg_catalog.text", column(pair))).collect::<Vec<_>>().join(", ");
     let query = format!(
         "SELECT pg_catalog.json_build_array({values})::pg_catalog.text FROM ONLY {referencing} fk \
-         WHERE ({concerned}) AND NOT EXISTS (SELECT FROM {referenced} pk WHERE {comparison}) LIMIT 1"
+         WHERE ({concerned}) AND NOT {is_there} LIMIT 1"
     );
     let mut reads: Vec<usize> = key
         .referenced_leaves

@@ -51,7 +51,7 @@ pub(super) fn prepare(job: i64, table: &TableSpec, indexes: &[u32]) -> Result<()
 /// Gives the targets the column statistics of their stage tables. No reader need wait for that: it comes before the swap,
 /// and before the locks that the swap takes.
 pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a TableSpec, &'a Stage)>) -> Result<()> {
-    let mut extended = Vec::new();
+    let (mut extended, mut virtuals) = (Vec::new(), Vec::new());
     for (table, stage) in tables {
         let expressions = table.indexes.iter().zip(&stage.indexes).filter(|(index, _)| index.has_expressions);
         let indexes = expressions.map(|(index, &stage_index)| (index.oid, stage_index));
@@ -64,9 +64,14 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
             }
         }
         extended.extend(table.extended_statistics.iter().map(|statistics| statistics.oid));
+        virtuals.extend(table.virtuals.iter().map(|column| (table.target, column.number)));
     }
     // SAFETY: between commands of our own transaction.
     unsafe { pg_sys::CommandCounterIncrement() };
+    for (target, number) in virtuals {
+        // SAFETY: as above. The stage table's columns are ordinary ones, of NULLs.
+        unsafe { pg_sys::RemoveStatistics(target.into(), number) };
+    }
     if extended.is_empty() {
         return Ok(());
     }

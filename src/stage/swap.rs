@@ -120,9 +120,7 @@ unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage
         let stage_form = pg_sys::GETSTRUCT(stage_tuple).cast::<pg_sys::FormData_pg_class>();
         std::mem::swap(&mut (*target_form).relfilenode, &mut (*stage_form).relfilenode);
         std::mem::swap(&mut (*target_form).reltablespace, &mut (*stage_form).reltablespace);
-        std::mem::swap(&mut (*target_form).relpages, &mut (*stage_form).relpages);
-        std::mem::swap(&mut (*target_form).reltuples, &mut (*stage_form).reltuples);
-        std::mem::swap(&mut (*target_form).relallvisible, &mut (*stage_form).relallvisible);
+        compat::exchange_page_counts(target_form, stage_form);
         let exchanged = is_table && (*stage_form).reltoastrelid != pg_sys::Oid::INVALID;
         if exchanged {
             std::mem::swap(&mut (*target_form).reltoastrelid, &mut (*stage_form).reltoastrelid);

@@ -35,7 +35,13 @@ fn variable(name: &str) -> String {
 
 /// A session on the server that most tests pull into, in no database of theirs.
 pub fn shared_destination() -> Client {
-    connect(variable("PGCOPY_TEST_DESTINATION_PORT").parse().expect("a port number"), "postgres")
+    connect(shared_ports()[1], "postgres")
+}
+
+/// Of the servers that most tests use.
+pub fn shared_ports() -> [u16; 2] {
+    ["PGCOPY_TEST_SOURCE_PORT", "PGCOPY_TEST_DESTINATION_PORT"]
+        .map(|name| variable(name).parse().expect("a port number"))
 }
 
 /// The server programs with the extension, for tests that need servers of their own.
@@ -47,8 +53,7 @@ pub fn installation() -> Installation {
 impl Pair {
     /// On the shared servers. The name must be the test's own.
     pub fn new(name: &str) -> Self {
-        let port = |name| variable(name).parse().expect("a port number");
-        Self::on(port("PGCOPY_TEST_SOURCE_PORT"), port("PGCOPY_TEST_DESTINATION_PORT"), name)
+        Self::created_with(name, "", "")
     }
 
     /// The same, with a schema that both sides get and rows that only the source gets.
@@ -59,13 +64,26 @@ impl Pair {
         pair
     }
 
+    /// On the shared servers, with what CREATE DATABASE is to be told there and here.
+    pub fn created_with(name: &str, source_options: &str, destination_options: &str) -> Self {
+        let [source_port, destination_port] = shared_ports();
+        Self::between((source_port, source_options), (destination_port, destination_options), name)
+    }
+
     pub fn on(source_port: u16, destination_port: u16, name: &str) -> Self {
-        for port in [source_port, destination_port] {
+        Self::between((source_port, ""), (destination_port, ""), name)
+    }
+
+    fn between(source: (u16, &str), destination: (u16, &str), name: &str) -> Self {
+        for (port, options) in [source, destination] {
             let mut client = connect(port, "postgres");
-            client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} (FORCE)")).expect("no old database");
-            client.batch_execute(&format!("CREATE DATABASE {name}")).expect("a new database");
+            // (FORCE) is not known to every source.
+            let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+            client.execute(kill, &[&name]).expect("no old sessions");
+            client.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).expect("no old database");
+            client.batch_execute(&format!("CREATE DATABASE {name} {options}")).expect("a new database");
         }
-        let mut pair = Self::existing(source_port, destination_port, name);
+        let mut pair = Self::existing(source.0, destination.0, name);
         pair.destination.batch_execute("CREATE EXTENSION pgcopy").expect("the extension is installed");
         pair
     }

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod data;
+pub mod packages;
 pub mod prerequisites;
 pub mod server;
 

@@ -1,7 +1,7 @@
 //! What the machine must have, installed where that is possible and named where not.
 
-use crate::Result;
-use crate::server::Version;
+use crate::server::{Installation, Version};
+use crate::{Result, packages};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,23 +13,57 @@ struct Need {
 
 /// Headers and tools to build the extension and to run its servers.
 pub fn ensure_build(version: Version) -> Result<()> {
-    let major = version.major();
-    let prefix = format!("/usr/lib/postgresql/{major}");
-    ensure(vec![
-        Need { package: format!("postgresql-{major}"), present: Path::new(&format!("{prefix}/bin/postgres")).exists() },
-        Need {
-            package: format!("postgresql-server-dev-{major}"),
-            present: Path::new(&format!("/usr/include/postgresql/{major}/server/postgres.h")).exists(),
-        },
+    let mut needs = vec![
         Need { package: "libclang-dev".into(), present: has_libclang() },
         Need { package: "libssl-dev".into(), present: Path::new("/usr/include/openssl/ssl.h").exists() },
+        // Debian's headers of the server ask for it.
+        Need { package: "libicu-dev".into(), present: Path::new("/usr/include/unicode/ucol.h").exists() },
         Need { package: "pkg-config".into(), present: has_command("pkg-config") },
         Need { package: "gcc".into(), present: has_command("cc") },
-    ])
+    ];
+    if version.is_of_system() {
+        let major = version.major();
+        let server = format!("/usr/lib/postgresql/{major}/bin/postgres");
+        let headers = format!("/usr/include/postgresql/{major}/server/postgres.h");
+        needs.push(Need { package: format!("postgresql-{major}"), present: Path::new(&server).exists() });
+        needs.push(Need { package: format!("postgresql-server-dev-{major}"), present: Path::new(&headers).exists() });
+        return ensure(needs);
+    }
+    needs.extend(registries());
+    ensure(needs)?;
+    packages::ensure_headers(version)
+}
+
+/// What the tests pull from: servers of every version, and a pooler.
+pub fn ensure_sources() -> Result<()> {
+    let mut needs = vec![Need { package: "pgbouncer".into(), present: Path::new("/usr/sbin/pgbouncer").exists() }];
+    needs.extend(registries());
+    ensure(needs)?;
+    for version in Version::of_sources() {
+        Installation::prepare(version)?;
+    }
+    Ok(())
+}
+
+/// Clients of the registries that other versions than the system's come from.
+fn registries() -> [Need; 2] {
+    let has_pip = Command::new("python3")
+        .args(["-m", "pip", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    [
+        Need { package: "npm".into(), present: has_command("npm") },
+        Need { package: "python3-pip".into(), present: has_pip },
+    ]
 }
 
 /// Modules that tests load into servers beside the extension, and extensions whose types they pull.
 pub fn ensure_modules(version: Version) -> Result<()> {
+    if !version.is_of_system() {
+        return Ok(());
+    }
     let major = version.major();
     let need = |package: &str, file: String| Need {
         package: format!("postgresql-{major}-{package}"),

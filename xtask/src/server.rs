@@ -1,7 +1,7 @@
 //! Throw-away PostgreSQL servers. They run as another user where we are root, and end with the process that started
 //! them, however it ends.
 
-use crate::{Result, target};
+use crate::{Result, packages, target};
 use postgres::{Client, NoTls};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,26 +12,49 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A supported major version.
+/// A major version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version(u16);
 
 impl Version {
+    /// The oldest and the newest that the extension can be installed on.
     pub const OLDEST: Self = Self(15);
+    pub const NEWEST: Self = Self(18);
+    /// The oldest that it can pull from.
+    const OLDEST_SOURCE: u16 = 12;
 
     pub fn parse(text: &str) -> Result<Self> {
         match text.parse() {
-            Ok(15) => Ok(Self(15)),
-            _ => Err(format!("PostgreSQL {text} is not among the versions that can be tested here: 15").into()),
+            Ok(major) if (Self::OLDEST.0..=Self::NEWEST.0).contains(&major) => Ok(Self(major)),
+            _ => Err(format!(
+                "PostgreSQL {text} is not among the supported versions: {} to {}",
+                Self::OLDEST.0,
+                Self::NEWEST.0
+            )
+            .into()),
         }
+    }
+
+    /// All that a source may have.
+    pub fn of_sources() -> impl Iterator<Item = Self> {
+        (Self::OLDEST_SOURCE..=Self::NEWEST.0).map(Self)
     }
 
     pub fn major(self) -> u16 {
         self.0
     }
 
+    /// Whether the system's packages are used, and not those of other registries.
+    pub fn is_of_system(self) -> bool {
+        self == Self::OLDEST
+    }
+
     pub fn pg_config(self) -> PathBuf {
-        format!("/usr/lib/postgresql/{}/bin/pg_config", self.0).into()
+        if self.is_of_system() {
+            format!("/usr/lib/postgresql/{}/bin/pg_config", self.0).into()
+        } else {
+            packages::pg_config(self)
+        }
     }
 }
 
@@ -39,13 +62,18 @@ impl Version {
 #[derive(Debug, Clone)]
 pub struct Installation {
     prefix: PathBuf,
-    version: u16,
+    version: Version,
 }
 
 impl Installation {
-    /// Copies the system's server. It finds its files relative to its program, so that it runs from anywhere.
+    /// Copies the system's server, or fetches one. It finds its files relative to its program, so that it runs from
+    /// anywhere.
     pub fn prepare(version: Version) -> Result<Self> {
-        let installation = Self { prefix: work_directory()?.join(format!("pg{}", version.0)), version: version.0 };
+        let installation = Self { prefix: work_directory()?.join(format!("pg{}", version.0)), version };
+        if !version.is_of_system() {
+            packages::unpack_server(version, &installation.prefix)?;
+            return Ok(installation);
+        }
         for part in ["lib", "share"] {
             let system = format!("/usr/{part}/postgresql/{}", version.0);
             let own = installation.prefix.join(&system[1..]);
@@ -59,7 +87,10 @@ impl Installation {
 
     /// Copies a module that a package has added to the system's server; false where there is none.
     pub fn add_module(&self, name: &str) -> Result<bool> {
-        let major = self.version;
+        if !self.version.is_of_system() {
+            return Ok(false);
+        }
+        let major = self.version.0;
         let files = [
             (format!("/usr/lib/postgresql/{major}/lib"), format!("{name}.so")),
             (format!("/usr/share/postgresql/{major}/extension"), format!("{name}.control")),
@@ -79,29 +110,44 @@ impl Installation {
 
     /// The installation that an earlier `prepare` made; for a process that was told of it.
     pub fn at(prefix: &Path, version: Version) -> Self {
-        Self { prefix: prefix.into(), version: version.0 }
+        Self { prefix: prefix.into(), version }
     }
 
     pub fn prefix(&self) -> &Path {
         &self.prefix
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     pub fn program(&self, name: &str) -> PathBuf {
-        self.prefix.join(format!("usr/lib/postgresql/{}/bin/{name}", self.version))
+        self.directory("usr/lib/postgresql/{}/bin", "bin").join(name)
     }
 
     pub(crate) fn install_file(&self, name: &str, content: &[u8]) -> Result<()> {
-        let directory = self.prefix.join(format!("usr/share/postgresql/{}/extension", self.version));
-        fs::write(directory.join(name), content)?;
+        fs::write(
+            self.directory("usr/share/postgresql/{}/extension", "share/postgresql/extension").join(name),
+            content,
+        )?;
         Ok(())
     }
 
     pub(crate) fn install_library(&self, library: &Path) -> Result<()> {
-        let installed = self.prefix.join(format!("usr/lib/postgresql/{}/lib/pgcopy.so", self.version));
+        let installed = self.directory("usr/lib/postgresql/{}/lib", "lib/postgresql").join("pgcopy.so");
         // A new file, not new content: a running server may still have the old one mapped.
         let _ = fs::remove_file(&installed);
         fs::copy(library, &installed)?;
         Ok(())
+    }
+
+    /// Debian has a place for each version, the other packages follow the server's own defaults.
+    fn directory(&self, of_debian: &str, usual: &str) -> PathBuf {
+        if self.version.is_of_system() {
+            self.prefix.join(of_debian.replace("{}", &self.version.0.to_string()))
+        } else {
+            self.prefix.join(usual)
+        }
     }
 }
 
@@ -177,6 +223,8 @@ impl Server {
                 "--username=postgres",
                 "--host=127.0.0.1",
             ])
+            // The program may come from elsewhere than its library.
+            .env("LD_LIBRARY_PATH", self.installation.prefix().join("lib"))
             .arg(format!("--port={}", self.port))
             .arg("--pgdata")
             .arg(&data))?;
@@ -310,6 +358,59 @@ impl Drop for Server {
             let _ = fs::remove_dir_all(&self.data);
             let _ = fs::remove_file(&self.log);
         }
+    }
+}
+
+/// A pooler in front of a server, which gives every client a session of its own. Dropping it stops it.
+pub struct Pooler {
+    process: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Pooler {
+    /// Debian's pgbouncer, which must be installed.
+    pub fn start(server: u16) -> Result<Self> {
+        let directory = new_directory(None, "pooler")?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = directory.join("pgbouncer.ini");
+        fs::write(
+            &settings,
+            format!(
+                "[databases]\n* = host=127.0.0.1 port={server} user=postgres\n\
+                 [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+                 auth_type = any\npool_mode = session\n"
+            ),
+        )?;
+        let log = fs::File::create(directory.join("log"))?;
+        let process = as_server_user(Path::new("/usr/sbin/pgbouncer"), Some("KILL"))
+            .arg(&settings)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let pooler = Self { process, port, directory };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Client::connect(&dsn(port, "postgres"), NoTls).is_err() {
+            if Instant::now() > deadline {
+                let log = fs::read_to_string(pooler.directory.join("log")).unwrap_or_default();
+                return Err(format!("the pooler did not start:\n{log}").into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(pooler)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

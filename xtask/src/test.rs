@@ -28,6 +28,7 @@ pub fn run(options: &Options) -> Result<()> {
         ]))?;
     }
     xtask::prerequisites::ensure_modules(options.version)?;
+    xtask::prerequisites::ensure_sources()?;
     let installation = build_and_install(options.version, Profile::Dev)?;
     let source = Server::start(
         &installation,

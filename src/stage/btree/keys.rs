@@ -317,10 +317,7 @@ impl Build<'_> {
         // SAFETY: the index is open and the values are those of its columns; the text is palloc'd or null.
         let (name, description) = unsafe {
             let text = pg_sys::BuildIndexValueDescription(self.index, datums.as_mut_ptr(), nulls.as_mut_ptr());
-            (
-                compat::relation_name(self.index),
-                (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned()),
-            )
+            (compat::relation_name(self.index), (!text.is_null()).then(|| compat::from_database(CStr::from_ptr(text))))
         };
         Error::new(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
             .detail(match description {
