@@ -14,6 +14,10 @@ pub struct Attribute {
     pub typmod: i32,
     pub not_null: bool,
     pub dropped: bool,
+    /// Computed from other columns.
+    pub generated: bool,
+    /// As the column was declared (`integer[][]` has two); nothing holds its values to it.
+    pub dimensions: usize,
     pub layout: AttributeLayout,
 }
 
@@ -42,6 +46,8 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
                     typmod: (*attribute).atttypmod,
                     not_null: (*attribute).attnotnull,
                     dropped: (*attribute).attisdropped,
+                    generated: (*attribute).attgenerated != 0,
+                    dimensions: (*attribute).attndims.max(0) as usize,
                     layout: AttributeLayout {
                         length: (*attribute).attlen,
                         by_value: (*attribute).attbyval,
@@ -57,6 +63,15 @@ pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
             })
             .collect()
     }
+}
+
+/// A column's name in the database's encoding.
+///
+/// # Safety
+/// `position` is within the descriptor.
+pub unsafe fn attribute_name(descriptor: pg_sys::TupleDesc, position: usize) -> *const std::ffi::c_char {
+    // SAFETY: promised by the caller.
+    unsafe { (*attribute(descriptor, position)).attname.data.as_ptr() }
 }
 
 /// # Safety
@@ -92,6 +107,19 @@ pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
 pub fn database_encoding_is_utf8() -> bool {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
+}
+
+/// A valid UTF-8 text in the database's encoding; a character that it does not have is an ERROR.
+pub fn from_utf8(text: &[u8]) -> Vec<u8> {
+    let mut terminated = Vec::with_capacity(text.len() + 1);
+    terminated.extend_from_slice(text);
+    terminated.push(0);
+    // SAFETY: the text ends in a NUL. The result is the same pointer where there is nothing to do, or a palloc'd text.
+    unsafe {
+        let converted =
+            pg_sys::pg_any_to_server(terminated.as_mut_ptr().cast(), text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        CStr::from_ptr(converted).to_bytes().to_vec()
+    }
 }
 
 /// The name that `client_encoding` takes for this database's encoding.
@@ -468,6 +496,185 @@ pub fn close_storage(relation: u32) {
     let _ = relation;
 }
 
+/// Makes an open relation the target of an executor's inserts, as `create_edata_for_relation` in `worker.c`.
+///
+/// # Safety
+/// The state is a new one.
+pub unsafe fn init_result_relation(
+    state: *mut pg_sys::EState,
+    relation: pg_sys::Relation,
+) -> *mut pg_sys::ResultRelInfo {
+    // SAFETY: promised by the caller; nodes are palloc'd, zeroed and tagged.
+    unsafe {
+        let entry = pg_sys::palloc0(size_of::<pg_sys::RangeTblEntry>()).cast::<pg_sys::RangeTblEntry>();
+        (*entry).type_ = pg_sys::NodeTag::T_RangeTblEntry;
+        (*entry).rtekind = pg_sys::RTEKind::RTE_RELATION;
+        (*entry).relid = (*relation).rd_id;
+        (*entry).relkind = (*(*relation).rd_rel).relkind;
+        (*entry).rellockmode = pg_sys::RowExclusiveLock as i32;
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        #[cfg(feature = "pg15")]
+        pg_sys::ExecInitRangeTable(state, entries);
+        #[cfg(not(feature = "pg15"))]
+        {
+            let mut permissions = std::ptr::null_mut();
+            pg_sys::addRTEPermissionInfo(&mut permissions, entry);
+            #[cfg(not(feature = "pg18"))]
+            pg_sys::ExecInitRangeTable(state, entries, permissions);
+            #[cfg(feature = "pg18")]
+            pg_sys::ExecInitRangeTable(state, entries, permissions, pg_sys::bms_make_singleton(1));
+        }
+        let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+        (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+        pg_sys::ExecInitResultRelation(state, target, 1);
+        (*state).es_output_cid = pg_sys::GetCurrentCommandId(true);
+        target
+    }
+}
+
+/// Adds a stored row to the target's indexes. Returns those whose constraint is deferred and must be looked at again.
+///
+/// # Safety
+/// The slot holds a row that was just stored in the target, whose indexes are open.
+pub unsafe fn insert_index_tuples(
+    target: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    state: *mut pg_sys::EState,
+) -> *mut pg_sys::List {
+    let none = std::ptr::null_mut();
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none);
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none, false);
+    }
+}
+
+/// How a partition's columns follow from those of the root; null where they are the same.
+///
+/// # Safety
+/// The target is a partition that a row was routed to.
+pub unsafe fn root_to_child_map(
+    target: *mut pg_sys::ResultRelInfo,
+    state: *mut pg_sys::EState,
+) -> *mut pg_sys::TupleConversionMap {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            let _ = state;
+            (*target).ri_RootToPartitionMap
+        }
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::ExecGetRootToChildMap(target, state)
+    }
+}
+
+/// Whether the relation's access method is the server's own heap.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn is_heap(relation: pg_sys::Relation) -> bool {
+    // SAFETY: promised by the caller; returns a constant.
+    unsafe { std::ptr::eq((*relation).rd_tableam, pg_sys::GetHeapamTableAmRoutine()) }
+}
+
+/// What a materialized row of a heap takes.
+///
+/// # Safety
+/// The slot is a heap's, or a buffer heap's, and materialized.
+pub unsafe fn materialized_bytes(slot: *mut pg_sys::TupleTableSlot) -> usize {
+    // SAFETY: promised by the caller; both kinds begin with the same structure.
+    unsafe {
+        let tuple = (*slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
+        if tuple.is_null() { 0 } else { (*tuple).t_len as usize }
+    }
+}
+
+/// `execPartition.h` keeps it to itself.
+#[repr(C)]
+pub struct PartitionTupleRouting {
+    _private: [u8; 0],
+}
+
+/// Whether COPY TO takes a materialized view, from which only a query can copy before 18.
+pub const COPY_READS_MATERIALIZED_VIEWS: bool = cfg!(feature = "pg18");
+
+/// Whether MERGE has a RETURNING clause.
+pub const MERGE_RETURNS_ROWS: bool = cfg!(any(feature = "pg17", feature = "pg18"));
+
+/// Sets what a statement needs of a relation, before its expressions add what they need.
+///
+/// # Safety
+/// The item is that of a relation.
+pub unsafe fn require_permission(item: *mut pg_sys::ParseNamespaceItem, permission: u32) {
+    // SAFETY: promised by the caller.
+    unsafe { (*permission_entry(item)).requiredPerms = permission as pg_sys::AclMode }
+}
+
+/// Names the columns that INSERT or SELECT is needed on.
+///
+/// # Safety
+/// The item is that of a relation; the numbers are those of its columns.
+pub unsafe fn require_permission_on_columns(item: *mut pg_sys::ParseNamespaceItem, permission: u32, columns: &[i32]) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let entry = permission_entry(item);
+        for number in columns {
+            let member = number - pg_sys::FirstLowInvalidHeapAttributeNumber;
+            if permission == pg_sys::ACL_INSERT {
+                (*entry).insertedCols = pg_sys::bms_add_member((*entry).insertedCols, member);
+            } else {
+                (*entry).selectedCols = pg_sys::bms_add_member((*entry).selectedCols, member);
+            }
+        }
+    }
+}
+
+/// Where an item's permissions are kept.
+#[cfg(feature = "pg15")]
+unsafe fn permission_entry(item: *mut pg_sys::ParseNamespaceItem) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: the caller's item is that of a relation.
+    unsafe { (*item).p_rte }
+}
+
+/// Where an item's permissions are kept.
+#[cfg(not(feature = "pg15"))]
+unsafe fn permission_entry(item: *mut pg_sys::ParseNamespaceItem) -> *mut pg_sys::RTEPermissionInfo {
+    // SAFETY: the caller's item is that of a relation.
+    unsafe { (*item).p_perminfo }
+}
+
+/// Raises an error for the first permission that the current user lacks.
+///
+/// # Safety
+/// The state is that of a statement whose relations are open.
+pub unsafe fn check_permissions(state: *mut pg_sys::ParseState) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        pg_sys::ExecCheckRTPerms((*state).p_rtable, true);
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::ExecCheckPermissions((*state).p_rtable, (*state).p_rteperminfos, true);
+    }
+}
+
+/// Runs a started query to its end, once.
+///
+/// # Safety
+/// The query was started and has not run.
+pub unsafe fn run_query(query: *mut pg_sys::QueryDesc) {
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::ExecutorRun(query, forward, 0, true);
+        #[cfg(feature = "pg18")]
+        pg_sys::ExecutorRun(query, forward, 0);
+    }
+}
+
 // Functions of the server that the bindings leave out. Their signatures are the same from 15 to 18.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
@@ -500,6 +707,28 @@ unsafe extern "C-unwind" {
         attributes: *const pg_sys::AttrMap,
         constraint: *mut pg_sys::Oid,
     ) -> *mut pg_sys::IndexStmt;
+    /// Prepares the routing of rows to partitions (`executor/execPartition.h`).
+    pub fn ExecSetupPartitionTupleRouting(
+        state: *mut pg_sys::EState,
+        relation: pg_sys::Relation,
+    ) -> *mut PartitionTupleRouting;
+    /// The partition that a row belongs to (`executor/execPartition.h`).
+    pub fn ExecFindPartition(
+        table_state: *mut pg_sys::ModifyTableState,
+        root: *mut pg_sys::ResultRelInfo,
+        routing: *mut PartitionTupleRouting,
+        slot: *mut pg_sys::TupleTableSlot,
+        state: *mut pg_sys::EState,
+    ) -> *mut pg_sys::ResultRelInfo;
+    /// Closes the partitions that rows were routed to (`executor/execPartition.h`).
+    pub fn ExecCleanupTupleRouting(table_state: *mut pg_sys::ModifyTableState, routing: *mut PartitionTupleRouting);
+    /// Computes a row's stored generated columns (`executor/nodeModifyTable.h`).
+    pub fn ExecComputeStoredGenerated(
+        target: *mut pg_sys::ResultRelInfo,
+        state: *mut pg_sys::EState,
+        slot: *mut pg_sys::TupleTableSlot,
+        command: pg_sys::CmdType::Type,
+    );
     /// Keeps serializable transactions right when tuples move (`storage/predicate.h`).
     pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
 }

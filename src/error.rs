@@ -92,6 +92,9 @@ impl std::fmt::Display for Error {
     }
 }
 
+// So that an error of input and output can carry it.
+impl std::error::Error for Error {}
+
 impl From<copystream::StreamError> for Error {
     fn from(error: copystream::StreamError) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, error.to_string())

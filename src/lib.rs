@@ -6,6 +6,7 @@
 //! - `local`: this end
 //! - `job`: the processes of a pull and what they share
 //! - `load`: rows to heap
+//! - `parquet`: files, what they hold and where it goes
 //! - `stage`: stage tables, from their making to the swap
 //! - `compat`: what differs between server versions
 
@@ -15,6 +16,7 @@ mod error;
 mod job;
 mod load;
 mod local;
+mod parquet;
 mod settings;
 mod source;
 mod stage;
@@ -31,6 +33,11 @@ extension_sql_file!(
     name = "views",
     requires = [api::live::live_jobs, api::live::live_tables, api::live::live_tasks, api::live::progress_lines]
 );
+extension_sql_file!(
+    "../sql/stores.sql",
+    name = "stores",
+    requires = [api::store_options_validator::store_options_validator]
+);
 extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 #[pg_guard]
@@ -39,4 +46,5 @@ pub extern "C-unwind" fn _PG_init() {
     // SAFETY: a backend has one thread when it loads a library.
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
     settings::register();
+    parquet::register_copy();
 }

@@ -1,6 +1,7 @@
 //! Every SQL example of the documentation runs.
 
 use crate::harness::{Pair, describe};
+use xtask::server::ScratchDirectory;
 
 fn examples(file: &str) -> Vec<String> {
     let text = std::fs::read_to_string(xtask::root().join(file)).unwrap();
@@ -9,12 +10,16 @@ fn examples(file: &str) -> Vec<String> {
 
 #[test]
 fn every_example_runs() {
+    let files = ScratchDirectory::create("documentation").unwrap();
     for (position, file) in [
         "README.md",
         "docs/reference.md",
         "docs/how-a-pull-works.md",
         "docs/jobs.md",
         "docs/performance.md",
+        "docs/copy-parquet.md",
+        "docs/parquet.md",
+        "docs/files.md",
         "docs/what-is-copied.md",
         "docs/differences.md",
     ]
@@ -37,9 +42,19 @@ fn every_example_runs() {
             pair.destination.batch_execute("CREATE EXTENSION pgcopy").unwrap();
         }
         let dsn = pair.dsn();
+        let hits = files.path().join("hits.parquet");
+        let copy =
+            format!("LOAD 'pgcopy'; COPY (SELECT 1 AS id, 'page' AS url) TO '{}' (FORMAT parquet)", hits.display());
+        pair.destination.batch_execute(&copy).unwrap();
+        for name in ["events/year=2024/a.parquet", "events/year=2025/b.parquet"] {
+            let path = files.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(&hits, path).unwrap();
+        }
         for example in examples(file) {
             let sql = example
                 .replace("postgres://app@prod/shop", &dsn)
+                .replace("/data", files.path().to_str().unwrap())
                 .replace("DATABASE shop", &format!("DATABASE {database}"));
             for statement in sql.split_inclusive(";\n") {
                 pair.destination

@@ -4,10 +4,14 @@ mod cancel;
 mod cleanup;
 mod list;
 mod live;
+mod load_parquet;
+mod parquet_files;
+mod parquet_schema;
 mod plan;
 mod prune;
 mod pull;
 mod start_pull;
+mod store_options_validator;
 mod version;
 mod wait;
 

@@ -3,7 +3,7 @@ use super::shared::Shared;
 use super::spec::JobSpec;
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::load::{self, LoadHelper, Loaded};
+use crate::load::{self, LoadHelper, Loaded, OpenFiles};
 use crate::local::identity::{Role, run_as};
 use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{interrupts, settings, transaction};
@@ -25,6 +25,7 @@ pub(super) struct Executor<'a> {
     works_in_leader: bool,
     /// Opened with the first task that reads from the source.
     source: Option<Rc<Session>>,
+    open_files: OpenFiles,
 }
 
 impl<'a> Executor<'a> {
@@ -38,7 +39,7 @@ impl<'a> Executor<'a> {
                 Some(first)
             })
             .collect();
-        Self { spec, schedule, shared, first_indexes, works_in_leader, source: None }
+        Self { spec, schedule, shared, first_indexes, works_in_leader, source: None, open_files: OpenFiles::default() }
     }
 
     /// Runs tasks that were taken together. The transaction must be given up when one fails.
@@ -53,6 +54,7 @@ impl<'a> Executor<'a> {
                 (TaskKind::Load { table, part }, Some(copies)) => {
                     stored.push(self.load(copies, task, table, part)?.rows)
                 }
+                (TaskKind::Load { table, part }, None) => self.load_files(task, table, part)?,
                 _ => self.run_one(kind)?,
             }
             self.shared.task_ends(task, kind);
@@ -74,7 +76,7 @@ impl<'a> Executor<'a> {
                 _ => None,
             })
             .collect();
-        if parts.is_empty() {
+        if parts.is_empty() || self.spec.files.is_some() {
             return Ok(None);
         }
         let session = self.connect()?;
@@ -121,11 +123,32 @@ impl<'a> Executor<'a> {
         loaded.map_err(|error| self.with_user_names(error, table))
     }
 
+    /// As [`Executor::load`], from files.
+    fn load_files(&mut self, task: usize, table: usize, part: usize) -> Result<()> {
+        let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
+        let files = self.spec.files.as_ref().ok_or_else(|| Error::internal("a load without a stream"))?;
+        let report = CopyReport::begin(spec.target);
+        let open_files = &mut self.open_files;
+        let (shared, makes_toast_here) = (self.shared, self.works_in_leader);
+        let loaded = run_as(Role::TableOwner(spec.owner), || {
+            settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
+            settings::set_local(c"datestyle", "ISO, YMD")?;
+            settings::set_local(c"intervalstyle", "postgres")?;
+            settings::set_local(c"timezone", "UTC")?;
+            let helper = Helper { shared, task, table, stage, makes_toast_here, report };
+            let loaded = load::load_row_groups(files, part, open_files, spec, stage, &helper);
+            helper.report.end();
+            loaded
+        });
+        loaded.map(|_| ()).map_err(|error| self.with_user_names(error, table))
+    }
+
     fn connect(&mut self) -> Result<Rc<Session>> {
         if let Some(session) = &self.source {
             return Ok(Rc::clone(session));
         }
-        let mut session = Session::open(&self.spec.source, self.spec.trust())?;
+        let source = self.spec.source.as_ref().ok_or_else(|| Error::internal("files have no session"))?;
+        let mut session = Session::open(source, self.spec.trust())?;
         session.set_copy_encoding(&compat::database_encoding_name())?;
         session.join_snapshot(&self.spec.snapshot)?;
         Ok(Rc::clone(self.source.insert(Rc::new(session))))

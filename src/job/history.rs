@@ -99,7 +99,7 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
                  steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
             spec.job,
             quote_literal(&role_name(spec.caller.current)),
-            quote_literal(&spec.source.to_string()),
+            quote_literal(&spec.describe_source()),
             shared.tables(),
             instant(shared.called()),
             shared.leader_pid(),

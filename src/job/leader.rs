@@ -168,6 +168,16 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     Ok(report)
 }
 
+/// Puts the rows of files into the place of a table's own, and returns their number.
+pub(super) fn exchange_for_files(prepared: &Prepared, request: &Request, called: i64) -> Result<u64> {
+    locks::keep_extension(Until::EndOfTransaction);
+    let spec = prepared.job_spec(history::next_job()?)?;
+    let schedule = spec.schedule();
+    let told = RefCell::new(vec![false; prepared.targets.len()]);
+    let report = Pull { prepared, spec: &spec, schedule: &schedule, request, called, told }.run()?;
+    Ok(report.iter().map(|table| table.rows).sum())
+}
+
 fn count_of(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
@@ -195,7 +205,8 @@ impl Pull<'_> {
         let involved: Vec<u32> =
             self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
         // Other processes neither see what this transaction did to a table, nor get past its locks.
-        let touched_here = involved.iter().any(|&oid| locks::is_written_or_locked_here(oid));
+        let is_new = self.spec.tables.iter().all(|table| table.new_table.is_some());
+        let touched_here = !is_new && involved.iter().any(|&oid| locks::is_written_or_locked_here(oid));
         let workers = if touched_here || self.spec.tables.is_empty() {
             0
         } else {
@@ -376,6 +387,8 @@ impl Pull<'_> {
             }
         }
         self.prepared.refuse_changed_definitions()?;
+        // Somebody may have been quicker than the locks.
+        self.prepared.refuse_unasked_overwrite(self.request)?;
         self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
         Ok(())
     }
@@ -383,10 +396,9 @@ impl Pull<'_> {
     fn swap_in(&self, shared: Shared, stages: &[Stage], storage: Storage) -> Result<Vec<PulledTable>> {
         shared.enter_phase(Phase::Swapping);
         // The source's answers come first: nothing must wait for the network once readers wait.
-        let names: Vec<String> = self.prepared.sequences.iter().map(|pair| pair.source.clone()).collect();
-        let values = source::read_sequence_values(&self.prepared.session, &names)?;
+        let values = self.prepared.read_sequence_values()?;
         if self.prepared.in_place_members.is_empty() {
-            self.prepared.session.rollback()?;
+            self.prepared.end_snapshot()?;
         }
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|&position| self.spec.tables[position].target);
@@ -442,7 +454,7 @@ impl Pull<'_> {
             return Ok(Vec::new());
         }
         shared.enter_phase(Phase::InPlace);
-        let session = &self.prepared.session;
+        let session = self.prepared.session()?;
         settings::with_catalog_search_path(|| {
             // Triggers and rules of the targets do not fire.
             settings::set_local(c"session_replication_role", "replica")?;

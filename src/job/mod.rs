@@ -3,6 +3,7 @@
 mod background;
 mod control;
 mod executor;
+mod files;
 mod history;
 mod leader;
 mod prepare;
@@ -15,7 +16,8 @@ mod worker;
 
 pub use background::start_pull;
 pub use control::{cancel, prune, wait};
+pub use files::{CopyFrom, LoadRequest, copy_from, load_parquet, parquet_schema};
 pub use history::cleanup;
 pub use leader::{Request, list_source, plan_pull, pull};
 pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};
-pub use spec::{ForeignKeyCheck, IntegerKeys, JobSpec, TableSpec};
+pub use spec::{ForeignKeyCheck, IntegerKeys, JobSpec, NewTable, TableSpec};

@@ -8,6 +8,7 @@ use crate::local::catalog::{
 };
 use crate::local::identity::Caller;
 use crate::local::{rights, settings, spi};
+use crate::parquet::plan::FilesSpec;
 use crate::source::{self, Session};
 use crate::stage;
 use conninfo::ConnInfo;
@@ -40,8 +41,10 @@ pub struct Request {
 
 /// A pull that is possible, with the source's snapshot open.
 pub(super) struct Prepared {
-    pub(super) session: Rc<Session>,
-    pub(super) info: ConnInfo,
+    /// None for a load of files.
+    session: Option<Rc<Session>>,
+    files: Option<FilesSpec>,
+    pub(super) info: Option<ConnInfo>,
     pub(super) caller: Caller,
     pub(super) snapshot: String,
     pub(super) workers: usize,
@@ -163,8 +166,9 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
         let local = catalog::read_relations()?;
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
         let mut prepared = Prepared {
-            session: Rc::new(session),
-            info,
+            session: Some(Rc::new(session)),
+            files: None,
+            info: Some(info),
             caller,
             snapshot,
             workers,
@@ -205,7 +209,7 @@ fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
         .collect()
 }
 
-fn worker_count(parallel: Option<i32>) -> Result<usize> {
+pub(super) fn worker_count(parallel: Option<i32>) -> Result<usize> {
     match parallel {
         // Copying and building indexes both keep a processor busy; more workers only get into each other's way.
         None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get()).clamp(2, 8)),
@@ -278,18 +282,79 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
 }
 
 impl Prepared {
+    /// A load of files into one table, whose storage will be exchanged.
+    pub(super) fn for_files(local: Relation, mut spec: TableSpec, files: FilesSpec, workers: usize) -> Result<Self> {
+        settings::with_catalog_search_path(|| {
+            let oids = [local.oid];
+            let definitions = catalog::read_definitions(&oids)?;
+            let definition =
+                definitions.first().ok_or_else(|| Error::internal("a table that was found is not there"))?;
+            spec.indexes = definition.indexes.clone();
+            spec.checks = definition.checks.clone();
+            spec.generated = definition.generated.clone();
+            spec.virtuals = definition.virtuals.clone();
+            spec.column_options = definition.column_options.clone();
+            spec.extended_statistics = definition.extended_statistics.clone();
+            spec.share_analyze(workers);
+            let source = Relation::named(0, &local.schema, &local.name);
+            let mut prepared = Self {
+                session: None,
+                files: Some(files),
+                info: None,
+                caller: Caller::of_this_session(),
+                snapshot: String::new(),
+                workers,
+                targets: Vec::new(),
+                foreign_keys: Vec::new(),
+                trusted_keys: BTreeSet::new(),
+                in_place_members: Vec::new(),
+                replaced_keys: Vec::new(),
+                sequences: Vec::new(),
+                notices: Vec::new(),
+                refreshed: Vec::new(),
+                stubborn_triggers: Vec::new(),
+                columns: catalog::read_columns(settings::version(), &oids)?,
+                definitions,
+            };
+            prepared.targets.push(Target { source, local, spec, method: Method::Swap, warnings: Vec::new() });
+            prepared.plan_foreign_keys()?;
+            Ok(prepared)
+        })
+    }
+
+    pub(super) fn session(&self) -> Result<&Rc<Session>> {
+        self.session.as_ref().ok_or_else(|| Error::internal("files have no session"))
+    }
+
+    /// Files are read as this server's own columns.
+    fn source_version(&self) -> u32 {
+        self.session.as_ref().map_or_else(settings::version, |session| session.version)
+    }
+
+    /// What the sequences of the targets are to continue at.
+    pub(super) fn read_sequence_values(&self) -> Result<Vec<source::SequenceValue>> {
+        let Some(session) = &self.session else { return Ok(Vec::new()) };
+        let names: Vec<String> = self.sequences.iter().map(|pair| pair.source.clone()).collect();
+        source::read_sequence_values(session, &names)
+    }
+
+    /// Nothing more will be read.
+    pub(super) fn end_snapshot(&self) -> Result<()> {
+        self.session.as_ref().map_or(Ok(()), |session| session.rollback())
+    }
+
     fn pair_targets(&mut self, source: Vec<Relation>, local: Vec<Relation>, pairing: &mut Pairing) -> Result<()> {
         let pairs = std::mem::take(&mut pairing.pairs);
         let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
         let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
         let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
         let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
-        attach_columns(&mut sources, source::read_columns(&self.session, settings::version(), &source_oids)?);
-        self.columns = catalog::read_columns(self.session.version, &target_oids)?;
+        attach_columns(&mut sources, source::read_columns(self.session()?, settings::version(), &source_oids)?);
+        self.columns = catalog::read_columns(self.source_version(), &target_oids)?;
         attach_columns(&mut targets, self.columns.clone());
         let used_here = catalog::read_enums(&target_oids)?;
         if !used_here.is_empty() {
-            pairing.enums(&source::read_enums(&self.session, &source_oids)?, &used_here);
+            pairing.enums(&source::read_enums(self.session()?, &source_oids)?, &used_here);
         }
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
@@ -329,7 +394,7 @@ impl Prepared {
             let wire = columns.wire;
             let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
-            let scans_ranges = self.session.version >= 140_000;
+            let scans_ranges = self.session()?.version >= 140_000;
             let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
             let mut spec = TableSpec {
                 source_name: source.qualified_name(),
@@ -352,6 +417,7 @@ impl Prepared {
                 extended_statistics: definition.extended_statistics.clone(),
                 virtuals: definition.virtuals.clone(),
                 analyze_slices: 1,
+                new_table: None,
             };
             spec.share_analyze(self.workers);
             if wire == Wire::Text {
@@ -405,7 +471,7 @@ impl Prepared {
         let counterpart: HashMap<u32, u32> =
             self.targets_by(Method::Swap).map(|target| (target.local.oid, target.source.oid)).collect();
         let source_oids: Vec<u32> = counterpart.values().copied().collect();
-        let guaranteed = source::read_guaranteed_keys(&self.session, &source_oids)?;
+        let guaranteed = source::read_guaranteed_keys(self.session()?, &source_oids)?;
         let is_guaranteed = |key: &ForeignKey| {
             let ends = (counterpart.get(&key.referencing), counterpart.get(&key.referenced));
             let (Some(&referencing), Some(&referenced)) = ends else { return false };
@@ -435,7 +501,7 @@ impl Prepared {
     fn pair_sequences(&mut self) -> Result<()> {
         let here = catalog::read_sequences(&self.target_oids())?;
         let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
-        let there = source::read_sequences(&self.session, &source_oids)?;
+        let there = source::read_sequences(self.session()?, &source_oids)?;
         let targets: HashMap<u32, &Target> = self.targets.iter().map(|target| (target.local.oid, target)).collect();
         let mut counterparts = HashMap::new();
         for other in &there {
@@ -567,7 +633,7 @@ impl Prepared {
         settings::with_catalog_search_path(|| {
             let oids = self.target_oids();
             let same = catalog::read_definitions(&oids)? == self.definitions
-                && catalog::read_columns(self.session.version, &oids)? == self.columns
+                && catalog::read_columns(self.source_version(), &oids)? == self.columns
                 && self.have_same_defaults()
                 && catalog::read_stubborn_triggers(&self.in_place_members)? == self.stubborn_triggers
                 && self.read_foreign_keys_to_check()? == self.foreign_keys
@@ -598,6 +664,7 @@ impl Prepared {
             job,
             caller: self.caller,
             source: self.info.clone(),
+            files: self.files.clone(),
             superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
             tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
@@ -638,7 +705,7 @@ impl Prepared {
 }
 
 /// Why a target's storage cannot be exchanged; empty if it can.
-fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<String> {
+pub(super) fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<String> {
     let mut reasons = Vec::new();
     if local.kind == 'p' {
         reasons.push("loaded in place: its partitions differ from the source's".to_owned());

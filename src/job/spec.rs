@@ -1,5 +1,6 @@
 use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
 use crate::local::identity::Caller;
+use crate::parquet::plan::FilesSpec;
 use crate::source::Trust;
 use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
 use conninfo::ConnInfo;
@@ -12,7 +13,9 @@ use std::collections::HashMap;
 pub struct JobSpec {
     pub job: i64,
     pub caller: Caller,
-    pub source: ConnInfo,
+    /// None for a load of files.
+    pub source: Option<ConnInfo>,
+    pub files: Option<FilesSpec>,
     pub superuser: bool,
     pub snapshot: String,
     pub tables: Vec<TableSpec>,
@@ -58,13 +61,30 @@ pub struct TableSpec {
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     pub generated: Vec<Generated>,
-    /// Of columns that the source does not have.
+    /// Of columns that the rows do not have.
     pub defaults: Vec<Generated>,
     pub column_options: Vec<ColumnOptions>,
     pub extended_statistics: Vec<ExtendedStatistics>,
     pub virtuals: Vec<Virtual>,
     /// How many tasks share the columns between them for ANALYZE.
     pub analyze_slices: usize,
+    /// Set where the target was made by the leader's transaction, so that no other process can look at it.
+    pub new_table: Option<NewTable>,
+}
+
+/// What a stage table is made of where its target cannot be seen. All types are the server's own.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewTable {
+    pub columns: Vec<NewColumn>,
+    pub tablespace: u32,
+    pub access_method: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewColumn {
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
 }
 
 /// A foreign key that the new rows must satisfy.
@@ -201,6 +221,15 @@ impl JobSpec {
                     slices => format!("analyzing {}, columns {} of {slices}", table.qualified_name(), slice + 1),
                 }
             }
+        }
+    }
+
+    /// Where the rows come from, for people.
+    pub fn describe_source(&self) -> String {
+        match (&self.source, &self.files) {
+            (Some(source), _) => source.to_string(),
+            (None, Some(files)) => files.describe(),
+            (None, None) => String::new(),
         }
     }
 

@@ -1,4 +1,3 @@
-use super::arena::Arena;
 use super::numeric::{self, Limits};
 use super::tuple::Value;
 use crate::compat;
@@ -340,7 +339,7 @@ fn inet(bytes: &[u8]) -> Option<Value<'_>> {
 }
 
 /// Copies a payload behind a length word, in the current memory context.
-fn store_varlena(payload: &[u8]) -> Value<'static> {
+pub(super) fn store_varlena(payload: &[u8]) -> Value<'static> {
     let total = VARHDRSZ + payload.len();
     // SAFETY: memory of that size, which nobody else uses.
     unsafe {
@@ -358,7 +357,7 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 
 /// Whether the bytes are what a UTF-8 database accepts in a text.
 #[inline]
-fn is_text(bytes: &[u8]) -> bool {
+pub(super) fn is_text(bytes: &[u8]) -> bool {
     is_ascii_text(bytes) || (std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0))
 }
 
@@ -379,24 +378,34 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     bad == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
 }
 
-/// The datum that a value is, for the server's own functions; by-reference ones live in the arena.
+/// The datum that a value is, for the server's own functions; by-reference ones live in memory from `allocate`, which is
+/// aligned for any type.
 #[inline]
-pub(super) fn to_datum(value: Value<'_>, arena: &mut Arena) -> Option<pg_sys::Datum> {
+pub(super) fn to_datum(value: Value<'_>, mut allocate: impl FnMut(usize) -> *mut u8) -> Option<pg_sys::Datum> {
     match value {
         Value::Null => None,
         Value::Bits(bits) => Some(pg_sys::Datum::from(bits)),
         Value::Datum(datum) => Some(datum),
         Value::Fixed(bytes) => {
-            let target = arena.allocate(bytes.len());
-            // SAFETY: the arena gave that many bytes, which nobody else uses.
+            let target = allocate(bytes.len());
+            // SAFETY: `allocate` gave that many bytes, which nobody else uses.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
             Some(pg_sys::Datum::from(target))
         }
-        Value::Varlena(bytes) => to_datum(Value::Pieces { head: bytes, tail: &[] }, arena),
+        Value::Varlena(bytes) => {
+            let total = VARHDRSZ + bytes.len();
+            let target = allocate(total);
+            // SAFETY: as above; a value is at most 1 GB, so that the length fits.
+            unsafe {
+                pgrx::set_varsize_4b(target.cast(), total as i32);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
+            }
+            Some(pg_sys::Datum::from(target))
+        }
         Value::Pieces { head, tail } => {
             let total = VARHDRSZ + head.len() + tail.len();
-            let target = arena.allocate(total);
-            // SAFETY: the arena gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits.
+            let target = allocate(total);
+            // SAFETY: `allocate` gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits.
             unsafe {
                 pgrx::set_varsize_4b(target.cast(), total as i32);
                 std::ptr::copy_nonoverlapping(head.as_ptr(), target.add(VARHDRSZ), head.len());
@@ -406,7 +415,7 @@ pub(super) fn to_datum(value: Value<'_>, arena: &mut Arena) -> Option<pg_sys::Da
         }
         Value::Numeric { header, digits } => {
             let total = VARHDRSZ + 2 + digits.len();
-            let target = arena.allocate(total);
+            let target = allocate(total);
             // SAFETY: as above; the header word and the digit groups are 2-aligned behind the 4-byte length.
             unsafe {
                 pgrx::set_varsize_4b(target.cast(), total as i32);

@@ -1,5 +1,6 @@
 use crate::compat;
 use crate::error::Result;
+use crate::local::copy_statement::WhereClause;
 use pgrx::pg_sys;
 
 /// Expressions of the target, evaluated on the slots of its stage table: both have the same attribute numbers.
@@ -90,5 +91,42 @@ impl Drop for Expressions {
             // SAFETY: made by CreateExecutorState.
             unsafe { pg_sys::FreeExecutorState(self.state) };
         }
+    }
+}
+
+/// The condition that a row must satisfy to be stored.
+pub struct Filter {
+    state: *mut pg_sys::ExprState,
+    volatile: bool,
+}
+
+impl Filter {
+    pub fn of(condition: WhereClause) -> Self {
+        let condition = condition.qualification();
+        // SAFETY: the statement's parse tree holds the planned condition; what is made lives in the current context.
+        unsafe {
+            Self {
+                state: pg_sys::ExecInitQual(condition, std::ptr::null_mut()),
+                volatile: pg_sys::contain_volatile_functions(condition.cast()),
+            }
+        }
+    }
+
+    pub(super) fn is_volatile(&self) -> bool {
+        self.volatile
+    }
+
+    /// NULL is not enough.
+    ///
+    /// # Safety
+    /// The context's slot holds a row of the table.
+    pub(super) unsafe fn passes(&self, context: *mut pg_sys::ExprContext) -> bool {
+        if self.state.is_null() {
+            return true;
+        }
+        let mut is_null = false;
+        // SAFETY: promised by the caller.
+        let value = unsafe { pg_sys::ExecEvalExpr(self.state, context, &mut is_null) };
+        !is_null && value.value() != 0
     }
 }

@@ -1,10 +1,13 @@
 //! Rows to heap: the stream of one part is decoded row by row into finished pages of a stage table.
 
 mod arena;
+mod arrow;
 mod decode;
 mod expressions;
+mod from_files;
 mod heap_pages;
 mod in_place;
+mod insert;
 mod numeric;
 mod selfcheck;
 mod tuple;
@@ -20,6 +23,9 @@ use plan::{Part, Wire};
 use std::cell::Cell;
 use writer::TableWriter;
 
+pub use arrow::{OnLossy, Target};
+pub use expressions::Filter;
+pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
 pub use in_place::load_in_place;
 
 /// What a part amounted to.
@@ -77,7 +83,7 @@ pub fn load_part(
 ) -> Result<Loaded> {
     let position = Position::default();
     let outcome = catch(|| {
-        let mut writer = TableWriter::open(stage, table, &position, helper)?;
+        let mut writer = TableWriter::for_copy(stage, table, &position, helper)?;
         let loaded = match table.wire {
             Wire::Binary => {
                 let mut stream = BinaryStream::new(table.columns.len());

@@ -78,3 +78,53 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value
     }
     Some(Value::Numeric { header, digits })
 }
+
+/// Appends the digit groups of `magnitude * 10^-fraction_digits`, big-endian, and returns the header for a value that
+/// shows `shown_digits` behind its point. `None` for what the short form cannot hold.
+#[inline]
+pub(super) fn encode(
+    magnitude: u128,
+    fraction_digits: u32,
+    shown_digits: u32,
+    negative: bool,
+    digits: &mut Vec<u8>,
+) -> Option<u16> {
+    const MOST_GROUPS: usize = 10;
+    if shown_digits > u32::from(SHORT_SCALE_MAX) {
+        return None;
+    }
+    let mut header = SHORT | (shown_digits as u16) << SHORT_SCALE_SHIFT;
+    if magnitude == 0 {
+        return Some(header);
+    }
+    // Groups begin at the point.
+    let padding = fraction_digits.next_multiple_of(4) - fraction_digits;
+    let mut groups = [0u16; MOST_GROUPS];
+    let mut count = 0;
+    let padded = magnitude.checked_mul(10u128.pow(padding))?;
+    let mut rest = padded;
+    while rest > u128::from(u64::MAX) {
+        *groups.get_mut(count)? = (rest % 10_000) as u16;
+        rest /= 10_000;
+        count += 1;
+    }
+    let mut rest = rest as u64;
+    while rest > 0 {
+        *groups.get_mut(count)? = (rest % 10_000) as u16;
+        rest /= 10_000;
+        count += 1;
+    }
+    let weight = count as i32 - 1 - (fraction_digits + padding) as i32 / DIGITS_PER_GROUP;
+    let trailing = groups[..count].iter().take_while(|group| **group == 0).count();
+    for group in groups[trailing..count].iter().rev() {
+        digits.extend_from_slice(&group.to_be_bytes());
+    }
+    header |= weight as u16 & SHORT_WEIGHT_MASK;
+    if negative {
+        header |= SHORT_NEGATIVE;
+    }
+    if weight < 0 {
+        header |= SHORT_WEIGHT_NEGATIVE;
+    }
+    Some(header)
+}

@@ -54,7 +54,7 @@ fn value_of(type_oid: pg_sys::Oid, mut decoder: ColumnDecoder, wire: &[u8]) -> R
         catch(|| {
             let mut arena = Arena::new();
             let value = decoder.decode_binary(Some(wire), &mut Vec::new())?;
-            let Some(datum) = to_datum(value, &mut arena) else {
+            let Some(datum) = to_datum(value, |bytes| arena.allocate(bytes)) else {
                 return Err(Error::internal("a value became NULL"));
             };
             let (mut length, mut by_value) = (0i16, false);

@@ -4,7 +4,7 @@ use super::expressions::{Expression, Expressions};
 use super::heap_pages::{HeapPages, LONGEST_ROW};
 use super::tuple::{TupleBuilder, Value};
 use super::{LoadHelper, Position};
-use crate::compat::{self, AttributeLayout};
+use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::interrupts;
@@ -14,12 +14,13 @@ use pgrx::prelude::*;
 use plan::Wire;
 
 /// Turns the rows of a stream into rows of a stage table.
-pub(super) struct TableWriter<'a> {
+/// `D` is what it takes to make a column's value of what a row holds.
+pub(super) struct TableWriter<'a, D> {
     relation: pg_sys::Relation,
     pages: HeapPages,
     builder: TupleBuilder,
     /// One for each attribute of the table.
-    attributes: Vec<WrittenAttribute>,
+    attributes: Vec<WrittenAttribute<D>>,
     /// Set where expressions must see the rows.
     checked: Option<CheckedRows<'a>>,
     arena: Arena,
@@ -32,11 +33,11 @@ pub(super) struct TableWriter<'a> {
     asked_for_toast: bool,
 }
 
-struct WrittenAttribute {
+struct WrittenAttribute<D> {
     layout: AttributeLayout,
     not_null: bool,
-    /// `None` for what no column of the stream fills: dropped, generated or left to its default.
-    decoder: Option<ColumnDecoder>,
+    /// `None` for what no column of the rows fills: dropped, generated or left to its default.
+    decoder: Option<D>,
 }
 
 /// What the target's own expressions need.
@@ -57,13 +58,48 @@ const TOAST_THRESHOLD: usize = 2032;
 /// anew.
 const ARENA_BYTES: usize = 2 * super::arena::CHUNK_BYTES;
 
-impl<'a> TableWriter<'a> {
+impl<'a> TableWriter<'a, ColumnDecoder> {
+    /// For the rows of a COPY stream.
+    pub(super) fn for_copy(
+        stage: u32,
+        table: &'a TableSpec,
+        position: &'a Position,
+        helper: &'a dyn LoadHelper,
+    ) -> Result<Self> {
+        Self::open(stage, table, position, helper, |column, attribute| {
+            let decoder = match table.wire {
+                Wire::Binary => ColumnDecoder::binary(attribute.type_oid, attribute.typmod),
+                Wire::Text => ColumnDecoder::text(attribute.type_oid, attribute.typmod),
+            };
+            if table.columns[column].narrowed { decoder.watched(attribute.type_oid) } else { decoder }
+        })
+    }
+
+    #[inline]
+    pub(super) fn add_binary(&mut self, mut row: BinaryRow<'_>) -> Result<()> {
+        const LENGTH_AND_PADDING: usize = 16;
+        let bytes = row.as_bytes().len() + self.attributes.len() * LENGTH_AND_PADDING;
+        self.add_row(bytes, |decoder, scratch| decoder.decode_binary(row.next_field(), scratch))
+    }
+
+    pub(super) fn add_text(&mut self, mut row: TextRow<'_>) -> Result<()> {
+        self.add_row(0, |decoder, scratch| {
+            let present = row.next_field(scratch)?;
+            decoder.decode_text(present.then_some(scratch))
+        })
+    }
+}
+
+impl<'a, D> TableWriter<'a, D> {
     /// Opens the stage table. It is closed, and its lock kept to the end of the transaction, by `finish`.
+    ///
+    /// `decoder` makes the decoder of the column at a position among those of `table`.
     pub(super) fn open(
         stage: u32,
         table: &'a TableSpec,
         position: &'a Position,
         helper: &'a dyn LoadHelper,
+        mut decoder: impl FnMut(usize, &Attribute) -> D,
     ) -> Result<Self> {
         // SAFETY: the stage table exists for as long as its job; an ERROR releases what was opened.
         let (relation, descriptor) = unsafe {
@@ -71,7 +107,7 @@ impl<'a> TableWriter<'a> {
             (relation, (*relation).rd_att)
         };
         let descriptions = compat::attributes(descriptor);
-        let mut attributes: Vec<WrittenAttribute> = descriptions
+        let mut attributes: Vec<WrittenAttribute<D>> = descriptions
             .iter()
             .map(|description| WrittenAttribute {
                 layout: description.layout,
@@ -79,15 +115,9 @@ impl<'a> TableWriter<'a> {
                 decoder: None,
             })
             .collect();
-        for column in &table.columns {
+        for (position, column) in table.columns.iter().enumerate() {
             let attribute = usize::try_from(column.number - 1).expect("attribute numbers start at 1");
-            let description = &descriptions[attribute];
-            let decoder = match table.wire {
-                Wire::Binary => ColumnDecoder::binary(description.type_oid, description.typmod),
-                Wire::Text => ColumnDecoder::text(description.type_oid, description.typmod),
-            };
-            attributes[attribute].decoder =
-                Some(if column.narrowed { decoder.watched(description.type_oid) } else { decoder });
+            attributes[attribute].decoder = Some(decoder(position, &descriptions[attribute]));
         }
         let is_plain = table.generated.is_empty()
             && table.checks.is_empty()
@@ -113,26 +143,13 @@ impl<'a> TableWriter<'a> {
         })
     }
 
-    #[inline]
-    pub(super) fn add_binary(&mut self, mut row: BinaryRow<'_>) -> Result<()> {
-        const LENGTH_AND_PADDING: usize = 16;
-        let bytes = row.as_bytes().len() + self.attributes.len() * LENGTH_AND_PADDING;
-        self.add_row(bytes, |decoder, scratch| decoder.decode_binary(row.next_field(), scratch))
-    }
-
-    pub(super) fn add_text(&mut self, mut row: TextRow<'_>) -> Result<()> {
-        self.add_row(0, |decoder, scratch| {
-            let present = row.next_field(scratch)?;
-            decoder.decode_text(present.then_some(scratch))
-        })
-    }
-
-    /// `next_value` gives the columns' values in the order of the attributes.
+    /// `next_value` gives the columns' values in the order of the attributes, which take at most `bytes` with their lengths
+    /// and padding, those not counted that functions made.
     #[inline(always)]
-    fn add_row<'b>(
+    pub(super) fn add_row<'b>(
         &mut self,
         bytes: usize,
-        mut next_value: impl FnMut(&mut ColumnDecoder, &mut Vec<u8>) -> Result<Value<'b>>,
+        mut next_value: impl FnMut(&mut D, &mut Vec<u8>) -> Result<Value<'b>>,
     ) -> Result<()> {
         // SAFETY: the arena's context lives as long as the writer; back to the caller's at the end.
         let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
@@ -223,17 +240,15 @@ impl<'a> TableWriter<'a> {
         // SAFETY: the relation is open.
         let has_one =
             |relation: pg_sys::Relation| unsafe { (*(*relation).rd_rel).reltoastrelid != pg_sys::Oid::INVALID };
-        if !self.asked_for_toast && !has_one(self.relation) {
+        // A new table's was made with it, if its columns have a use for one.
+        if !self.asked_for_toast && self.table.new_table.is_none() && !has_one(self.relation) {
             self.asked_for_toast = true;
             self.helper.make_toast_table(self.table.target)?;
         }
         Ok(())
     }
 
-    fn fill_slot<'b>(
-        &mut self,
-        mut next_value: impl FnMut(&mut ColumnDecoder, &mut Vec<u8>) -> Result<Value<'b>>,
-    ) -> Result<()> {
+    fn fill_slot<'b>(&mut self, mut next_value: impl FnMut(&mut D, &mut Vec<u8>) -> Result<Value<'b>>) -> Result<()> {
         let Some(checked) = &mut self.checked else { return Ok(()) };
         let slot = checked.slot;
         self.arena_used = true;
@@ -243,7 +258,10 @@ impl<'a> TableWriter<'a> {
                 Some(decoder) => {
                     self.position.column.set(Some(column));
                     column += 1;
-                    to_datum(next_value(decoder, &mut self.scratch)?, &mut self.arena)
+                    {
+                        let value = next_value(decoder, &mut self.scratch)?;
+                        to_datum(value, |bytes| self.arena.allocate(bytes))
+                    }
                 }
                 None => None,
             };

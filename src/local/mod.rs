@@ -1,13 +1,23 @@
 //! This end: catalog queries over SPI, rights, locks, and the small facts about the session that others need.
 
 pub mod catalog;
+pub mod copy_statement;
+pub mod datum;
+pub mod encoding;
+pub mod files;
+pub mod foreign_server;
 pub mod identity;
 pub mod interrupts;
 pub mod locks;
+pub mod network;
+pub mod new_file;
 pub mod progress;
+pub mod query;
 pub mod relation_file;
 pub mod rights;
 pub mod sequences;
 pub mod settings;
 pub mod spi;
 pub mod transaction;
+pub mod types;
+pub mod utility_hook;

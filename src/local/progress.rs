@@ -67,3 +67,34 @@ fn end() {
     // SAFETY: as above.
     unsafe { pg_sys::pgstat_progress_end_command() }
 }
+
+/// Shows a COPY TO a file while it lives. After an ERROR the end of the transaction takes it away.
+pub struct CopyToProgress(());
+
+impl CopyToProgress {
+    /// `relation` is 0 for a query.
+    pub fn start(relation: u32) -> Self {
+        let parameters = [pg_sys::PROGRESS_COPY_COMMAND as i32, pg_sys::PROGRESS_COPY_TYPE as i32];
+        let values = [pg_sys::PROGRESS_COPY_COMMAND_TO as i64, pg_sys::PROGRESS_COPY_TYPE_FILE as i64];
+        // SAFETY: writes this backend's own entry; both arrays have the length that is given.
+        unsafe {
+            pg_sys::pgstat_progress_start_command(pg_sys::ProgressCommandType::PROGRESS_COMMAND_COPY, relation.into());
+            pg_sys::pgstat_progress_update_multi_param(2, parameters.as_ptr(), values.as_ptr());
+        }
+        Self(())
+    }
+
+    pub fn update(&self, rows: u64, bytes: u64) {
+        let parameters = [pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as i32, pg_sys::PROGRESS_COPY_BYTES_PROCESSED as i32];
+        let values = [rows as i64, bytes as i64];
+        // SAFETY: as above.
+        unsafe { pg_sys::pgstat_progress_update_multi_param(2, parameters.as_ptr(), values.as_ptr()) }
+    }
+}
+
+impl Drop for CopyToProgress {
+    fn drop(&mut self) {
+        // SAFETY: clears this backend's own entry.
+        unsafe { pg_sys::pgstat_progress_end_command() }
+    }
+}

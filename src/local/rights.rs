@@ -4,6 +4,7 @@ use super::identity::Caller;
 use super::spi;
 use crate::error::Result;
 use crate::source::Trust;
+use pgrx::pg_sys;
 
 /// How far the caller's connection strings are trusted.
 pub fn trust_of(caller: Caller) -> Trust {
@@ -20,4 +21,17 @@ pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
          WHERE c.oid = ANY ({}) AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')",
         plan::catalog::array(relations)
     ))
+}
+
+pub fn may_read_server_files() -> bool {
+    has_rights_of(pg_sys::ROLE_PG_READ_SERVER_FILES)
+}
+
+pub fn may_write_server_files() -> bool {
+    has_rights_of(pg_sys::ROLE_PG_WRITE_SERVER_FILES)
+}
+
+fn has_rights_of(role: u32) -> bool {
+    // SAFETY: syscache lookups inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role.into()) }
 }

@@ -1,6 +1,6 @@
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::job::{JobSpec, TableSpec};
+use crate::job::{JobSpec, NewTable, TableSpec};
 use crate::local::catalog::Index;
 use crate::local::settings;
 use pgrx::pg_sys;
@@ -20,6 +20,9 @@ pub struct Stage {
 /// decoding. Indexes get their catalog rows and empty files now, so that no file is made by a transaction that may
 /// still be running in a crash.
 pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
+    if let Some(new_table) = &table.new_table {
+        return create_new(job, table, new_table);
+    }
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: the relation stays open, and so its descriptor and row valid, until the end of the block.
@@ -77,6 +80,52 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         pg_sys::relation_close(target, lock);
         super::statistics::prepare(job, table, &indexes)?;
         Ok(Stage { heap: heap.to_u32(), indexes })
+    }
+}
+
+/// The same for a target that only the leader's transaction can see: it has neither indexes nor options.
+fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage> {
+    let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
+    // SAFETY: a descriptor of our own with as many columns as are filled in.
+    unsafe {
+        let descriptor = pg_sys::CreateTemplateTupleDesc(new_table.columns.len() as i32);
+        for (number, column) in (1..).zip(&new_table.columns) {
+            let column_name = compat::to_database(&column.name)?;
+            pg_sys::TupleDescInitEntry(
+                descriptor,
+                number,
+                column_name.as_ptr(),
+                column.type_oid.into(),
+                column.typmod,
+                0,
+            );
+        }
+        let heap = pg_sys::heap_create_with_catalog(
+            name.as_ptr(),
+            stage_schema()?,
+            new_table.tablespace.into(),
+            pg_sys::Oid::INVALID,
+            pg_sys::Oid::INVALID,
+            pg_sys::Oid::INVALID,
+            table.owner.into(),
+            new_table.access_method.into(),
+            descriptor,
+            std::ptr::null_mut(),
+            pg_sys::RELKIND_RELATION as std::ffi::c_char,
+            pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+            false,
+            false,
+            pg_sys::OnCommitAction::ONCOMMIT_NOOP,
+            without_autovacuum(pg_sys::Datum::from(0usize)),
+            false,
+            true,
+            true,
+            table.target.into(),
+            std::ptr::null_mut(),
+        );
+        pg_sys::CommandCounterIncrement();
+        create_toast(heap, pg_sys::Oid::INVALID);
+        Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
     }
 }
 

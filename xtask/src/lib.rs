@@ -5,6 +5,7 @@ pub mod build;
 pub mod data;
 pub mod packages;
 pub mod prerequisites;
+pub mod python;
 pub mod server;
 
 use std::path::{Path, PathBuf};

@@ -80,6 +80,20 @@ pub fn ensure_peers() -> Result<()> {
     ensure(vec![Need { package: "pgcopydb".into(), present: has_command("pgcopydb") }])
 }
 
+/// What it takes to install packages from PyPI.
+pub fn ensure_python() -> Result<()> {
+    let has_venv = Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    ensure(vec![
+        Need { package: "python3".into(), present: has_command("python3") },
+        Need { package: "python3-venv".into(), present: has_venv },
+    ])
+}
+
 fn ensure(needs: Vec<Need>) -> Result<()> {
     let missing: Vec<String> = needs.into_iter().filter(|need| !need.present).map(|need| need.package).collect();
     if missing.is_empty() {

@@ -1,0 +1,522 @@
+//! Files into a table: which files, which table, which way.
+
+use super::leader::{Request, exchange_for_files};
+use super::prepare::{self, Prepared};
+use super::shared;
+use super::spec::{NewColumn, NewTable, TableSpec};
+use crate::error::{Error, Result};
+use crate::load::{self, Filter, OnLossy};
+use crate::local::catalog::{self, Generated};
+use crate::local::copy_statement::WhereClause;
+use crate::local::{files as rights, settings, spi};
+use crate::parquet::file::ParquetFile;
+use crate::parquet::files::DataFile;
+use crate::parquet::plan::{self as mapping, FilesSpec, Matching, RowGroup, TargetColumn};
+use crate::parquet::store::Store;
+use pgrx::prelude::*;
+use plan::catalog::Relation;
+use plan::{ColumnPair, Part, Wire, quote_literal};
+use serde::Deserialize;
+use std::time::Instant;
+
+/// The arguments of a load, as given.
+#[derive(Clone)]
+pub struct LoadRequest {
+    pub paths: Vec<String>,
+    pub target: Option<String>,
+    pub mode: Option<String>,
+    pub create: String,
+    pub match_by: String,
+    /// Pairs of a column of the target and one of the files.
+    pub columns: Vec<(String, String)>,
+    pub skip: Vec<String>,
+    pub overwrite: bool,
+    pub parallel: Option<i32>,
+    pub on_lossy: String,
+    pub server: Option<String>,
+}
+
+/// What came of one file.
+#[derive(Debug, Clone)]
+pub struct LoadedFile {
+    pub target: String,
+    pub file: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+}
+
+/// A table as files go into it.
+#[derive(Debug, Clone, Deserialize)]
+struct TargetTable {
+    oid: u32,
+    schema: String,
+    name: String,
+    kind: char,
+    owner: u32,
+    is_owner: bool,
+    tablespace: u32,
+    access_method: u32,
+    columns: Vec<TargetColumn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Append,
+    Replace,
+}
+
+impl LoadRequest {
+    fn mode(&self) -> Result<Mode> {
+        match self.mode.as_deref() {
+            None | Some("append") => Ok(Mode::Append),
+            Some("replace") => Ok(Mode::Replace),
+            Some(other) => Err(not_among("mode", other, "append and replace")),
+        }
+    }
+
+    fn matching(&self) -> Result<Matching> {
+        let by_position = match self.match_by.as_str() {
+            "name" => false,
+            "position" => true,
+            other => return Err(not_among("match_by", other, "name and position")),
+        };
+        if by_position && !self.columns.is_empty() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "columns pairs names, which match_by => 'position' does not look at",
+            ));
+        }
+        Ok(Matching { by_position, map: self.columns.clone(), skip: self.skip.clone() })
+    }
+
+    fn may_create(&self) -> Result<bool> {
+        match self.create.as_str() {
+            "if_missing" => Ok(true),
+            "never" => Ok(false),
+            other => Err(not_among("create_table", other, "if_missing and never")),
+        }
+    }
+}
+
+/// What `on_lossy` may be.
+pub fn parse_on_lossy(text: &str) -> Result<OnLossy> {
+    match text {
+        "error" => Ok(OnLossy::Error),
+        "truncate" => Ok(OnLossy::Truncate),
+        other => Err(not_among("on_lossy", other, "error and truncate")),
+    }
+}
+
+fn not_among(parameter: &str, value: &str, known: &str) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("invalid value for parameter \"{parameter}\": \"{value}\""),
+    )
+    .hint(format!("Available values: {known}."))
+}
+
+/// Files that were found and opened.
+struct OpenedFiles {
+    store: Store,
+    data_files: Vec<DataFile>,
+    files: Vec<ParquetFile>,
+}
+
+fn open_files(paths: &[String], server: Option<&str>) -> Result<OpenedFiles> {
+    let store = Store::resolve(paths, server)?;
+    let data_files = store.find(paths)?;
+    let files = data_files
+        .iter()
+        .map(|data_file| ParquetFile::open(&data_file.name, store.open(data_file)?))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(OpenedFiles { store, data_files, files })
+}
+
+/// Loads files into a table, in the caller's transaction.
+pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
+    let started = Instant::now();
+    let (mode, matching, may_create) = (request.mode()?, request.matching()?, request.may_create()?);
+    let on_lossy = parse_on_lossy(&request.on_lossy)?;
+    let opened = open_files(&request.paths, request.server.as_deref())?;
+    let (schema, name) = target_name(request, &opened.data_files)?;
+    let (table, is_new) = match find_table(&schema, &name)? {
+        Some(table) => (table, false),
+        None if may_create => (create_table(&schema, &name, &opened, &request.skip)?, true),
+        None => {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("relation \"{}\" does not exist", plan::qualified(&schema, &name)),
+            )
+            .hint("With create_table => 'if_missing' it is made after the files."));
+        }
+    };
+    let pairs = mapping::match_columns(&opened.files, &opened.data_files, &table.columns, &matching)?;
+    let files = files_spec(opened.store, &opened.data_files, &opened.files, &pairs, on_lossy);
+    let mut spec = table_spec(&table, &pairs);
+    if is_new && rights::logs_new_relations() {
+        spec.new_table = Some(new_table(&table));
+    }
+    let qualified = plan::qualified(&table.schema, &table.name);
+    if mode == Mode::Replace {
+        super::leader::refuse_where_forbidden(c"pgcopy.load_parquet()")?;
+        refuse_unasked_overwrite(request, &table, &qualified)?;
+    }
+    let rows = match exchangeable(&table, mode)? {
+        Some(local) => exchange(request, local, &table, spec, files, &opened.files)?,
+        None => {
+            let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
+            rights::refuse_insert(table.oid, &numbers)?;
+            if mode == Mode::Replace {
+                spi::execute(&format!("TRUNCATE {qualified}"))?;
+            }
+            load::insert_row_groups(&files, &spec, None, &|_| ())?
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(opened
+        .data_files
+        .iter()
+        .zip(rows)
+        .map(|(file, rows)| LoadedFile {
+            target: qualified.clone(),
+            file: file.name.clone(),
+            rows,
+            bytes: file.bytes,
+            seconds,
+        })
+        .collect())
+}
+
+/// A COPY FROM whose table is locked and whose rights were checked.
+pub struct CopyFrom {
+    pub relation: u32,
+    /// In the order of the statement; `None` for all but generated ones.
+    pub columns: Option<Vec<String>>,
+    pub paths: Vec<String>,
+    pub match_by_position: bool,
+    pub where_clause: Option<WhereClause>,
+    /// A foreign server whose user mapping has the credentials.
+    pub server: Option<String>,
+    /// `error` or `truncate`.
+    pub on_lossy: Option<String>,
+}
+
+/// Returns the number of rows.
+pub fn copy_from(request: CopyFrom) -> Result<u64> {
+    let on_lossy = parse_on_lossy(request.on_lossy.as_deref().unwrap_or("error"))?;
+    let opened = open_files(&request.paths, request.server.as_deref())?;
+    let mut table = read_tables(&format!("c.oid = {}", request.relation))?
+        .pop()
+        .ok_or_else(|| Error::internal("a locked table is not there"))?;
+    if let Some(names) = &request.columns {
+        let listed = |name: &String| table.columns.iter().find(|column| column.name == *name).cloned();
+        table.columns = names.iter().filter_map(listed).collect();
+    }
+    let matching = Matching { by_position: request.match_by_position, ..Matching::default() };
+    let mut pairs = mapping::match_columns(&opened.files, &opened.data_files, &table.columns, &matching)?;
+    pairs.sort_by_key(|(column, _)| column.number);
+    let files = files_spec(opened.store, &opened.data_files, &opened.files, &pairs, on_lossy);
+    let filter = request.where_clause.map(Filter::of);
+    let rows = load::insert_row_groups(&files, &table_spec(&table, &pairs), filter, &|_| ())?;
+    Ok(rows.iter().sum())
+}
+
+/// The target as it is now, if new storage can take the place of its own: it holds nothing that must stay, and nothing
+/// but the rows themselves would notice.
+fn exchangeable(table: &TargetTable, mode: Mode) -> Result<Option<Relation>> {
+    if table.kind != 'r' || !table.is_owner || rights::fires_or_filters(table.oid)? {
+        return Ok(None);
+    }
+    let qualified = plan::qualified(&table.schema, &table.name);
+    if mode == Mode::Append && !catalog::tables_with_rows(&[(table.oid, qualified)])?.is_empty() {
+        return Ok(None);
+    }
+    settings::with_catalog_search_path(|| {
+        let local = catalog::read_relations()?.into_iter().find(|relation| relation.oid == table.oid);
+        let definitions = catalog::read_definitions(&[table.oid])?;
+        let (Some(local), Some(definition)) = (local, definitions.first()) else { return Ok(None) };
+        let swaps = local.persistence != 't' && prepare::reasons_to_load_in_place(&local, definition).is_empty();
+        Ok(swaps.then_some(local))
+    })
+}
+
+/// Loads into a stage table, with workers where there are some, and exchanges storage. Returns the rows of each file.
+fn exchange(
+    request: &LoadRequest,
+    local: Relation,
+    table: &TargetTable,
+    mut spec: TableSpec,
+    mut files: FilesSpec,
+    opened: &[ParquetFile],
+) -> Result<Vec<u64>> {
+    let called = shared::now();
+    let workers = prepare::worker_count(request.parallel)?;
+    let bytes = files.files.iter().map(|file| file.bytes).sum::<u64>();
+    files.parts = divide(&files.parts, opened, workers.max(1) * PARTS_PER_WORKER);
+    // Rows are wider in the heap than in a file.
+    const GROWTH: u64 = 3;
+    spec.pages = u32::try_from(bytes * GROWTH / 8192).unwrap_or(u32::MAX);
+    let count = files.parts.len() as u64;
+    let page = |part: u64| (u64::from(spec.pages) * part / count) as u32;
+    spec.parts = (0..count)
+        .map(|part| Part { first_page: page(part), end_page: (part + 1 < count).then(|| page(part + 1)) })
+        .collect();
+    let filled: Vec<i16> = spec.columns.iter().map(|column| column.number).collect();
+    let others = table.columns.iter().filter(|column| !column.generated && !filled.contains(&column.number));
+    spec.defaults = others
+        .filter_map(|column| {
+            let expression = catalog::column_default(table.oid, column.number)?;
+            Some(Generated { number: column.number, expression })
+        })
+        .collect();
+    let rows = |file: usize| (0..opened[file].metadata.num_row_groups()).map(|group| opened[file].rows(group)).sum();
+    let rows_by_file: Vec<u64> = (0..opened.len()).map(rows).collect();
+    let pull = Request {
+        source: String::new(),
+        include: None,
+        exclude: None,
+        overwrite: request.overwrite && request.mode()? == Mode::Replace,
+        parallel: request.parallel,
+        batch_size: 1000,
+        validate: true,
+        wait: true,
+        verbose: false,
+        refresh: false,
+    };
+    let prepared = Prepared::for_files(local, spec, files, workers)?;
+    let stored = exchange_for_files(&prepared, &pull, called)?;
+    load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
+    Ok(rows_by_file)
+}
+
+const PARTS_PER_WORKER: usize = 4;
+
+/// Puts the row groups together into at most so many parts of about the same size.
+fn divide(parts: &[Vec<RowGroup>], opened: &[ParquetFile], most: usize) -> Vec<Vec<RowGroup>> {
+    let groups: Vec<RowGroup> = parts.iter().flatten().copied().collect();
+    let bytes = |group: &RowGroup| opened[group.file].group_bytes(group.number).max(1);
+    let wanted = groups.iter().map(bytes).sum::<u64>() / most as u64;
+    let mut divided: Vec<Vec<RowGroup>> = Vec::new();
+    let mut filled = u64::MAX;
+    for group in groups {
+        if filled >= wanted.max(1) {
+            divided.push(Vec::new());
+            filled = 0;
+        }
+        filled += bytes(&group);
+        if let Some(part) = divided.last_mut() {
+            part.push(group);
+        }
+    }
+    if divided.is_empty() {
+        divided.push(Vec::new());
+    }
+    divided
+}
+
+fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qualified: &str) -> Result<()> {
+    if request.overwrite || catalog::tables_with_rows(&[(table.oid, qualified.to_owned())])?.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table {qualified} holds rows that the load would replace; nothing was touched"),
+    )
+    .hint("To replace them, add overwrite => true; to keep them, mode => 'append'."))
+}
+
+/// The target's schema and name: as given, or after the only file.
+fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String, String)> {
+    let text = match &request.target {
+        Some(target) => target.clone(),
+        None => {
+            let ([path], [file]) = (request.paths.as_slice(), data_files) else {
+                return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "several files need a target")
+                    .hint("Name the table with target => '…'."));
+            };
+            let _ = path;
+            let name = file.name.rsplit('/').next().unwrap_or(&file.name);
+            let name = name.split('?').next().unwrap_or(name);
+            let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+            plan::quote_identifier(stem)
+        }
+    };
+    let parts: Vec<String> = spi::query_json(&format!(
+        "SELECT pg_catalog.to_json(pg_catalog.parse_ident({}))::pg_catalog.text",
+        quote_literal(&text)
+    ))?;
+    match parts.as_slice() {
+        [name] => {
+            // Where the search path finds it, or where it would be made.
+            let schema = spi::query_text(&format!(
+                "SELECT coalesce((SELECT n.nspname FROM pg_catalog.pg_class c
+                                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                                  WHERE c.oid = pg_catalog.to_regclass({})), pg_catalog.current_schema())::pg_catalog.text",
+                quote_literal(&plan::quote_identifier(name))
+            ))?;
+            let schema = schema.ok_or_else(|| {
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "no schema has been selected to create in")
+            })?;
+            Ok((schema, name.clone()))
+        }
+        [schema, name] => Ok((schema.clone(), name.clone())),
+        _ => Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, format!("invalid name of a table: {text}"))),
+    }
+}
+
+fn find_table(schema: &str, name: &str) -> Result<Option<TargetTable>> {
+    let condition = format!("n.nspname = {} AND c.relname = {}", quote_literal(schema), quote_literal(name));
+    let found: Vec<TargetTable> = read_tables(&condition)?;
+    Ok(found.into_iter().next())
+}
+
+fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
+    settings::with_catalog_search_path(|| {
+        spi::query_json(&format!(
+            "SELECT coalesce(json_agg(json_build_object(
+                        'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+                        'owner', c.relowner::bigint, 'tablespace', c.reltablespace::bigint,
+                        'access_method', c.relam::bigint, 'is_owner', pg_has_role(c.relowner, 'USAGE'),
+                        'columns', (SELECT coalesce(json_agg(json_build_object(
+                                               'number', a.attnum, 'name', a.attname, 'type_oid', a.atttypid::bigint,
+                                               'typmod', a.atttypmod, 'generated', a.attgenerated <> '',
+                                               'type_name', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum),
+                                            '[]'::json)
+                                    FROM pg_attribute a
+                                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))), '[]'::json)::text
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE {condition}"
+        ))
+    })
+}
+
+fn create_table(schema: &str, name: &str, opened: &OpenedFiles, skip: &[String]) -> Result<TargetTable> {
+    let columns = mapping::new_columns(&opened.files, &opened.data_files, skip)?;
+    let qualified = plan::qualified(schema, name);
+    spi::execute(&mapping::create_table(&qualified, &columns))?;
+    pgrx::notice!("created table {qualified}");
+    find_table(schema, name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
+}
+
+fn new_table(table: &TargetTable) -> NewTable {
+    NewTable {
+        columns: table
+            .columns
+            .iter()
+            .map(|column| NewColumn { name: column.name.clone(), type_oid: column.type_oid, typmod: column.typmod })
+            .collect(),
+        tablespace: table.tablespace,
+        access_method: table.access_method,
+    }
+}
+
+fn files_spec(
+    store: Store,
+    data_files: &[DataFile],
+    files: &[ParquetFile],
+    pairs: &[(TargetColumn, mapping::ColumnSource)],
+    on_lossy: OnLossy,
+) -> FilesSpec {
+    let row_groups = |file: usize| {
+        (0..files[file].metadata.num_row_groups()).map(|number| RowGroup { file, number }).collect::<Vec<_>>()
+    };
+    FilesSpec {
+        store,
+        files: data_files.to_vec(),
+        parts: (0..files.len()).map(row_groups).collect(),
+        columns: pairs.iter().map(|(_, source)| source.clone()).collect(),
+        on_lossy,
+    }
+}
+
+fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, mapping::ColumnSource)]) -> TableSpec {
+    TableSpec {
+        source_name: String::new(),
+        source_partitioned: false,
+        source_generates: false,
+        target: table.oid,
+        owner: table.owner,
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        columns: pairs
+            .iter()
+            .map(|(column, _)| ColumnPair { name: column.name.clone(), number: column.number, narrowed: false })
+            .collect(),
+        wire: Wire::Binary,
+        parts: vec![Part::WHOLE],
+        pages: 0,
+        source_toasts: false,
+        indexes: Vec::new(),
+        checks: Vec::new(),
+        generated: Vec::new(),
+        virtuals: Vec::new(),
+        column_options: Vec::new(),
+        extended_statistics: Vec::new(),
+        defaults: Vec::new(),
+        analyze_slices: 1,
+        new_table: None,
+    }
+}
+
+/// A column of a Parquet file, with what is known of the file.
+#[derive(Debug, Clone)]
+pub struct DescribedColumn {
+    pub file: String,
+    /// From 1.
+    pub position: i32,
+    pub name: String,
+    pub parquet_type: String,
+    pub arrow_type: String,
+    pub postgres_type: String,
+    pub nullable: bool,
+    pub codec: String,
+    pub compressed_bytes: i64,
+    pub uncompressed_bytes: i64,
+    pub rows: i64,
+    pub row_groups: i32,
+    pub create_table: String,
+}
+
+/// What the first of the files holds.
+pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedColumn>> {
+    let store = Store::resolve(&[path.to_owned()], server)?;
+    let data_files = store.find(&[path.to_owned()])?;
+    let data_files = &data_files[..1];
+    let file = ParquetFile::open(&data_files[0].name, store.open(&data_files[0])?)?;
+    let name = data_files[0].name.rsplit('/').next().unwrap_or_default();
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let files = [file];
+    let columns = mapping::new_columns(&files, data_files, &[])?;
+    let statement = mapping::create_table(&plan::quote_identifier(stem), &columns);
+    let file = &files[0];
+    let groups = file.metadata.row_groups();
+    Ok(file
+        .schema
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(position, column)| {
+            let chunks = || groups.iter().flat_map(|group| &group.columns()[column.leaves.clone()]);
+            let mut codecs: Vec<String> =
+                chunks().map(|chunk| chunk.compression().to_string().to_lowercase()).collect();
+            codecs.sort();
+            codecs.dedup();
+            DescribedColumn {
+                file: file.name.clone(),
+                position: position as i32 + 1,
+                name: column.name.clone(),
+                parquet_type: column.parquet_type.clone(),
+                arrow_type: column.arrow_type.clone(),
+                postgres_type: column.shape.default_type(),
+                nullable: column.nullable,
+                codec: codecs.join(", "),
+                compressed_bytes: chunks().map(|chunk| chunk.compressed_size()).sum(),
+                uncompressed_bytes: chunks().map(|chunk| chunk.uncompressed_size()).sum(),
+                rows: file.metadata.file_metadata().num_rows(),
+                row_groups: groups.len() as i32,
+                create_table: statement.clone(),
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,169 @@
+//! Arrow arrays to values of the heap, a column at a time where that is faster.
+
+mod atom;
+mod decimal;
+mod json;
+mod nested;
+mod scalar;
+mod target;
+
+use super::tuple::Value;
+use crate::compat;
+use crate::error::Result;
+use crate::parquet::schema::{Scalar, Shape};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{BinaryViewType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow_array::{Array, BinaryViewArray, BooleanArray, FixedSizeBinaryArray};
+use arrow_buffer::NullBuffer;
+use arrow_schema::TimeUnit;
+use decimal::Decimals;
+use target::Kind;
+
+pub(super) use nested::datum_of;
+pub use scalar::OnLossy;
+pub use target::Target;
+
+/// A column of a batch, ready to be read row by row.
+pub(super) struct PreparedColumn<'a> {
+    array: &'a dyn Array,
+    shape: &'a Shape,
+    target: &'a Target,
+    on_lossy: OnLossy,
+    decimals: Option<Decimals>,
+}
+
+/// How the rows of a prepared column are read.
+pub(super) struct ColumnReader<'a> {
+    nulls: Option<&'a NullBuffer>,
+    values: Values<'a>,
+    /// The most that a value takes in a row, with its length and padding.
+    pub(super) longest: usize,
+}
+
+enum Values<'a> {
+    Bool(&'a BooleanArray),
+    /// Sign-extended.
+    Int32(&'a [i32]),
+    Int64(&'a [i64]),
+    Float32(&'a [f32]),
+    Float64(&'a [f64]),
+    Date(&'a [i32]),
+    Timestamp {
+        values: &'a [i64],
+        unit: TimeUnit,
+        on_lossy: OnLossy,
+    },
+    Text(&'a BinaryViewArray),
+    Bytes(&'a BinaryViewArray),
+    Uuid(&'a FixedSizeBinaryArray),
+    Decimals(&'a Decimals),
+    Any(&'a PreparedColumn<'a>),
+}
+
+impl<'a> PreparedColumn<'a> {
+    pub(super) fn new(array: &'a dyn Array, shape: &'a Shape, target: &'a Target, on_lossy: OnLossy) -> Self {
+        let decimals = match (shape, &target.kind) {
+            (Shape::Scalar(Scalar::Decimal { scale, .. }), Kind::Numeric { limits }) if !target.is_domain() => {
+                Decimals::convert(array, *scale, *limits)
+            }
+            _ => None,
+        };
+        Self { array, shape, target, on_lossy, decimals }
+    }
+
+    pub(super) fn reader(&'a self) -> ColumnReader<'a> {
+        const LENGTH_AND_PADDING: usize = 16;
+        let (values, longest) = self.fast_values().unwrap_or((Values::Any(self), self.longest_bytes()));
+        // Nothing but the long way looks at domains, which may refuse NULL.
+        let nulls = if matches!(values, Values::Any(_)) { None } else { self.array.nulls() };
+        ColumnReader { nulls, values, longest: longest + LENGTH_AND_PADDING }
+    }
+
+    /// Of the values that the long way may borrow from the array.
+    fn longest_bytes(&self) -> usize {
+        const PADDED: usize = 1024;
+        if let Some(array) = self.array.as_byte_view_opt::<BinaryViewType>() {
+            return longest_view(array) + PADDED;
+        }
+        if let Some(array) = self.array.as_fixed_size_binary_opt() {
+            return usize::try_from(array.value_length()).unwrap_or(0);
+        }
+        PADDED
+    }
+
+    fn fast_values(&'a self) -> Option<(Values<'a>, usize)> {
+        if self.target.is_domain() {
+            return None;
+        }
+        let Shape::Scalar(scalar) = self.shape else { return None };
+        let array = self.array;
+        let int32 = || array.as_primitive_opt::<Int32Type>().map(|array| array.values().as_ref());
+        let int64 = || array.as_primitive_opt::<Int64Type>().map(|array| array.values().as_ref());
+        let views = || array.as_byte_view_opt::<BinaryViewType>();
+        Some(match (scalar, &self.target.kind) {
+            (Scalar::Bool, Kind::Bool) => (Values::Bool(array.as_boolean_opt()?), 0),
+            (Scalar::Int { bits: 32, signed: true }, Kind::Int { bytes: 4 | 8 }) => (Values::Int32(int32()?), 8),
+            (Scalar::Int { bits: 64, signed: true }, Kind::Int { bytes: 8 }) => (Values::Int64(int64()?), 8),
+            (Scalar::Float32, Kind::Float4) => (Values::Float32(array.as_primitive_opt::<Float32Type>()?.values()), 8),
+            (Scalar::Float64, Kind::Float8) => (Values::Float64(array.as_primitive_opt::<Float64Type>()?.values()), 8),
+            (Scalar::Date, Kind::Date) => (Values::Date(array.as_primitive_opt::<Date32Type>()?.values()), 8),
+            (Scalar::Timestamp { unit, .. }, Kind::Timestamp { step: 1, .. }) => {
+                (Values::Timestamp { values: int64()?, unit: *unit, on_lossy: self.on_lossy }, 8)
+            }
+            (Scalar::Text | Scalar::Enum | Scalar::Json | Scalar::Bytes, Kind::Text { limit: None })
+                if compat::database_encoding_is_utf8() =>
+            {
+                let views = views()?;
+                (Values::Text(views), longest_view(views))
+            }
+            (Scalar::Bytes | Scalar::Bson, Kind::Bytes) => {
+                let views = views()?;
+                (Values::Bytes(views), longest_view(views))
+            }
+            (Scalar::Uuid | Scalar::FixedBytes(16), Kind::Uuid) => {
+                (Values::Uuid(array.as_fixed_size_binary_opt()?), 16)
+            }
+            (Scalar::Decimal { .. }, Kind::Numeric { .. }) => {
+                const MOST_DIGITS: usize = 2 * 11;
+                (Values::Decimals(self.decimals.as_ref()?), MOST_DIGITS)
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn longest_view(array: &BinaryViewArray) -> usize {
+    array.lengths().max().unwrap_or(0) as usize
+}
+
+impl<'a> ColumnReader<'a> {
+    #[inline]
+    pub(super) fn value(&self, row: usize) -> Result<Value<'a>> {
+        if let Some(nulls) = self.nulls
+            && nulls.is_null(row)
+        {
+            return Ok(Value::Null);
+        }
+        Ok(match &self.values {
+            Values::Bool(array) => Value::Bits(array.value(row).into()),
+            Values::Int32(values) => Value::Bits(i64::from(values[row]) as u64),
+            Values::Int64(values) => Value::Bits(values[row] as u64),
+            Values::Float32(values) => Value::Bits(values[row].to_bits().into()),
+            Values::Float64(values) => Value::Bits(values[row].to_bits()),
+            Values::Date(values) => scalar::date(values[row].into())?,
+            Values::Timestamp { values, unit: TimeUnit::Microsecond, .. } => scalar::microseconds(values[row])?,
+            Values::Timestamp { values, unit, on_lossy } => {
+                scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?
+            }
+            Values::Text(array) => {
+                let bytes = array.value(row);
+                scalar::refuse_invalid_text(bytes)?;
+                Value::Varlena(bytes)
+            }
+            Values::Bytes(array) => Value::Varlena(array.value(row)),
+            Values::Uuid(array) => Value::Fixed(array.value(row)),
+            Values::Decimals(decimals) => decimals.value(row),
+            Values::Any(column) => nested::convert(column.array, column.shape, column.target, row, column.on_lossy)?,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! Values of any structure as data that the server's functions made: arrays, rows, documents.
+
+use super::super::decode::to_datum;
+use super::super::tuple::Value;
+use super::atom::atom_at;
+use super::json;
+use super::scalar::{OnLossy, store, text};
+use super::target::{ElementLayout, Kind, Target, entry_shape};
+use crate::error::{Error, Result};
+use crate::parquet::schema::{Scalar, Shape, malformed};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// The value of a row for its target, whose domain it satisfies.
+pub(super) fn convert<'a>(
+    array: &'a dyn Array,
+    shape: &Shape,
+    target: &Target,
+    row: usize,
+    on_lossy: OnLossy,
+) -> Result<Value<'a>> {
+    let value = if array.is_null(row) || *shape == Shape::Scalar(Scalar::Null) {
+        Value::Null
+    } else {
+        match (shape, &target.kind) {
+            // A text is a document already.
+            (Shape::Scalar(Scalar::Json | Scalar::Text), _) | (Shape::Scalar(_), Kind::Text { .. }) => {
+                let Shape::Scalar(scalar) = shape else { return Err(Error::internal("a scalar was expected")) };
+                store(atom_at(array, *scalar, row)?, target, on_lossy)?
+            }
+            (_, Kind::Json | Kind::Jsonb) => {
+                let mut document = Vec::new();
+                json::write(array, shape, row, &mut document)?;
+                owned(text(&document, target, on_lossy)?)
+            }
+            (Shape::Scalar(scalar), _) => store(atom_at(array, *scalar, row)?, target, on_lossy)?,
+            (Shape::List(_) | Shape::Map(..), Kind::Array { element, layout }) => {
+                Value::Datum(array_of(array, shape, element, *layout, row, on_lossy)?)
+            }
+            (Shape::Struct(fields), Kind::Composite { attributes, descriptor }) => {
+                Value::Datum(row_of(array, fields, attributes, *descriptor, row, on_lossy)?)
+            }
+            _ => return Err(Error::internal("a value of a structure that its column does not take")),
+        }
+    };
+    if !target.is_domain() {
+        return Ok(value);
+    }
+    let datum = datum_of(value);
+    target.check_domain(datum);
+    Ok(datum.map_or(Value::Null, Value::Datum))
+}
+
+/// The value in memory of its own, in the current memory context.
+pub fn datum_of(value: Value<'_>) -> Option<pg_sys::Datum> {
+    // SAFETY: allocates in the current context, or raises.
+    to_datum(value, |bytes| unsafe { pg_sys::palloc(bytes).cast() })
+}
+
+fn owned(value: Value<'_>) -> Value<'static> {
+    datum_of(value).map_or(Value::Null, Value::Datum)
+}
+
+/// Elements of one array, with its dimensions, from the outermost inwards.
+#[derive(Default)]
+struct Elements {
+    data: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+    dimensions: Vec<i32>,
+}
+
+/// `MAXDIM`
+const MOST_DIMENSIONS: usize = 6;
+
+fn array_of(
+    array: &dyn Array,
+    shape: &Shape,
+    element: &Target,
+    layout: ElementLayout,
+    row: usize,
+    on_lossy: OnLossy,
+) -> Result<pg_sys::Datum> {
+    let mut elements = Elements::default();
+    collect(array, shape, element, row, 0, on_lossy, &mut elements)?;
+    let no_elements = elements.data.is_empty();
+    if no_elements && elements.dimensions.len() > 1 {
+        return Err(not_rectangular());
+    }
+    // SAFETY: as many data, flags and dimensions as said; the function copies the elements into the new array. The type's
+    // element OID is that which the values were made for, the domain's if it is one.
+    unsafe {
+        if no_elements {
+            return Ok(pg_sys::Datum::from(pg_sys::construct_empty_array(element.declared())));
+        }
+        let mut lower_bounds = vec![1; elements.dimensions.len()];
+        Ok(pg_sys::Datum::from(pg_sys::construct_md_array(
+            elements.data.as_mut_ptr(),
+            elements.nulls.as_mut_ptr(),
+            elements.dimensions.len() as i32,
+            elements.dimensions.as_mut_ptr(),
+            lower_bounds.as_mut_ptr(),
+            element.declared(),
+            layout.length.into(),
+            layout.by_value,
+            layout.alignment,
+        )))
+    }
+}
+
+fn collect(
+    array: &dyn Array,
+    shape: &Shape,
+    element: &Target,
+    row: usize,
+    depth: usize,
+    on_lossy: OnLossy,
+    elements: &mut Elements,
+) -> Result<()> {
+    let inner = match shape {
+        Shape::List(inner) => inner.as_ref().clone(),
+        Shape::Map(key, value) => entry_shape(key, value),
+        _ => return Err(Error::internal("a list was expected")),
+    };
+    let values: ArrayRef = json::list_at(array, row)?;
+    let count = i32::try_from(values.len()).map_err(|_| malformed("a list has too many elements"))?;
+    if depth >= MOST_DIMENSIONS {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("number of array dimensions exceeds the maximum allowed ({MOST_DIMENSIONS})"),
+        ));
+    }
+    match elements.dimensions.get(depth) {
+        None => elements.dimensions.push(count),
+        Some(&known) if known != count => return Err(not_rectangular()),
+        Some(_) => {}
+    }
+    let is_list = matches!(inner, Shape::List(_)) && !matches!(element.kind, Kind::Json | Kind::Jsonb);
+    for position in 0..values.len() {
+        if is_list {
+            if values.is_null(position) {
+                return Err(not_rectangular());
+            }
+            collect(values.as_ref(), &inner, element, position, depth + 1, on_lossy, elements)?;
+        } else {
+            let value = datum_of(convert(values.as_ref(), &inner, element, position, on_lossy)?);
+            elements.nulls.push(value.is_none());
+            elements.data.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
+        }
+    }
+    Ok(())
+}
+
+fn not_rectangular() -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_ARRAY_ELEMENT_ERROR,
+        "lists in a list must have the same length to become one array",
+    )
+    .hint("A column of type jsonb takes lists of any lengths.")
+}
+
+fn row_of(
+    array: &dyn Array,
+    fields: &[(String, Shape)],
+    attributes: &[(String, Option<Target>)],
+    descriptor: pg_sys::TupleDesc,
+    row: usize,
+    on_lossy: OnLossy,
+) -> Result<pg_sys::Datum> {
+    let structure = array.as_struct_opt().ok_or_else(|| malformed("a structure came as something else"))?;
+    let mut values = Vec::with_capacity(attributes.len());
+    let mut nulls = Vec::with_capacity(attributes.len());
+    for (name, target) in attributes {
+        let field = fields.iter().position(|(field, _)| field == name);
+        let value = match (field, target) {
+            (Some(field), Some(target)) => {
+                datum_of(convert(structure.column(field).as_ref(), &fields[field].1, target, row, on_lossy)?)
+            }
+            (None, Some(target)) => {
+                target.check_domain(None);
+                None
+            }
+            _ => None,
+        };
+        nulls.push(value.is_none());
+        values.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
+    }
+    // SAFETY: one value and one flag for each attribute of the descriptor; the result is a datum of its own.
+    unsafe {
+        let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+        Ok(pg_sys::heap_copy_tuple_as_datum(tuple, descriptor))
+    }
+}

@@ -1,0 +1,258 @@
+//! Scalars into the forms in which the heap stores them.
+
+use super::super::decode::{is_text, store_varlena};
+use super::super::tuple::Value;
+use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY};
+use super::decimal;
+use super::target::{Kind, Target, lossy, out_of_range};
+use crate::compat;
+use crate::error::{Error, Result};
+use arrow_buffer::i256;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a value of which something would be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnLossy {
+    Error,
+    /// It is rounded towards the past or zero, or cut.
+    Truncate,
+}
+
+/// Days and microseconds from 1970 to PostgreSQL's epoch.
+pub(super) const EPOCH_DAYS: i64 = 10_957;
+const EPOCH_MICROSECONDS: i128 = 946_684_800_000_000;
+
+/// The value for a target; domains above it are not looked at.
+pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
+    let refuse = |text: &str| if on_lossy == OnLossy::Truncate { Ok(()) } else { Err(lossy(text)) };
+    Ok(match (&target.kind, atom) {
+        (Kind::Bool, Atom::Bool(value)) => Value::Bits(value.into()),
+        (Kind::Int { bytes }, Atom::Int(value)) => int(value, *bytes)?,
+        (Kind::Int { bytes }, Atom::Float32(value)) => whole(value.into(), *bytes, on_lossy)?,
+        (Kind::Int { bytes }, Atom::Float64(value)) => whole(value, *bytes, on_lossy)?,
+        (Kind::Int { bytes }, Atom::Decimal { unscaled, scale }) => {
+            let (value, exact) = decimal::whole_part(unscaled, scale);
+            if !exact {
+                refuse("the number has a fraction, which an integer has not")?;
+            }
+            let value = value.to_i128().ok_or_else(|| out_of_range("integer out of range"))?;
+            int(value, *bytes)?
+        }
+        (Kind::Oid, Atom::Int(value)) => match u32::try_from(value) {
+            Ok(value) => Value::Bits(value.into()),
+            Err(_) => return Err(out_of_range(format!("value {value} is out of range for type oid"))),
+        },
+        (Kind::Float8, Atom::Float64(value)) => Value::Bits(value.to_bits()),
+        (Kind::Float8, Atom::Float32(value)) => Value::Bits(f64::from(value).to_bits()),
+        (Kind::Float8, Atom::Int(value)) => {
+            let float = value as f64;
+            if float as i128 != value {
+                refuse("the integer has more digits than double precision")?;
+            }
+            Value::Bits(float.to_bits())
+        }
+        (Kind::Float8, Atom::Decimal { unscaled, scale }) => {
+            let mut text = String::new();
+            super::atom::decimal_text(unscaled, scale, &mut text);
+            // 15 digits survive the way there and back.
+            if text.trim_start_matches(['-', '0', '.']).trim_end_matches('0').replace('.', "").len() > 15 {
+                refuse("the number has more digits than double precision")?;
+            }
+            Value::Bits(text.parse::<f64>().unwrap_or(f64::NAN).to_bits())
+        }
+        (Kind::Float4, Atom::Float32(value)) => Value::Bits(value.to_bits().into()),
+        (Kind::Float4, Atom::Float64(value)) => {
+            let float = value as f32;
+            if value.is_finite() && float.is_infinite() {
+                return Err(out_of_range(format!("value {value} is out of range for type real")));
+            }
+            if f64::from(float) != value && !value.is_nan() {
+                refuse("the number has more digits than real")?;
+            }
+            Value::Bits(float.to_bits().into())
+        }
+        (Kind::Float4, Atom::Int(value)) => {
+            let float = value as f32;
+            if float as i128 != value {
+                refuse("the integer has more digits than real")?;
+            }
+            Value::Bits(float.to_bits().into())
+        }
+        (Kind::Numeric { limits }, Atom::Int(value)) => {
+            decimal::store(i256::from_i128(value), 0, *limits, target, on_lossy)?
+        }
+        (Kind::Numeric { limits }, Atom::Decimal { unscaled, scale }) => {
+            decimal::store(unscaled, scale, *limits, target, on_lossy)?
+        }
+        (Kind::Numeric { limits }, Atom::Float32(_) | Atom::Float64(_)) => {
+            let mut text = Vec::new();
+            atom.write_text(&mut text);
+            if let Some(limits) = limits
+                && decimal::fraction_digits(&text) > limits.scale
+            {
+                refuse("the number has more digits behind the point than the column")?;
+            }
+            Value::Datum(target.input(&text)?)
+        }
+        (Kind::Date, Atom::Date(days)) => date(days)?,
+        (Kind::Date, Atom::Timestamp(instant)) => {
+            if instant.microseconds.rem_euclid(MICROSECONDS_PER_DAY) != 0 || instant.nanoseconds != 0 {
+                refuse("the time of day would be lost")?;
+            }
+            date(i64::try_from(instant.microseconds.div_euclid(MICROSECONDS_PER_DAY)).unwrap_or(i64::MAX))?
+        }
+        (Kind::Timestamp { step, .. }, Atom::Timestamp(instant)) => timestamp(instant, *step, on_lossy)?,
+        (Kind::Timestamp { step, .. }, Atom::Date(days)) => {
+            let microseconds = i128::from(days) * MICROSECONDS_PER_DAY;
+            timestamp(Instant { microseconds, nanoseconds: 0, utc: false }, *step, on_lossy)?
+        }
+        (Kind::Time { step }, Atom::Time(nanoseconds)) => {
+            let microseconds = nanoseconds.div_euclid(1000);
+            if nanoseconds % 1000 != 0 || microseconds % step != 0 {
+                refuse("the time has more digits than the column keeps")?;
+            }
+            if !(0..=MICROSECONDS_PER_DAY as i64).contains(&microseconds) {
+                return Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "time out of range"));
+            }
+            Value::Bits((microseconds - microseconds % step) as u64)
+        }
+        (Kind::Interval, Atom::Interval(value)) => interval(value, on_lossy)?,
+        (Kind::Uuid, Atom::Uuid(bytes) | Atom::Bytes(bytes)) => Value::Fixed(bytes),
+        (Kind::Bytes, Atom::Bytes(bytes) | Atom::Uuid(bytes)) => Value::Varlena(bytes),
+        (_, Atom::Text(bytes)) => text(bytes, target, on_lossy)?,
+        (Kind::Text { .. } | Kind::PaddedText { .. }, Atom::Bytes(bytes)) => text(bytes, target, on_lossy)?,
+        (_, other) => {
+            let mut written = Vec::new();
+            other.write_text(&mut written);
+            Value::Datum(target.input(&written)?)
+        }
+    })
+}
+
+fn int(value: i128, bytes: u8) -> Result<Value<'static>> {
+    let (fits, name) = match bytes {
+        2 => (i16::try_from(value).is_ok(), "smallint"),
+        4 => (i32::try_from(value).is_ok(), "integer"),
+        _ => (i64::try_from(value).is_ok(), "bigint"),
+    };
+    if fits {
+        Ok(Value::Bits(value as u64))
+    } else {
+        Err(out_of_range(format!("value {value} is out of range for type {name}")))
+    }
+}
+
+fn whole(value: f64, bytes: u8, on_lossy: OnLossy) -> Result<Value<'static>> {
+    if !value.is_finite() {
+        return Err(out_of_range("integer out of range"));
+    }
+    if value.fract() != 0.0 && on_lossy == OnLossy::Error {
+        return Err(lossy("the number has a fraction, which an integer has not"));
+    }
+    int(value.trunc() as i128, bytes)
+}
+
+/// The valid range of dates and timestamps, as in `datatype/timestamp.h`.
+const DATES: std::ops::Range<i64> = -2_451_545..2_145_031_949;
+const TIMESTAMPS: std::ops::Range<i128> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+
+pub(super) fn date(days: i64) -> Result<Value<'static>> {
+    let here = days.saturating_sub(EPOCH_DAYS);
+    if DATES.contains(&here) {
+        return Ok(Value::Bits(here as u64));
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "date out of range"))
+}
+
+pub(super) fn timestamp(instant: Instant, step: i64, on_lossy: OnLossy) -> Result<Value<'static>> {
+    let here = instant.microseconds - EPOCH_MICROSECONDS;
+    let beyond = here.rem_euclid(i128::from(step));
+    if (beyond != 0 || instant.nanoseconds != 0) && on_lossy == OnLossy::Error {
+        return Err(lossy("the time has more digits than the column keeps"));
+    }
+    if !TIMESTAMPS.contains(&here) {
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "timestamp out of range"));
+    }
+    Ok(Value::Bits((here - beyond) as i64 as u64))
+}
+
+/// Microseconds since 1970, of which nothing is lost.
+#[inline]
+pub(super) fn microseconds(value: i64) -> Result<Value<'static>> {
+    match value.checked_sub(EPOCH_MICROSECONDS as i64) {
+        Some(here) if TIMESTAMPS.contains(&here.into()) => Ok(Value::Bits(here as u64)),
+        _ => Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "timestamp out of range")),
+    }
+}
+
+/// As the server's `Interval`: microseconds, days, months.
+fn interval(value: Interval, on_lossy: OnLossy) -> Result<Value<'static>> {
+    let overflow = || Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "interval out of range");
+    if value.nanoseconds % 1000 != 0 && on_lossy == OnLossy::Error {
+        return Err(lossy("the interval has more digits than microseconds"));
+    }
+    let microseconds = i64::try_from(value.nanoseconds / 1000).map_err(|_| overflow())?;
+    let days = i32::try_from(value.days).map_err(|_| overflow())?;
+    let months = i32::try_from(value.months).map_err(|_| overflow())?;
+    // SAFETY: memory of the structure's size and alignment, which nobody else uses.
+    unsafe {
+        let interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>();
+        interval.write(pg_sys::Interval { time: microseconds, day: days, month: months });
+        Ok(Value::Datum(pg_sys::Datum::from(interval)))
+    }
+}
+
+fn invalid_text() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
+}
+
+/// A text is UTF-8 in the file.
+pub(super) fn refuse_invalid_text(bytes: &[u8]) -> Result<()> {
+    if is_text(bytes) {
+        return Ok(());
+    }
+    Err(match std::str::from_utf8(bytes) {
+        Ok(_) => Error::new(
+            PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+            "a text cannot hold the character with code 0",
+        ),
+        Err(_) => invalid_text(),
+    })
+}
+
+pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
+    refuse_invalid_text(bytes)?;
+    if !compat::database_encoding_is_utf8() {
+        return Ok(Value::Datum(target.input(&compat::from_utf8(bytes))?));
+    }
+    match &target.kind {
+        Kind::Text { limit: None } => Ok(Value::Varlena(bytes)),
+        Kind::Text { limit: Some(limit) } | Kind::PaddedText { length: Some(limit) }
+            if on_lossy == OnLossy::Truncate && bytes.len() > *limit =>
+        {
+            let text = std::str::from_utf8(bytes).map_err(|_| invalid_text())?;
+            let end = text.char_indices().nth(*limit).map_or(bytes.len(), |(end, _)| end);
+            Ok(Value::Datum(target.input(&bytes[..end])?))
+        }
+        Kind::Text { limit: Some(limit) } if bytes.len() <= *limit => Ok(Value::Varlena(bytes)),
+        Kind::PaddedText { length: Some(length) }
+            if bytes.len() <= *length && length - bytes.len() <= SPACES.len() && bytes.is_ascii() =>
+        {
+            Ok(Value::Pieces { head: bytes, tail: &SPACES[..length - bytes.len()] })
+        }
+        Kind::Json if target.jsonb.borrow_mut().is_valid(bytes) => Ok(Value::Varlena(bytes)),
+        Kind::Jsonb => {
+            let mut encoder = target.jsonb.borrow_mut();
+            match encoder.encode(bytes) {
+                Some(payload) => Ok(store_varlena(payload)),
+                None => Ok(Value::Datum(target.input(bytes)?)),
+            }
+        }
+        _ => Ok(Value::Datum(target.input(bytes)?)),
+    }
+}
+
+/// What `char(n)` is padded with.
+const SPACES: [u8; 256] = [b' '; 256];

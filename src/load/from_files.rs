@@ -1,0 +1,264 @@
+//! Rows of Parquet files to heap: a batch of columns at a time.
+
+use super::arrow::{self, ColumnReader, PreparedColumn, Target};
+use super::expressions::Filter;
+use super::insert::Inserter;
+use super::writer::TableWriter;
+use super::{LoadHelper, Loaded, Position, concerns_a_row, refuse_lost_rows};
+use crate::compat;
+use crate::error::{Error, Result, catch};
+use crate::job::TableSpec;
+use crate::local::interrupts;
+use crate::parquet::file::ParquetFile;
+use crate::parquet::plan::{FOLDER_SHAPE, FilesSpec, Found, RowGroup};
+use crate::parquet::schema::Shape;
+use arrow_array::{Array, BinaryViewArray};
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Files that were opened, the last one kept.
+#[derive(Default)]
+pub struct OpenFiles(Option<(usize, Arc<ParquetFile>)>);
+
+impl OpenFiles {
+    fn get(&mut self, files: &FilesSpec, file: usize) -> Result<Arc<ParquetFile>> {
+        if let Some((open, parquet)) = &self.0
+            && *open == file
+        {
+            return Ok(Arc::clone(parquet));
+        }
+        let parquet = Arc::new(files.open(file)?);
+        self.0 = Some((file, Arc::clone(&parquet)));
+        Ok(parquet)
+    }
+}
+
+/// Stores the rows of one part of the files in a stage table.
+///
+/// # Errors
+/// With file, row group, row and column for a row that cannot be stored. The transaction must then be given up.
+pub fn load_row_groups(
+    files: &FilesSpec,
+    part: usize,
+    open_files: &mut OpenFiles,
+    table: &TableSpec,
+    stage: u32,
+    helper: &dyn LoadHelper,
+) -> Result<Loaded> {
+    let position = Position::default();
+    let mut at = None;
+    let outcome = catch(|| {
+        let mut targets = Vec::with_capacity(table.columns.len());
+        let mut writer = TableWriter::open(stage, table, &position, helper, |column, attribute| {
+            targets.push(Target::of(attribute.type_oid, attribute.typmod));
+            column
+        })?;
+        let mut loaded = Loaded::default();
+        for row_group in &files.parts[part] {
+            at = Some(*row_group);
+            position.row.set(0);
+            let file = open_files.get(files, row_group.file)?;
+            let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
+            let group = each.run(&|loaded| helper.add_progress(loaded), |readers, columns, row| {
+                let longest = readers.iter().map(|reader| reader.longest).sum();
+                writer.add_row(longest, |column, _| readers[*column].value(columns.row(*column, row)))
+            })?;
+            loaded.rows += group.rows;
+            loaded.bytes += group.bytes;
+        }
+        refuse_lost_rows(loaded.rows, writer.finish()?)?;
+        Ok(loaded)
+    });
+    outcome.map_err(|error| match at {
+        Some(row_group) => locate(error, files, row_group, table, &position),
+        None => error,
+    })
+}
+
+/// Adds the rows of all files to a table as it stands, in the caller's transaction. Returns the rows that were stored, for
+/// each file.
+///
+/// # Errors
+/// As COPY FROM, with file, row group, row and column. The transaction must then be given up.
+pub fn insert_row_groups(
+    files: &FilesSpec,
+    table: &TableSpec,
+    filter: Option<Filter>,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<Vec<u64>> {
+    let position = Position::default();
+    let at = Cell::new(None);
+    let outcome = catch(|| {
+        let filled: Vec<usize> = table.columns.iter().map(|column| (column.number - 1) as usize).collect();
+        let mut inserter = Inserter::open(table.target, &filled, filter)?;
+        let targets = inserter.targets(&filled);
+        let mut stored = Vec::with_capacity(files.files.len());
+        let mut open_files = OpenFiles::default();
+        for row_group in files.parts.iter().flatten() {
+            at.set(Some(*row_group));
+            position.row.set(0);
+            let file = open_files.get(files, row_group.file)?;
+            let before = inserter.stored();
+            let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
+            each.run(on_progress, |readers, columns, row| {
+                inserter.add(|values, nulls| {
+                    for (column, (reader, &attribute)) in readers.iter().zip(&filled).enumerate() {
+                        position.column.set(Some(column));
+                        let value = reader.value(columns.row(column, row))?;
+                        if let Some(datum) = arrow::datum_of(value) {
+                            values[attribute] = datum;
+                            nulls[attribute] = false;
+                        }
+                    }
+                    position.column.set(None);
+                    Ok(())
+                })
+            })?;
+            inserter.flush();
+            stored.resize(row_group.file + 1, 0);
+            stored[row_group.file] += inserter.stored() - before;
+        }
+        at.set(None);
+        inserter.finish();
+        stored.resize(files.files.len(), 0);
+        Ok(stored)
+    });
+    outcome.map_err(|error| match at.get() {
+        Some(row_group) => locate(error, files, row_group, table, &position),
+        None => error,
+    })
+}
+
+/// The rows of one row group, one after the other.
+struct EachRow<'a> {
+    files: &'a FilesSpec,
+    row_group: RowGroup,
+    file: &'a ParquetFile,
+    targets: &'a [Target],
+    position: &'a Position,
+}
+
+impl EachRow<'_> {
+    fn run(
+        &self,
+        on_progress: &dyn Fn(Loaded),
+        mut on_row: impl FnMut(&[ColumnReader<'_>], &BatchColumns, usize) -> Result<()>,
+    ) -> Result<Loaded> {
+        let columns = BatchColumns::plan(self.files, self.row_group.file, self.file)?;
+        let mut batches = self.file.read(self.row_group.number, &columns.read)?;
+        let expected = self.file.rows(self.row_group.number);
+        let bytes = self.file.bytes(self.row_group.number, &columns.read);
+        let mut loaded = Loaded::default();
+        while let Some(batch) = batches.next()? {
+            interrupts::check();
+            let prepared: Vec<PreparedColumn<'_>> = columns
+                .sources
+                .iter()
+                .zip(self.targets)
+                .map(|(source, target)| {
+                    let (array, shape) = columns.array(source, &batch, self.file);
+                    PreparedColumn::new(array, shape, target, self.files.on_lossy)
+                })
+                .collect();
+            let readers: Vec<_> = prepared.iter().map(PreparedColumn::reader).collect();
+            for row in 0..batch.num_rows() {
+                self.position.row.set(loaded.rows + row as u64 + 1);
+                on_row(&readers, &columns, row)?;
+            }
+            let before = loaded;
+            loaded.rows += batch.num_rows() as u64;
+            loaded.bytes = (u128::from(bytes) * u128::from(loaded.rows) / u128::from(expected.max(1))) as u64;
+            on_progress(Loaded { rows: loaded.rows - before.rows, bytes: loaded.bytes - before.bytes });
+        }
+        self.position.row.set(0);
+        // A row group that ends early has lost rows.
+        refuse_lost_rows(expected, loaded.rows)?;
+        Ok(loaded)
+    }
+}
+
+/// Which arrays of a batch the columns are in.
+pub(super) struct BatchColumns {
+    /// Positions in the file of the columns that are read, in its order.
+    pub(super) read: Vec<usize>,
+    pub(super) sources: Vec<BatchSource>,
+}
+
+pub(super) enum BatchSource {
+    /// A column of the file, and the position of its array in the batch.
+    Array { column: usize, array: usize },
+    /// One row for all.
+    Constant(BinaryViewArray),
+}
+
+impl BatchColumns {
+    pub(super) fn plan(files: &FilesSpec, data_file: usize, file: &ParquetFile) -> Result<Self> {
+        let data_file = &files.files[data_file];
+        let found: Vec<Found<'_>> =
+            files.columns.iter().map(|source| source.find(data_file, file)).collect::<Result<_>>()?;
+        let mut read: Vec<usize> = found
+            .iter()
+            .filter_map(|found| match found {
+                Found::Column(column) => Some(*column),
+                Found::Constant(_) => None,
+            })
+            .collect();
+        read.sort_unstable();
+        read.dedup();
+        let sources = found
+            .into_iter()
+            .map(|found| match found {
+                Found::Column(column) => BatchSource::Array {
+                    column,
+                    array: read.binary_search(&column).expect("every column that was found is read"),
+                },
+                Found::Constant(value) => BatchSource::Constant([value.map(str::as_bytes)].into_iter().collect()),
+            })
+            .collect();
+        Ok(Self { read, sources })
+    }
+
+    pub(super) fn array<'a>(
+        &'a self,
+        source: &'a BatchSource,
+        batch: &'a arrow_array::RecordBatch,
+        file: &'a ParquetFile,
+    ) -> (&'a dyn Array, &'a Shape) {
+        match source {
+            BatchSource::Array { column, array } => {
+                (batch.column(*array).as_ref(), &file.schema.columns[*column].shape)
+            }
+            BatchSource::Constant(array) => (array, &FOLDER_SHAPE),
+        }
+    }
+
+    /// The row of the column's array that a row of the batch is.
+    #[inline]
+    pub(super) fn row(&self, column: usize, row: usize) -> usize {
+        match self.sources[column] {
+            BatchSource::Array { .. } => row,
+            BatchSource::Constant(_) => 0,
+        }
+    }
+}
+
+/// Names file, row group, row and column of an error.
+pub(super) fn locate(
+    error: Error,
+    files: &FilesSpec,
+    row_group: RowGroup,
+    table: &TableSpec,
+    position: &Position,
+) -> Error {
+    if !concerns_a_row(error.sqlstate) && compat::sqlstate_class(error.sqlstate) != *b"58" {
+        return error;
+    }
+    let mut place = format!("File {}, row group {}", files.files[row_group.file].name, row_group.number);
+    if position.row.get() > 0 {
+        place.push_str(&format!(", row {}", position.row.get()));
+        if let Some(column) = position.column.get() {
+            place.push_str(&format!(", column {}", plan::quote_identifier(&table.columns[column].name)));
+        }
+    }
+    error.detail(place + ".")
+}

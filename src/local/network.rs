@@ -1,0 +1,79 @@
+//! Waiting for the network without blocking the server's interrupts.
+
+use super::interrupts;
+use crate::error::{Error, Result};
+use std::future::Future;
+use std::mem::MaybeUninit;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// How long a wait may go without looking at the server's interrupt flags.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A runtime on the calling thread.
+pub struct Network(Option<Runtime>);
+
+impl Network {
+    pub fn start() -> Result<Self> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))
+    }
+
+    /// Waits on the server's main thread. A cancel or a termination raises its ERROR here, outside of the runtime.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        let runtime = self.0.as_ref().expect("only dropping takes it");
+        let mut future = pin!(future);
+        loop {
+            let tick = {
+                // The runtime looks up host names in threads of its own, which inherit what is held back here.
+                let _held = HeldSignals::hold();
+                runtime.block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await })
+            };
+            if let Ok(value) = tick {
+                return value;
+            }
+            interrupts::check();
+        }
+    }
+}
+
+impl Drop for Network {
+    /// A thread that still looks up a host name is left to itself: waiting for it would delay a cancel.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// While it lives, this thread and the threads that it starts get no signal but those of their own faults. What arrives
+/// meanwhile is delivered afterwards: the server's handlers must run on its main thread.
+struct HeldSignals(libc::sigset_t);
+
+impl HeldSignals {
+    fn hold() -> Self {
+        let mut held = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both sets are filled before they are read; the calls only touch this thread's mask.
+        unsafe {
+            libc::sigfillset(held.as_mut_ptr());
+            for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT] {
+                libc::sigdelset(held.as_mut_ptr(), fault);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, held.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        // SAFETY: the set is the mask that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}

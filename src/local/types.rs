@@ -1,0 +1,59 @@
+//! What the catalog says of a type.
+
+use pgrx::pg_sys;
+
+/// A type as its values are read: domains are what they are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseType {
+    pub oid: pg_sys::Oid,
+    pub typmod: i32,
+    /// Of arrays, as declared; 0 where it was not.
+    pub dimensions: usize,
+    pub shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Scalar,
+    Enum,
+    /// With the type of the elements, which has the array's typmod.
+    Array(pg_sys::Oid),
+    Composite,
+}
+
+/// Looks through domains.
+pub fn base_type(type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> BaseType {
+    let mut base = BaseType { oid: type_oid, typmod, dimensions, shape: Shape::Scalar };
+    loop {
+        // SAFETY: a syscache lookup; the row is released before the next one, and all that is read of it are numbers.
+        let (kind, form) = unsafe {
+            let tuple =
+                pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::TYPEOID as i32, pg_sys::Datum::from(base.oid));
+            if tuple.is_null() {
+                return base;
+            }
+            let form = *pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
+            pg_sys::ReleaseSysCache(tuple);
+            (form.typtype as u8, form)
+        };
+        if kind == pg_sys::TYPTYPE_DOMAIN {
+            base.oid = form.typbasetype;
+            if base.typmod < 0 {
+                base.typmod = form.typtypmod;
+            }
+            base.dimensions = base.dimensions.max(form.typndims.max(0) as usize);
+            continue;
+        }
+        // The vectors of the catalogs count from 0 and are written as texts.
+        let is_vector = matches!(base.oid, pg_sys::INT2VECTOROID | pg_sys::OIDVECTOROID);
+        base.shape = match kind {
+            pg_sys::TYPTYPE_ENUM => Shape::Enum,
+            pg_sys::TYPTYPE_COMPOSITE => Shape::Composite,
+            _ if form.typsubscript.to_u32() == pg_sys::F_ARRAY_SUBSCRIPT_HANDLER && !is_vector => {
+                Shape::Array(form.typelem)
+            }
+            _ => Shape::Scalar,
+        };
+        return base;
+    }
+}

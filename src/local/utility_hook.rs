@@ -1,0 +1,87 @@
+//! The hook that takes the COPY statements that are ours from the server and leaves it everything else.
+
+use super::copy_statement::{self, CopyStatement};
+use crate::error::{Result, or_raise};
+use pgrx::{pg_guard, pg_sys};
+use std::ffi::c_char;
+use std::sync::OnceLock;
+
+/// Runs a statement and returns the number of its rows.
+pub type Handler = fn(&CopyStatement) -> Result<u64>;
+
+static HANDLER: OnceLock<Handler> = OnceLock::new();
+static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+
+/// Hands COPY statements of the format that `copy_statement` calls ours to `handler` from now on.
+pub fn register(handler: Handler) {
+    if HANDLER.set(handler).is_ok() {
+        // SAFETY: called when the library is loaded, by a process with one thread.
+        unsafe {
+            PREVIOUS = pg_sys::ProcessUtility_hook;
+            pg_sys::ProcessUtility_hook = Some(process_utility);
+        }
+    }
+}
+
+#[pg_guard]
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: the server's own arguments; the statement is a utility statement, and the tree is copied before it is
+    // changed where others have it, too.
+    unsafe {
+        let handler = HANDLER.get().filter(|_| copy_statement::is_ours((*statement).utilityStmt));
+        let Some(handler) = handler else {
+            let next = PREVIOUS.unwrap_or(next_in_server);
+            return next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
+        };
+        let statement = if read_only_tree { pg_sys::copyObjectImpl(statement.cast()).cast() } else { statement };
+        let state = pg_sys::make_parsestate(std::ptr::null_mut());
+        (*state).p_sourcetext = text;
+        (*state).p_queryEnv = environment;
+        let copy = CopyStatement::new(statement, state);
+        copy.refuse_where_writing_is_forbidden();
+        let rows = or_raise(handler(&copy));
+        if !completion.is_null() {
+            (*completion).commandTag = pg_sys::CommandTag::CMDTAG_COPY;
+            (*completion).nprocessed = rows;
+        }
+        pg_sys::free_parsestate(state);
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// The server's own, as a function that the hook's type allows.
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn next_in_server(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: hands the server's own arguments on.
+    unsafe {
+        pg_sys::standard_ProcessUtility(
+            statement,
+            text,
+            read_only_tree,
+            context,
+            parameters,
+            environment,
+            destination,
+            completion,
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! Parquet files: where they are, what they hold, and how that becomes rows; and rows as Parquet files.
+
+mod copy_hook;
+pub mod credentials;
+pub mod file;
+pub mod files;
+mod http_client;
+pub mod plan;
+pub mod schema;
+pub mod store;
+mod write;
+
+/// Makes `COPY … (FORMAT parquet)` work in this session.
+pub fn register_copy() {
+    crate::local::utility_hook::register(copy_hook::run);
+}

@@ -1,0 +1,340 @@
+//! Which columns of which files go where, decided before anything is loaded.
+
+use super::file::ParquetFile;
+use super::files::DataFile;
+use super::schema::Shape;
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::load::{OnLossy, Target};
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// All that loading files takes. It travels in the job's shared memory and may hold secrets.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct FilesSpec {
+    pub store: Store,
+    pub files: Vec<DataFile>,
+    /// For each part of the target, in the order of its parts.
+    pub parts: Vec<Vec<RowGroup>>,
+    /// For each column of the target that the files fill, in the order of its attributes.
+    pub columns: Vec<ColumnSource>,
+    pub on_lossy: OnLossy,
+}
+
+/// A piece of a file, by positions from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowGroup {
+    pub file: usize,
+    pub number: usize,
+}
+
+/// Where a column's values come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ColumnSource {
+    /// A column of the file.
+    Named(String),
+    /// The position among the columns of the file, from 0.
+    At(usize),
+    /// A folder `key=value` that the file is in.
+    Folder(String),
+}
+
+/// The source of one column in one file.
+pub enum Found<'a> {
+    Column(usize),
+    /// The same for all rows.
+    Constant(Option<&'a str>),
+}
+
+impl ColumnSource {
+    pub fn find<'a>(&self, data_file: &'a DataFile, file: &ParquetFile) -> Result<Found<'a>> {
+        let columns = &file.schema.columns;
+        let position = match self {
+            Self::Folder(key) => {
+                let value = data_file.partition.iter().find(|(folder, _)| folder == key);
+                return match value {
+                    Some((_, value)) => Ok(Found::Constant(value.as_deref())),
+                    None => Err(missing(key).detail(format!("File {} is in no folder {key}=….", file.name))),
+                };
+            }
+            Self::At(position) => (*position < columns.len()).then_some(*position),
+            Self::Named(name) => columns.iter().position(|column| column.name == *name),
+        };
+        position.map(Found::Column).ok_or_else(|| {
+            let name = match self {
+                Self::Named(name) | Self::Folder(name) => name.clone(),
+                Self::At(position) => (position + 1).to_string(),
+            };
+            missing(&name).detail(format!("File {} has no such column.", file.name))
+        })
+    }
+}
+
+fn missing(column: &str) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN, format!("column \"{column}\" is not in every file"))
+}
+
+impl FilesSpec {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self.files.as_slice() {
+            [file] => file.name.clone(),
+            files => format!("{} files, {} first", files.len(), files.first().map_or("", |file| file.name.as_str())),
+        }
+    }
+
+    pub fn open(&self, file: usize) -> Result<ParquetFile> {
+        let data_file = &self.files[file];
+        ParquetFile::open(&data_file.name, self.store.open(data_file)?)
+    }
+}
+
+/// The shape of a folder's values: whatever the column's input function takes.
+pub const FOLDER_SHAPE: Shape = Shape::Scalar(super::schema::Scalar::Text);
+
+/// A column of the target, in the order of its attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TargetColumn {
+    pub number: i16,
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
+    pub type_name: String,
+    pub generated: bool,
+}
+
+/// How columns of the files find their columns of the target.
+#[derive(Debug, Clone, Default)]
+pub struct Matching {
+    pub by_position: bool,
+    /// Columns of the target with those of the files that go there.
+    pub map: Vec<(String, String)>,
+    /// Columns of the files that are left out; `*` for all that have no place.
+    pub skip: Vec<String>,
+}
+
+/// The columns that the files fill, with where each comes from.
+///
+/// # Errors
+/// One for all that does not fit: columns without a place, columns that are missing, types that do not go together.
+pub fn match_columns(
+    files: &[ParquetFile],
+    data_files: &[DataFile],
+    columns: &[TargetColumn],
+    matching: &Matching,
+) -> Result<Vec<(TargetColumn, ColumnSource)>> {
+    let mut problems = Vec::new();
+    for file in files {
+        problems.extend(duplicates(file).map(|name| format!("{}: there are two columns \"{name}\"", file.name)));
+    }
+    for (target, source) in &matching.map {
+        if !columns.iter().any(|column| column.name == *target) {
+            problems.push(format!("the target has no column \"{target}\""));
+        }
+        if !files.iter().any(|file| file.schema.columns.iter().any(|column| column.name == *source)) {
+            problems.push(format!("no file has a column \"{source}\""));
+        }
+    }
+    let writable: Vec<&TargetColumn> = columns.iter().filter(|column| !column.generated).collect();
+    let sources: Vec<(TargetColumn, ColumnSource)> = if matching.by_position {
+        let most = files.iter().map(|file| file.schema.columns.len()).max().unwrap_or(0);
+        writable.iter().take(most).enumerate().map(|(at, column)| ((*column).clone(), ColumnSource::At(at))).collect()
+    } else {
+        writable
+            .iter()
+            .filter_map(|column| Some(((*column).clone(), named_source(column, files, data_files, matching)?)))
+            .collect()
+    };
+    problems.extend(unused_columns(files, &sources, matching));
+    for (data_file, file) in data_files.iter().zip(files) {
+        for (column, source) in &sources {
+            match source.find(data_file, file) {
+                Ok(Found::Column(position)) => {
+                    let target = Target::of(column.type_oid.into(), column.typmod);
+                    let from = &file.schema.columns[position];
+                    if let Some(reason) = target.refusal(&from.shape) {
+                        problems.push(format!(
+                            "{}: column \"{}\" ({}) cannot be stored in column \"{}\" ({}): {reason}",
+                            file.name, from.name, from.arrow_type, column.name, column.type_name
+                        ));
+                    }
+                }
+                Ok(Found::Constant(_)) => {}
+                Err(error) => problems
+                    .push(format!("{}: there is nothing for column \"{}\": {}", file.name, column.name, error.message)),
+            }
+        }
+    }
+    if sources.is_empty() && problems.is_empty() {
+        problems.push("no column of the files has the name of a column of the target".to_owned());
+    }
+    if problems.is_empty() {
+        return Ok(sources);
+    }
+    const MOST_LINES: usize = 50;
+    let more = problems.len().saturating_sub(MOST_LINES);
+    problems.truncate(MOST_LINES);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        "the files do not fit the target; nothing was touched",
+    )
+    .detail(problems.join("\n"))
+    .hint("Columns are matched by name. columns => '{\"target\": \"file\"}' pairs other names, skip => '{name}' leaves columns of the files out, match_by => 'position' takes them in order."))
+}
+
+fn duplicates(file: &ParquetFile) -> impl Iterator<Item = &str> {
+    let columns = &file.schema.columns;
+    columns.iter().enumerate().filter_map(|(position, column)| {
+        let again = columns[position + 1..].iter().any(|other| other.name == column.name);
+        again.then_some(column.name.as_str())
+    })
+}
+
+/// The exact name, or else the only one that differs from it in nothing but the case of its letters.
+fn named_source(
+    column: &TargetColumn,
+    files: &[ParquetFile],
+    data_files: &[DataFile],
+    matching: &Matching,
+) -> Option<ColumnSource> {
+    if let Some((_, source)) = matching.map.iter().find(|(target, _)| *target == column.name) {
+        return Some(ColumnSource::Named(source.clone()));
+    }
+    let names: BTreeSet<&str> = files
+        .iter()
+        .flat_map(|file| file.schema.columns.iter().map(|column| column.name.as_str()))
+        .filter(|name| !matching.skip.iter().any(|skipped| skipped == name))
+        .collect();
+    if names.contains(column.name.as_str()) {
+        return Some(ColumnSource::Named(column.name.clone()));
+    }
+    if data_files.iter().any(|file| file.partition.iter().any(|(key, _)| *key == column.name)) {
+        return Some(ColumnSource::Folder(column.name.clone()));
+    }
+    let alike: Vec<_> = names.iter().filter(|name| name.to_lowercase() == column.name.to_lowercase()).collect();
+    match alike.as_slice() {
+        [name] => Some(ColumnSource::Named((**name).to_owned())),
+        _ => None,
+    }
+}
+
+fn unused_columns(files: &[ParquetFile], sources: &[(TargetColumn, ColumnSource)], matching: &Matching) -> Vec<String> {
+    if matching.skip.iter().any(|name| name == "*") {
+        return Vec::new();
+    }
+    let mut unused = Vec::new();
+    for file in files {
+        for (position, column) in file.schema.columns.iter().enumerate() {
+            let used = sources.iter().any(|(_, source)| match source {
+                ColumnSource::Named(name) => *name == column.name,
+                ColumnSource::At(at) => *at == position,
+                ColumnSource::Folder(_) => false,
+            });
+            if !used && !matching.skip.contains(&column.name) {
+                unused.push(format!("{}: the target has no column for \"{}\"", file.name, column.name));
+            }
+        }
+    }
+    unused
+}
+
+/// Columns of a table that is made for the files: name and type.
+///
+/// # Errors
+/// When files disagree on a column in a way that no type bridges.
+pub fn new_columns(files: &[ParquetFile], data_files: &[DataFile], skip: &[String]) -> Result<Vec<(String, String)>> {
+    let mut columns: Vec<(String, Shape)> = Vec::new();
+    for file in files {
+        for column in file.schema.columns.iter().filter(|column| !skip.contains(&column.name)) {
+            match columns.iter_mut().find(|(name, _)| *name == column.name) {
+                None => columns.push((column.name.clone(), column.shape.clone())),
+                Some((_, known)) => {
+                    *known = wider(known, &column.shape).ok_or_else(|| {
+                        Error::new(
+                            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+                            format!("the files disagree on the type of column \"{}\"", column.name),
+                        )
+                        .detail(format!("File {} has {}.", file.name, column.arrow_type))
+                        .hint("Create the table first, with a type that takes both.")
+                    })?;
+                }
+            }
+        }
+    }
+    let mut typed: Vec<(String, String)> =
+        columns.into_iter().map(|(name, shape)| (name, shape.default_type())).collect();
+    for (key, _) in data_files.iter().flat_map(|file| &file.partition) {
+        if !typed.iter().any(|(name, _)| name == key) {
+            let values = data_files.iter().flat_map(|file| &file.partition).filter(|(other, _)| other == key);
+            typed.push((key.clone(), folder_type(values.filter_map(|(_, value)| value.as_deref())).to_owned()));
+        }
+    }
+    Ok(typed)
+}
+
+fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
+    use crate::parquet::schema::Scalar as S;
+    let (Shape::Scalar(left), Shape::Scalar(right)) = (one, other) else {
+        return (one == other).then(|| one.clone());
+    };
+    Some(Shape::Scalar(match (*left, *right) {
+        (same, again) if same == again => same,
+        (S::Null, scalar) | (scalar, S::Null) => scalar,
+        (S::Int { bits: b1, signed: s1 }, S::Int { bits: b2, signed: s2 }) if s1 == s2 => {
+            S::Int { bits: b1.max(b2), signed: s1 }
+        }
+        // Bits that hold both signs.
+        (S::Int { bits: signed, signed: true }, S::Int { bits: unsigned, .. })
+        | (S::Int { bits: unsigned, .. }, S::Int { bits: signed, signed: true }) => {
+            let bits = signed.max(unsigned.saturating_mul(2));
+            if bits > 64 { S::Decimal { precision: 20, scale: 0 } } else { S::Int { bits, signed: true } }
+        }
+        (S::Float16 | S::Float32 | S::Float64, S::Float16 | S::Float32 | S::Float64) => S::Float64,
+        (S::Decimal { precision: p1, scale: s1 }, S::Decimal { precision: p2, scale: s2 }) => {
+            let scale = s1.max(s2);
+            let whole = (i32::from(p1) - i32::from(s1)).max(i32::from(p2) - i32::from(s2));
+            S::Decimal { precision: u8::try_from(whole + i32::from(scale)).ok()?, scale }
+        }
+        (S::Timestamp { utc: u1, .. }, S::Timestamp { utc: u2, .. }) if u1 == u2 => *left,
+        (S::Time(_), S::Time(_)) => *left,
+        (S::Text | S::Enum, S::Text | S::Enum | S::Json) | (S::Json, S::Text | S::Enum) => S::Text,
+        (S::Bytes | S::Bson | S::FixedBytes(_), S::Bytes | S::Bson | S::FixedBytes(_)) => S::Bytes,
+        _ => return None,
+    }))
+}
+
+/// The type that all folders' values have the form of.
+fn folder_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> &'static str {
+    let is_date = |value: &str| {
+        let bytes = value.as_bytes();
+        bytes.len() == 10
+            && bytes.iter().enumerate().all(|(at, byte)| match at {
+                4 | 7 => *byte == b'-',
+                _ => byte.is_ascii_digit(),
+            })
+    };
+    // A leading zero belongs to a code, not to a number.
+    let is_number = |value: &str| value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
+    let mut all = values.clone().peekable();
+    if all.peek().is_none() {
+        return "text";
+    }
+    if values.clone().all(is_number) {
+        "bigint"
+    } else if values.clone().all(is_date) {
+        "date"
+    } else {
+        "text"
+    }
+}
+
+/// The statement that makes a table for the files. `name` is quoted where it must be.
+pub fn create_table(name: &str, columns: &[(String, String)]) -> String {
+    let columns: Vec<_> =
+        columns.iter().map(|(name, type_name)| format!("{} {type_name}", ::plan::quote_identifier(name))).collect();
+    format!("CREATE TABLE {name} ({})", columns.join(", "))
+}
