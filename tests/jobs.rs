@@ -316,7 +316,7 @@ fn a_cancel_gets_through_while_the_network_hangs() {
     for (position, after_bytes) in [200_000, 0].into_iter().enumerate() {
         let proxy = Proxy::start(pair.source_port);
         proxy.disturb(Mode::Silent, after_bytes);
-        let dsn = pair.dsn().replace(&pair.source_port.to_string(), &proxy.port().to_string());
+        let dsn = proxy.dsn(&pair.database);
         let job = start(&mut pair.destination, &dsn, "overwrite => true, parallel => 2");
         eventually("the network hangs", || proxy.hit() > 0);
         std::thread::sleep(Duration::from_millis(200));

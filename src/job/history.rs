@@ -346,12 +346,13 @@ pub(super) fn locked_by_others(relation: u32) -> Result<Error> {
     let found: Holders = as_extension(|| {
         spi::read_json(&format!(
             "SELECT json_build_object('table', {relation}::regclass::text, 'holders', (
-                 SELECT string_agg(DISTINCT coalesce(format('job %s, process %s', j.job, l.pid),
-                                                     format('process %s', l.pid)), '; ')
+                 SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
+                                                 WHEN j.job IS NULL THEN format('process %s', l.pid)
+                                                 ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
                  FROM pg_locks l LEFT JOIN pgcopy.job j ON j.leader_pid = l.pid AND j.state = 'running'
                  WHERE l.locktype = 'relation' AND l.relation = {relation} AND l.granted
                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')))::text"
+                   AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode <> 'AccessShareLock'))::text"
         ))
     })?;
     let error = Error::new(

@@ -256,7 +256,16 @@ pub fn text(client: &mut Client, sql: &str) -> String {
     texts(client, sql).pop().unwrap_or_default()
 }
 
-pub fn assert_nothing_left(client: &mut Client) {
+/// Waits until a process of a running pull has begun with a task, as `pgcopy.timeline` calls it.
+pub fn task_begins(client: &mut Client, task: &str) {
+    let sql = format!(
+        "SELECT count(*)::text FROM pgcopy.timeline JOIN pgcopy.jobs USING (job) WHERE state = 'running' AND task = '{task}'"
+    );
+    eventually(task, || text(client, &sql) != "0");
+}
+
+/// Waits until the job is over and its processes have ended.
+pub fn no_process_left(client: &mut Client) {
     // The steward cleans up just after the leader's transaction; a dropped file's stub goes with a checkpoint.
     eventually("the job is finished", || {
         text(client, "SELECT count(*)::text FROM pgcopy.job WHERE state = 'running'") == "0"
@@ -267,6 +276,10 @@ pub fn assert_nothing_left(client: &mut Client) {
             "SELECT count(*)::text FROM pg_stat_activity WHERE backend_type = 'pgcopy' AND datname = current_database()",
         ) == "0"
     });
+}
+
+pub fn assert_nothing_left(client: &mut Client) {
+    no_process_left(client);
     client.batch_execute("CHECKPOINT").expect("a checkpoint");
     let stages =
         texts(client, "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace");
@@ -305,7 +318,7 @@ pub fn wait_for_worker(client: &mut Client, activity: &str) -> i32 {
 }
 
 /// An error's fields, for assertions.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub sqlstate: String,
     pub message: String,

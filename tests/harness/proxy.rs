@@ -24,6 +24,7 @@ pub enum Mode {
 
 /// Listens on a port of its own and forwards to the source.
 pub struct Proxy {
+    address: String,
     port: u16,
     control: Arc<Control>,
 }
@@ -41,7 +42,11 @@ struct Control {
 
 impl Proxy {
     pub fn start(target: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1", target)
+    }
+
+    pub fn at(address: &str, target: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let control = Arc::new(Control {
             target,
@@ -62,11 +67,12 @@ impl Proxy {
                 }
             }
         });
-        Self { port, control }
+        Self { address: address.to_owned(), port, control }
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
+    /// The connection string of a database behind it.
+    pub fn dsn(&self, database: &str) -> String {
+        format!("host={} port={} user=postgres dbname={database}", self.address, self.port)
     }
 
     /// From now on, on every connection that brings, or has brought, so many bytes.
@@ -88,7 +94,7 @@ impl Drop for Proxy {
             let _ = socket.shutdown(Shutdown::Both);
         }
         // The listener wakes up.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect((self.address.as_str(), self.port));
     }
 }
 

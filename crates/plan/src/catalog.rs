@@ -139,6 +139,11 @@ WITH this_database AS (
     LEFT JOIN pg_type y ON y.oid = a.atttypid
     LEFT JOIN pg_collation l ON l.oid = u.collating
     GROUP BY t.partrelid
+), taken AS (
+    -- To ask for the size of a table is to wait for who has it for himself, be it in the pull or not.
+    SELECT DISTINCT l.relation AS oid FROM pg_locks l CROSS JOIN pg_database d
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid()
+      AND d.datname = current_database() AND l.database = d.oid
 )
 SELECT coalesce(json_agg(r ORDER BY r.schema, r.name), '[]'::json)::text
 FROM (
@@ -148,10 +153,15 @@ FROM (
            s.heap / s.page AS pages, s.toast / s.page AS toast_pages, s.heap + s.toast AS bytes,
            c.reltuples::float8 AS tuples
     FROM pg_class c
+    LEFT JOIN taken ON taken.oid = c.oid
+    LEFT JOIN taken taken_toast ON taken_toast.oid = c.reltoastrelid
     CROSS JOIN LATERAL (
         SELECT current_setting('block_size')::bigint AS page,
-               coalesce(CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) END, 0) AS heap,
-               coalesce(CASE WHEN c.reltoastrelid <> 0 THEN pg_relation_size(c.reltoastrelid) END, 0) AS toast
+               CASE WHEN c.relkind NOT IN ('r', 'm') THEN 0
+                    WHEN taken.oid IS NOT NULL THEN greatest(c.relpages, 1) * current_setting('block_size')::bigint
+                    ELSE coalesce(pg_relation_size(c.oid), 0) END AS heap,
+               CASE WHEN c.reltoastrelid = 0 OR taken_toast.oid IS NOT NULL OR taken.oid IS NOT NULL THEN 0
+                    ELSE coalesce(pg_relation_size(c.reltoastrelid), 0) END AS toast
     ) s
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_am am ON am.oid = c.relam
