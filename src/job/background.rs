@@ -30,7 +30,7 @@ struct Order {
 }
 
 /// Settings of the caller's session that a job works with.
-const SETTINGS: [&CStr; 11] = [
+const SETTINGS: [&CStr; 12] = [
     c"maintenance_work_mem",
     c"work_mem",
     c"lock_timeout",
@@ -42,6 +42,7 @@ const SETTINGS: [&CStr; 11] = [
     c"synchronous_commit",
     c"wal_compression",
     c"pgcopy.source_timeout",
+    c"pgcopy.retry_timeout",
 ];
 
 /// An order on its way. The text follows.
