@@ -478,7 +478,12 @@ pub unsafe fn note_statistics_target(index: pg_sys::Oid, number: i16, target: i3
     unsafe {
         let relation = pg_sys::relation_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
         let attribute = attribute((*relation).rd_att, (number - 1) as usize).cast_mut();
-        (*attribute).attstattarget = target;
+        #[cfg(feature = "pg15")]
+        let target_here = target;
+        // At most 10000.
+        #[cfg(feature = "pg16")]
+        let target_here = target as i16;
+        (*attribute).attstattarget = target_here;
         pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
     }
     #[cfg(not(any(feature = "pg15", feature = "pg16")))]
