@@ -3,6 +3,7 @@
 mod contender;
 mod link;
 mod memory;
+mod parquet;
 mod race;
 mod reader;
 mod report;

@@ -22,10 +22,11 @@ pub enum Suite {
     Scales,
     Link,
     Swap,
+    Parquet,
 }
 
 impl Suite {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -37,6 +38,7 @@ impl Suite {
         Self::Scales,
         Self::Link,
         Self::Swap,
+        Self::Parquet,
     ];
 
     /// Those named, `tpch` if none is.
@@ -66,6 +68,7 @@ impl Suite {
             Self::Scales => "scales",
             Self::Link => "link",
             Self::Swap => "swap",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -82,6 +85,7 @@ impl Suite {
             Self::Scales => "TPC-H pulled at 0.1, 1 and 10 times the scale: time per row, memory",
             Self::Link => "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s",
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
+            Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
         }
     }
 
@@ -95,6 +99,8 @@ impl Suite {
             Self::Workers => [1, 2, 4].map(Contender::PgcopyParallel).into(),
             Self::Scales | Self::Swap => vec![Pgcopy],
             Self::Link => vec![Pgcopy, Pgcopydb, DumpPipe],
+            // It has its own.
+            Self::Parquet => Vec::new(),
         }
     }
 
@@ -157,6 +163,7 @@ impl Suite {
                     print_inside(&results);
                 }
             }
+            Self::Parquet => super::parquet::run(installation, options)?,
             Self::Swap => {
                 let mut all = Vec::new();
                 let tpch = self.tpch_scales(scale).into_iter().map(Workload::tpch);

@@ -1,0 +1,158 @@
+//! A Parquet file into a table: pgcopy against the pipe that people build from pyarrow and COPY.
+
+use super::report;
+use crate::Options;
+use postgres::Client;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use xtask::server::{self, Installation, ScratchDirectory, Server};
+use xtask::{Result, data, python, root};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    LoadIntoTable,
+    LoadIntoNewTable,
+    PyarrowPipe,
+}
+
+const WAYS: [Way; 3] = [Way::LoadIntoTable, Way::LoadIntoNewTable, Way::PyarrowPipe];
+const DATABASE: &str = "parquet";
+/// What the file holds: texts without the blanks of `char(n)`, as any other writer would have them.
+const COLUMNS: &str = "l_orderkey, l_partkey, l_suppkey, l_linenumber, l_quantity, l_extendedprice, l_discount, l_tax,
+    rtrim(l_returnflag) AS l_returnflag, rtrim(l_linestatus) AS l_linestatus, l_shipdate, l_commitdate, l_receiptdate,
+    rtrim(l_shipinstruct) AS l_shipinstruct, rtrim(l_shipmode) AS l_shipmode, l_comment";
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::LoadIntoTable => "load_parquet",
+            Self::LoadIntoNewTable => "load_parquet-new",
+            Self::PyarrowPipe => "pyarrow-pipe",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::LoadIntoTable => "load_parquet('lineitem.parquet', target => 'lineitem') into an empty table",
+            Self::LoadIntoNewTable => "the same into a table that is made for the file",
+            Self::PyarrowPipe => "pyarrow to CSV | COPY lineitem FROM STDIN, into an empty table",
+        }
+    }
+}
+
+struct Contest {
+    server: Server,
+    installation: Installation,
+    file: PathBuf,
+    python: PathBuf,
+    expected: String,
+    _scratch: ScratchDirectory,
+}
+
+pub fn run(installation: &Installation, options: &Options) -> Result<()> {
+    let contest = Contest::set_up(installation, options.scale)?;
+    let mut seconds = [const { Vec::new() }; WAYS.len()];
+    for round in 0..options.runs + usize::from(options.runs > 1) {
+        let counted = options.runs == 1 || round > 0;
+        for (way, seconds) in WAYS.into_iter().zip(&mut seconds) {
+            let took = contest.measure(way)?.as_secs_f64();
+            eprintln!("{:<8} {:<17} {took:>8.2} s", if counted { "run" } else { "warm-up" }, way.name());
+            if counted {
+                seconds.push(took);
+            }
+        }
+    }
+    let megabytes = std::fs::metadata(&contest.file)?.len() / 1_000_000;
+    println!("\nlineitem of TPC-H scale {}, {megabytes} MB with snappy, into a table without indexes", options.scale);
+    println!("{:<17} {:>8} {:>8} {:>8} {:>7}", "contender", "median", "min", "max", "ratio");
+    for (way, others) in WAYS.into_iter().zip(&seconds) {
+        let ratios: Vec<f64> = seconds[0].iter().zip(others).map(|(ours, other)| ours / other).collect();
+        println!(
+            "{:<17} {:>8.2} {:>8.2} {:>8.2} {:>7.2}  {}",
+            way.name(),
+            report::median(others),
+            report::smallest(others),
+            report::largest(others),
+            report::median(&ratios),
+            way.description()
+        );
+    }
+    Ok(())
+}
+
+impl Contest {
+    fn set_up(installation: &Installation, scale: f64) -> Result<Self> {
+        let python = python::environment(&python::PARQUET_PACKAGES)?.join("python");
+        let start =
+            super::SETTINGS.iter().fold(server::Options::named("bench-parquet"), |all, line| all.setting(*line));
+        let server = Server::start(installation, start)?;
+        server.try_connect("postgres")?.batch_execute(&format!("CREATE DATABASE {DATABASE}"))?;
+        let scratch = ScratchDirectory::create("bench-parquet-files")?;
+        let file = scratch.path().join("lineitem.parquet");
+        let mut client = server.try_connect(DATABASE)?;
+        client.batch_execute("CREATE EXTENSION pgcopy; LOAD 'pgcopy'")?;
+        data::create_tables(&mut client)?;
+        eprintln!("writing the file");
+        data::fill(&mut client, scale)?;
+        client.batch_execute(&format!(
+            "COPY (SELECT {COLUMNS} FROM lineitem) TO '{}' (FORMAT parquet, codec 'snappy')",
+            file.display()
+        ))?;
+        let expected = checksum(&mut client, COLUMNS, "lineitem")?;
+        client.batch_execute("TRUNCATE region, nation, supplier, customer, part, partsupp, orders, lineitem")?;
+        Ok(Self { server, installation: installation.clone(), file, python, expected, _scratch: scratch })
+    }
+
+    /// One run, checked by content.
+    fn measure(&self, way: Way) -> Result<Duration> {
+        let mut client = self.server.try_connect(DATABASE)?;
+        client.batch_execute("DROP TABLE IF EXISTS made; TRUNCATE lineitem; CHECKPOINT")?;
+        // As for the other suites: what is over must not cost who comes next.
+        std::thread::sleep(Duration::from_secs(6));
+        let start = Instant::now();
+        let table = match way {
+            Way::LoadIntoTable | Way::LoadIntoNewTable => {
+                let table = if way == Way::LoadIntoTable { "lineitem" } else { "made" };
+                let path = self.file.display().to_string();
+                client.query("SELECT * FROM pgcopy.load_parquet($1, target => $2)", &[&path, &table])?;
+                table
+            }
+            Way::PyarrowPipe => {
+                self.pipe()?;
+                "lineitem"
+            }
+        };
+        let took = start.elapsed();
+        let columns = if table == "lineitem" { COLUMNS } else { "*" };
+        if checksum(&mut client, columns, table)? != self.expected {
+            return Err(format!("{} did not load what the file holds", way.name()).into());
+        }
+        Ok(took)
+    }
+
+    fn pipe(&self) -> Result<()> {
+        let mut reading = Command::new(&self.python)
+            .arg(root().join("xtask/python/parquet_to_csv.py"))
+            .arg(&self.file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut copy = Command::new(self.installation.program("psql"));
+        copy.args(["-X", "-q", "-d", &self.server.dsn(DATABASE), "-c", "COPY lineitem FROM STDIN (FORMAT csv)"]);
+        if let Some(rows) = reading.stdout.take() {
+            copy.stdin(rows);
+        }
+        let copied = copy.status()?;
+        if reading.wait()?.success() && copied.success() { Ok(()) } else { Err("the pipe failed".into()) }
+    }
+}
+
+/// Of all rows, in any order.
+fn checksum(client: &mut Client, columns: &str, table: &str) -> Result<String> {
+    let sql = format!(
+        "SELECT count(*) || '/' || sum(('x' || substr(md5(t::text), 1, 16))::bit(64)::bigint::numeric)
+         FROM (SELECT {columns} FROM {table}) t"
+    );
+    Ok(client.query_one(&sql, &[])?.get(0))
+}
