@@ -1,5 +1,6 @@
 //! Files that other people's writers made, loaded and compared value by value with what these writers read back.
 
+use crate::harness::stores::{Page, S3, WebServer};
 use crate::harness::{Failure, Pair, describe, text, texts};
 use postgres::Client;
 use std::path::PathBuf;
@@ -298,4 +299,123 @@ fn a_load_is_all_or_nothing_and_replaces_on_request() {
         ),
     );
     assert_eq!(listed, ["id int64 bigint 100000 15 snappy", "name utf8 text 100000 15 snappy"]);
+}
+
+#[test]
+fn files_of_an_object_store_and_of_a_web_server() {
+    let mut pair = Pair::new("parquet_remote");
+    let s3 = S3::start("lake");
+    let content = |file: &str| std::fs::read(written().join(file)).unwrap();
+    s3.put("lake", "many/year=2024/a.parquet", &content("many_groups.parquet"));
+    s3.put("lake", "many/year=2025/b.parquet", &content("many_groups.parquet"));
+    let web = WebServer::start([("/scalars.parquet", Page::File(content("scalars_zstd.parquet")))]);
+    let client = &mut pair.destination;
+    client
+        .batch_execute(&format!(
+            "CREATE SERVER lake FOREIGN DATA WRAPPER pgcopy_store
+                 OPTIONS (type 's3', endpoint '{}', allow_http 'true');
+             CREATE USER MAPPING FOR CURRENT_USER SERVER lake
+                 OPTIONS (access_key_id '{}', secret_access_key '{}')",
+            s3.endpoint(),
+            s3.access_key_id,
+            s3.secret_access_key
+        ))
+        .unwrap();
+    // Workers read it too, with the same credentials.
+    load(client, "'s3://lake/many', target => 'many', server => 'lake', parallel => 2");
+    assert_eq!(
+        texts(
+            client,
+            "SELECT concat_ws(' ', year, pg_typeof(year), count(*), sum(id)) FROM many GROUP BY year ORDER BY year"
+        ),
+        ["2024 bigint 100000 4999950000", "2025 bigint 100000 4999950000"]
+    );
+    load(client, &format!("'{}', target => 'scalars'", web.url("/scalars.parquet")));
+    assert_as_written(client, "scalars", "scalars_zstd");
+    let wanted =
+        texts(client, &format!("SELECT count(*)::text FROM pgcopy.parquet_schema('{}')", web.url("/scalars.parquet")));
+    assert_eq!(wanted, ["32"]);
+}
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as usize) % limit.max(1)
+    }
+}
+
+#[test]
+fn damaged_files_are_errors_and_never_crashes() {
+    let mut pair = Pair::new("parquet_damage");
+    let directory = ScratchDirectory::create("parquet_damage").unwrap();
+    let client = &mut pair.destination;
+    let started = text(client, "SELECT pg_postmaster_start_time()::text || pg_backend_pid()");
+    let mut random = Random(20_241_121);
+    let mut refused = 0;
+    for file in ["scalars_small_pages", "nested", "documents", "delta", "scalars_v2", "duckdb"] {
+        let whole = std::fs::read(written().join(format!("{file}.parquet"))).unwrap();
+        for attempt in 0..40 {
+            let mut bytes = whole.clone();
+            if attempt % 8 == 0 {
+                bytes.truncate(random.below(whole.len()));
+            } else {
+                for _ in 0..=random.below(4) {
+                    let at = random.below(bytes.len());
+                    bytes[at] = random.below(256) as u8;
+                }
+            }
+            let path = directory.path().join("damaged.parquet");
+            std::fs::write(&path, &bytes).unwrap();
+            let sql = format!("SELECT pgcopy.load_parquet('{}', target => 'damaged')", path.display());
+            client.batch_execute("DROP TABLE IF EXISTS damaged").unwrap();
+            if let Err(error) = client.query(&sql, &[]) {
+                let failure = Failure::of(&error);
+                assert!(failure.sqlstate != "XX000", "{file}, attempt {attempt}: {failure:?}");
+                refused += 1;
+                let gone = text(client, "SELECT coalesce(to_regclass('damaged')::text, 'gone')");
+                assert_eq!(gone, "gone");
+            }
+        }
+    }
+    assert!(refused > 20, "{refused} of the damaged files were noticed");
+    assert_eq!(text(client, "SELECT pg_postmaster_start_time()::text || pg_backend_pid()"), started);
+}
+
+#[test]
+fn encrypted_and_foreign_files_are_refused_in_words() {
+    let mut pair = Pair::new("parquet_refused");
+    let directory = ScratchDirectory::create("parquet_refused").unwrap();
+    let client = &mut pair.destination;
+    for (content, words) in [
+        (&b"PAR1 this is no footer at all PARE"[..], "encrypted"),
+        (&b"id,name\n1,one\n2,two\n"[..], "corrupt"),
+        (&b""[..], "corrupt"),
+    ] {
+        let path = directory.path().join("odd.parquet");
+        std::fs::write(&path, content).unwrap();
+        let failure = refused(client, &format!("'{}'", path.display()));
+        assert!(failure.message.contains(words), "{failure:?}");
+        assert!(failure.detail.contains("odd.parquet"), "{failure:?}");
+    }
+}
+
+#[test]
+fn copy_from_takes_columns_conditions_and_positions() {
+    let mut pair = Pair::new("parquet_copy_from");
+    let client = &mut pair.destination;
+    let many = path("many_groups.parquet");
+    client.batch_execute("LOAD 'pgcopy'; CREATE TABLE t (name text, id bigint, kept boolean DEFAULT true)").unwrap();
+    let copied = client.execute(&format!("COPY t (id, name) FROM '{many}' (FORMAT parquet) WHERE id % 10 = 3"), &[]);
+    assert_eq!(copied.unwrap(), 10_000);
+    assert_eq!(
+        texts(client, "SELECT concat_ws(' ', count(*), sum(id), bool_and(kept), min(name)) FROM t"),
+        ["10000 499980000 t name 10003"]
+    );
+    client.batch_execute("TRUNCATE t").unwrap();
+    let copied = client.execute(&format!("COPY t (id, name) FROM '{many}' (FORMAT parquet, match_by 'position')"), &[]);
+    assert_eq!(copied.unwrap(), 100_000);
+    assert_eq!(texts(client, "SELECT name FROM t WHERE id = 77"), ["name 77"]);
 }
