@@ -23,3 +23,5 @@ COMMENT ON FUNCTION pgcopy.load_parquet(text[], text, text, text, text, jsonb, t
     'loads Parquet files into a table; one row for each file';
 COMMENT ON FUNCTION pgcopy.parquet_schema(text, text) IS
     'describes the columns of a Parquet file and the table that would be made for it';
+COMMENT ON FUNCTION pgcopy.fdw_validator(text[], oid) IS
+    'checks the options of foreign servers and user mappings of the foreign-data wrapper pgcopy';

@@ -1,8 +1,8 @@
 -- The SQL surface that is not a function.
 
--- Stage tables are owned by the owners of their targets, who must be able to reach them.
+-- Stage tables are owned by the owners of their targets, but what is in them must not be changed on the way: without
+-- USAGE on the schema their owners cannot name them.
 CREATE SCHEMA pgcopy_stage;
-GRANT USAGE ON SCHEMA pgcopy_stage TO PUBLIC;
 GRANT USAGE ON SCHEMA pgcopy TO PUBLIC;
 COMMENT ON SCHEMA pgcopy_stage IS 'transient tables of running pulls';
 

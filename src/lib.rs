@@ -38,6 +38,7 @@ extension_sql_file!(
     name = "stores",
     requires = [api::store_options_validator::store_options_validator]
 );
+extension_sql_file!("../sql/foreign_data.sql", name = "foreign_data", requires = [fdw_validator]);
 extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 #[pg_guard]
@@ -47,4 +48,5 @@ pub extern "C-unwind" fn _PG_init() {
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
     settings::register();
     parquet::register_copy();
+    local::logging::register();
 }

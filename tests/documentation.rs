@@ -10,8 +10,8 @@ fn examples(file: &str) -> Vec<String> {
 
 #[test]
 fn every_example_runs() {
-    let files = ScratchDirectory::create("documentation").unwrap();
-    for (position, file) in [
+    let scratch = ScratchDirectory::create("documentation").unwrap();
+    let files = [
         "README.md",
         "docs/reference.md",
         "docs/how-a-pull-works.md",
@@ -22,10 +22,9 @@ fn every_example_runs() {
         "docs/files.md",
         "docs/what-is-copied.md",
         "docs/differences.md",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+        "docs/connections-and-rights.md",
+    ];
+    for (position, file) in files.into_iter().enumerate() {
         let database = format!("shop_{position}");
         let mut pair = Pair::with(
             &database,
@@ -37,25 +36,36 @@ fn every_example_runs() {
              INSERT INTO customer SELECT i, 'c' || i FROM generate_series(1, 100) i;
              INSERT INTO purchase SELECT i, i FROM generate_series(1, 100) i",
         );
+        pair.source
+            .batch_execute(
+                "DO $$ BEGIN CREATE ROLE app LOGIN PASSWORD 'secret';
+                 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+                 GRANT SELECT ON ALL TABLES IN SCHEMA public TO app",
+            )
+            .unwrap();
         pair.destination.batch_execute("DROP EXTENSION pgcopy").unwrap();
         if file != "README.md" {
             pair.destination.batch_execute("CREATE EXTENSION pgcopy").unwrap();
         }
         let dsn = pair.dsn();
-        let hits = files.path().join("hits.parquet");
+        let hits = scratch.path().join("hits.parquet");
         let copy =
             format!("LOAD 'pgcopy'; COPY (SELECT 1 AS id, 'page' AS url) TO '{}' (FORMAT parquet)", hits.display());
         pair.destination.batch_execute(&copy).unwrap();
         for name in ["events/year=2024/a.parquet", "events/year=2025/b.parquet"] {
-            let path = files.path().join(name);
+            let path = scratch.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::copy(&hits, path).unwrap();
         }
         for example in examples(file) {
             let sql = example
                 .replace("postgres://app@prod/shop", &dsn)
-                .replace("/data", files.path().to_str().unwrap())
-                .replace("DATABASE shop", &format!("DATABASE {database}"));
+                .replace("/data", scratch.path().to_str().unwrap())
+                .replace("DATABASE shop", &format!("DATABASE {database}"))
+                .replace(
+                    "host 'prod', dbname 'shop'",
+                    &format!("host '127.0.0.1', port '{}', dbname '{database}'", pair.source_port),
+                );
             for statement in sql.split_inclusive(";\n") {
                 pair.destination
                     .batch_execute(statement)

@@ -115,10 +115,9 @@ fn a_job_has_the_callers_role_and_settings() {
     assert_eq!(wait(&mut pair.destination, job), "failed");
     assert_eq!(job_line(&mut pair.destination, job, "error"), "job_owner postgres 7531kB");
     pair.destination.batch_execute("SET ROLE job_owner").unwrap();
-    let job = start(&mut pair.destination, &dsn, "overwrite => true");
-    assert_eq!(wait(&mut pair.destination, job), "failed");
-    let line = job_line(&mut pair.destination, job, "role, error");
-    assert!(line.starts_with("job_owner|password is required"), "{line}");
+    // What needs no source is an error at once.
+    let refused = pair.destination.query(&format!("SELECT pgcopy.start_pull('{dsn}')"), &[]).unwrap_err();
+    assert_eq!(Failure::of(&refused).message, "password is required");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod cleanup;
+mod fdw_validator;
 mod list;
 mod live;
 mod load_parquet;

@@ -148,7 +148,7 @@ impl<'a> Executor<'a> {
             return Ok(Rc::clone(session));
         }
         let source = self.spec.source.as_ref().ok_or_else(|| Error::internal("files have no session"))?;
-        let mut session = Session::open(source, self.spec.trust())?;
+        let mut session = Session::open(source)?;
         session.set_copy_encoding(&compat::database_encoding_name())?;
         session.join_snapshot(&self.spec.snapshot)?;
         Ok(Rc::clone(self.source.insert(Rc::new(session))))

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::load::{self, Filter, OnLossy};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
-use crate::local::{files as rights, settings, spi};
+use crate::local::{files as rights, rows, settings, spi};
 use crate::parquet::file::ParquetFile;
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, FilesSpec, Matching, RowGroup, TargetColumn};
@@ -228,8 +228,7 @@ fn exchangeable(table: &TargetTable, mode: Mode) -> Result<Option<Relation>> {
     if table.kind != 'r' || !table.is_owner || rights::fires_or_filters(table.oid)? {
         return Ok(None);
     }
-    let qualified = plan::qualified(&table.schema, &table.name);
-    if mode == Mode::Append && !catalog::tables_with_rows(&[(table.oid, qualified)])?.is_empty() {
+    if mode == Mode::Append && rows::are_in(table.oid) {
         return Ok(None);
     }
     settings::with_catalog_search_path(|| {
@@ -315,8 +314,13 @@ fn divide(parts: &[Vec<RowGroup>], opened: &[ParquetFile], most: usize) -> Vec<V
     divided
 }
 
+fn holds_rows(table: u32) -> Result<bool> {
+    let members = settings::with_catalog_search_path(|| catalog::partition_members(&[table]))?;
+    Ok(members.into_iter().any(rows::are_in))
+}
+
 fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qualified: &str) -> Result<()> {
-    if request.overwrite || catalog::tables_with_rows(&[(table.oid, qualified.to_owned())])?.is_empty() {
+    if request.overwrite || !holds_rows(table.oid)? {
         return Ok(());
     }
     Err(Error::new(

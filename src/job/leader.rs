@@ -8,8 +8,10 @@ use super::shared::{self, Next, Phase, Segment, Shared};
 use super::spec::JobSpec;
 use crate::error::{Error, Result, telling};
 use crate::load::{self, Loaded};
+use crate::local::catalog::ForeignKeyDefinition;
+use crate::local::identity::{Role, run_as};
 use crate::local::locks::{self, Mode, Until};
-use crate::local::{interrupts, sequences, settings, spi, transaction};
+use crate::local::{interrupts, rights, sequences, settings, spi, transaction};
 use crate::source;
 use crate::stage::{self, Stage, Storage, SwapTable};
 use pgrx::pg_sys;
@@ -63,7 +65,7 @@ pub struct ListedTable {
 
 /// The source's tables; `exact` counts their rows.
 pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTable>> {
-    let (_, _, session) = prepare::connect(source)?;
+    let (_, session) = prepare::connect(source)?;
     let relations: Vec<_> = source::read_relations(&session)?
         .into_iter()
         .filter(|relation| relation.is_table() && schema.is_none_or(|schema| relation.schema == schema))
@@ -120,13 +122,8 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
 
 /// What forbids every pull here and now.
 pub(super) fn refuse_where_forbidden(function: &CStr) -> Result<()> {
-    if crate::settings::is_protected() {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "pgcopy.protected is on: this database's rows are not to be replaced",
-        )
-        .hint("A superuser can change the setting of the database or the role."));
-    }
+    rights::refuse_protected()?;
+    rights::refuse_restricted_operation()?;
     // SAFETY: raises when the transaction may not write, as every writing command does.
     unsafe {
         pg_sys::PreventCommandIfReadOnly(function.as_ptr());
@@ -467,14 +464,15 @@ impl Pull<'_> {
                 spi::execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.table))?;
             }
             for root in self.prepared.published_roots() {
-                spi::execute(&format!("TRUNCATE {root}"))?;
+                truncate_as_owner(root)?;
             }
             let mut report = Vec::with_capacity(targets.len());
             for (position, target) in (self.spec.tables.len()..).zip(targets) {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
-                spi::execute(&format!("TRUNCATE {name}"))?;
-                let loaded = settings::scoped(|| {
+                // Expressions of indexes and constraints, and triggers that fire always, are the owner's code.
+                let loaded = run_as(Role::TableOwner(target.spec.owner), || {
+                    spi::execute(&format!("TRUNCATE {name}"))?;
                     settings::read_values_alike()?;
                     load::load_in_place(session, &target.spec, move |bytes| {
                         shared.add_progress(position, None, Loaded { rows: 0, bytes });
@@ -500,17 +498,46 @@ impl Pull<'_> {
                 spi::execute(&format!("ALTER TABLE ONLY {} {enable}", trigger.table))?;
             }
             settings::set_local(c"session_replication_role", "origin")?;
-            for key in &self.prepared.replaced_keys {
-                let name = plan::quote_identifier(&key.name);
-                spi::execute(&format!("ALTER TABLE {} ADD CONSTRAINT {name} {}", key.table, key.definition))?;
-                if let Some(comment) = &key.comment {
-                    let comment = plan::quote_literal(comment);
-                    spi::execute(&format!("COMMENT ON CONSTRAINT {name} ON {} IS {comment}", key.table))?;
-                }
-            }
+            self.prepared.replaced_keys.iter().try_for_each(restore_foreign_key)?;
             session.rollback()?;
             Ok(report)
         })
+    }
+}
+
+/// Triggers of the table that fire always are its owner's code; whether the table may be emptied is up to the caller.
+fn truncate_as_owner(table: &str) -> Result<()> {
+    let truncate = format!("TRUNCATE {table}");
+    let owner = spi::query_text(&format!(
+        "SELECT c.relowner::text FROM pg_class c WHERE c.oid = {}::regclass AND has_table_privilege(c.oid, 'TRUNCATE')",
+        plan::quote_literal(table)
+    ))?;
+    match owner.and_then(|owner| owner.parse().ok()) {
+        Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
+        None => spi::execute(&truncate),
+    }
+}
+
+/// Checking may call casts that belong to the referencing table's owner, and runs as that owner; what else it takes to
+/// make the key is the caller's right.
+fn restore_foreign_key(key: &ForeignKeyDefinition) -> Result<()> {
+    let (table, name) = (&key.table, plan::quote_identifier(&key.name));
+    let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {}", key.definition);
+    let owner = Role::TableOwner(key.referencing_owner);
+    if !key.validated {
+        spi::execute(&add)?;
+    } else if key.referencing_partitioned {
+        // Servers before 18 do not take NOT VALID here.
+        run_as(owner, || spi::execute(&add))?;
+    } else {
+        spi::execute(&format!("{add} NOT VALID"))?;
+        run_as(owner, || spi::execute(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}")))?;
+    }
+    match &key.comment {
+        Some(comment) => {
+            spi::execute(&format!("COMMENT ON CONSTRAINT {name} ON {table} IS {}", plan::quote_literal(comment)))
+        }
+        None => Ok(()),
     }
 }
 

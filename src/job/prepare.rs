@@ -7,11 +7,10 @@ use crate::local::catalog::{
     self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
 };
 use crate::local::identity::Caller;
-use crate::local::{rights, settings, spi};
+use crate::local::{rights, rows, settings, spi};
 use crate::parquet::plan::FilesSpec;
-use crate::source::{self, Session};
+use crate::source::{self, Origin, Session};
 use crate::stage;
-use conninfo::ConnInfo;
 use pgrx::prelude::*;
 use plan::catalog::{ColumnSequence, LockTable, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
@@ -44,7 +43,7 @@ pub(super) struct Prepared {
     /// None for a load of files.
     session: Option<Rc<Session>>,
     files: Option<FilesSpec>,
-    pub(super) info: Option<ConnInfo>,
+    pub(super) origin: Option<Origin>,
     pub(super) caller: Caller,
     pub(super) snapshot: String,
     pub(super) workers: usize,
@@ -62,6 +61,8 @@ pub(super) struct Prepared {
     /// Triggers of the tables that are loaded in place.
     pub(super) stubborn_triggers: Vec<StubbornTrigger>,
     pub(super) notices: Vec<String>,
+    /// Also those that cannot be pulled.
+    all_targets: Vec<u32>,
     /// What the locked definitions are compared with.
     columns: Vec<RelationColumn>,
     definitions: Vec<Definition>,
@@ -104,29 +105,17 @@ pub(super) struct SequencePair {
 const LARGEST_BATCH: i32 = 100_000;
 const MOST_WORKERS: i32 = 64;
 
-pub(super) fn connect(text: &str) -> Result<(ConnInfo, Caller, Session)> {
-    let info = parse_source(text)?;
-    let caller = Caller::of_this_session();
-    let session = Session::open(&info, rights::trust_of(caller))?;
-    Ok((info, caller, session))
-}
-
-fn parse_source(text: &str) -> Result<ConnInfo> {
-    let mut info = ConnInfo::parse(text).map_err(|error| {
-        Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, format!("invalid connection string: {error}")).hint(
-            "Write a URI such as postgres://user:password@host/database, or a list such as host=… dbname=… user=….",
-        )
-    })?;
-    if info.user.is_none() {
-        info.user = Some(crate::local::identity::role_name(Caller::of_this_session().current));
-    }
-    Ok(info)
+pub(super) fn connect(source: &str) -> Result<(Origin, Session)> {
+    rights::refuse_restricted_operation()?;
+    let origin = Origin::resolve(source)?;
+    let session = Session::open(&origin)?;
+    Ok((origin, session))
 }
 
 /// What can be said of the arguments without asking the source. Returns the source as people may see it.
 pub(super) fn check_arguments(request: &Request) -> Result<String> {
     Arguments::of(request)?;
-    Ok(parse_source(&request.source)?.to_string())
+    Ok(Origin::resolve(&request.source)?.to_string())
 }
 
 struct Arguments {
@@ -160,7 +149,7 @@ impl Arguments {
 /// Plans the pull. Nothing is locked or written here.
 pub(super) fn prepare(request: &Request) -> Result<Prepared> {
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
-    let (info, caller, mut session) = connect(&request.source)?;
+    let (origin, mut session) = connect(&request.source)?;
     session.set_copy_encoding(&compat::database_encoding_name())?;
     settings::with_catalog_search_path(|| {
         let local = catalog::read_relations()?;
@@ -168,8 +157,8 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
         let mut prepared = Prepared {
             session: Some(Rc::new(session)),
             files: None,
-            info: Some(info),
-            caller,
+            origin: Some(origin),
+            caller: Caller::of_this_session(),
             snapshot,
             workers,
             targets: Vec::new(),
@@ -181,17 +170,18 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             refreshed: Vec::new(),
             stubborn_triggers: Vec::new(),
             notices: std::mem::take(&mut pairing.notices),
+            all_targets: Vec::new(),
             columns: Vec::new(),
             definitions: Vec::new(),
         };
         prepared.pair_targets(source, local, &mut pairing)?;
+        prepared.plan_foreign_keys(&mut pairing.problems)?;
+        prepared.pair_sequences(&mut pairing.problems)?;
+        prepared.plan_refresh(request.refresh, &mut pairing.problems)?;
         refuse_problems(&pairing.problems)?;
-        prepared.plan_foreign_keys()?;
         if !request.validate {
             prepared.trust_the_source()?;
         }
-        prepared.pair_sequences()?;
-        prepared.plan_refresh(request.refresh)?;
         prepared.refuse_too_many_locks()?;
         Ok(prepared)
     })
@@ -231,8 +221,13 @@ fn snapshot_of(
     exclude: &[Pattern],
 ) -> Result<(Vec<Relation>, Pairing, String)> {
     const ATTEMPTS: usize = 5;
+    let pair = |relations: &[Relation]| -> Result<Pairing> {
+        let mut pairing = plan::pair(relations, local, include, exclude);
+        note_missing_rights(session, relations, &mut pairing)?;
+        Ok(pairing)
+    };
     let mut relations = source::read_relations(session)?;
-    let mut pairing = plan::pair(&relations, local, include, exclude);
+    let mut pairing = pair(&relations)?;
     for _ in 0..ATTEMPTS {
         // What cannot be pulled need not be locked; the user hears all of it at once.
         let wanted: BTreeSet<String> = if pairing.problems.is_empty() {
@@ -244,7 +239,7 @@ fn snapshot_of(
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let snapshot = session.begin_snapshot(&wanted.iter().cloned().collect::<Vec<_>>())?;
         relations = source::read_relations(session)?;
-        pairing = plan::pair(&relations, local, include, exclude);
+        pairing = pair(&relations)?;
         let all_locked = pairing.pairs.iter().all(|pair| wanted.contains(&relations[pair.source].qualified_name()));
         if all_locked || !pairing.problems.is_empty() {
             return Ok((relations, pairing, snapshot));
@@ -252,6 +247,18 @@ fn snapshot_of(
         session.rollback()?;
     }
     Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
+}
+
+/// What the source's user may not read, before locking the first such table fails.
+fn note_missing_rights(session: &Session, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
+    let oids: Vec<u32> = pairing.pairs.iter().map(|pair| relations[pair.source].oid).collect();
+    for missing in source::read_missing_rights(session, &oids)? {
+        if let Some(relation) = relations.iter().find(|relation| relation.oid == missing.relation) {
+            let text = format!("{}: {}", relation.qualified_name(), missing.reason);
+            pairing.problems.push(Problem::new(ProblemKind::Rights, text));
+        }
+    }
+    Ok(())
 }
 
 /// One error for all that is wrong.
@@ -274,6 +281,9 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
     let lines = problems.iter().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("\n");
     let unmatched = problems.iter().any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
     let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).detail(lines);
+    if problems.iter().all(|problem| problem.kind == ProblemKind::Rights) {
+        return Err(error.hint("Get the rights that are missing, or leave these tables out with exclude."));
+    }
     Err(if unmatched {
         error.hint("pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.")
     } else {
@@ -300,7 +310,7 @@ impl Prepared {
             let mut prepared = Self {
                 session: None,
                 files: Some(files),
-                info: None,
+                origin: None,
                 caller: Caller::of_this_session(),
                 snapshot: String::new(),
                 workers,
@@ -313,11 +323,14 @@ impl Prepared {
                 notices: Vec::new(),
                 refreshed: Vec::new(),
                 stubborn_triggers: Vec::new(),
+                all_targets: oids.to_vec(),
                 columns: catalog::read_columns(settings::version(), &oids)?,
                 definitions,
             };
             prepared.targets.push(Target { source, local, spec, method: Method::Swap, warnings: Vec::new() });
-            prepared.plan_foreign_keys()?;
+            let mut problems = Vec::new();
+            prepared.plan_foreign_keys(&mut problems)?;
+            refuse_problems(&problems)?;
             Ok(prepared)
         })
     }
@@ -348,6 +361,7 @@ impl Prepared {
         let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
         let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
         let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
+        self.all_targets = target_oids.clone();
         let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
         attach_columns(&mut sources, source::read_columns(self.session()?, settings::version(), &source_oids)?);
         self.columns = catalog::read_columns(self.source_version(), &target_oids)?;
@@ -449,18 +463,24 @@ impl Prepared {
         self.targets_by(method).map(|target| target.local.oid).collect()
     }
 
-    fn plan_foreign_keys(&mut self) -> Result<()> {
+    fn plan_foreign_keys(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
         let in_place = self.oids_by(Method::InPlace);
         self.in_place_members = catalog::partition_members(&in_place)?;
         self.replaced_keys = catalog::read_foreign_key_definitions(&self.in_place_members)?;
         self.stubborn_triggers = catalog::read_stubborn_triggers(&self.in_place_members)?;
-        let tables: Vec<u32> = self.replaced_keys.iter().flat_map(|key| [key.referencing, key.referenced]).collect();
-        refuse_problems(
-            &rights::not_owned(&tables)?
+        // Rights on the targets themselves are told of already.
+        let targets: BTreeSet<u32> = self.all_targets.iter().copied().collect();
+        let others: Vec<u32> = self
+            .replaced_keys
+            .iter()
+            .flat_map(|key| [key.referencing, key.referenced])
+            .filter(|oid| !targets.contains(oid))
+            .collect();
+        problems.extend(
+            rights::not_owned(&others)?
                 .into_iter()
-                .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")))
-                .collect::<Vec<_>>(),
-        )?;
+                .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}"))),
+        );
         self.foreign_keys = self.read_foreign_keys_to_check()?;
         Ok(())
     }
@@ -498,7 +518,7 @@ impl Prepared {
         Ok(keys)
     }
 
-    fn pair_sequences(&mut self) -> Result<()> {
+    fn pair_sequences(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
         let here = catalog::read_sequences(&self.target_oids())?;
         let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
         let there = source::read_sequences(self.session()?, &source_oids)?;
@@ -518,6 +538,13 @@ impl Prepared {
             let counterpart = counterparts.get(&(target.source.oid, local.column.as_str()));
             match counterpart {
                 Some(other) => {
+                    if !other.readable {
+                        let name = plan::qualified(&other.schema, &other.name);
+                        problems.push(Problem::new(
+                            ProblemKind::Rights,
+                            format!("sequence {name}: the user may not read it on the source"),
+                        ));
+                    }
                     self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
                 }
                 // Its default takes the next values.
@@ -531,17 +558,16 @@ impl Prepared {
             }
         }
         let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
-        let denied = rights::not_owned(&sequence_oids)?;
-        refuse_problems(
-            &denied
+        problems.extend(
+            rights::not_owned(&sequence_oids)?
                 .into_iter()
-                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}")))
-                .collect::<Vec<_>>(),
-        )
+                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}"))),
+        );
+        Ok(())
     }
 
     /// Materialized views that read the targets show the old rows until somebody refreshes them.
-    fn plan_refresh(&mut self, wanted: bool) -> Result<()> {
+    fn plan_refresh(&mut self, wanted: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let dependents = catalog::read_dependents(&self.target_oids())?;
         if dependents.views.is_empty() {
             return Ok(());
@@ -558,12 +584,12 @@ impl Prepared {
             return Ok(());
         }
         self.refreshed = ordered;
-        refuse_problems(
-            &rights::not_owned(&oids)?
+        problems.extend(
+            rights::not_owned(&oids)?
                 .into_iter()
-                .map(|view| Problem::new(ProblemKind::Rights, format!("must be owner of materialized view {view}")))
-                .collect::<Vec<_>>(),
-        )
+                .map(|view| Problem::new(ProblemKind::Rights, format!("must be owner of materialized view {view}"))),
+        );
+        Ok(())
     }
 
     /// A target and its indexes are locked together with what stands in for them.
@@ -596,14 +622,19 @@ impl Prepared {
         if request.overwrite {
             return Ok(());
         }
-        // A file without pages has no rows; only the others must be looked into.
-        let suspects: Vec<(u32, String)> = self
-            .targets
-            .iter()
-            .filter(|target| target.local.pages > 0 || target.local.kind == 'p')
-            .map(|target| (target.local.oid, target.local.qualified_name()))
-            .collect();
-        let full: BTreeSet<u32> = catalog::tables_with_rows(&suspects)?.into_iter().collect();
+        let mut full = BTreeSet::new();
+        for local in self.targets.iter().map(|target| &target.local) {
+            let holds_rows = match local.kind {
+                'p' => settings::with_catalog_search_path(|| catalog::partition_members(&[local.oid]))?
+                    .into_iter()
+                    .any(rows::are_in),
+                // A file without pages has no rows.
+                _ => local.pages > 0 && rows::are_in(local.oid),
+            };
+            if holds_rows {
+                full.insert(local.oid);
+            }
+        }
         let full: Vec<&Relation> =
             self.targets.iter().map(|target| &target.local).filter(|local| full.contains(&local.oid)).collect();
         if full.is_empty() {
@@ -663,9 +694,8 @@ impl Prepared {
         Ok(JobSpec {
             job,
             caller: self.caller,
-            source: self.info.clone(),
+            source: self.origin.clone(),
             files: self.files.clone(),
-            superuser: self.caller.is_superuser(),
             snapshot: self.snapshot.clone(),
             tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
             in_place: self

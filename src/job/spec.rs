@@ -1,9 +1,8 @@
 use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
 use crate::local::identity::Caller;
 use crate::parquet::plan::FilesSpec;
-use crate::source::Trust;
+use crate::source::Origin;
 use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
-use conninfo::ConnInfo;
 use plan::{ColumnPair, Part, Schedule, TaskKind, Wire, Work};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -14,9 +13,8 @@ pub struct JobSpec {
     pub job: i64,
     pub caller: Caller,
     /// None for a load of files.
-    pub source: Option<ConnInfo>,
+    pub source: Option<Origin>,
     pub files: Option<FilesSpec>,
-    pub superuser: bool,
     pub snapshot: String,
     pub tables: Vec<TableSpec>,
     /// What the leader loads itself; here for progress and history.
@@ -91,6 +89,8 @@ pub struct NewColumn {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ForeignKeyCheck {
     pub name: String,
+    /// Of the referencing table.
+    pub owner: u32,
     /// Returns the key values of one row that violates it, as a JSON array of texts, or no row.
     pub query: String,
     /// Set where the keys are integers, compared by value.
@@ -231,10 +231,6 @@ impl JobSpec {
             (None, Some(files)) => files.describe(),
             (None, None) => String::new(),
         }
-    }
-
-    pub fn trust(&self) -> Trust {
-        if self.superuser { Trust::Superuser } else { Trust::PasswordRequired }
     }
 
     /// The unqualified name of a target's stage table.

@@ -210,6 +210,7 @@ pub struct ForeignKey {
     pub oid: u32,
     pub name: String,
     pub referencing: u32,
+    pub referencing_owner: u32,
     pub referencing_schema: String,
     pub referencing_name: String,
     /// May be partitioned; its rows are those of `referenced_leaves`.
@@ -259,7 +260,8 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
          SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
          FROM (
              SELECT k.oid::bigint AS oid, k.conname AS name, k.confmatchtype = 'f' AS match_full, {} AS has_period,
-                    c.oid::bigint AS referencing, cn.nspname AS referencing_schema, c.relname AS referencing_name,
+                    c.oid::bigint AS referencing, c.relowner::bigint AS referencing_owner,
+                    cn.nspname AS referencing_schema, c.relname AS referencing_name,
                     f.oid::bigint AS referenced, fn.nspname AS referenced_schema, f.relname AS referenced_name,
                     CASE WHEN f.relkind = 'p' THEN
                         (SELECT coalesce(json_agg(json_build_object('oid', l.oid::bigint, 'schema', ln.nspname,
@@ -317,8 +319,11 @@ pub struct ForeignKeyDefinition {
     /// Schema-qualified, quoted.
     pub table: String,
     pub referencing: u32,
+    pub referencing_owner: u32,
+    pub referencing_partitioned: bool,
     pub referenced: u32,
     pub definition: String,
+    pub validated: bool,
     pub comment: Option<String>,
 }
 
@@ -330,28 +335,12 @@ pub fn read_foreign_key_definitions(relations: &[u32]) -> Result<Vec<ForeignKeyD
          FROM (
              SELECT k.oid AS position, k.conname AS name, format('%I.%I', n.nspname, c.relname) AS table,
                     k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced,
-                    pg_get_constraintdef(k.oid) AS definition, obj_description(k.oid, 'pg_constraint') AS comment
+                    c.relowner::bigint AS referencing_owner, c.relkind = 'p' AS referencing_partitioned,
+                    pg_get_constraintdef(k.oid) AS definition, k.convalidated AS validated, obj_description(k.oid, 'pg_constraint') AS comment
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY ({oids}) OR k.confrelid = ANY ({oids}))
          ) r"
     ))
-}
-
-/// Of the given tables (qualified names, with their OIDs), the ones that hold a row.
-pub fn tables_with_rows(tables: &[(u32, String)]) -> Result<Vec<u32>> {
-    let mut full = Vec::new();
-    for tables in tables.chunks(catalog::MOST_BRANCHES) {
-        let branches: Vec<_> = tables
-            .iter()
-            .map(|(oid, name)| format!("SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {name})"))
-            .collect();
-        let found: Vec<u32> = spi::query_json(&format!(
-            "SELECT coalesce(json_agg(r.oid), '[]'::json)::text FROM ({}) r",
-            branches.join(" UNION ALL ")
-        ))?;
-        full.extend(found);
-    }
-    Ok(full)
 }
 
 /// What fills a column that a row leaves out, as a node tree; `None` for NULL.

@@ -1,15 +1,9 @@
 //! What the caller may do.
 
-use super::identity::Caller;
 use super::spi;
-use crate::error::Result;
-use crate::source::Trust;
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
-
-/// How far the caller's connection strings are trusted.
-pub fn trust_of(caller: Caller) -> Trust {
-    if caller.is_superuser() { Trust::Superuser } else { Trust::PasswordRequired }
-}
+use pgrx::prelude::*;
 
 /// Of the given tables, the ones that the current user does not own, as `name (owner)`.
 pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
@@ -34,4 +28,28 @@ pub fn may_write_server_files() -> bool {
 fn has_rights_of(role: u32) -> bool {
     // SAFETY: syscache lookups inside a transaction.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role.into()) }
+}
+
+/// Code that belongs to a table must not start work that would outlive its restrictions.
+pub fn refuse_restricted_operation() -> Result<()> {
+    // SAFETY: reads a backend-local variable.
+    if !unsafe { pg_sys::InSecurityRestrictedOperation() } {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "cannot use pgcopy within security-restricted operation",
+    ))
+}
+
+/// For every call that replaces rows.
+pub fn refuse_protected() -> Result<()> {
+    if !crate::settings::is_protected()? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "pgcopy.protected is on: this database's rows are not to be replaced",
+    )
+    .hint("A superuser can change the setting of the database or the role."))
 }

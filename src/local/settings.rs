@@ -1,5 +1,6 @@
 //! Settings of the current session or worker.
 
+use super::spi;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -84,6 +85,12 @@ pub fn scoped<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: see above.
     unsafe { pg_sys::AtEOXact_GUC(false, nest_level) };
     value
+}
+
+/// Where the value of a setting comes from, as `pg_settings` has it.
+pub fn source_of(name: &CStr) -> Result<Option<String>> {
+    let name = plan::quote_literal(&name.to_string_lossy());
+    spi::query_text(&format!("SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) {name}"))
 }
 
 /// Kilobytes.

@@ -1,5 +1,6 @@
 //! SQL on this side.
 
+use super::identity::{Role, run_as};
 use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -19,6 +20,34 @@ pub fn query_text(sql: &str) -> Result<Option<String>> {
             let rows = pg_sys::SPI_tuptable;
             let text = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
             Ok((!text.is_null()).then(|| compat::from_database(CStr::from_ptr(text))))
+        }
+    })
+}
+
+/// The same, with the rights of one role, while the functions in it run as another.
+pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option<String>> {
+    let command = compat::to_database(sql)?;
+    Spi::connect_mut(|_| {
+        // SAFETY: all that is made here belongs to the connection, which is open until the text has been copied.
+        unsafe {
+            // Rights are checked, and policies applied, before the first row is asked for.
+            let cursor = run_as(rights_of, || {
+                let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, std::ptr::null_mut());
+                if plan.is_null() {
+                    return Err(Error::internal("SPI could not prepare a query"));
+                }
+                let none = std::ptr::null_mut();
+                Ok(pg_sys::SPI_cursor_open(std::ptr::null(), plan, none, std::ptr::null(), false))
+            })?;
+            run_as(runs_as, || pg_sys::SPI_cursor_fetch(cursor, true, 1));
+            let mut text = None;
+            if pg_sys::SPI_processed > 0 && !pg_sys::SPI_tuptable.is_null() {
+                let rows = pg_sys::SPI_tuptable;
+                let value = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
+                text = (!value.is_null()).then(|| compat::from_database(CStr::from_ptr(value)));
+            }
+            pg_sys::SPI_cursor_close(cursor);
+            Ok(text)
         }
     })
 }

@@ -26,6 +26,35 @@ pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<Column
     read_json(session, &catalog::sequences_query(relations))
 }
 
+/// What keeps this user of the source from reading all rows of the given tables, in words that follow the table's name.
+pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<MissingRight>> {
+    read_json(
+        session,
+        &format!(
+            "SELECT coalesce(json_agg(json_build_object('relation', r.oid::bigint, 'reason', r.reason)), '[]'::json)::text
+             FROM (
+                 SELECT c.oid,
+                        CASE WHEN NOT has_schema_privilege(c.relnamespace, 'USAGE')
+                             THEN format('user %s has no USAGE on schema %s of the source', current_user,
+                                         c.relnamespace::regnamespace)
+                             WHEN NOT has_table_privilege(c.oid, 'SELECT')
+                             THEN format('user %s may not read it on the source', current_user)
+                             WHEN row_security_active(c.oid)
+                             THEN format('row-level security of the source may hide rows from user %s', current_user)
+                        END AS reason
+                 FROM pg_class c WHERE c.oid = ANY ({})
+             ) r WHERE r.reason IS NOT NULL",
+            catalog::array(relations)
+        ),
+    )
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MissingRight {
+    pub relation: u32,
+    pub reason: String,
+}
+
 /// Where a sequence stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct SequenceValue {

@@ -1,3 +1,4 @@
+use super::origin::{Origin, Trust};
 use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
 use crate::error::{Error, Result};
@@ -5,8 +6,9 @@ use crate::local::interrupts;
 use conninfo::{ConnInfo, Host, SslMode};
 use pgrx::prelude::*;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -19,16 +21,12 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the end of a connection may take.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
 
+/// Before a failed connection is tried again; each time twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// A client, the tap of its socket, and the task that drives it.
 type Connected = (Client, Tap, JoinHandle<()>);
-
-/// Whether the caller may use what belongs to the server's operating-system user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
-    Superuser,
-    /// Must give a password that the source really asks for, and may name no files: the rules of dblink.
-    PasswordRequired,
-}
 
 /// A connection, driven by a runtime of its own on the calling thread.
 pub(super) struct Connection {
@@ -38,7 +36,49 @@ pub(super) struct Connection {
     pub(super) tap: Tap,
     /// The client library's own work.
     driver: JoinHandle<()>,
-    runtime: Runtime,
+    network: Network,
+}
+
+/// What drives the network on this thread.
+struct Network(Option<Runtime>);
+
+impl Network {
+    fn start() -> Result<Self> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            // Names are looked up by a thread of the library's, which must not run the server's signal handlers.
+            .on_thread_start(interrupts::leave_to_main_thread)
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+
+    /// Waits without blocking the server's interrupts: a cancel or a termination raises its ERROR here.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            let tick =
+                self.runtime().block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await });
+            if let Ok(value) = tick {
+                return value;
+            }
+            interrupts::check();
+        }
+    }
+}
+
+impl Drop for Network {
+    /// Does not wait for a name server that does not answer.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -48,36 +88,27 @@ impl Drop for Connection {
         if !std::thread::panicking() {
             drop(self.client.take());
             let driver = &mut self.driver;
-            let _ = self.runtime.block_on(async { tokio::time::timeout(LONGEST_GOODBYE, driver).await });
+            let _ = self.network.runtime().block_on(async { tokio::time::timeout(LONGEST_GOODBYE, driver).await });
         }
     }
 }
 
 impl Connection {
-    /// Tries the hosts in their order.
-    pub(super) fn open(info: &ConnInfo, trust: Trust) -> Result<Self> {
-        if trust == Trust::PasswordRequired {
-            refuse_without_password(info)?;
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))?;
-        let mut failures = Vec::new();
-        for host in &info.hosts {
-            match open_host(&runtime, info, host, trust) {
-                Ok((client, tap, driver)) => return Ok(Self { client: Some(client), tap, driver, runtime }),
-                Err(error) => failures.push((host, error)),
+    /// Tries the hosts in their order, and all of them again for a while where the reason may pass.
+    pub(super) fn open(origin: &Origin) -> Result<Self> {
+        let network = Network::start()?;
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match open_any_host(&network, origin) {
+                Ok((client, tap, driver)) => return Ok(Self { client: Some(client), tap, driver, network }),
+                Err(failure) if !failure.passing || started.elapsed() + pause > origin.patience => {
+                    return Err(failure.error);
+                }
+                Err(_) => network.wait(async { tokio::time::sleep(pause).await }),
             }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let (first_host, first) = failures.swap_remove(0);
-        let mut error = first;
-        error.message = format!("could not connect to the source at {}: {}", describe(first_host), error.message);
-        for (host, other) in failures {
-            error = error.detail(format!("{}: {}", describe(host), other.message));
-        }
-        Err(error)
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -86,18 +117,7 @@ impl Connection {
 
     /// Waits for the source without blocking the server's interrupts: a cancel or a termination raises its ERROR here.
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        wait(&self.runtime, future)
-    }
-}
-
-fn wait<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        let tick = runtime.block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await });
-        if let Ok(value) = tick {
-            return value;
-        }
-        interrupts::check();
+        self.network.wait(future)
     }
 }
 
@@ -109,52 +129,55 @@ fn describe(host: &Host) -> String {
     }
 }
 
-fn refuse_without_password(info: &ConnInfo) -> Result<()> {
-    if info.password.is_none() {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
-            "password is required",
-        )
-        .detail("Non-superusers must provide a password in the connection string or the user mapping."));
-    }
-    for (parameter, value) in
-        [("sslrootcert", &info.ssl_root_cert), ("sslcert", &info.ssl_cert), ("sslkey", &info.ssl_key)]
-    {
-        if value.as_deref().is_some_and(|value| value != "system") {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("permission denied to use connection parameter \"{parameter}\""),
-            )
-            .detail("Only superusers may name files of the server."));
+fn open_any_host(network: &Network, origin: &Origin) -> std::result::Result<Connected, Failure> {
+    let wanted = origin.info.target_session_attrs.as_deref().unwrap_or("any");
+    let rounds = if wanted == "prefer-standby" { vec!["standby", "any"] } else { vec![wanted] };
+    let mut failures: Vec<(&Host, Failure)> = Vec::new();
+    for wanted in rounds {
+        failures.clear();
+        for host in &origin.info.hosts {
+            match open_host(network, origin, host, wanted) {
+                Ok(connected) => return Ok(connected),
+                Err(failure) => {
+                    let is_final = failure.answered && !failure.passing;
+                    failures.push((host, failure));
+                    // As libpq: a server that refuses us has spoken for all of them.
+                    if is_final {
+                        break;
+                    }
+                }
+            }
         }
     }
-    Ok(())
+    let passing = failures.iter().any(|(_, failure)| failure.passing);
+    // What a server said is worth more than that others were not there.
+    let told = failures.iter().position(|(_, failure)| failure.answered).unwrap_or(0);
+    let (host, Failure { mut error, answered, .. }) = failures.remove(told);
+    error.message = format!("could not connect to the source at {}: {}", describe(host), error.message);
+    for (host, other) in failures {
+        error = error.detail(format!("{}: {}", describe(host), other.error.message));
+    }
+    Err(Failure { error, answered, passing })
 }
 
-fn open_host(runtime: &Runtime, info: &ConnInfo, host: &Host, trust: Trust) -> Result<Connected> {
-    let mut config = configuration(info);
-    if trust == Trust::PasswordRequired {
-        // A source that lets us in without it would have trusted the server's own identity, not the caller.
-        if connect(runtime, info, host, &config).is_ok() {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
-                "password is required",
-            )
-            .detail("Non-superusers cannot connect if the source does not request a password.")
-            .hint("The source's authentication method must be changed."));
-        }
+fn open_host(network: &Network, origin: &Origin, host: &Host, wanted: &str) -> std::result::Result<Connected, Failure> {
+    let (client, tap, driver) = connect(network, &origin.info, host)?;
+    // A source that lets us in without it has trusted the server's own identity, not the caller.
+    if origin.trust == Trust::PasswordRequired && !tap.password_was_asked() {
+        let error =
+            Error::new(PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED, "password is required")
+                .detail("Non-superusers cannot connect if the source does not request a password.")
+                .hint("The source's authentication method must be changed.");
+        return Err(Failure { error, answered: true, passing: false });
     }
-    if let Some(password) = &info.password {
-        config.password(password);
-    }
-    let (client, tap, driver) = connect(runtime, info, host, &config)?;
-    if let Some(wanted) = info.target_session_attrs.as_deref() {
-        refuse_other_session(runtime, &client, wanted)?;
+    if wanted != "any" {
+        refuse_other_session(network, &client, wanted)?;
     }
     Ok((client, tap, driver))
 }
 
-fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> Result<Connected> {
+fn connect(network: &Network, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
+    let config = configuration(info);
     let attempts: &[WireSslMode] = match info.ssl_mode {
         // As in libpq, encryption is not for Unix sockets.
         _ if host.is_socket_directory() => &[WireSslMode::Disable],
@@ -167,26 +190,21 @@ fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> 
     for &mode in attempts {
         let mut config = config.clone();
         config.ssl_mode(mode);
-        let attempt = attempt(runtime, info, host, &config, mode);
-        let connected = wait(runtime, async {
+        let attempt = attempt(network.runtime(), info, host, &config, mode);
+        let connected = network.wait(async {
             match info.connect_timeout {
-                // As in libpq, zero waits for as long as it takes.
-                Some(seconds) if seconds > 0 => {
-                    tokio::time::timeout(Duration::from_secs(seconds.into()), attempt).await.unwrap_or_else(|_| {
-                        Err(Failure::unanswered(Error::new(
-                            PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-                            "timeout expired",
-                        )))
-                    })
-                }
-                _ => attempt.await,
+                Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds.into()), attempt)
+                    .await
+                    .unwrap_or_else(|_| Err(Failure::unanswered("timeout expired".to_owned(), true))),
+                None => attempt.await,
             }
         });
         match connected {
             Ok(connected) => return Ok(connected),
             Err(failure) => {
-                first.get_or_insert(failure.error);
-                if failure.answered {
+                let answered = failure.answered && !failure.is_access_rule();
+                first.get_or_insert(failure);
+                if answered {
                     break;
                 }
             }
@@ -198,21 +216,74 @@ fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host, config: &Config) -> 
 /// Why an attempt failed.
 struct Failure {
     error: Error,
-    /// What a server answered will not change with encryption, except for its access rules.
+    /// Whether a server has said so.
     answered: bool,
+    /// Whether it may be otherwise in a moment.
+    passing: bool,
 }
 
 impl Failure {
-    fn unanswered(error: Error) -> Self {
-        Self { error, answered: false }
+    fn unanswered(message: String, passing: bool) -> Self {
+        let error = Error::new(PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, message);
+        Self { error, answered: false, passing }
+    }
+
+    /// Of our own making: files that cannot be used and the like.
+    fn own(error: Error) -> Self {
+        Self { error, answered: true, passing: false }
+    }
+
+    /// What a server answered will not change with encryption, except for its access rules.
+    fn is_access_rule(&self) -> bool {
+        self.error.sqlstate == packed_sqlstate("28000")
+    }
+
+    fn from_library(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Self {
+        if let Some(code) = error.code() {
+            return Self { error: query_error(error), answered: true, passing: PASSING.contains(&code.code()) };
+        }
+        if !has_password && tap.password_was_asked() {
+            return Self::own(
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_PASSWORD, "the source asks for a password")
+                    .hint("Give it in the connection string or, better, in the user mapping of a foreign server."),
+            );
+        }
+        Self::unanswered(chain(error), error.is_closed() || has_network_cause(error))
     }
 }
 
-impl From<tokio_postgres::Error> for Failure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let access_rule = error.code().is_some_and(|code| code.code() == "28000");
-        Self { answered: error.as_db_error().is_some() && !access_rule, error: connection_error(&error) }
+/// Servers that are starting, ending, or full.
+const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+
+/// Whether the connection broke; not whether something is wrong with what was said over it.
+fn has_network_cause(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            return is_network_trouble(error);
+        }
+        cause = inner.source();
     }
+    false
+}
+
+fn is_network_trouble(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionRefused
+            | ConnectionReset
+            | ConnectionAborted
+            | NotConnected
+            | BrokenPipe
+            | TimedOut
+            | UnexpectedEof
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            // A socket comes and goes with its server.
+            | NotFound
+    ) || error.to_string().contains("Temporary failure in name resolution")
 }
 
 async fn attempt(
@@ -223,14 +294,13 @@ async fn attempt(
     mode: WireSslMode,
 ) -> std::result::Result<Connected, Failure> {
     let framing = if mode == WireSslMode::Disable { Framing::Messages } else { Framing::TlsAnswerFirst };
-    let tap = open_socket(info, host, framing).await.map_err(|error| {
-        Failure::unanswered(Error::new(
-            PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-            error.to_string(),
-        ))
-    })?;
+    let tap = open_socket(info, host, framing)
+        .await
+        .map_err(|error| Failure::unanswered(error.to_string(), is_network_trouble(&error)))?;
+    let has_password = info.password.is_some();
     if mode == WireSslMode::Disable {
-        let (client, connection) = config.connect_raw(tap.socket(), NoTls).await?;
+        let connected = config.connect_raw(tap.socket(), NoTls).await;
+        let (client, connection) = connected.map_err(|error| Failure::from_library(&error, &tap, has_password))?;
         return Ok((client, tap, runtime.spawn(drive(connection))));
     }
     let slot = TapSlot::default();
@@ -238,13 +308,13 @@ async fn attempt(
         .and_then(|mut connector| {
             MakeTlsConnect::<TappedSocket>::make_tls_connect(&mut connector, &host.name).map_err(tls::tls_error)
         })
-        .map_err(Failure::unanswered)?;
-    let tls = TappingTls { connector, slot: TapSlot::clone(&slot) };
-    let (client, connection) = config.connect_raw(tap.socket(), tls).await?;
-    let driver = runtime.spawn(drive(connection));
+        .map_err(Failure::own)?;
+    let tls = TappingTls { connector, slot: TapSlot::clone(&slot), allowed: info.require_auth };
+    let connected = config.connect_raw(tap.socket(), tls).await;
     // Without an inner tap, the server did not want encryption.
-    let inner = slot.lock().ok().and_then(|mut slot| slot.take());
-    Ok((client, inner.unwrap_or(tap), driver))
+    let inner = slot.lock().ok().and_then(|mut slot| slot.take()).unwrap_or(tap);
+    let (client, connection) = connected.map_err(|error| Failure::from_library(&error, &inner, has_password))?;
+    Ok((client, inner, runtime.spawn(drive(connection))))
 }
 
 /// What ends a connection early is told to whoever uses it.
@@ -256,14 +326,23 @@ async fn drive(connection: impl Future<Output = std::result::Result<(), tokio_po
 async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
     if host.is_socket_directory() {
         let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
-        return Ok(Tap::new(socket, framing));
+        return Ok(Tap::new(socket, framing, info.require_auth));
     }
+    let target = match &host.address {
+        Some(address) => {
+            let address: IpAddr = address
+                .parse()
+                .map_err(|_| std::io::Error::other(format!("\"{address}\" is not a network address")))?;
+            address.to_string()
+        }
+        None => host.name.clone(),
+    };
     let mut failure = None;
-    for address in lookup_host((host.name.as_str(), host.port)).await? {
+    for address in lookup_host((target.as_str(), host.port)).await? {
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 set_tcp_options(&socket, info)?;
-                return Ok(Tap::new(socket, framing));
+                return Ok(Tap::new(socket, framing, info.require_auth));
             }
             Err(error) => failure = Some(error),
         }
@@ -280,13 +359,21 @@ fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
             .with_retries(info.keepalives_count.unwrap_or(6));
         socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
     }
+    if let Some(milliseconds) = info.tcp_user_timeout {
+        let timeout = Duration::from_millis(milliseconds.into());
+        socket2::SockRef::from(socket).set_tcp_user_timeout(Some(timeout))?;
+    }
     Ok(())
 }
 
 /// As libpq understands `target_session_attrs`.
-fn refuse_other_session(runtime: &Runtime, client: &Client, wanted: &str) -> Result<()> {
+fn refuse_other_session(network: &Network, client: &Client, wanted: &str) -> std::result::Result<(), Failure> {
     let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'";
-    let messages = wait(runtime, client.simple_query(query)).map_err(|error| query_error(&error))?;
+    let messages = network.wait(client.simple_query(query)).map_err(|error| Failure {
+        passing: error.code().is_none_or(|code| PASSING.contains(&code.code())),
+        error: query_error(&error),
+        answered: false,
+    })?;
     let row = messages.iter().find_map(|message| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
         _ => None,
@@ -297,20 +384,19 @@ fn refuse_other_session(runtime: &Runtime, client: &Client, wanted: &str) -> Res
         "read-only" => read_only,
         "primary" => !standby,
         "standby" => standby,
-        // `prefer-standby` takes what there is.
         _ => true,
     };
     if fits {
         return Ok(());
     }
-    Err(Error::new(
-        PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-        format!("the server is not what target_session_attrs={wanted} asks for"),
-    ))
+    Err(Failure::unanswered(format!("the server is not what target_session_attrs={wanted} asks for"), false))
 }
 
 fn configuration(info: &ConnInfo) -> Config {
     let mut config = Config::new();
+    if let Some(password) = &info.password {
+        config.password(password);
+    }
     config.user(info.user.as_deref().unwrap_or("postgres"));
     if let Some(database) = info.database.as_ref().or(info.user.as_ref()) {
         config.dbname(database);
@@ -325,13 +411,6 @@ fn configuration(info: &ConnInfo) -> Config {
         _ => ChannelBinding::Prefer,
     });
     config
-}
-
-fn connection_error(error: &tokio_postgres::Error) -> Error {
-    match error.as_db_error() {
-        Some(_) => query_error(error),
-        None => Error::new(PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, chain(error)),
-    }
 }
 
 /// What the source, or the way to it, said.

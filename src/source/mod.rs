@@ -3,14 +3,17 @@
 mod catalog;
 mod connection;
 mod copy_out;
+mod origin;
+mod server_options;
 mod session;
 mod tap;
 mod tls;
 
 pub use catalog::{
-    SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_relations,
-    read_sequence_values, read_sequences,
+    SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_missing_rights,
+    read_relations, read_sequence_values, read_sequences,
 };
-pub use connection::Trust;
 pub use copy_out::{CopyOut, CopyReader, start_copies};
+pub use origin::Origin;
+pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, Session};

@@ -1,6 +1,6 @@
-use super::connection::{Connection, Trust, query_error};
+use super::connection::{Connection, query_error};
+use super::origin::Origin;
 use crate::error::{Error, Result};
-use conninfo::ConnInfo;
 use pgrx::prelude::*;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -48,8 +48,8 @@ fn set_encoding(encoding: &str) -> String {
 const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
-    pub fn open(info: &ConnInfo, trust: Trust) -> Result<Self> {
-        let mut session = Self { connection: Connection::open(info, trust)?, version: 0, copy_encoding: None };
+    pub fn open(origin: &Origin) -> Result<Self> {
+        let mut session = Self { connection: Connection::open(origin)?, version: 0, copy_encoding: None };
         let version = session.query_value(SETTINGS)?;
         session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
         if session.version < OLDEST_VERSION {

@@ -5,6 +5,7 @@
 //! library. The message formats are those of the manual's chapter "Frontend/Backend Protocol".
 
 use crate::error::Result;
+use conninfo::AllowedAuthentication;
 use postgres_openssl::TlsStream as OpensslStream;
 use std::fmt;
 use std::io;
@@ -34,6 +35,8 @@ impl Socket for OpensslStream<TappedSocket> {
 const BUFFER_BYTES: usize = 512 * 1024;
 /// Type and length of a message.
 const HEADER_BYTES: usize = 5;
+/// What an authentication message begins with.
+const CODE_BYTES: usize = 4;
 /// What a message without content tells as its length.
 const EMPTY: usize = 4;
 
@@ -65,6 +68,43 @@ struct State {
     passing: usize,
     /// Bytes of the message in work that are COPY data.
     data_left: usize,
+    authentication: Authentication,
+}
+
+/// What the server has asked for before it let us in.
+#[derive(Default)]
+struct Authentication {
+    allowed: Option<AllowedAuthentication>,
+    password_asked: bool,
+    /// Whether anything was asked for.
+    anything_asked: bool,
+    done: bool,
+    /// The way that was asked for although it is not allowed.
+    refused: Option<&'static str>,
+}
+
+impl Authentication {
+    /// Takes note of an authentication message's code.
+    fn note(&mut self, code: u32) {
+        let method = match code {
+            0 if self.done || self.anything_asked => None,
+            0 => Some("none"),
+            3 => Some("password"),
+            5 => Some("md5"),
+            7 | 8 => Some("gss"),
+            9 => Some("sspi"),
+            10 => Some("scram-sha-256"),
+            _ => None,
+        };
+        self.done |= code == 0;
+        self.anything_asked |= code != 0;
+        self.password_asked |= matches!(code, 3 | 5 | 10);
+        if let (Some(method), Some(allowed)) = (method, self.allowed)
+            && !allowed.allows(method)
+        {
+            self.refused = Some(method);
+        }
+    }
 }
 
 /// Both the library and the one who copies wait for the same socket, which wakes only one.
@@ -98,6 +138,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What is at the front of the buffer.
 enum Front {
+    /// Something that the connection string does not allow.
+    Refused(&'static str),
     /// `data_left` tells how much, of which some has arrived.
     Data,
     /// A COPY has ended.
@@ -116,6 +158,9 @@ impl State {
     /// Looks at what comes next, past the messages that only mark a copy's beginning and past the headers of data.
     fn front(&mut self) -> Front {
         loop {
+            if let Some(method) = self.authentication.refused {
+                return Front::Refused(method);
+            }
             if self.data_left > 0 {
                 return if self.available() > 0 { Front::Data } else { Front::Incomplete };
             }
@@ -143,6 +188,14 @@ impl State {
                         return Front::Incomplete;
                     }
                     self.start += length + 1;
+                }
+                b'R' if length >= EMPTY + CODE_BYTES => {
+                    let message = &self.buffer[self.start..self.end];
+                    let Some(code) = message.get(HEADER_BYTES..HEADER_BYTES + CODE_BYTES) else {
+                        return Front::Incomplete;
+                    };
+                    self.authentication.note(code.iter().fold(0, |code, &byte| code << 8 | u32::from(byte)));
+                    self.passing = length + 1;
                 }
                 _ => self.passing = length.max(EMPTY) + 1,
             }
@@ -189,17 +242,30 @@ impl State {
                     self.start += HEADER_BYTES;
                     return Ok(true);
                 }
-                Front::Other | Front::Incomplete => return Ok(false),
+                Front::Other | Front::Incomplete | Front::Refused(_) => return Ok(false),
             }
         }
     }
 }
 
 impl Tap {
-    pub(super) fn new(socket: impl Socket + 'static, framing: Framing) -> Self {
-        let state =
-            State { socket: Box::new(socket), framing, buffer: Vec::new(), start: 0, end: 0, passing: 0, data_left: 0 };
+    pub(super) fn new(socket: impl Socket + 'static, framing: Framing, allowed: Option<AllowedAuthentication>) -> Self {
+        let state = State {
+            socket: Box::new(socket),
+            framing,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            passing: 0,
+            data_left: 0,
+            authentication: Authentication { allowed, ..Authentication::default() },
+        };
         Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
+    }
+
+    /// Whether the server has asked for a password, of any kind.
+    pub(super) fn password_was_asked(&self) -> bool {
+        lock(&self.state).authentication.password_asked
     }
 
     /// The socket as the library gets it.
@@ -214,7 +280,7 @@ impl Tap {
         loop {
             match state.front() {
                 Front::Data | Front::End => return Poll::Ready(()),
-                Front::Other => break,
+                Front::Other | Front::Refused(_) => break,
                 Front::Incomplete => match state.receive(&self.wakers) {
                     Poll::Ready(Ok(count)) if count > 0 => {}
                     Poll::Pending => return Poll::Pending,
@@ -256,6 +322,13 @@ impl AsyncRead for TappedSocket {
         loop {
             match state.front() {
                 Front::Other => break,
+                Front::Refused(method) => {
+                    let text = match method {
+                        "none" => "the server asks for no authentication, which require_auth forbids".to_owned(),
+                        method => format!("the server asks for authentication by {method}, which require_auth forbids"),
+                    };
+                    return Poll::Ready(Err(io::Error::other(text)));
+                }
                 Front::Data | Front::End => {
                     let copier = lock(&tap.wakers.copier).take();
                     if let Some(copier) = copier {
@@ -319,6 +392,7 @@ pub(super) type TapSlot = Arc<Mutex<Option<Tap>>>;
 pub(super) struct TappingTls<C> {
     pub(super) connector: C,
     pub(super) slot: TapSlot,
+    pub(super) allowed: Option<AllowedAuthentication>,
 }
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
@@ -335,7 +409,7 @@ where
     fn connect(self, socket: TappedSocket) -> Self::Future {
         let handshake = self.connector.connect(socket);
         Box::pin(async move {
-            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages);
+            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages, self.allowed);
             let socket = tap.socket();
             *lock(&self.slot) = Some(tap);
             Ok(socket)

@@ -89,6 +89,7 @@ pub fn foreign_key_check(
     };
     ForeignKeyCheck {
         name: key.name.clone(),
+        owner: key.referencing_owner,
         query,
         integers: integer_keys(key),
         reads,

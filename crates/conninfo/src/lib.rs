@@ -4,8 +4,13 @@
 //! The rules are those of the manual's section "Connection Strings". Environment variables, the password file and
 //! service files are never consulted: they belong to the server's operating-system user, not to the caller.
 
+mod authentication;
 mod keyvalue;
+mod parameters;
 mod uri;
+
+pub use authentication::AllowedAuthentication;
+pub use parameters::{Place, closest, is_known, parameters_of, place_of};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,10 +24,19 @@ pub struct ConnInfo {
     pub password: Option<String>,
     pub database: Option<String>,
     pub ssl_mode: SslMode,
+    /// A file, or `system` for what the operating system trusts.
     pub ssl_root_cert: Option<String>,
+    pub ssl_crl: Option<String>,
+    pub ssl_crl_dir: Option<String>,
     pub ssl_cert: Option<String>,
     pub ssl_key: Option<String>,
+    /// Of the key's file.
+    pub ssl_password: Option<String>,
+    pub ssl_sni: bool,
+    pub ssl_min_protocol: Option<TlsVersion>,
+    pub ssl_max_protocol: Option<TlsVersion>,
     pub channel_binding: Option<String>,
+    pub require_auth: Option<AllowedAuthentication>,
     pub target_session_attrs: Option<String>,
     pub application_name: Option<String>,
     pub options: Option<String>,
@@ -34,11 +48,16 @@ pub struct ConnInfo {
     /// Seconds.
     pub keepalives_interval: Option<u32>,
     pub keepalives_count: Option<u32>,
+    /// Milliseconds.
+    pub tcp_user_timeout: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
+    /// What a certificate must be for.
     pub name: String,
+    /// What to connect to instead of looking the name up.
+    pub address: Option<String>,
     pub port: u16,
 }
 
@@ -59,6 +78,14 @@ pub enum SslMode {
     VerifyFull,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TlsVersion {
+    V1_0,
+    V1_1,
+    V1_2,
+    V1_3,
+}
+
 /// What is wrong with a connection string. Its text never quotes a value, because the value may be a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnInfoError {
@@ -67,6 +94,8 @@ pub enum ConnInfoError {
     /// Known to libpq, but without meaning or support here.
     UnsupportedParameter(String),
     InvalidValue(String),
+    /// Parameters that contradict each other.
+    Conflict(&'static str),
     /// Several hosts with another number of ports.
     PortCount {
         hosts: usize,
@@ -77,7 +106,7 @@ pub enum ConnInfoError {
 impl fmt::Display for ConnInfoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax(what) => write!(f, "{what}"),
+            Self::Syntax(what) | Self::Conflict(what) => write!(f, "{what}"),
             Self::UnknownParameter(name) => write!(f, "unknown connection parameter \"{name}\""),
             Self::UnsupportedParameter(name) => {
                 write!(f, "connection parameter \"{name}\" is not supported")
@@ -141,10 +170,16 @@ impl ConnInfo {
     /// # Errors
     /// As for [`ConnInfo::parse`].
     pub fn from_parameters(parameters: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConnInfoError> {
-        let mut info = Self { keepalives: true, ..Self::default() };
-        let (mut hosts, mut addresses, mut ports) = (None, None, None);
+        let mut info = Self { keepalives: true, ssl_sni: true, ..Self::default() };
+        let (mut hosts, mut addresses, mut ports, mut ssl_mode) = (None, None, None, None);
+        let mut fallback_name = None;
+        let mut follows_password = false;
         for (name, value) in parameters {
             let invalid = || ConnInfoError::InvalidValue(name.clone());
+            let follows = std::mem::replace(&mut follows_password, name.ends_with("password"));
+            if !is_known(&name) {
+                return Err(unknown(name, follows));
+            }
             // libpq treats an empty value as the parameter's default.
             if value.is_empty() {
                 continue;
@@ -156,20 +191,28 @@ impl ConnInfo {
                 "user" => info.user = Some(value),
                 "password" => info.password = Some(value),
                 "dbname" => info.database = Some(value),
-                "sslmode" => info.ssl_mode = ssl_mode(&value).ok_or_else(invalid)?,
-                "ssl" if value == "true" => info.ssl_mode = SslMode::Require,
+                "sslmode" => ssl_mode = Some(parse_ssl_mode(&value).ok_or_else(invalid)?),
                 "sslrootcert" => info.ssl_root_cert = Some(value),
+                "sslcrl" => info.ssl_crl = Some(value),
+                "sslcrldir" => info.ssl_crl_dir = Some(value),
                 "sslcert" => info.ssl_cert = Some(value),
                 "sslkey" => info.ssl_key = Some(value),
+                "sslpassword" => info.ssl_password = Some(value),
+                "sslsni" => info.ssl_sni = switch(&value).ok_or_else(invalid)?,
+                "ssl_min_protocol_version" => info.ssl_min_protocol = Some(tls_version(&value).ok_or_else(invalid)?),
+                "ssl_max_protocol_version" => info.ssl_max_protocol = Some(tls_version(&value).ok_or_else(invalid)?),
                 "channel_binding" => {
                     info.channel_binding = Some(one_of(value, &["disable", "prefer", "require"]).ok_or_else(invalid)?)
+                }
+                "require_auth" => {
+                    info.require_auth = Some(AllowedAuthentication::parse(&value).ok_or_else(invalid)?);
                 }
                 "target_session_attrs" => {
                     const KNOWN: [&str; 6] = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
                     info.target_session_attrs = Some(one_of(value, &KNOWN).ok_or_else(invalid)?);
                 }
                 "application_name" => info.application_name = Some(value),
-                "fallback_application_name" => info.application_name = info.application_name.or(Some(value)),
+                "fallback_application_name" => fallback_name = Some(value),
                 "options" => info.options = Some(value),
                 "connect_timeout" => {
                     let seconds: i64 = value.trim().parse().map_err(|_| invalid())?;
@@ -178,58 +221,86 @@ impl ConnInfo {
                     info.connect_timeout = info.connect_timeout.map(|seconds| seconds.max(2));
                 }
                 "keepalives" => info.keepalives = value.trim() != "0",
-                "keepalives_idle" => info.keepalives_idle = Some(value.trim().parse().map_err(|_| invalid())?),
-                "keepalives_interval" => info.keepalives_interval = Some(value.trim().parse().map_err(|_| invalid())?),
-                "keepalives_count" => info.keepalives_count = Some(value.trim().parse().map_err(|_| invalid())?),
-                // The session's encoding is always the destination's; GSS encryption is never tried.
-                "client_encoding" => {}
-                "gssencmode" if value != "require" => {}
-                name if LIBPQ_ONLY.contains(&name) => {
-                    return Err(ConnInfoError::UnsupportedParameter(name.into()));
-                }
-                _ => return Err(ConnInfoError::UnknownParameter(name)),
+                "keepalives_idle" => info.keepalives_idle = number(&value).ok_or_else(invalid)?,
+                "keepalives_interval" => info.keepalives_interval = number(&value).ok_or_else(invalid)?,
+                "keepalives_count" => info.keepalives_count = number(&value).ok_or_else(invalid)?,
+                "tcp_user_timeout" => info.tcp_user_timeout = number(&value).ok_or_else(invalid)?,
+                name if parameters::is_without_effect(name, &value) => {}
+                _ => return Err(ConnInfoError::UnsupportedParameter(name)),
             }
         }
+        info.application_name = info.application_name.or(fallback_name);
         info.hosts = pair_hosts(hosts, addresses, ports)?;
+        if info.ssl_min_protocol.zip(info.ssl_max_protocol).is_some_and(|(least, most)| least > most) {
+            return Err(ConnInfoError::Conflict("ssl_min_protocol_version is above ssl_max_protocol_version"));
+        }
+        let trusts_system = info.ssl_root_cert.as_deref() == Some("system");
+        info.ssl_mode = match ssl_mode {
+            // Anybody can have a certificate of those that the system trusts: only the name tells who it is.
+            Some(mode) if trusts_system && mode != SslMode::VerifyFull => {
+                return Err(ConnInfoError::Conflict("sslrootcert=system needs sslmode=verify-full"));
+            }
+            None if trusts_system => SslMode::VerifyFull,
+            mode => mode.unwrap_or_default(),
+        };
         Ok(info)
+    }
+
+    /// The parameters that name files, of those that are set.
+    pub fn files(&self) -> Vec<&'static str> {
+        let root = self.ssl_root_cert.as_deref().filter(|&file| file != "system");
+        let files = [
+            ("sslrootcert", root),
+            ("sslcrl", self.ssl_crl.as_deref()),
+            ("sslcrldir", self.ssl_crl_dir.as_deref()),
+            ("sslcert", self.ssl_cert.as_deref()),
+            ("sslkey", self.ssl_key.as_deref()),
+        ];
+        files.into_iter().filter(|(_, file)| file.is_some()).map(|(name, _)| name).collect()
     }
 }
 
-const LIBPQ_ONLY: &[&str] = &[
-    "gssencmode",
-    "gssdelegation",
-    "krbsrvname",
-    "gsslib",
-    "passfile",
-    "service",
-    "servicefile",
-    "replication",
-    "require_auth",
-    "requirepeer",
-    "requiressl",
-    "sslcertmode",
-    "sslcompression",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
-    "sslnegotiation",
-    "sslpassword",
-    "sslsni",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "max_protocol_version",
-    "min_protocol_version",
-    "load_balance_hosts",
-    "tcp_user_timeout",
-    "scram_client_key",
-    "scram_server_key",
-    "oauth_issuer",
-    "oauth_client_id",
-    "oauth_client_secret",
-    "oauth_scope",
-];
+/// The name is quoted only where it cannot be a piece of a password.
+fn unknown(name: String, follows_password: bool) -> ConnInfoError {
+    if follows_password {
+        return ConnInfoError::Syntax(
+            "unknown connection parameter after the password; a password with spaces must be in single quotes",
+        );
+    }
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+        return ConnInfoError::Syntax("what precedes \"=\" in the connection string is not the name of a parameter");
+    }
+    ConnInfoError::UnknownParameter(name)
+}
 
-fn ssl_mode(value: &str) -> Option<SslMode> {
+/// Zero and below mean the operating system's default.
+fn number(value: &str) -> Option<Option<u32>> {
+    let number: i64 = value.trim().parse().ok()?;
+    if number > i32::MAX.into() {
+        return None;
+    }
+    Some(u32::try_from(number).ok().filter(|&number| number > 0))
+}
+
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+fn tls_version(value: &str) -> Option<TlsVersion> {
+    let known = [
+        ("TLSv1", TlsVersion::V1_0),
+        ("TLSv1.1", TlsVersion::V1_1),
+        ("TLSv1.2", TlsVersion::V1_2),
+        ("TLSv1.3", TlsVersion::V1_3),
+    ];
+    known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, version)| version)
+}
+
+fn parse_ssl_mode(value: &str) -> Option<SslMode> {
     Some(match value {
         "disable" => SslMode::Disable,
         "allow" => SslMode::Allow,
@@ -250,11 +321,14 @@ fn pair_hosts(
     addresses: Option<String>,
     ports: Option<String>,
 ) -> Result<Vec<Host>, ConnInfoError> {
-    // An address is what is connected to; the name would only matter to verify a certificate.
-    let names: Vec<&str> = match addresses.as_deref().or(hosts.as_deref()) {
-        Some(list) => list.split(',').collect(),
-        None => vec!["localhost"],
+    let list = |text: Option<String>| -> Option<Vec<String>> {
+        text.map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
     };
+    let (names, addresses) = (list(hosts), list(addresses));
+    let count = addresses.as_ref().or(names.as_ref()).map_or(1, Vec::len);
+    if names.as_ref().is_some_and(|names| names.len() != count) {
+        return Err(ConnInfoError::Conflict("hostaddr and host differ in their number of hosts"));
+    }
     let ports: Vec<u16> = ports
         .as_deref()
         .unwrap_or("")
@@ -267,16 +341,20 @@ fn pair_hosts(
             },
         })
         .collect::<Result<_, _>>()?;
-    if ports.len() > 1 && ports.len() != names.len() {
-        return Err(ConnInfoError::PortCount { hosts: names.len(), ports: ports.len() });
+    if ports.len() > 1 && ports.len() != count {
+        return Err(ConnInfoError::PortCount { hosts: count, ports: ports.len() });
     }
-    let port = |position: usize| ports.get(position).or(ports.first()).copied().unwrap_or(5432);
-    Ok(names
-        .iter()
-        .enumerate()
-        .map(|(position, name)| Host {
-            name: if name.is_empty() { "localhost".into() } else { (*name).into() },
-            port: port(position),
+    let at = |list: &Option<Vec<String>>, position: usize| {
+        list.as_ref().and_then(|list| list.get(position)).filter(|text| !text.is_empty()).cloned()
+    };
+    Ok((0..count)
+        .map(|position| {
+            let address = at(&addresses, position);
+            Host {
+                name: at(&names, position).or(address.clone()).unwrap_or_else(|| "localhost".into()),
+                address,
+                port: ports.get(position).or(ports.first()).copied().unwrap_or(5432),
+            }
         })
         .collect())
 }
@@ -286,7 +364,7 @@ mod tests {
     use super::*;
 
     fn host(name: &str, port: u16) -> Host {
-        Host { name: name.into(), port }
+        Host { name: name.into(), address: None, port }
     }
 
     #[test]
@@ -318,6 +396,10 @@ mod tests {
     fn refusals_name_the_parameter() {
         let error = |text| ConnInfo::parse(text).unwrap_err();
         assert_eq!(error("hots=x"), ConnInfoError::UnknownParameter("hots".into()));
+        assert_eq!(
+            error("host=a,b hostaddr=1.2.3.4"),
+            ConnInfoError::Conflict("hostaddr and host differ in their number of hosts")
+        );
         assert_eq!(error("service=x"), ConnInfoError::UnsupportedParameter("service".into()));
         assert_eq!(error("port=x"), ConnInfoError::InvalidValue("port".into()));
         assert_eq!(error("sslmode=maybe"), ConnInfoError::InvalidValue("sslmode".into()));
@@ -328,11 +410,73 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_that_libpq_has_is_taken_or_refused_by_name() {
+        for name in parameters_of(Place::Server).chain(parameters_of(Place::UserMapping)) {
+            let value = match name {
+                "sslmode" => "verify-full",
+                "channel_binding" => "require",
+                "require_auth" => "scram-sha-256",
+                "target_session_attrs" => "primary",
+                "ssl_min_protocol_version" | "ssl_max_protocol_version" => "TLSv1.3",
+                "hostaddr" => "127.0.0.1",
+                "keepalives" | "sslsni" => "0",
+                _ => "1",
+            };
+            let info = ConnInfo::parse(&format!("{name}={value}")).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_ne!(info, ConnInfo::parse("").unwrap(), "{name}={value} has an effect");
+        }
+        for (text, name) in [
+            ("gssencmode=require", "gssencmode"),
+            ("sslnegotiation=direct", "sslnegotiation"),
+            ("load_balance_hosts=random", "load_balance_hosts"),
+            ("passfile=/x", "passfile"),
+            ("requirepeer=x", "requirepeer"),
+            ("replication=database", "replication"),
+        ] {
+            assert_eq!(ConnInfo::parse(text), Err(ConnInfoError::UnsupportedParameter(name.into())));
+        }
+        assert!(ConnInfo::parse("gssencmode=disable client_encoding=utf8 sslcompression=0").is_ok());
+    }
+
+    #[test]
+    fn addresses_stand_beside_names() {
+        let info = ConnInfo::parse("host=db1,db2 hostaddr=10.0.0.1,10.0.0.2 port=6000").unwrap();
+        let host = |name: &str, address: &str| Host { name: name.into(), address: Some(address.into()), port: 6000 };
+        assert_eq!(info.hosts, [host("db1", "10.0.0.1"), host("db2", "10.0.0.2")]);
+        assert_eq!(ConnInfo::parse("hostaddr=::1 port=6000").unwrap().hosts, [host("::1", "::1")]);
+    }
+
+    #[test]
+    fn what_the_system_trusts_needs_a_verified_name() {
+        let mode = |text| ConnInfo::parse(text).map(|info| info.ssl_mode);
+        assert_eq!(mode("sslrootcert=system"), Ok(SslMode::VerifyFull));
+        assert_eq!(mode("sslrootcert=system sslmode=verify-full"), Ok(SslMode::VerifyFull));
+        assert!(mode("sslrootcert=system sslmode=verify-ca").is_err());
+        assert_eq!(mode("sslrootcert=/x"), Ok(SslMode::Prefer));
+        let conflict = mode("ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2");
+        assert_eq!(
+            conflict,
+            Err(ConnInfoError::Conflict("ssl_min_protocol_version is above ssl_max_protocol_version"))
+        );
+    }
+
+    #[test]
     fn the_password_is_never_shown() {
         let info = ConnInfo::parse("postgres://app:geheim@h/shop").unwrap();
         assert_eq!(info.to_string(), "app@h:5432/shop");
         assert!(!format!("{info:?}").contains("geheim"));
-        for text in ["password=geheim port=x", "postgres://app:geheim@h:geheim/shop", "password=geheim gehe"] {
+        for text in [
+            "password=geheim port=x",
+            "postgres://app:geheim@h:geheim/shop",
+            "password=geheim gehe",
+            "password=sehr geheim=x",
+            "postgres:/app:geheim=@h/shop",
+            "postgres://app:geheim/x@h/shop",
+            "postgres://app:1/geheim@h/shop",
+            "postgres://app:1?geheim@h/shop",
+            "postgres://app:1?2geheim=3@h/shop",
+            "user=app;password=geheim;dbname=geheim port=geheim",
+        ] {
             assert!(!ConnInfo::parse(text).unwrap_err().to_string().contains("geheim"), "{text}");
         }
     }

@@ -42,13 +42,22 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
     if ports.iter().any(|port| !port.is_empty()) {
         parameters.push(("port".into(), ports.join(",")));
     }
+    if path.contains('@') {
+        return Err(ConnInfoError::Syntax(
+            "unexpected \"@\" after the host in the URI; \"/\", \"?\" and \"@\" in a password must be percent-encoded",
+        ));
+    }
     if !path.is_empty() {
         parameters.push(("dbname".into(), decode(path)?));
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) =
             pair.split_once('=').ok_or(ConnInfoError::Syntax("missing \"=\" in the query of the URI"))?;
-        parameters.push((decode(name)?, decode(value)?));
+        match (decode(name)?, decode(value)?) {
+            // As JDBC has it.
+            (name, value) if name == "ssl" && value == "true" => parameters.push(("sslmode".into(), "require".into())),
+            parameter => parameters.push(parameter),
+        }
     }
     Ok(parameters)
 }

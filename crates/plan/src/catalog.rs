@@ -312,7 +312,8 @@ pub fn sequences_query(relations: &[u32]) -> String {
 SELECT coalesce(json_agg(r ORDER BY r.relation, r.number, r.oid), '[]'::json)::text
 FROM (
     SELECT DISTINCT a.attrelid::bigint AS relation, a.attnum AS number, a.attname AS column, s.oid::bigint AS oid,
-           n.nspname AS schema, s.relname AS name, q.seqmin AS min, q.seqmax AS max
+           n.nspname AS schema, s.relname AS name, q.seqmin AS min, q.seqmax AS max,
+           has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
     FROM (
         SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
         FROM pg_depend d
@@ -344,6 +345,8 @@ pub struct ColumnSequence {
     pub name: String,
     pub min: i64,
     pub max: i64,
+    /// For the user who asks.
+    pub readable: bool,
 }
 
 /// What a server's lock table is made for, and what of it is in use: one [`LockTable`].

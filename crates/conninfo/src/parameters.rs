@@ -1,0 +1,138 @@
+//! The parameters that libpq knows, and which of them are supported here.
+
+/// Which part of a foreign server's definition a parameter belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Server,
+    UserMapping,
+}
+
+const SUPPORTED: &[(&str, Place)] = &[
+    ("host", Place::Server),
+    ("hostaddr", Place::Server),
+    ("port", Place::Server),
+    ("dbname", Place::Server),
+    ("sslmode", Place::Server),
+    ("sslrootcert", Place::Server),
+    ("sslcrl", Place::Server),
+    ("sslcrldir", Place::Server),
+    ("sslsni", Place::Server),
+    ("ssl_min_protocol_version", Place::Server),
+    ("ssl_max_protocol_version", Place::Server),
+    ("channel_binding", Place::Server),
+    ("require_auth", Place::Server),
+    ("target_session_attrs", Place::Server),
+    ("application_name", Place::Server),
+    ("options", Place::Server),
+    ("connect_timeout", Place::Server),
+    ("keepalives", Place::Server),
+    ("keepalives_idle", Place::Server),
+    ("keepalives_interval", Place::Server),
+    ("keepalives_count", Place::Server),
+    ("tcp_user_timeout", Place::Server),
+    ("user", Place::UserMapping),
+    ("password", Place::UserMapping),
+    ("sslcert", Place::UserMapping),
+    ("sslkey", Place::UserMapping),
+    ("sslpassword", Place::UserMapping),
+];
+
+/// Accepted for the sake of strings that were written for other clients, where their value asks for nothing.
+const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
+    // The session's encoding is always the destination's.
+    ("client_encoding", &[]),
+    ("gssencmode", &["disable", "prefer"]),
+    ("load_balance_hosts", &["disable"]),
+    ("sslcertmode", &["allow"]),
+    ("sslcompression", &["0"]),
+    ("sslnegotiation", &["postgres"]),
+];
+
+const LIBPQ_ONLY: &[&str] = &[
+    "authtype",
+    "gssdelegation",
+    "gsslib",
+    "krbsrvname",
+    "max_protocol_version",
+    "min_protocol_version",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_issuer",
+    "oauth_scope",
+    "passfile",
+    "replication",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "service",
+    "servicefile",
+    "sslkeylogfile",
+    "tty",
+];
+
+/// Where a supported parameter belongs.
+pub fn place_of(name: &str) -> Option<Place> {
+    SUPPORTED.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
+}
+
+/// The supported parameters that belong there.
+pub fn parameters_of(place: Place) -> impl Iterator<Item = &'static str> {
+    SUPPORTED.iter().filter(move |(_, of)| *of == place).map(|(name, _)| *name)
+}
+
+/// Whether libpq knows the parameter, supported here or not.
+pub fn is_known(name: &str) -> bool {
+    place_of(name).is_some()
+        || name == "fallback_application_name"
+        || LIBPQ_ONLY.contains(&name)
+        || WITHOUT_EFFECT.iter().any(|(known, _)| *known == name)
+}
+
+/// Whether the parameter may be passed over.
+pub(crate) fn is_without_effect(name: &str, value: &str) -> bool {
+    WITHOUT_EFFECT.iter().any(|(known, values)| *known == name && (values.is_empty() || values.contains(&value)))
+}
+
+/// The supported parameter that was probably meant.
+pub fn closest(name: &str) -> Option<&'static str> {
+    const FARTHEST: usize = 3;
+    SUPPORTED
+        .iter()
+        .map(|(known, _)| (distance(name, known), *known))
+        .filter(|(distance, known)| *distance <= FARTHEST && distance * 2 < known.len())
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// Insertions, deletions, replacements and exchanges of neighbours that lead from one word to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions() {
+        assert_eq!(closest("hots"), Some("host"));
+        assert_eq!(closest("pasword"), Some("password"));
+        assert_eq!(closest("databse"), None);
+        assert_eq!(closest("sslrotcert"), Some("sslrootcert"));
+        assert_eq!(closest("xyz"), None);
+    }
+}

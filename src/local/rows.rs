@@ -1,0 +1,37 @@
+//! Whether tables hold rows.
+
+use pgrx::pg_sys;
+
+/// Whether the table holds a row that this transaction sees. A partitioned table itself holds none.
+///
+/// Not asked in SQL: a policy could hide the rows, and a name could mean something else by the time that it is looked up.
+pub fn are_in(relation: u32) -> bool {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: what is opened is closed again here, or by the end of the transaction after an ERROR. The relation may have
+    // been dropped, which gives null.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation.into(), lock);
+        if opened.is_null() {
+            return false;
+        }
+        let kind = (*(*opened).rd_rel).relkind as u8;
+        let found = match kind {
+            pg_sys::RELKIND_RELATION => {
+                let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
+                let slot = pg_sys::table_slot_create(opened, std::ptr::null_mut());
+                let scan = pg_sys::table_beginscan(opened, snapshot, 0, std::ptr::null_mut());
+                let forward = pg_sys::ScanDirection::ForwardScanDirection;
+                let found = pg_sys::table_scan_getnextslot(scan, forward, slot);
+                pg_sys::table_endscan(scan);
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+                pg_sys::UnregisterSnapshot(snapshot);
+                found
+            }
+            // Its rows are elsewhere; whoever overwrites them must say so.
+            pg_sys::RELKIND_FOREIGN_TABLE => true,
+            _ => false,
+        };
+        pg_sys::relation_close(opened, lock);
+        found
+    }
+}

@@ -1,0 +1,189 @@
+//! What a caller names as the source: a connection string or a foreign server.
+
+use crate::error::{Error, Result};
+use crate::local::identity::{Caller, role_name};
+use crate::local::source_server::{self, ForeignServer, Wrapper};
+use crate::local::{logging, rights};
+use crate::settings;
+use conninfo::{ConnInfo, ConnInfoError};
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// Whether the caller may use what belongs to the server's operating-system user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust {
+    /// A superuser, or somebody for whom a superuser has vouched.
+    Full,
+    /// Must give a password that the source really asks for: the rule of dblink and postgres_fdw.
+    PasswordRequired,
+}
+
+/// Where rows come from, and on whose behalf. It holds the password; `Display` does not show it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Origin {
+    pub(super) info: ConnInfo,
+    pub(super) trust: Trust,
+    /// How long connections that fail for a passing reason are tried again.
+    pub(super) patience: Duration,
+    server: Option<String>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.server {
+            Some(server) => write!(f, "{server} ({})", self.info),
+            None => write!(f, "{}", self.info),
+        }
+    }
+}
+
+impl Origin {
+    /// # Errors
+    /// For what cannot be understood, and for what the caller may not use. Nothing is connected to.
+    pub fn resolve(source: &str) -> Result<Self> {
+        let caller = Caller::of_this_session();
+        // What cannot be understood may hold a password as well.
+        logging::hide_statement();
+        let mut origin = if ConnInfo::looks_like(source) {
+            Self::from_string(source, caller)?
+        } else {
+            Self::from_server(source, caller)?
+        };
+        if origin.trust == Trust::PasswordRequired && origin.info.password.is_none() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
+                "password is required",
+            )
+            .detail("Non-superusers must provide a password in the connection string or the user mapping."));
+        }
+        origin.info.user.get_or_insert_with(|| role_name(caller.current));
+        Ok(origin)
+    }
+
+    fn from_string(text: &str, caller: Caller) -> Result<Self> {
+        let info = ConnInfo::parse(text).map_err(|error| {
+            let hint = match &error {
+                ConnInfoError::UnknownParameter(name) if let Some(meant) = conninfo::closest(name) => {
+                    format!("Perhaps you meant \"{meant}\".")
+                }
+                ConnInfoError::UnsupportedParameter(_) => {
+                    "Leave it out; the documentation lists the parameters that are supported.".to_owned()
+                }
+                _ => "Write a URI such as postgres://user:password@host/database, a list such as host=… dbname=… user=…, or the name of a foreign server.".to_owned(),
+            };
+            Error::new(sqlstate_of(&error), format!("invalid connection string: {error}")).hint(hint)
+        })?;
+        if info.password.is_none() && info.ssl_password.is_none() {
+            logging::show_statement();
+        }
+        let trust = if caller.is_superuser() { Trust::Full } else { Trust::PasswordRequired };
+        if trust == Trust::PasswordRequired {
+            refuse_files(&info)?;
+        }
+        Ok(Self { info, trust, patience: settings::retry_timeout(), server: None })
+    }
+
+    fn from_server(name: &str, caller: Caller) -> Result<Self> {
+        // What does not look like a name may be a mistyped connection string, whose password must not be shown.
+        let is_plain = name.chars().all(|character| character.is_alphanumeric() || "_-.$ ".contains(character));
+        let server = if is_plain {
+            logging::show_statement();
+            source_server::find(name, caller.current)?
+        } else {
+            None
+        };
+        let Some(server) = server else {
+            let message = if is_plain && !name.is_empty() {
+                format!("server \"{name}\" does not exist")
+            } else {
+                "the source is neither a connection string nor the name of a foreign server".to_owned()
+            };
+            return Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, message).hint(
+                "Give a URI such as postgres://user:password@host/database, a list such as host=… dbname=…, or the name of a server made with CREATE SERVER … FOREIGN DATA WRAPPER pgcopy.",
+            ));
+        };
+        refuse_unusable(&server, caller)?;
+        let Some(mapping) = &server.mapping else {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                format!("user mapping not found for \"{}\", server \"{name}\"", role_name(caller.current)),
+            )
+            .hint(format!(
+                "CREATE USER MAPPING FOR {} SERVER {} OPTIONS (user '…', password '…');",
+                plan::quote_identifier(&role_name(caller.current)),
+                plan::quote_identifier(name)
+            )));
+        };
+        // Options of these wrappers that have nothing to do with connections are passed over.
+        let options = server.options.iter().chain(mapping).filter(|(name, _)| conninfo::is_known(name)).cloned();
+        let info = ConnInfo::from_parameters(options).map_err(|error| {
+            Error::new(sqlstate_of(&error), format!("the options of server \"{name}\" cannot be used: {error}"))
+        })?;
+        let vouched = mapping.iter().any(|(name, value)| name == "password_required" && value == "false");
+        let trust = if caller.is_superuser() || vouched { Trust::Full } else { Trust::PasswordRequired };
+        Ok(Self { info, trust, patience: settings::retry_timeout(), server: Some(name.to_owned()) })
+    }
+}
+
+fn sqlstate_of(error: &ConnInfoError) -> PgSqlErrorCode {
+    match error {
+        ConnInfoError::UnsupportedParameter(_) => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        _ => PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
+    }
+}
+
+/// A string may name files of the server only for those who can read them anyway, and keys not even then: they are what
+/// the operating-system user is known by elsewhere.
+fn refuse_files(info: &ConnInfo) -> Result<()> {
+    let may_read = rights::may_read_server_files();
+    for parameter in info.files() {
+        let is_identity = matches!(parameter, "sslcert" | "sslkey");
+        if is_identity || !may_read {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to use connection parameter \"{parameter}\""),
+            )
+            .detail(if is_identity {
+                "Only superusers may name client certificates and keys of the server in a connection string."
+            } else {
+                "Only superusers and members of pg_read_server_files may name files of the server in a connection string."
+            })
+            .hint("A superuser can set it in a foreign server or a user mapping."));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unusable(server: &ForeignServer, caller: Caller) -> Result<()> {
+    if !server.usable {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for foreign server {}", server.name),
+        )
+        .hint(format!(
+            "GRANT USAGE ON FOREIGN SERVER {} TO {};",
+            plan::quote_identifier(&server.name),
+            plan::quote_identifier(&role_name(caller.current))
+        )));
+    }
+    let Some(wrapper) = server.wrapper() else {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("server \"{}\" is not a PostgreSQL server", server.name),
+        )
+        .detail(format!("It belongs to foreign-data wrapper \"{}\".", server.wrapper_name))
+        .hint("Servers of the wrappers pgcopy, postgres_fdw and dblink_fdw can be pulled from."));
+    };
+    // The other wrappers let only superusers set these.
+    let names_key = server.options.iter().any(|(name, _)| name == "sslcert" || name == "sslkey");
+    if wrapper == Wrapper::Dblink && names_key && !caller.is_superuser() && !server.owner_is_superuser {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to use the client certificate of server \"{}\"", server.name),
+        )
+        .detail("A superuser must own a server whose options name a client certificate or key."));
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Which options foreign servers and user mappings of our own wrapper take.
+
+use crate::error::{Error, Result};
+use crate::local::identity::Caller;
+use crate::local::rights;
+use conninfo::{ConnInfo, Place};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// Lets only superusers do without a password; as in postgres_fdw.
+const PASSWORD_REQUIRED: &str = "password_required";
+
+/// Checks options, given as `name=value`, of an object whose kind is told by the catalog that holds it.
+pub fn refuse_wrong_options(options: &[Option<String>], catalog: pg_sys::Oid) -> Result<()> {
+    let place = match catalog {
+        pg_sys::ForeignServerRelationId => Some(Place::Server),
+        pg_sys::UserMappingRelationId => Some(Place::UserMapping),
+        pg_sys::ForeignTableRelationId | pg_sys::AttributeRelationId => {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "foreign-data wrapper \"pgcopy\" has no foreign tables",
+            )
+            .hint("Its servers are sources for pgcopy.pull; foreign tables are what postgres_fdw is for."));
+        }
+        _ => None,
+    };
+    let mut parameters = Vec::new();
+    for option in options.iter().flatten() {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        refuse_misplaced(name, place)?;
+        match name {
+            PASSWORD_REQUIRED => refuse_wrong_password_required(value)?,
+            _ => parameters.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    let info = ConnInfo::from_parameters(parameters)
+        .map_err(|error| Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, error.to_string()))?;
+    refuse_unreadable_files(&info)
+}
+
+fn refuse_misplaced(name: &str, place: Option<Place>) -> Result<()> {
+    let belongs_to = if name == PASSWORD_REQUIRED { Some(Place::UserMapping) } else { conninfo::place_of(name) };
+    if belongs_to.is_some() && belongs_to == place {
+        return Ok(());
+    }
+    let error = |message: String| Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME, message);
+    let hint = match (belongs_to, place, conninfo::closest(name)) {
+        (Some(Place::Server), ..) => format!("\"{name}\" belongs in the options of a server: CREATE or ALTER SERVER."),
+        (Some(Place::UserMapping), ..) => {
+            format!("\"{name}\" belongs in the options of a user mapping: CREATE or ALTER USER MAPPING.")
+        }
+        (None, Some(_), Some(meant)) => format!("Perhaps you meant the option \"{meant}\"."),
+        (None, Some(place), None) => {
+            let names = conninfo::parameters_of(place).collect::<Vec<_>>().join(", ");
+            format!("Valid options in this context are: {names}.")
+        }
+        (None, None, _) => "Options belong to servers and user mappings.".to_owned(),
+    };
+    let message = if belongs_to.is_none() && conninfo::is_known(name) {
+        format!("option \"{name}\" is not supported")
+    } else {
+        format!("invalid option \"{name}\"")
+    };
+    Err(error(message).hint(hint))
+}
+
+fn refuse_wrong_password_required(value: &str) -> Result<()> {
+    match value {
+        "true" => Ok(()),
+        "false" if Caller::of_this_session().is_superuser() => Ok(()),
+        "false" => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "password_required=false is superuser-only",
+        )
+        .hint("User mappings with the password_required option set to false may only be created or modified by the superuser.")),
+        _ => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
+            "password_required takes true or false",
+        )),
+    }
+}
+
+/// Whoever uses the server later need not have the rights to its files: whoever names them must.
+fn refuse_unreadable_files(info: &ConnInfo) -> Result<()> {
+    let is_superuser = Caller::of_this_session().is_superuser();
+    for parameter in info.files() {
+        let is_identity = matches!(parameter, "sslcert" | "sslkey");
+        if is_superuser || (!is_identity && rights::may_read_server_files()) {
+            continue;
+        }
+        let who = if is_identity { "superusers" } else { "superusers and members of pg_read_server_files" };
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to set option \"{parameter}\""),
+        )
+        .detail(format!("Only {who} may set it, or change other options beside it.")));
+    }
+    Ok(())
+}
