@@ -376,6 +376,7 @@ impl Prepared {
         for table in rights::not_owned(&target_oids)? {
             pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
         }
+        let mut other_money = None;
         for (source, local) in sources.into_iter().zip(targets) {
             let Some(definition) = definitions.get(&local.oid) else {
                 let text = format!("{}: was dropped meanwhile", local.qualified_name());
@@ -397,6 +398,13 @@ impl Prepared {
                     let text = format!("{}: {difference}, where COPY would round", local.qualified_name());
                     Problem::new(ProblemKind::Type, text)
                 }));
+            }
+            if source.columns.iter().any(|column| column.base_type.starts_with("money")) {
+                let words = match &other_money {
+                    Some(words) => words,
+                    None => other_money.insert(self.other_money()?),
+                };
+                warnings.extend(words.clone());
             }
             if !columns.left_to_default.is_empty() {
                 let names: Vec<_> =
@@ -440,6 +448,15 @@ impl Prepared {
             self.targets.push(Target { source, local, spec, method, warnings });
         }
         Ok(())
+    }
+
+    /// Amounts of money travel as numbers of the smallest unit, which another locale may divide otherwise.
+    fn other_money(&self) -> Result<Option<String>> {
+        const SETTING: &str = "SELECT pg_catalog.current_setting('lc_monetary')";
+        let (there, here) = (self.session()?.query_value(SETTING)?, spi::query_text(SETTING)?.unwrap_or_default());
+        Ok((there != here).then(|| {
+            format!("money may mean other amounts: lc_monetary is {there} on the source and {here} on the destination")
+        }))
     }
 
     /// Partitioned tables as which partitions among the targets are published.

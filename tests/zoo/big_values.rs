@@ -6,7 +6,7 @@ use crate::harness::{Pair, text};
 #[test]
 fn long_texts_bytes_and_documents() {
     let big = std::env::var_os("PGCOPY_TEST_BIG_VALUES").is_some();
-    let (bytes, elements) = if big { (400_000_000, 4_000_000) } else { (20_000_000, 300_000) };
+    let (bytes, elements) = if big { (250_000_000, 3_000_000) } else { (20_000_000, 300_000) };
     let mut pair = Pair::with(
         "zoo_big_values",
         "CREATE TABLE bytes (id int, b bytea); ALTER TABLE bytes ALTER b SET STORAGE EXTERNAL; CREATE TABLE texts (id int, t text);

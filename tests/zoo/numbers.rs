@@ -1,6 +1,7 @@
 //! Integers, floats, numeric, money, boolean.
 
 use super::{arrives, plan};
+use crate::harness::text;
 
 #[test]
 fn integers_and_booleans() {
@@ -47,4 +48,8 @@ fn money_travels_as_the_number_of_its_smallest_unit() {
         "INSERT INTO item VALUES ('92233720368547758.07'), ('-92233720368547758.08'), ('0'), ('-0.01'), (NULL)",
     );
     assert_eq!(plan(&mut pair), ["item swap binary"]);
+    pair.destination.batch_execute("SET lc_monetary = 'POSIX'").unwrap();
+    let dsn = pair.dsn();
+    let warnings = text(&mut pair.destination, &format!("SELECT warnings::text FROM pgcopy.plan('{dsn}')"));
+    assert!(warnings.contains("money may mean other amounts: lc_monetary is "), "{warnings}");
 }

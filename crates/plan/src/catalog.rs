@@ -110,10 +110,11 @@ impl Relation {
 /// Everything a pattern can name, in every schema that is not the system's: an array of [`Relation`].
 ///
 /// The same bounds mean the same partition only where values compare, or hash, the same: texts by their collation and
-/// encoding, enums by the order of their labels, or by the labels' OIDs.
+/// encoding, enums by the order of their labels, or by the labels' OIDs; the hash of what may hold an enum is taken for
+/// every server's own.
 pub const RELATIONS_QUERY: &str = "
 WITH this_database AS (
-    SELECT pg_encoding_to_char(d.encoding) AS encoding,
+    SELECT d.oid, pg_encoding_to_char(d.encoding) AS encoding,
            concat_ws(' ', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'), d.datcollate,
                      coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) AS sorted_by
     FROM pg_database d WHERE d.datname = current_database()
@@ -124,6 +125,8 @@ WITH this_database AS (
                    (SELECT string_agg(concat_ws(' ', e.enumlabel, CASE WHEN t.partstrat = 'h' THEN e.oid END), ','
                                       ORDER BY e.enumsortorder)
                     FROM pg_enum e WHERE e.enumtypid = y.oid)
+               WHEN t.partstrat = 'h' AND (y.typtype <> 'b' OR y.typcategory = 'A') THEN
+                   concat_ws(' ', b.oid, pg_postmaster_start_time())
                WHEN l.oid IS NOT NULL AND (t.partstrat = 'r' OR NOT l.collisdeterministic) THEN
                    concat_ws(' ', b.encoding,
                              CASE WHEN l.collprovider = 'd' THEN b.sorted_by

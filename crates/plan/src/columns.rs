@@ -80,7 +80,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
         }
         paired.source_generates |= other.generated;
         let narrowed = other.type_name != column.type_name && column.type_name != column.base_type;
-        if narrowed && !NEVER_ROUNDED.contains(&column.base_type.trim_end_matches("[]")) {
+        if narrowed && ROUNDED.contains(&column.base_type.trim_end_matches("[]")) {
             paired.rounded.push(format!(
                 "column {} is {} on the source and {} on the destination",
                 crate::quote_identifier(&column.name),
@@ -102,8 +102,15 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
     if differences.is_empty() { Ok(paired) } else { Err(differences) }
 }
 
-/// Types whose length limit refuses what is too long, rather than change it.
-const NEVER_ROUNDED: [&str; 4] = ["character", "character varying", "bit", "bit varying"];
+/// Types whose modifier changes values that it does not fit, rather than refuse them.
+const ROUNDED: [&str; 6] = [
+    "numeric",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "time without time zone",
+    "time with time zone",
+    "interval",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
