@@ -537,6 +537,23 @@ pub unsafe fn init_result_relation(
     }
 }
 
+/// Raises an ERROR for a relation that rows cannot be inserted into.
+///
+/// # Safety
+/// The target is one of [`init_result_relation`].
+pub unsafe fn refuse_invalid_insert_target(target: *mut pg_sys::ResultRelInfo) {
+    let insert = pg_sys::CmdType::CMD_INSERT;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        pg_sys::CheckValidResultRel(target, insert);
+        #[cfg(feature = "pg17")]
+        pg_sys::CheckValidResultRel(target, insert, std::ptr::null_mut());
+        #[cfg(feature = "pg18")]
+        pg_sys::CheckValidResultRel(target, insert, pg_sys::OnConflictAction::ONCONFLICT_NONE, std::ptr::null_mut());
+    }
+}
+
 /// Adds a stored row to the target's indexes. Returns those whose constraint is deferred and must be looked at again.
 ///
 /// # Safety

@@ -41,7 +41,7 @@ impl Inserter {
             refuse_relation(relation)?;
             let state = pg_sys::CreateExecutorState();
             let root = compat::init_result_relation(state, relation);
-            pg_sys::CheckValidResultRel(root, pg_sys::CmdType::CMD_INSERT);
+            compat::refuse_invalid_insert_target(root);
             pg_sys::ExecOpenIndices(root, false);
             let table_state = pg_sys::palloc0(size_of::<pg_sys::ModifyTableState>()).cast::<pg_sys::ModifyTableState>();
             (*table_state).ps.type_ = pg_sys::NodeTag::T_ModifyTableState;
