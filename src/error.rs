@@ -128,3 +128,17 @@ pub fn or_raise<T>(result: Result<T>) -> T {
         Err(error) => error.raise(),
     }
 }
+
+/// An error of a library with its causes, without repeating one inside the other.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -224,6 +224,31 @@ fn every_sslmode() {
 }
 
 #[test]
+fn what_the_operating_system_trusts() {
+    let authority = Authority::new("an authority");
+    let (source, files) = encrypting_source("system-roots", &authority, ("db.example", "127.0.0.1"));
+    let root = files.write("root.crt", &authority.certificate.to_pem().unwrap(), 0o644);
+    // OpenSSL takes this file for that of the system.
+    let options = Options::named("system-roots-destination").variable("SSL_CERT_FILE", root);
+    let destination = Server::start(&installation(), options).unwrap();
+    let mut pair = Pair::on(source.port(), destination.port(), "system_roots");
+    fill(&mut pair.source);
+    pair.destination.batch_execute("CREATE TABLE item (id int PRIMARY KEY, body text)").unwrap();
+    let dsn = |host: &str| {
+        format!(
+            "host={host} hostaddr=127.0.0.1 port={} user=postgres dbname=system_roots sslrootcert=system",
+            source.port()
+        )
+    };
+    try_pull(&mut pair.destination, &dsn("db.example")).unwrap();
+    pair.assert_same_content();
+    // It implies that names are compared.
+    let refused = try_pull(&mut pair.destination, &dsn("x.example")).unwrap_err();
+    assert!(refused.message.contains("hostname mismatch"), "{refused:?}");
+    pair.assert_nothing_left();
+}
+
+#[test]
 fn client_certificates_revocation_and_channel_binding() {
     let authority = Authority::new("an authority");
     let (source, files) = encrypting_source("certificates", &authority, ("db.example", "127.0.0.1"));

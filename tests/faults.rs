@@ -422,6 +422,39 @@ fn others_change_targets_in_every_phase() {
 }
 
 #[test]
+fn nobody_sees_a_stage_table_that_is_being_written() {
+    let (mut pair, _) = pair("fault_vacuum");
+    slow_down(&mut pair);
+    let sql = pair.pull_sql("overwrite => true, parallel => 2");
+    let mut session = pair.another_destination_session();
+    let mut watcher = pair.another_destination_session();
+    let mut vacuum = pair.another_destination_session();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(move || session.query(&sql, &[]).map(|rows| rows.len()));
+        task_begins(&mut watcher, "copying public.item");
+        let written = "SELECT l.relation::regclass::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                       WHERE c.relnamespace = 'pgcopy_stage'::regnamespace AND c.relkind = 'r'
+                         AND l.mode = 'AccessExclusiveLock' LIMIT 1";
+        let mut stage = String::new();
+        eventually("a stage table is written", || {
+            stage = text(&mut watcher, written);
+            !stage.is_empty()
+        });
+        let failure = failure(
+            &watcher.batch_execute(&format!("BEGIN; LOCK TABLE {stage} IN ACCESS SHARE MODE NOWAIT")).unwrap_err(),
+        );
+        assert_eq!(failure.sqlstate, "55P03");
+        watcher.batch_execute("ROLLBACK").unwrap();
+        // A VACUUM of everything waits for its turn, and does no harm.
+        let vacuumed = scope.spawn(move || vacuum.batch_execute("VACUUM"));
+        assert_eq!(pull.join().unwrap().unwrap(), 2);
+        vacuumed.join().unwrap().unwrap();
+    });
+    pair.assert_same_content();
+    pair.assert_nothing_left();
+}
+
+#[test]
 fn the_extension_is_dropped_during_a_pull() {
     let (mut pair, _) = pair("fault_extension");
     slow_down(&mut pair);

@@ -64,10 +64,15 @@ fn servers_of_all_three_wrappers_are_sources() {
         pair.assert_same_content();
         pair.destination.batch_execute("DELETE FROM item").unwrap();
     }
+    // A job finds the role's own mapping as well.
+    let job: i64 = app.query_one("SELECT pgcopy.start_pull('prod', overwrite => true)", &[]).unwrap().get(0);
+    assert_eq!(text(&mut app, &format!("SELECT pgcopy.wait({job}, '60 s')")), "completed");
+    pair.assert_same_content();
     pair.assert_nothing_left();
     let (port, database) = (pair.source_port, pair.database.clone());
     let sources = texts(&mut app, "SELECT source FROM pgcopy.jobs ORDER BY job");
-    let expected = ["prod", "by_fdw", "By dblink"].map(|name| format!("{name} (app@127.0.0.1:{port}/{database})"));
+    let expected =
+        ["prod", "by_fdw", "By dblink", "prod"].map(|name| format!("{name} (app@127.0.0.1:{port}/{database})"));
     assert_eq!(sources, expected);
 }
 

@@ -17,6 +17,7 @@ mod version;
 mod wait;
 
 use crate::error::Error;
+use crate::job::Request;
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::Interval;
 use std::time::Duration;
@@ -33,4 +34,32 @@ fn given<T>(name: &str, value: Option<T>) -> T {
     value.unwrap_or_else(|| {
         Error::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("{name} must not be null")).raise()
     })
+}
+
+/// What `pull`, `plan` and `start_pull` are asked for.
+#[allow(clippy::too_many_arguments, reason = "the parameters of the SQL functions")]
+fn request(
+    source: Option<&str>,
+    include: Option<Vec<Option<String>>>,
+    exclude: Option<Vec<Option<String>>>,
+    overwrite: Option<bool>,
+    parallel: Option<i32>,
+    batch_size: Option<i32>,
+    validate: Option<bool>,
+    wait: Option<bool>,
+    verbose: Option<bool>,
+    refresh: Option<bool>,
+) -> Request {
+    Request {
+        source: given("source", source).to_owned(),
+        include,
+        exclude,
+        overwrite: given("overwrite", overwrite),
+        parallel,
+        batch_size: given("batch_size", batch_size),
+        validate: given("validate", validate),
+        wait: given("wait", wait),
+        verbose: given("verbose", verbose),
+        refresh: given("refresh", refresh),
+    }
 }

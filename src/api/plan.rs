@@ -1,6 +1,6 @@
-use super::given;
+use super::request;
 use crate::error::or_raise;
-use crate::job::{self, Request};
+use crate::job;
 use pgrx::prelude::*;
 
 /// What a pull with the same arguments would do, one row for each target.
@@ -33,18 +33,7 @@ fn plan(
         name!(warnings, Vec<String>),
     ),
 > {
-    let request = Request {
-        source: given("source", source).to_owned(),
-        include,
-        exclude,
-        overwrite: given("overwrite", overwrite),
-        parallel,
-        batch_size: given("batch_size", batch_size),
-        validate: given("validate", validate),
-        wait: given("wait", wait),
-        verbose: given("verbose", verbose),
-        refresh: given("refresh", refresh),
-    };
+    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (

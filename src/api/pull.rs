@@ -1,6 +1,6 @@
-use super::given;
+use super::request;
 use crate::error::or_raise;
-use crate::job::{self, Request};
+use crate::job;
 use pgrx::prelude::*;
 
 /// Replaces the targets' rows; one row for each target.
@@ -21,18 +21,7 @@ fn pull(
     'static,
     (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let request = Request {
-        source: given("source", source).to_owned(),
-        include,
-        exclude,
-        overwrite: given("overwrite", overwrite),
-        parallel,
-        batch_size: given("batch_size", batch_size),
-        validate: given("validate", validate),
-        wait: given("wait", wait),
-        verbose: given("verbose", verbose),
-        refresh: given("refresh", refresh),
-    };
+    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
         tables

@@ -1,6 +1,6 @@
-use super::given;
+use super::request;
 use crate::error::or_raise;
-use crate::job::{self, Request};
+use crate::job;
 use pgrx::prelude::*;
 
 /// Starts a pull that runs on its own, to its own commit, and returns the job's number at once.
@@ -18,17 +18,6 @@ fn start_pull(
     verbose: default!(Option<bool>, "false"),
     refresh: default!(Option<bool>, "false"),
 ) -> i64 {
-    let request = Request {
-        source: given("source", source).to_owned(),
-        include,
-        exclude,
-        overwrite: given("overwrite", overwrite),
-        parallel,
-        batch_size: given("batch_size", batch_size),
-        validate: given("validate", validate),
-        wait: given("wait", wait),
-        verbose: given("verbose", verbose),
-        refresh: given("refresh", refresh),
-    };
+    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
     or_raise(job::start_pull(&request))
 }

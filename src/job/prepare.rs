@@ -156,23 +156,10 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
         let mut prepared = Prepared {
             session: Some(Rc::new(session)),
-            files: None,
             origin: Some(origin),
-            caller: Caller::of_this_session(),
             snapshot,
-            workers,
-            targets: Vec::new(),
-            foreign_keys: Vec::new(),
-            trusted_keys: BTreeSet::new(),
-            in_place_members: Vec::new(),
-            replaced_keys: Vec::new(),
-            sequences: Vec::new(),
-            refreshed: Vec::new(),
-            stubborn_triggers: Vec::new(),
             notices: std::mem::take(&mut pairing.notices),
-            all_targets: Vec::new(),
-            columns: Vec::new(),
-            definitions: Vec::new(),
+            ..Prepared::for_caller(workers)
         };
         prepared.pair_targets(source, local, &mut pairing)?;
         prepared.plan_foreign_keys(&mut pairing.problems)?;
@@ -292,6 +279,30 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
 }
 
 impl Prepared {
+    /// Nothing to do yet.
+    fn for_caller(workers: usize) -> Self {
+        Self {
+            session: None,
+            files: None,
+            origin: None,
+            caller: Caller::of_this_session(),
+            snapshot: String::new(),
+            workers,
+            targets: Vec::new(),
+            foreign_keys: Vec::new(),
+            trusted_keys: BTreeSet::new(),
+            in_place_members: Vec::new(),
+            replaced_keys: Vec::new(),
+            sequences: Vec::new(),
+            refreshed: Vec::new(),
+            stubborn_triggers: Vec::new(),
+            notices: Vec::new(),
+            all_targets: Vec::new(),
+            columns: Vec::new(),
+            definitions: Vec::new(),
+        }
+    }
+
     /// A load of files into one table, whose storage will be exchanged.
     pub(super) fn for_files(local: Relation, mut spec: TableSpec, files: FilesSpec, workers: usize) -> Result<Self> {
         settings::with_catalog_search_path(|| {
@@ -308,24 +319,11 @@ impl Prepared {
             spec.share_analyze(workers);
             let source = Relation::named(0, &local.schema, &local.name);
             let mut prepared = Self {
-                session: None,
                 files: Some(files),
-                origin: None,
-                caller: Caller::of_this_session(),
-                snapshot: String::new(),
-                workers,
-                targets: Vec::new(),
-                foreign_keys: Vec::new(),
-                trusted_keys: BTreeSet::new(),
-                in_place_members: Vec::new(),
-                replaced_keys: Vec::new(),
-                sequences: Vec::new(),
-                notices: Vec::new(),
-                refreshed: Vec::new(),
-                stubborn_triggers: Vec::new(),
                 all_targets: oids.to_vec(),
                 columns: catalog::read_columns(settings::version(), &oids)?,
                 definitions,
+                ..Self::for_caller(workers)
             };
             prepared.targets.push(Target { source, local, spec, method: Method::Swap, warnings: Vec::new() });
             let mut problems = Vec::new();

@@ -8,6 +8,7 @@ use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::interrupts;
+use crate::local::relation_file::WRITER_LOCK;
 use copystream::{BinaryRow, TextRow};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -103,7 +104,7 @@ impl<'a, D> TableWriter<'a, D> {
     ) -> Result<Self> {
         // SAFETY: the stage table exists for as long as its job; an ERROR releases what was opened.
         let (relation, descriptor) = unsafe {
-            let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+            let relation = pg_sys::table_open(stage.into(), WRITER_LOCK);
             (relation, (*relation).rd_att)
         };
         let descriptions = compat::attributes(descriptor);

@@ -1,67 +1,91 @@
-//! Foreign servers and user mappings, as the caller may use them.
+//! Foreign servers and user mappings.
 
-use super::identity::{Caller, Role, run_as};
+use super::identity::{Role, role_name, run_as};
 use super::{settings, spi};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
-use pgrx::spi::quote_literal;
+use plan::{quote_identifier, quote_literal};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
-#[derive(Deserialize)]
-pub struct ForeignServer {
-    pub wrapper: String,
-    pub options: BTreeMap<String, String>,
-    oid: u32,
-    usable: bool,
+/// The foreign-data wrappers whose servers are PostgreSQL servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrapper {
+    Pgcopy,
+    Postgres,
+    Dblink,
 }
 
-/// A server that the caller has the right to use.
-pub fn find(name: &str) -> Result<ForeignServer> {
-    let server: Option<ForeignServer> = settings::with_catalog_search_path(|| {
-        spi::query_json(&format!(
-            "SELECT coalesce((
-                 SELECT json_build_object('oid', s.oid::bigint, 'wrapper', w.fdwname,
-                                          'usable', has_server_privilege(s.oid, 'USAGE'), 'options', {})
-                 FROM pg_foreign_server s JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
-                 WHERE s.srvname = {}), 'null'::json)::text",
-            options_of("s.srvoptions"),
-            quote_literal(name)
-        ))
-    })?;
-    let Some(server) = server else {
-        return Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, format!("server \"{name}\" does not exist")));
-    };
-    if !server.usable {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for foreign server {name}"),
-        ));
-    }
-    Ok(server)
+/// A foreign server with what one role finds there. It may hold a password.
+#[derive(Deserialize)]
+pub struct ForeignServer {
+    pub name: String,
+    pub wrapper_name: String,
+    validator: Option<String>,
+    pub owner_is_superuser: bool,
+    /// Whether the role has USAGE on it.
+    usable: bool,
+    /// Of the wrapper, then of the server.
+    pub options: Vec<(String, String)>,
+    /// The role's own user mapping, or else the public one.
+    pub mapping: Option<Vec<(String, String)>>,
 }
 
 impl ForeignServer {
-    /// The options of the caller's user mapping, else of that for PUBLIC; empty without either.
-    pub fn mapping_options(&self) -> Result<BTreeMap<String, String>> {
-        let caller = Caller::of_this_session().current;
-        // Only superusers can read the catalog, because it holds secrets; these are the caller's own.
-        run_as(Role::Extension, || {
-            settings::use_catalog_search_path()?;
-            spi::query_json(&format!(
-                "SELECT coalesce((
-                     SELECT {} FROM pg_user_mapping m WHERE m.umserver = {} AND m.umuser IN ({caller}, 0)
-                     ORDER BY m.umuser = 0 LIMIT 1), '{{}}'::json)::text",
-                options_of("m.umoptions"),
-                self.oid
-            ))
-        })
+    pub fn refuse_without_usage(&self, role: u32) -> Result<()> {
+        if self.usable {
+            return Ok(());
+        }
+        Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for foreign server {}", self.name),
+        )
+        .hint(format!(
+            "GRANT USAGE ON FOREIGN SERVER {} TO {};",
+            quote_identifier(&self.name),
+            quote_identifier(&role_name(role))
+        )))
+    }
+
+    /// Wrappers can be renamed and made anew; what they accept is up to their validator.
+    pub fn wrapper(&self) -> Option<Wrapper> {
+        match self.validator.as_deref()? {
+            "fdw_validator" => Some(Wrapper::Pgcopy),
+            "postgres_fdw_validator" => Some(Wrapper::Postgres),
+            "dblink_fdw_validator" => Some(Wrapper::Dblink),
+            _ => None,
+        }
     }
 }
 
-fn options_of(column: &str) -> String {
-    format!(
-        "(SELECT coalesce(json_object_agg(o.option_name, o.option_value), '{{}}'::json)
-          FROM pg_options_to_table({column}) o)"
-    )
+/// The server of that name, as the given role would use it.
+pub fn find(name: &str, role: u32) -> Result<Option<ForeignServer>> {
+    // Options of user mappings are not for everybody's eyes, so that the statement needs more rights than the role's.
+    run_as(Role::Extension, || {
+        settings::use_catalog_search_path()?;
+        let servers: Vec<ForeignServer> = spi::query_json(&format!(
+            "SELECT coalesce(json_agg(r), '[]'::json)::text
+             FROM (
+                 SELECT s.srvname AS name, w.fdwname AS wrapper_name, v.proname AS validator,
+                        o.rolsuper AS owner_is_superuser,
+                        has_server_privilege({role}::oid, s.oid, 'USAGE') AS usable,
+                        (SELECT coalesce(json_agg(json_build_array(x.option_name, coalesce(x.option_value, ''))
+                                                  ORDER BY x.rank), '[]'::json)
+                         FROM (SELECT 1 AS rank, * FROM pg_options_to_table(w.fdwoptions)
+                               UNION ALL SELECT 2, * FROM pg_options_to_table(s.srvoptions)) x) AS options,
+                        (SELECT (SELECT coalesce(json_agg(json_build_array(x.option_name, coalesce(x.option_value, ''))),
+                                                 '[]'::json)
+                                 FROM pg_options_to_table(u.umoptions) x)
+                         FROM pg_user_mapping u
+                         WHERE u.umserver = s.oid AND u.umuser IN ({role}, 0)
+                         ORDER BY u.umuser DESC LIMIT 1) AS mapping
+                 FROM pg_foreign_server s
+                 JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
+                 JOIN pg_roles o ON o.oid = s.srvowner
+                 LEFT JOIN pg_proc v ON v.oid = w.fdwvalidator
+                 WHERE s.srvname = {}
+             ) r",
+            quote_literal(name)
+        ))?;
+        Ok(servers.into_iter().next())
+    })
 }

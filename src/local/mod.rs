@@ -19,7 +19,6 @@ pub mod rights;
 pub mod rows;
 pub mod sequences;
 pub mod settings;
-pub mod source_server;
 pub mod spi;
 pub mod transaction;
 pub mod types;

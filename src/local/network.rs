@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// How long a wait may go without looking at the server's interrupt flags.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A runtime on the calling thread.
 pub struct Network(Option<Runtime>);
@@ -24,21 +24,26 @@ impl Network {
             .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))
     }
 
+    pub fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+
     /// Waits on the server's main thread. A cancel or a termination raises its ERROR here, outside of the runtime.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let runtime = self.0.as_ref().expect("only dropping takes it");
         let mut future = pin!(future);
         loop {
-            let tick = {
-                // The runtime looks up host names in threads of its own, which inherit what is held back here.
-                let _held = HeldSignals::hold();
-                runtime.block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await })
-            };
-            if let Ok(value) = tick {
+            if let Some(value) = self.wait_at_most(INTERRUPT_INTERVAL, future.as_mut()) {
                 return value;
             }
             interrupts::check();
         }
+    }
+
+    /// Waits without looking at interrupts; nothing is returned when the time is over first.
+    pub fn wait_at_most<T>(&self, longest: Duration, future: impl Future<Output = T>) -> Option<T> {
+        // The runtime looks up host names in threads of its own, which inherit what is held back here.
+        let _held = HeldSignals::hold();
+        self.runtime().block_on(async { tokio::time::timeout(longest, future).await }).ok()
     }
 }
 

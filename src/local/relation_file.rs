@@ -8,6 +8,10 @@ use crate::local::interrupts;
 use pgrx::pg_sys;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
+/// Who writes pages of a table past the buffer manager holds this on it. VACUUM of the whole database, or anybody who
+/// reads, would otherwise leave pages in shared buffers that are not yet written, and nobody would see their rows.
+pub const WRITER_LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+
 pub const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
 /// `PageHeaderData` up to the line pointers (`storage/bufpage.h`).
 pub const PAGE_HEADER_BYTES: usize = 24;

@@ -40,8 +40,16 @@ unsafe extern "C-unwind" fn process_utility(
     unsafe {
         let handler = HANDLER.get().filter(|_| copy_statement::is_ours((*statement).utilityStmt));
         let Some(handler) = handler else {
-            let next = PREVIOUS.unwrap_or(next_in_server);
-            return next(statement, text, read_only_tree, context, parameters, environment, destination, completion);
+            // A macro, because the server's own function is not of the hook's type.
+            macro_rules! pass_on {
+                ($next:expr) => {
+                    $next(statement, text, read_only_tree, context, parameters, environment, destination, completion)
+                };
+            }
+            return match PREVIOUS {
+                Some(next) => pass_on!(next),
+                None => pass_on!(pg_sys::standard_ProcessUtility),
+            };
         };
         let statement = if read_only_tree { pg_sys::copyObjectImpl(statement.cast()).cast() } else { statement };
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
@@ -56,32 +64,5 @@ unsafe extern "C-unwind" fn process_utility(
         }
         pg_sys::free_parsestate(state);
         pg_sys::CommandCounterIncrement();
-    }
-}
-
-/// The server's own, as a function that the hook's type allows.
-#[allow(clippy::too_many_arguments)]
-unsafe extern "C-unwind" fn next_in_server(
-    statement: *mut pg_sys::PlannedStmt,
-    text: *const c_char,
-    read_only_tree: bool,
-    context: pg_sys::ProcessUtilityContext::Type,
-    parameters: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    destination: *mut pg_sys::DestReceiver,
-    completion: *mut pg_sys::QueryCompletion,
-) {
-    // SAFETY: hands the server's own arguments on.
-    unsafe {
-        pg_sys::standard_ProcessUtility(
-            statement,
-            text,
-            read_only_tree,
-            context,
-            parameters,
-            environment,
-            destination,
-            completion,
-        );
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::local::foreign_server;
+use crate::local::identity::Caller;
 use datafiles::location::{Kind, is_account, parse_endpoint};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -42,19 +43,27 @@ pub struct Access {
 impl Access {
     /// What the caller may use of a server.
     pub fn look_up(name: &str) -> Result<Self> {
-        let server = foreign_server::find(name)?;
-        if server.wrapper != WRAPPER {
+        let caller = Caller::of_this_session().current;
+        let Some(server) = foreign_server::find(name, caller)? else {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                format!("server \"{name}\" does not exist"),
+            ));
+        };
+        server.refuse_without_usage(caller)?;
+        if server.wrapper_name != WRAPPER {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
                 format!("server \"{name}\" is not an object store"),
             )
-            .detail(format!("Its foreign-data wrapper is \"{}\".", server.wrapper))
+            .detail(format!("Its foreign-data wrapper is \"{}\".", server.wrapper_name))
             .hint(format!("Create it with CREATE SERVER … FOREIGN DATA WRAPPER {WRAPPER}.")));
         }
-        let option = |name: &str| server.options.get(name).cloned();
+        let options = BTreeMap::from_iter(server.options);
+        let option = |name: &str| options.get(name).cloned();
         // Options that were never validated are possible: a superuser can write to catalogs.
-        check_server(&server.options)?;
-        let secrets = server.mapping_options()?;
+        check_server(&options)?;
+        let secrets = BTreeMap::from_iter(server.mapping.unwrap_or_default());
         check_mapping(&secrets)?;
         Ok(Self {
             server: name.into(),
@@ -62,7 +71,7 @@ impl Access {
             endpoint: option("endpoint"),
             region: option("region"),
             account: option("account"),
-            virtual_hosted: is_on(&server.options, "virtual_hosted")?,
+            virtual_hosted: is_on(&options, "virtual_hosted")?,
             ca_certificate: option("ca_certificate"),
             secrets,
         })

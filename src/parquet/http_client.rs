@@ -1,9 +1,8 @@
 //! The HTTP client of object stores. It takes nothing from its environment: no proxy, no credentials.
 
 use super::credentials::{Access, parse_certificates};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use datafiles::location::{Kind, is_below, parse_endpoint};
-use datafiles::redact;
 use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector};
 use openssl::base64::encode_block;
@@ -46,9 +45,8 @@ pub fn build(kind: Kind, access: Option<&Access>) -> Result<HttpClient> {
     if let Some(pem) = access.and_then(|access| access.ca_certificate.as_deref()) {
         builder = builder.tls_certs_merge(parse_certificates(pem));
     }
-    let client = builder
-        .build()
-        .map_err(|error| Error::internal(format!("could not set up HTTP: {}", redact::chain(&error))))?;
+    let client =
+        builder.build().map_err(|error| Error::internal(format!("could not set up HTTP: {}", with_causes(&error))))?;
     Ok(HttpClient::new(client))
 }
 

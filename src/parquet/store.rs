@@ -3,7 +3,7 @@
 use super::credentials::Access;
 use super::files::{self, DataFile, RandomAccess, Stamp, carried, changed, within};
 use super::http_client::{self, Connector};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use crate::local::network::Network;
 use crate::local::spi;
 use bytes::Bytes;
@@ -241,7 +241,7 @@ impl Store {
         let meta = match self.wait(objects.get_opts(&path, options)) {
             Ok(answer) => answer.meta,
             // An empty file has no first byte: "range not satisfiable".
-            Err(error) if redact::chain(&error).contains("416") => match self.wait(objects.head(&path)) {
+            Err(error) if with_causes(&error).contains("416") => match self.wait(objects.head(&path)) {
                 Ok(meta) if meta.size == 0 => meta,
                 _ => return Err(self.error(&http.name, &error)),
             },
@@ -327,7 +327,7 @@ impl Store {
     /// Without the name, and without anything secret.
     fn reason(&self, error: &object_store::Error) -> Error {
         use object_store::Error as Remote;
-        let text = redact::chain(error);
+        let text = with_causes(error);
         let hidden = |text: &str| redact::redact(text, &self.access.as_ref().map(Access::secrets).unwrap_or_default());
         let answer = redact::answer(&text).map(|answer| format!("The store answers: {}", hidden(&answer)));
         // Of a failed listing only the text says it.

@@ -1,13 +1,12 @@
 use super::origin::{Origin, Trust};
 use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
-use crate::error::{Error, Result};
-use crate::local::interrupts;
+use crate::error::{Error, Result, with_causes};
+use crate::local::network::Network;
 use conninfo::{ConnInfo, Host, SslMode};
 use pgrx::prelude::*;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::runtime::Runtime;
@@ -16,8 +15,6 @@ use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// How long a network wait may go without looking at the server's interrupt flags.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the end of a connection may take.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
 
@@ -39,48 +36,6 @@ pub(super) struct Connection {
     network: Network,
 }
 
-/// What drives the network on this thread.
-struct Network(Option<Runtime>);
-
-impl Network {
-    fn start() -> Result<Self> {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            // Names are looked up by a thread of the library's, which must not run the server's signal handlers.
-            .on_thread_start(interrupts::leave_to_main_thread)
-            .build()
-            .map(|runtime| Self(Some(runtime)))
-            .map_err(|error| Error::internal(format!("could not start the network runtime: {error}")))
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.0.as_ref().expect("only dropping takes it")
-    }
-
-    /// Waits without blocking the server's interrupts: a cancel or a termination raises its ERROR here.
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        loop {
-            let tick =
-                self.runtime().block_on(async { tokio::time::timeout(INTERRUPT_INTERVAL, future.as_mut()).await });
-            if let Ok(value) = tick {
-                return value;
-            }
-            interrupts::check();
-        }
-    }
-}
-
-impl Drop for Network {
-    /// Does not wait for a name server that does not answer.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl Drop for Connection {
     /// Says goodbye, so that the source's log does not speak of a lost client.
     fn drop(&mut self) {
@@ -88,7 +43,7 @@ impl Drop for Connection {
         if !std::thread::panicking() {
             drop(self.client.take());
             let driver = &mut self.driver;
-            let _ = self.network.runtime().block_on(async { tokio::time::timeout(LONGEST_GOODBYE, driver).await });
+            let _ = self.network.wait_at_most(LONGEST_GOODBYE, driver);
         }
     }
 }
@@ -248,7 +203,7 @@ impl Failure {
                     .hint("Give it in the connection string or, better, in the user mapping of a foreign server."),
             );
         }
-        Self::unanswered(chain(error), error.is_closed() || has_network_cause(error))
+        Self::unanswered(with_causes(error), error.is_closed() || has_network_cause(error))
     }
 }
 
@@ -418,7 +373,7 @@ pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
     let Some(answer) = error.as_db_error() else {
         return Error::new(
             PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
-            format!("lost the connection to the source: {}", chain(error)),
+            format!("lost the connection to the source: {}", with_causes(error)),
         );
     };
     Error {
@@ -427,20 +382,6 @@ pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
         detail: answer.detail().map(str::to_owned),
         hint: answer.hint().map(str::to_owned),
     }
-}
-
-/// The error with its causes, without repeating one inside the other.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// As the macro `MAKE_SQLSTATE` packs five characters.

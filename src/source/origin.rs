@@ -1,8 +1,8 @@
 //! What a caller names as the source: a connection string or a foreign server.
 
 use crate::error::{Error, Result};
+use crate::local::foreign_server::{self, ForeignServer, Wrapper};
 use crate::local::identity::{Caller, role_name};
-use crate::local::source_server::{self, ForeignServer, Wrapper};
 use crate::local::{logging, rights};
 use crate::settings;
 use conninfo::{ConnInfo, ConnInfoError};
@@ -90,7 +90,7 @@ impl Origin {
         let is_plain = name.chars().all(|character| character.is_alphanumeric() || "_-.$ ".contains(character));
         let server = if is_plain {
             logging::show_statement();
-            source_server::find(name, caller.current)?
+            foreign_server::find(name, caller.current)?
         } else {
             None
         };
@@ -157,17 +157,7 @@ fn refuse_files(info: &ConnInfo) -> Result<()> {
 }
 
 fn refuse_unusable(server: &ForeignServer, caller: Caller) -> Result<()> {
-    if !server.usable {
-        return Err(Error::new(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for foreign server {}", server.name),
-        )
-        .hint(format!(
-            "GRANT USAGE ON FOREIGN SERVER {} TO {};",
-            plan::quote_identifier(&server.name),
-            plan::quote_identifier(&role_name(caller.current))
-        )));
-    }
+    server.refuse_without_usage(caller.current)?;
     let Some(wrapper) = server.wrapper() else {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,

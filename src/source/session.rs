@@ -86,11 +86,14 @@ impl Session {
         self.query_value("SELECT pg_export_snapshot()")
     }
 
+    /// # Errors
+    /// Of class 08 when the snapshot is gone with the connection that opened it.
     pub fn join_snapshot(&self, snapshot: &str) -> Result<()> {
-        self.execute(&format!(
+        let joined = self.execute(&format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             plan::quote_literal(snapshot)
-        ))
+        ));
+        joined.map_err(|error| if is_gone(&error) { lost_snapshot(&error) } else { error })
     }
 
     pub fn rollback(&self) -> Result<()> {
@@ -228,4 +231,21 @@ impl RunningCopies {
         self.rows = Some(rows);
         Ok(())
     }
+}
+
+/// As `ImportSnapshot` and `ProcArrayInstallImportedXmin` report it (`snapmgr.c`).
+fn is_gone(error: &Error) -> bool {
+    [
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+    ]
+    .iter()
+    .any(|code| error.sqlstate == *code as i32)
+}
+
+fn lost_snapshot(error: &Error) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the source has given up the snapshot of this pull")
+        .detail(error.message.clone())
+        .hint("The connection that held it was lost, or the connections of this pull do not all reach the same server.")
 }

@@ -1,4 +1,4 @@
-use crate::local::relation_file::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, RelationFile};
+use crate::local::relation_file::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, RelationFile, WRITER_LOCK};
 use pgrx::pg_sys;
 
 /// Heap pages that a page of the visibility map describes, with two bits each (`visibilitymap.c`).
@@ -12,7 +12,7 @@ pub fn write_visibility_map(stage: u32) {
     let fork = pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM;
     // SAFETY: the stage table exists and is complete; nobody else writes its map.
     unsafe {
-        let relation = pg_sys::table_open(stage.into(), pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
+        let relation = pg_sys::table_open(stage.into(), WRITER_LOCK);
         let heap_pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         let storage = pg_sys::RelationGetSmgr(relation);
         // Several tasks may come here for the same table.

@@ -162,6 +162,8 @@ pub struct Options {
     pub checksums: bool,
     /// Where the data directory goes, instead of the usual place.
     pub data_parent: Option<PathBuf>,
+    /// Environment variables of the server's processes.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Options {
@@ -179,6 +181,11 @@ impl Options {
         self
     }
 
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     pub fn access(mut self, line: impl Into<String>) -> Self {
         self.access.push(line.into());
         self
@@ -193,6 +200,7 @@ pub struct Server {
     port: u16,
     process: Option<Child>,
     keep_data: bool,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -250,7 +258,15 @@ impl Server {
         let mut access = options.access.join("\n");
         access.push_str("\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n");
         fs::write(data.join("pg_hba.conf"), access)?;
-        let mut server = Self { installation: installation.clone(), data, log, port, process: None, keep_data: false };
+        let mut server = Self {
+            installation: installation.clone(),
+            data,
+            log,
+            port,
+            process: None,
+            keep_data: false,
+            environment: options.environment,
+        };
         server.launch()?;
         Ok(server)
     }
@@ -261,6 +277,7 @@ impl Server {
             .arg("-D")
             .arg(&self.data)
             .env_remove("RUST_BACKTRACE")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

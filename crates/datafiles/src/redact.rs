@@ -1,7 +1,5 @@
 //! What of an error of the network or of a store may be shown.
 
-use std::error::Error;
-
 /// Queries of URLs can be signatures, and whatever stands before a host can be a password.
 pub fn redact(text: &str, secrets: &[&str]) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -31,20 +29,6 @@ pub fn redact(text: &str, secrets: &[&str]) -> String {
         shown = shown.replace(secret, "…");
     }
     shown
-}
-
-/// An error with its causes, without repeating one inside the other.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 /// The code and the message of a store's own answer, inside the text of an error. Stores repeat parts of what they were
