@@ -138,66 +138,120 @@ impl ColumnDecoder {
         Ok(value)
     }
 
-    /// The value of a field; `None` is NULL. Values made by functions are allocated in the current memory context.
-    #[inline]
-    pub(super) fn decode_binary<'a>(&mut self, field: Option<&'a [u8]>, scratch: &mut Vec<u8>) -> Result<Value<'a>> {
+    /// Hands the value of a field to `accept`; `None` is NULL. Values made by functions are allocated in the current memory
+    /// context.
+    ///
+    /// A value that is returned goes through memory, written in pieces and read as a whole, for which processors wait
+    /// longer than for all else here.
+    #[inline(always)]
+    pub(super) fn decode_binary<R>(
+        &mut self,
+        field: Option<&[u8]>,
+        scratch: &mut Vec<u8>,
+        accept: impl FnOnce(Value<'_>) -> R,
+    ) -> Result<R> {
         let Some(bytes) = field else {
             return match self.kind {
                 // A domain may refuse NULL.
-                Kind::Function if !self.function.fn_strict => self.receive(None, scratch),
-                _ => Ok(Value::Null),
+                Kind::Function if !self.function.fn_strict => Ok(accept(self.receive(None, scratch)?)),
+                _ => Ok(accept(Value::Null)),
             };
         };
-        let fast = match self.kind {
-            Kind::Bool => match bytes {
-                [byte] => Some(Value::Bits((*byte != 0).into())),
-                _ => None,
-            },
-            Kind::Int2 => fixed(bytes).map(|bytes| Value::Bits(i16::from_be_bytes(bytes) as u64)),
-            Kind::Int4 => fixed(bytes).map(|bytes| Value::Bits(i32::from_be_bytes(bytes) as u64)),
-            Kind::Int8 => fixed(bytes).map(|bytes| Value::Bits(i64::from_be_bytes(bytes) as u64)),
-            Kind::Date => fixed(bytes)
-                .map(i32::from_be_bytes)
-                .filter(|days| (DATE_MIN..DATE_END).contains(days) || matches!(*days, i32::MIN | i32::MAX))
-                .map(|days| Value::Bits(days as u64)),
-            Kind::Timestamp => fixed(bytes)
-                .map(i64::from_be_bytes)
-                .filter(|time| (TIMESTAMP_MIN..TIMESTAMP_END).contains(time) || matches!(*time, i64::MIN | i64::MAX))
-                .map(|time| Value::Bits(time as u64)),
-            Kind::Time => fixed(bytes)
-                .map(i64::from_be_bytes)
-                .filter(|time| (0..=MICROSECONDS_PER_DAY).contains(time))
-                .map(|time| Value::Bits(time as u64)),
-            Kind::Fixed { length } => (bytes.len() == length).then_some(Value::Fixed(bytes)),
+        match self.kind {
+            Kind::Bool => {
+                if let [byte] = bytes {
+                    return Ok(accept(Value::Bits((*byte != 0).into())));
+                }
+            }
+            Kind::Int2 => {
+                if let Some(bytes) = fixed(bytes) {
+                    return Ok(accept(Value::Bits(i16::from_be_bytes(bytes) as u64)));
+                }
+            }
+            Kind::Int4 => {
+                if let Some(bytes) = fixed(bytes) {
+                    return Ok(accept(Value::Bits(i32::from_be_bytes(bytes) as u64)));
+                }
+            }
+            Kind::Int8 => {
+                if let Some(bytes) = fixed(bytes) {
+                    return Ok(accept(Value::Bits(i64::from_be_bytes(bytes) as u64)));
+                }
+            }
+            Kind::Date => {
+                if let Some(days) = fixed(bytes).map(i32::from_be_bytes)
+                    && ((DATE_MIN..DATE_END).contains(&days) || matches!(days, i32::MIN | i32::MAX))
+                {
+                    return Ok(accept(Value::Bits(days as u64)));
+                }
+            }
+            Kind::Timestamp => {
+                if let Some(time) = fixed(bytes).map(i64::from_be_bytes)
+                    && ((TIMESTAMP_MIN..TIMESTAMP_END).contains(&time) || matches!(time, i64::MIN | i64::MAX))
+                {
+                    return Ok(accept(Value::Bits(time as u64)));
+                }
+            }
+            Kind::Time => {
+                if let Some(time) = fixed(bytes).map(i64::from_be_bytes)
+                    && (0..=MICROSECONDS_PER_DAY).contains(&time)
+                {
+                    return Ok(accept(Value::Bits(time as u64)));
+                }
+            }
+            Kind::Fixed { length } => {
+                if bytes.len() == length {
+                    return Ok(accept(Value::Fixed(bytes)));
+                }
+            }
             Kind::Text { limit } => {
                 // The number of bytes bounds the number of characters.
-                let fits = limit.is_none_or(|limit| bytes.len() <= limit as usize);
-                (fits && is_text(bytes)).then_some(Value::Varlena(bytes))
+                if limit.is_none_or(|limit| bytes.len() <= limit as usize) && is_text(bytes) {
+                    return Ok(accept(Value::Varlena(bytes)));
+                }
             }
             Kind::PaddedText { length } => {
-                (bytes.len() == length as usize && is_ascii_text(bytes)).then_some(Value::Varlena(bytes))
+                if bytes.len() == length as usize && is_ascii_text(bytes) {
+                    return Ok(accept(Value::Varlena(bytes)));
+                }
             }
-            Kind::Bytes => Some(Value::Varlena(bytes)),
-            Kind::Numeric { limits } => numeric::decode(bytes, limits),
-            Kind::Json => (is_text(bytes) && self.json.is_valid(bytes)).then_some(Value::Varlena(bytes)),
-            Kind::Jsonb => match bytes {
-                [JSONB_VERSION, text @ ..] if is_text(text) => self.json.encode(text).map(store_varlena),
-                _ => None,
-            },
-            Kind::Inet => inet(bytes),
-            Kind::Enum => match self.labels.get(bytes) {
-                Some(&label) => Some(Value::Bits(label)),
-                None => return self.receive_label(bytes, scratch),
-            },
-            Kind::Function => None,
+            Kind::Bytes => return Ok(accept(Value::Varlena(bytes))),
+            Kind::Numeric { limits } => {
+                if let Some((header, digits)) = numeric::decode(bytes, limits) {
+                    return Ok(accept(Value::Numeric { header, digits }));
+                }
+            }
+            Kind::Json => {
+                if is_text(bytes) && self.json.is_valid(bytes) {
+                    return Ok(accept(Value::Varlena(bytes)));
+                }
+            }
+            Kind::Jsonb => {
+                if let [JSONB_VERSION, text @ ..] = bytes
+                    && is_text(text)
+                    && let Some(value) = self.json.encode(text).map(store_varlena)
+                {
+                    return Ok(accept(value));
+                }
+            }
+            Kind::Inet => {
+                if let Some(value) = inet(bytes) {
+                    return Ok(accept(value));
+                }
+            }
+            Kind::Enum => {
+                return Ok(accept(match self.labels.get(bytes) {
+                    Some(&label) => Value::Bits(label),
+                    None => self.receive_label(bytes, scratch)?,
+                }));
+            }
+            Kind::Function => {}
             Kind::Watched => {
-                return self.read_watched(|decoder| decoder.receive(Some(bytes), &mut Vec::new()));
+                let value = self.read_watched(|decoder| decoder.receive(Some(bytes), &mut Vec::new()))?;
+                return Ok(accept(value));
             }
-        };
-        match fast {
-            Some(value) => Ok(value),
-            None => self.receive(Some(bytes), scratch),
         }
+        Ok(accept(self.receive(Some(bytes), scratch)?))
     }
 
     #[cold]

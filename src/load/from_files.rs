@@ -3,7 +3,8 @@
 use super::arrow::{self, ColumnReader, PreparedColumn, Target};
 use super::expressions::Filter;
 use super::insert::Inserter;
-use super::writer::TableWriter;
+use super::tuple::Value;
+use super::writer::{RowValues, TableWriter};
 use super::{LoadHelper, Loaded, Position, concerns_a_row, refuse_lost_rows};
 use crate::compat;
 use crate::error::{Error, Result, catch};
@@ -61,7 +62,7 @@ pub fn load_row_groups(
             let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
             let group = each.run(&|loaded| helper.add_progress(loaded), |readers, columns, row| {
                 let longest = readers.iter().map(|reader| reader.longest).sum();
-                writer.add_row(longest, |column, _| readers[*column].value(columns.row(*column, row)))
+                writer.add_row(longest, FileRow { readers, columns, row })
             })?;
             loaded.rows += group.rows;
             loaded.bytes += group.bytes;
@@ -104,8 +105,7 @@ pub fn insert_row_groups(
                 inserter.add(|values, nulls| {
                     for (column, (reader, &attribute)) in readers.iter().zip(&filled).enumerate() {
                         position.column.set(Some(column));
-                        let value = reader.value(columns.row(column, row))?;
-                        if let Some(datum) = arrow::datum_of(value) {
+                        if let Some(datum) = reader.value(columns.row(column, row), arrow::datum_of)? {
                             values[attribute] = datum;
                             nulls[attribute] = false;
                         }
@@ -127,6 +127,21 @@ pub fn insert_row_groups(
         Some(row_group) => locate(error, files, row_group, table, &position),
         None => error,
     })
+}
+
+/// A row of a batch.
+struct FileRow<'a> {
+    readers: &'a [ColumnReader<'a>],
+    columns: &'a BatchColumns,
+    row: usize,
+}
+
+/// What decodes a column is its position.
+impl RowValues<usize> for FileRow<'_> {
+    #[inline(always)]
+    fn next<R>(&mut self, column: &mut usize, _: &mut Vec<u8>, accept: impl FnOnce(Value<'_>) -> R) -> Result<R> {
+        self.readers[*column].value(self.columns.row(*column, self.row), accept)
+    }
 }
 
 /// The rows of one row group, one after the other.

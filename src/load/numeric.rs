@@ -1,7 +1,5 @@
 //! The binary form of `numeric`, straight to its stored form. What is unusual is left to the server's own function.
 
-use super::tuple::Value;
-
 const SIGN_NEGATIVE: u16 = 0x4000;
 const DIGITS_PER_GROUP: i32 = 4;
 /// `NUMERIC_SHORT` and the fields beside it, as in `numeric.c`.
@@ -28,9 +26,12 @@ impl Limits {
     }
 }
 
-/// `None` for every value that is not plainly a canonical, finite one in the short form and within the limits.
-#[inline]
-pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value<'a>> {
+const POWERS_OF_10: [u16; DIGITS_PER_GROUP as usize] = [1, 10, 100, 1000];
+
+/// The stored header, and the digit groups as they travel. `None` for every value that is not plainly a canonical, finite
+/// one in the short form and within the limits.
+#[inline(always)]
+pub(super) fn decode(wire: &[u8], limits: Option<Limits>) -> Option<(u16, &[u8])> {
     let (head, digits) = wire.split_first_chunk::<8>()?;
     let count = u16::from_be_bytes([head[0], head[1]]) as usize;
     let weight = i32::from(i16::from_be_bytes([head[2], head[3]]));
@@ -46,7 +47,7 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value
     }
     if count == 0 {
         // Zero has weight 0 and no sign.
-        return Some(Value::Numeric { header: SHORT | scale << SHORT_SCALE_SHIFT, digits });
+        return Some((SHORT | scale << SHORT_SCALE_SHIFT, digits));
     }
     if !(-64..=63).contains(&weight) {
         return None;
@@ -60,7 +61,7 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value
     let fraction_groups = count as i32 - 1 - weight;
     let scale_digits = i32::from(scale);
     let hidden = fraction_groups * DIGITS_PER_GROUP - scale_digits;
-    if hidden >= DIGITS_PER_GROUP || (hidden > 0 && last % 10u16.pow(hidden as u32) != 0) {
+    if hidden >= DIGITS_PER_GROUP || (hidden > 0 && last % POWERS_OF_10[hidden as usize] != 0) {
         return None;
     }
     if let Some(limits) = limits {
@@ -76,7 +77,7 @@ pub(super) fn decode<'a>(wire: &'a [u8], limits: Option<Limits>) -> Option<Value
     if weight < 0 {
         header |= SHORT_WEIGHT_NEGATIVE;
     }
-    Some(Value::Numeric { header, digits })
+    Some((header, digits))
 }
 
 /// Appends the digit groups of `magnitude * 10^-fraction_digits`, big-endian, and returns the header for a value that

@@ -4,6 +4,7 @@
 
 use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
+use super::tuple::Value;
 use crate::error::{Error, Result, catch};
 use crate::local::transaction;
 use pgrx::pg_sys;
@@ -53,8 +54,8 @@ fn value_of(type_oid: pg_sys::Oid, mut decoder: ColumnDecoder, wire: &[u8]) -> R
     transaction::in_subtransaction(|| {
         catch(|| {
             let mut arena = Arena::new();
-            let value = decoder.decode_binary(Some(wire), &mut Vec::new())?;
-            let Some(datum) = to_datum(value, |bytes| arena.allocate(bytes)) else {
+            let to_datum = |value: Value<'_>| to_datum(value, |bytes| arena.allocate(bytes));
+            let Some(datum) = decoder.decode_binary(Some(wire), &mut Vec::new(), to_datum)? else {
                 return Err(Error::internal("a value became NULL"));
             };
             let (mut length, mut by_value) = (0i16, false);

@@ -128,7 +128,7 @@ impl TupleBuilder {
     }
 
     /// Appends the value of the zero-based `attribute`, which must be called for each in order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&mut self, attribute: usize, layout: AttributeLayout, value: Value<'_>) {
         if let Value::Null = value {
             self.has_null = true;
@@ -153,10 +153,7 @@ impl TupleBuilder {
             }
             Value::Numeric { header, digits } => {
                 self.put_length(layout, 2 + digits.len());
-                self.put(&header.to_ne_bytes());
-                for group in digits.chunks_exact(2) {
-                    self.put(&u16::from_be_bytes([group[0], group[1]]).to_ne_bytes());
-                }
+                self.put_numeric(header, digits);
             }
             Value::Datum(datum) => self.put_datum(layout, datum),
         }
@@ -171,6 +168,24 @@ impl TupleBuilder {
             4 => self.put(&(bits as u32).to_ne_bytes()),
             _ => self.put(&bits.to_ne_bytes()),
         }
+    }
+
+    #[inline]
+    fn put_numeric(&mut self, header: u16, digits: &[u8]) {
+        let (groups, _) = digits.as_chunks::<2>();
+        let end = self.position + 2 * (1 + groups.len());
+        // As in `put`.
+        assert!(end <= self.capacity);
+        // SAFETY: within the buffer, as just checked; the digits are not of the buffer.
+        unsafe {
+            let mut next = self.start().add(self.position).cast::<[u8; 2]>();
+            next.write(header.to_ne_bytes());
+            for group in groups {
+                next = next.add(1);
+                next.write(u16::from_be_bytes(*group).to_ne_bytes());
+            }
+        }
+        self.position = end;
     }
 
     /// The length word, short where it may be, of a value with that many bytes behind it.

@@ -34,6 +34,36 @@ pub(super) struct TableWriter<'a, D> {
     asked_for_toast: bool,
 }
 
+/// The values of one row.
+pub(super) trait RowValues<D> {
+    /// Hands the next column's value to `accept`.
+    fn next<R>(&mut self, decoder: &mut D, scratch: &mut Vec<u8>, accept: impl FnOnce(Value<'_>) -> R) -> Result<R>;
+}
+
+impl RowValues<ColumnDecoder> for BinaryRow<'_> {
+    #[inline(always)]
+    fn next<R>(
+        &mut self,
+        decoder: &mut ColumnDecoder,
+        scratch: &mut Vec<u8>,
+        accept: impl FnOnce(Value<'_>) -> R,
+    ) -> Result<R> {
+        decoder.decode_binary(self.next_field(), scratch, accept)
+    }
+}
+
+impl RowValues<ColumnDecoder> for TextRow<'_> {
+    fn next<R>(
+        &mut self,
+        decoder: &mut ColumnDecoder,
+        scratch: &mut Vec<u8>,
+        accept: impl FnOnce(Value<'_>) -> R,
+    ) -> Result<R> {
+        let present = self.next_field(scratch)?;
+        Ok(accept(decoder.decode_text(present.then_some(scratch))?))
+    }
+}
+
 struct WrittenAttribute<D> {
     layout: AttributeLayout,
     not_null: bool,
@@ -77,17 +107,14 @@ impl<'a> TableWriter<'a, ColumnDecoder> {
     }
 
     #[inline]
-    pub(super) fn add_binary(&mut self, mut row: BinaryRow<'_>) -> Result<()> {
+    pub(super) fn add_binary(&mut self, row: BinaryRow<'_>) -> Result<()> {
         const LENGTH_AND_PADDING: usize = 16;
         let bytes = row.as_bytes().len() + self.attributes.len() * LENGTH_AND_PADDING;
-        self.add_row(bytes, |decoder, scratch| decoder.decode_binary(row.next_field(), scratch))
+        self.add_row(bytes, row)
     }
 
-    pub(super) fn add_text(&mut self, mut row: TextRow<'_>) -> Result<()> {
-        self.add_row(0, |decoder, scratch| {
-            let present = row.next_field(scratch)?;
-            decoder.decode_text(present.then_some(scratch))
-        })
+    pub(super) fn add_text(&mut self, row: TextRow<'_>) -> Result<()> {
+        self.add_row(0, row)
     }
 }
 
@@ -144,37 +171,37 @@ impl<'a, D> TableWriter<'a, D> {
         })
     }
 
-    /// `next_value` gives the columns' values in the order of the attributes, which take at most `bytes` with their lengths
-    /// and padding, those not counted that functions made.
+    /// `values` are in the order of the attributes and take at most `bytes` with their lengths and padding, those not counted
+    /// that functions made.
     #[inline(always)]
-    pub(super) fn add_row<'b>(
-        &mut self,
-        bytes: usize,
-        mut next_value: impl FnMut(&mut D, &mut Vec<u8>) -> Result<Value<'b>>,
-    ) -> Result<()> {
+    pub(super) fn add_row(&mut self, bytes: usize, mut values: impl RowValues<D>) -> Result<()> {
         // SAFETY: the arena's context lives as long as the writer; back to the caller's at the end.
         let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
         if self.checked.is_some() {
-            self.fill_slot(&mut next_value)?;
+            self.fill_slot(&mut values)?;
         }
         self.builder.begin(bytes);
         let mut column = 0;
         let mut missing = None;
         for (number, attribute) in self.attributes.iter_mut().enumerate() {
-            let value = if let Some(checked) = &self.checked {
-                checked.value(number)
+            let (layout, not_null) = (attribute.layout, attribute.not_null);
+            let (builder, arena_used) = (&mut self.builder, &mut self.arena_used);
+            let mut append = |value: Value<'_>| {
+                if not_null && matches!(value, Value::Null) {
+                    missing.get_or_insert(number);
+                }
+                *arena_used |= matches!(value, Value::Datum(_));
+                builder.append(number, layout, value);
+            };
+            if let Some(checked) = &self.checked {
+                append(checked.value(number));
             } else if let Some(decoder) = &mut attribute.decoder {
                 self.position.column.set(Some(column));
                 column += 1;
-                next_value(decoder, &mut self.scratch)?
+                values.next(decoder, &mut self.scratch, append)?;
             } else {
-                Value::Null
-            };
-            if attribute.not_null && matches!(value, Value::Null) {
-                missing.get_or_insert(number);
+                append(Value::Null);
             }
-            self.arena_used |= matches!(value, Value::Datum(_));
-            self.builder.append(number, attribute.layout, value);
         }
         self.position.column.set(None);
         if let Some(number) = missing {
@@ -249,7 +276,7 @@ impl<'a, D> TableWriter<'a, D> {
         Ok(())
     }
 
-    fn fill_slot<'b>(&mut self, mut next_value: impl FnMut(&mut D, &mut Vec<u8>) -> Result<Value<'b>>) -> Result<()> {
+    fn fill_slot(&mut self, values: &mut impl RowValues<D>) -> Result<()> {
         let Some(checked) = &mut self.checked else { return Ok(()) };
         let slot = checked.slot;
         self.arena_used = true;
@@ -259,10 +286,8 @@ impl<'a, D> TableWriter<'a, D> {
                 Some(decoder) => {
                     self.position.column.set(Some(column));
                     column += 1;
-                    {
-                        let value = next_value(decoder, &mut self.scratch)?;
-                        to_datum(value, |bytes| self.arena.allocate(bytes))
-                    }
+                    let arena = &mut self.arena;
+                    values.next(decoder, &mut self.scratch, |value| to_datum(value, |bytes| arena.allocate(bytes)))?
                 }
                 None => None,
             };

@@ -137,33 +137,40 @@ fn longest_view(array: &BinaryViewArray) -> usize {
 }
 
 impl<'a> ColumnReader<'a> {
-    #[inline]
-    pub(super) fn value(&self, row: usize) -> Result<Value<'a>> {
+    /// Hands the value of a row to `accept`, for the reason that binary COPY's decoder has.
+    #[inline(always)]
+    pub(super) fn value<R>(&self, row: usize, accept: impl FnOnce(Value<'_>) -> R) -> Result<R> {
         if let Some(nulls) = self.nulls
             && nulls.is_null(row)
         {
-            return Ok(Value::Null);
+            return Ok(accept(Value::Null));
         }
-        Ok(match &self.values {
-            Values::Bool(array) => Value::Bits(array.value(row).into()),
-            Values::Int32(values) => Value::Bits(i64::from(values[row]) as u64),
-            Values::Int64(values) => Value::Bits(values[row] as u64),
-            Values::Float32(values) => Value::Bits(values[row].to_bits().into()),
-            Values::Float64(values) => Value::Bits(values[row].to_bits()),
-            Values::Date(values) => scalar::date(values[row].into())?,
-            Values::Timestamp { values, unit: TimeUnit::Microsecond, .. } => scalar::microseconds(values[row])?,
+        match &self.values {
+            Values::Bool(array) => Ok(accept(Value::Bits(array.value(row).into()))),
+            Values::Int32(values) => Ok(accept(Value::Bits(i64::from(values[row]) as u64))),
+            Values::Int64(values) => Ok(accept(Value::Bits(values[row] as u64))),
+            Values::Float32(values) => Ok(accept(Value::Bits(values[row].to_bits().into()))),
+            Values::Float64(values) => Ok(accept(Value::Bits(values[row].to_bits()))),
+            Values::Date(values) => Ok(accept(scalar::date(values[row].into())?)),
+            Values::Timestamp { values, unit: TimeUnit::Microsecond, .. } => {
+                Ok(accept(scalar::microseconds(values[row])?))
+            }
             Values::Timestamp { values, unit, on_lossy } => {
-                scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?
+                let value = scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?;
+                Ok(accept(value))
             }
             Values::Text(array) => {
                 let bytes = array.value(row);
                 scalar::refuse_invalid_text(bytes)?;
-                Value::Varlena(bytes)
+                Ok(accept(Value::Varlena(bytes)))
             }
-            Values::Bytes(array) => Value::Varlena(array.value(row)),
-            Values::Uuid(array) => Value::Fixed(array.value(row)),
-            Values::Decimals(decimals) => decimals.value(row),
-            Values::Any(column) => nested::convert(column.array, column.shape, column.target, row, column.on_lossy)?,
-        })
+            Values::Bytes(array) => Ok(accept(Value::Varlena(array.value(row)))),
+            Values::Uuid(array) => Ok(accept(Value::Fixed(array.value(row)))),
+            Values::Decimals(decimals) => Ok(accept(decimals.value(row))),
+            Values::Any(column) => {
+                let value = nested::convert(column.array, column.shape, column.target, row, column.on_lossy)?;
+                Ok(accept(value))
+            }
+        }
     }
 }
