@@ -1,5 +1,5 @@
 use super::numeric::{self, Limits};
-use super::tuple::Value;
+use super::tuple::{Accept, Value};
 use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -138,92 +138,89 @@ impl ColumnDecoder {
         Ok(value)
     }
 
-    /// Hands the value of a field to `accept`; `None` is NULL. Values made by functions are allocated in the current memory
+    /// Hands the value of a field to `to`; `None` is NULL. Values made by functions are allocated in the current memory
     /// context.
-    ///
-    /// A value that is returned goes through memory, written in pieces and read as a whole, for which processors wait
-    /// longer than for all else here.
     #[inline(always)]
     pub(super) fn decode_binary<R>(
         &mut self,
         field: Option<&[u8]>,
         scratch: &mut Vec<u8>,
-        accept: impl FnOnce(Value<'_>) -> R,
+        to: impl Accept<R>,
     ) -> Result<R> {
         let Some(bytes) = field else {
             return match self.kind {
                 // A domain may refuse NULL.
-                Kind::Function if !self.function.fn_strict => Ok(accept(self.receive(None, scratch)?)),
-                _ => Ok(accept(Value::Null)),
+                Kind::Function if !self.function.fn_strict => Ok(to.accept(self.receive(None, scratch)?)),
+                _ => Ok(to.accept(Value::Null)),
             };
         };
         match self.kind {
             Kind::Bool => {
                 if let [byte] = bytes {
-                    return Ok(accept(Value::Bits((*byte != 0).into())));
+                    return Ok(to.accept(Value::Bits((*byte != 0).into())));
                 }
             }
             Kind::Int2 => {
                 if let Some(bytes) = fixed(bytes) {
-                    return Ok(accept(Value::Bits(i16::from_be_bytes(bytes) as u64)));
+                    return Ok(to.accept(Value::Bits(i16::from_be_bytes(bytes) as u64)));
                 }
             }
             Kind::Int4 => {
                 if let Some(bytes) = fixed(bytes) {
-                    return Ok(accept(Value::Bits(i32::from_be_bytes(bytes) as u64)));
+                    return Ok(to.accept(Value::Bits(i32::from_be_bytes(bytes) as u64)));
                 }
             }
             Kind::Int8 => {
                 if let Some(bytes) = fixed(bytes) {
-                    return Ok(accept(Value::Bits(i64::from_be_bytes(bytes) as u64)));
+                    return Ok(to.accept(Value::Bits(i64::from_be_bytes(bytes) as u64)));
                 }
             }
             Kind::Date => {
                 if let Some(days) = fixed(bytes).map(i32::from_be_bytes)
                     && ((DATE_MIN..DATE_END).contains(&days) || matches!(days, i32::MIN | i32::MAX))
                 {
-                    return Ok(accept(Value::Bits(days as u64)));
+                    return Ok(to.accept(Value::Bits(days as u64)));
                 }
             }
             Kind::Timestamp => {
                 if let Some(time) = fixed(bytes).map(i64::from_be_bytes)
                     && ((TIMESTAMP_MIN..TIMESTAMP_END).contains(&time) || matches!(time, i64::MIN | i64::MAX))
                 {
-                    return Ok(accept(Value::Bits(time as u64)));
+                    return Ok(to.accept(Value::Bits(time as u64)));
                 }
             }
             Kind::Time => {
                 if let Some(time) = fixed(bytes).map(i64::from_be_bytes)
                     && (0..=MICROSECONDS_PER_DAY).contains(&time)
                 {
-                    return Ok(accept(Value::Bits(time as u64)));
+                    return Ok(to.accept(Value::Bits(time as u64)));
                 }
             }
             Kind::Fixed { length } => {
                 if bytes.len() == length {
-                    return Ok(accept(Value::Fixed(bytes)));
+                    return Ok(to.accept(Value::Fixed(bytes)));
                 }
             }
             Kind::Text { limit } => {
                 // The number of bytes bounds the number of characters.
                 if limit.is_none_or(|limit| bytes.len() <= limit as usize) && is_text(bytes) {
-                    return Ok(accept(Value::Varlena(bytes)));
+                    return Ok(to.accept(Value::Varlena(bytes)));
                 }
             }
             Kind::PaddedText { length } => {
                 if bytes.len() == length as usize && is_ascii_text(bytes) {
-                    return Ok(accept(Value::Varlena(bytes)));
+                    return Ok(to.accept(Value::Varlena(bytes)));
                 }
             }
-            Kind::Bytes => return Ok(accept(Value::Varlena(bytes))),
+            Kind::Bytes => return Ok(to.accept(Value::Varlena(bytes))),
             Kind::Numeric { limits } => {
                 if let Some((header, digits)) = numeric::decode(bytes, limits) {
-                    return Ok(accept(Value::Numeric { header, digits }));
+                    return Ok(to.accept(Value::Numeric { header, digits }));
                 }
             }
             Kind::Json => {
                 if is_text(bytes) && self.json.is_valid(bytes) {
-                    return Ok(accept(Value::Varlena(bytes)));
+                    return Ok(to.accept(Value::Varlena(bytes)));
                 }
             }
             Kind::Jsonb => {
@@ -231,16 +228,16 @@ impl ColumnDecoder {
                     && is_text(text)
                     && let Some(value) = self.json.encode(text).map(store_varlena)
                 {
-                    return Ok(accept(value));
+                    return Ok(to.accept(value));
                 }
             }
             Kind::Inet => {
                 if let Some(value) = inet(bytes) {
-                    return Ok(accept(value));
+                    return Ok(to.accept(value));
                 }
             }
             Kind::Enum => {
-                return Ok(accept(match self.labels.get(bytes) {
+                return Ok(to.accept(match self.labels.get(bytes) {
                     Some(&label) => Value::Bits(label),
                     None => self.receive_label(bytes, scratch)?,
                 }));
@@ -248,10 +245,10 @@ impl ColumnDecoder {
             Kind::Function => {}
             Kind::Watched => {
                 let value = self.read_watched(|decoder| decoder.receive(Some(bytes), &mut Vec::new()))?;
-                return Ok(accept(value));
+                return Ok(to.accept(value));
             }
         }
-        Ok(accept(self.receive(Some(bytes), scratch)?))
+        Ok(to.accept(self.receive(Some(bytes), scratch)?))
     }
 
     #[cold]

@@ -3,7 +3,7 @@
 use super::arrow::{self, ColumnReader, PreparedColumn, Target};
 use super::expressions::Filter;
 use super::insert::Inserter;
-use super::tuple::Value;
+use super::tuple::Accept;
 use super::writer::{RowValues, TableWriter};
 use super::{LoadHelper, Loaded, Position, concerns_a_row, refuse_lost_rows};
 use crate::compat;
@@ -139,8 +139,8 @@ struct FileRow<'a> {
 /// What decodes a column is its position.
 impl RowValues<usize> for FileRow<'_> {
     #[inline(always)]
-    fn next<R>(&mut self, column: &mut usize, _: &mut Vec<u8>, accept: impl FnOnce(Value<'_>) -> R) -> Result<R> {
-        self.readers[*column].value(self.columns.row(*column, self.row), accept)
+    fn next<R>(&mut self, column: &mut usize, _: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
+        self.readers[*column].value(self.columns.row(*column, self.row), to)
     }
 }
 

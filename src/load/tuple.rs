@@ -27,6 +27,19 @@ pub(super) enum Value<'a> {
     Datum(pg_sys::Datum),
 }
 
+/// Where a value goes. Passed down to the decoders: a value that is returned goes through memory, written in pieces and
+/// read as a whole, for which processors wait longer than for all else that is done here.
+pub(super) trait Accept<R> {
+    fn accept(self, value: Value<'_>) -> R;
+}
+
+impl<R, F: FnOnce(Value<'_>) -> R> Accept<R> for F {
+    #[inline(always)]
+    fn accept(self, value: Value<'_>) -> R {
+        self(value)
+    }
+}
+
 /// `HeapTupleHeaderData` up to the bitmap (`access/htup_details.h`).
 pub(super) const HEADER_BYTES: usize = 23;
 /// Longest value that the one-byte length can tell, length included.

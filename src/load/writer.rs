@@ -2,7 +2,7 @@ use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions};
 use super::heap_pages::{HeapPages, LONGEST_ROW};
-use super::tuple::{TupleBuilder, Value};
+use super::tuple::{Accept, TupleBuilder, Value};
 use super::{LoadHelper, Position};
 use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
@@ -36,31 +36,44 @@ pub(super) struct TableWriter<'a, D> {
 
 /// The values of one row.
 pub(super) trait RowValues<D> {
-    /// Hands the next column's value to `accept`.
-    fn next<R>(&mut self, decoder: &mut D, scratch: &mut Vec<u8>, accept: impl FnOnce(Value<'_>) -> R) -> Result<R>;
+    /// Hands the next column's value to `to`.
+    fn next<R>(&mut self, decoder: &mut D, scratch: &mut Vec<u8>, to: impl Accept<R>) -> Result<R>;
 }
 
 impl RowValues<ColumnDecoder> for BinaryRow<'_> {
     #[inline(always)]
-    fn next<R>(
-        &mut self,
-        decoder: &mut ColumnDecoder,
-        scratch: &mut Vec<u8>,
-        accept: impl FnOnce(Value<'_>) -> R,
-    ) -> Result<R> {
-        decoder.decode_binary(self.next_field(), scratch, accept)
+    fn next<R>(&mut self, decoder: &mut ColumnDecoder, scratch: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
+        decoder.decode_binary(self.next_field(), scratch, to)
     }
 }
 
 impl RowValues<ColumnDecoder> for TextRow<'_> {
-    fn next<R>(
-        &mut self,
-        decoder: &mut ColumnDecoder,
-        scratch: &mut Vec<u8>,
-        accept: impl FnOnce(Value<'_>) -> R,
-    ) -> Result<R> {
+    fn next<R>(&mut self, decoder: &mut ColumnDecoder, scratch: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
         let present = self.next_field(scratch)?;
-        Ok(accept(decoder.decode_text(present.then_some(scratch))?))
+        Ok(to.accept(decoder.decode_text(present.then_some(scratch))?))
+    }
+}
+
+/// An attribute's place in the row that is being built.
+struct Place<'a> {
+    builder: &'a mut TupleBuilder,
+    number: usize,
+    layout: AttributeLayout,
+    not_null: bool,
+    /// The first attribute that is NULL and must not be.
+    missing: &'a mut Option<usize>,
+    /// Set when there is a value in the memory context.
+    by_function: &'a mut bool,
+}
+
+impl Accept<()> for Place<'_> {
+    #[inline(always)]
+    fn accept(self, value: Value<'_>) {
+        if self.not_null && matches!(value, Value::Null) {
+            self.missing.get_or_insert(self.number);
+        }
+        *self.by_function |= matches!(value, Value::Datum(_));
+        self.builder.append(self.number, self.layout, value);
     }
 }
 
@@ -184,23 +197,22 @@ impl<'a, D> TableWriter<'a, D> {
         let mut column = 0;
         let mut missing = None;
         for (number, attribute) in self.attributes.iter_mut().enumerate() {
-            let (layout, not_null) = (attribute.layout, attribute.not_null);
-            let (builder, arena_used) = (&mut self.builder, &mut self.arena_used);
-            let mut append = |value: Value<'_>| {
-                if not_null && matches!(value, Value::Null) {
-                    missing.get_or_insert(number);
-                }
-                *arena_used |= matches!(value, Value::Datum(_));
-                builder.append(number, layout, value);
+            let place = Place {
+                builder: &mut self.builder,
+                number,
+                layout: attribute.layout,
+                not_null: attribute.not_null,
+                missing: &mut missing,
+                by_function: &mut self.arena_used,
             };
             if let Some(checked) = &self.checked {
-                append(checked.value(number));
+                place.accept(checked.value(number));
             } else if let Some(decoder) = &mut attribute.decoder {
                 self.position.column.set(Some(column));
                 column += 1;
-                values.next(decoder, &mut self.scratch, append)?;
+                values.next(decoder, &mut self.scratch, place)?;
             } else {
-                append(Value::Null);
+                place.accept(Value::Null);
             }
         }
         self.position.column.set(None);
@@ -287,7 +299,9 @@ impl<'a, D> TableWriter<'a, D> {
                     self.position.column.set(Some(column));
                     column += 1;
                     let arena = &mut self.arena;
-                    values.next(decoder, &mut self.scratch, |value| to_datum(value, |bytes| arena.allocate(bytes)))?
+                    values.next(decoder, &mut self.scratch, |value: Value<'_>| {
+                        to_datum(value, |bytes| arena.allocate(bytes))
+                    })?
                 }
                 None => None,
             };

@@ -7,7 +7,7 @@ mod nested;
 mod scalar;
 mod target;
 
-use super::tuple::Value;
+use super::tuple::{Accept, Value};
 use crate::compat;
 use crate::error::Result;
 use crate::parquet::schema::{Scalar, Shape};
@@ -137,39 +137,39 @@ fn longest_view(array: &BinaryViewArray) -> usize {
 }
 
 impl<'a> ColumnReader<'a> {
-    /// Hands the value of a row to `accept`, for the reason that binary COPY's decoder has.
+    /// Hands the value of a row to `to`.
     #[inline(always)]
-    pub(super) fn value<R>(&self, row: usize, accept: impl FnOnce(Value<'_>) -> R) -> Result<R> {
+    pub(super) fn value<R>(&self, row: usize, to: impl Accept<R>) -> Result<R> {
         if let Some(nulls) = self.nulls
             && nulls.is_null(row)
         {
-            return Ok(accept(Value::Null));
+            return Ok(to.accept(Value::Null));
         }
         match &self.values {
-            Values::Bool(array) => Ok(accept(Value::Bits(array.value(row).into()))),
-            Values::Int32(values) => Ok(accept(Value::Bits(i64::from(values[row]) as u64))),
-            Values::Int64(values) => Ok(accept(Value::Bits(values[row] as u64))),
-            Values::Float32(values) => Ok(accept(Value::Bits(values[row].to_bits().into()))),
-            Values::Float64(values) => Ok(accept(Value::Bits(values[row].to_bits()))),
-            Values::Date(values) => Ok(accept(scalar::date(values[row].into())?)),
+            Values::Bool(array) => Ok(to.accept(Value::Bits(array.value(row).into()))),
+            Values::Int32(values) => Ok(to.accept(Value::Bits(i64::from(values[row]) as u64))),
+            Values::Int64(values) => Ok(to.accept(Value::Bits(values[row] as u64))),
+            Values::Float32(values) => Ok(to.accept(Value::Bits(values[row].to_bits().into()))),
+            Values::Float64(values) => Ok(to.accept(Value::Bits(values[row].to_bits()))),
+            Values::Date(values) => Ok(to.accept(scalar::date(values[row].into())?)),
             Values::Timestamp { values, unit: TimeUnit::Microsecond, .. } => {
-                Ok(accept(scalar::microseconds(values[row])?))
+                Ok(to.accept(scalar::microseconds(values[row])?))
             }
             Values::Timestamp { values, unit, on_lossy } => {
                 let value = scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?;
-                Ok(accept(value))
+                Ok(to.accept(value))
             }
             Values::Text(array) => {
                 let bytes = array.value(row);
                 scalar::refuse_invalid_text(bytes)?;
-                Ok(accept(Value::Varlena(bytes)))
+                Ok(to.accept(Value::Varlena(bytes)))
             }
-            Values::Bytes(array) => Ok(accept(Value::Varlena(array.value(row)))),
-            Values::Uuid(array) => Ok(accept(Value::Fixed(array.value(row)))),
-            Values::Decimals(decimals) => Ok(accept(decimals.value(row))),
+            Values::Bytes(array) => Ok(to.accept(Value::Varlena(array.value(row)))),
+            Values::Uuid(array) => Ok(to.accept(Value::Fixed(array.value(row)))),
+            Values::Decimals(decimals) => Ok(to.accept(decimals.value(row))),
             Values::Any(column) => {
                 let value = nested::convert(column.array, column.shape, column.target, row, column.on_lossy)?;
-                Ok(accept(value))
+                Ok(to.accept(value))
             }
         }
     }
