@@ -720,6 +720,8 @@ unsafe extern "C-unwind" {
     fn _bt_initmetapage(page: pg_sys::Page, root: pg_sys::BlockNumber, level: u32, all_equal_image: bool);
     /// The valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
+    /// Gives a sequence new storage, in which it is at its start (`commands/sequence.h`).
+    pub fn ResetSequence(sequence: pg_sys::Oid);
     /// What fills a column that a row leaves out; null for NULL (`rewrite/rewriteHandler.h`).
     pub fn build_column_default(relation: pg_sys::Relation, number: std::ffi::c_int) -> *mut pg_sys::Node;
     /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).

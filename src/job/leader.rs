@@ -408,6 +408,8 @@ impl Pull<'_> {
             })
             .collect();
         stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
+        // Writers wait already, and nobody else has a use for them.
+        sequences::continue_at(&self.prepared.sequences.iter().map(|pair| pair.local.oid).zip(values).collect())?;
         // From here on readers wait.
         for &position in &order {
             locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
@@ -415,9 +417,6 @@ impl Pull<'_> {
         stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place(shared)?;
-        for (pair, value) in self.prepared.sequences.iter().zip(values) {
-            sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
-        }
         for view in &self.prepared.refreshed {
             spi::execute(&format!("REFRESH MATERIALIZED VIEW {view}"))?;
         }
