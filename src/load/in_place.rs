@@ -1,9 +1,9 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
 use super::Loaded;
-use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
+use crate::local::encoding;
 use crate::source::{CopyReader, Session};
 use copystream::{BinaryStream, TextStream};
 use pgrx::pg_sys;
@@ -102,7 +102,7 @@ fn copy_from(table: &TableSpec) -> u64 {
         );
         let mut names = std::ptr::null_mut();
         for column in &table.columns {
-            let name = crate::error::or_raise(compat::to_database(&column.name));
+            let name = crate::error::or_raise(encoding::to_database(&column.name));
             names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
         }
         let format = CString::new(table.wire.name()).expect("a constant without NUL");

@@ -36,7 +36,7 @@ pub fn use_catalog_search_path() -> Result<()> {
 /// So that the texts that the source sends mean here what they mean there. Receive functions take them for what the
 /// calling session's client would send.
 pub fn read_values_alike() -> Result<()> {
-    set_local(c"client_encoding", &crate::compat::database_encoding_name())?;
+    set_local(c"client_encoding", &crate::local::encoding::database_name())?;
     set_local(c"array_nulls", "on")?;
     set_local(c"datestyle", "ISO, YMD")?;
     set_local(c"intervalstyle", "postgres")?;
