@@ -59,3 +59,10 @@ CREATE TABLE pgcopy.job_swap (
     job bigint PRIMARY KEY
 );
 COMMENT ON TABLE pgcopy.job_swap IS 'jobs whose swap was committed, written by their leaders';
+
+-- A publication FOR ALL TABLES covers these tables too, but what is in them concerns this server alone: the rows of
+-- relations that seem to be made for a rewrite are not decoded. (Jobs see to it that it stays so.)
+UPDATE pg_catalog.pg_class SET relrewrite = oid
+WHERE oid IN ('pgcopy.job'::regclass, 'pgcopy.job_table'::regclass, 'pgcopy.job_task'::regclass, 'pgcopy.job_swap'::regclass);
+-- Or such a publication would forbid to delete from it.
+ALTER TABLE pgcopy.job_task REPLICA IDENTITY FULL;

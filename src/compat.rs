@@ -3,9 +3,9 @@
 // Functions that are declared here keep the server's names.
 #![allow(non_snake_case)]
 
-use crate::error::{Error, Result};
+use crate::local::encoding::from_database;
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A column of a tuple descriptor, in the words of every version.
 pub struct Attribute {
@@ -102,75 +102,6 @@ pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
         pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
         from_database(CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)))
     }
-}
-
-pub fn database_encoding_is_utf8() -> bool {
-    // SAFETY: reads a backend-local variable.
-    unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 }
-}
-
-/// A valid UTF-8 text in the database's encoding; a character that it does not have is an ERROR.
-pub fn from_utf8(text: &[u8]) -> Vec<u8> {
-    let mut terminated = Vec::with_capacity(text.len() + 1);
-    terminated.extend_from_slice(text);
-    terminated.push(0);
-    // SAFETY: the text ends in a NUL. The result is the same pointer where there is nothing to do, or a palloc'd text.
-    unsafe {
-        let converted =
-            pg_sys::pg_any_to_server(terminated.as_mut_ptr().cast(), text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        CStr::from_ptr(converted).to_bytes().to_vec()
-    }
-}
-
-/// The name that `client_encoding` takes for this database's encoding.
-pub fn database_encoding_name() -> String {
-    // SAFETY: returns a static string.
-    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
-}
-
-/// A text for the server's functions, which expect the database's encoding.
-///
-/// # Errors
-/// For a NUL in it. The server raises its own for a character that the encoding lacks.
-pub fn to_database(text: &str) -> Result<CString> {
-    let bytes = if text.is_ascii() || keeps_utf8() {
-        text.as_bytes().to_vec()
-    } else {
-        // SAFETY: the bytes are valid for the call; the result ends in a NUL, unless it is the argument.
-        unsafe {
-            let start = text.as_ptr().cast_mut().cast();
-            let converted = pg_sys::pg_any_to_server(start, text.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-            if converted == start { text.as_bytes().to_vec() } else { CStr::from_ptr(converted).to_bytes().to_vec() }
-        }
-    };
-    CString::new(bytes).map_err(|_| Error::internal("a text holds a NUL"))
-}
-
-/// The same outside of a transaction, where nothing can be converted: only for people to read.
-pub fn to_database_roughly(text: &str) -> CString {
-    let keep = keeps_utf8();
-    let kept = |character: char| if (character.is_ascii() || keep) && character != '\0' { character } else { '?' };
-    CString::new(text.chars().map(kept).collect::<String>()).unwrap_or_default()
-}
-
-/// A text that the server made.
-pub fn from_database(text: &CStr) -> String {
-    if keeps_utf8() || text.to_bytes().is_ascii() {
-        return text.to_string_lossy().into_owned();
-    }
-    // SAFETY: the bytes are valid for the call; the result ends in a NUL.
-    unsafe {
-        let length = text.count_bytes() as i32;
-        let converted = pg_sys::pg_server_to_any(text.as_ptr(), length, pg_sys::pg_enc::PG_UTF8 as i32);
-        CStr::from_ptr(converted).to_string_lossy().into_owned()
-    }
-}
-
-/// Whether UTF-8 goes in and out as it is.
-fn keeps_utf8() -> bool {
-    // SAFETY: reads a backend-local variable.
-    let encoding = unsafe { pg_sys::GetDatabaseEncoding() } as u32;
-    encoding == pg_sys::pg_enc::PG_UTF8 || encoding == pg_sys::pg_enc::PG_SQL_ASCII
 }
 
 /// The first two characters of a packed SQLSTATE.
@@ -412,7 +343,7 @@ pub unsafe fn read_temporary_file(file: *mut pg_sys::BufFile, buffer: *mut std::
     unsafe {
         #[cfg(feature = "pg15")]
         if pg_sys::BufFileRead(file, buffer, bytes) != bytes {
-            Error::internal("a temporary file ended early").raise();
+            crate::error::Error::internal("a temporary file ended early").raise();
         }
         #[cfg(not(feature = "pg15"))]
         pg_sys::BufFileReadExact(file, buffer, bytes);
@@ -720,6 +651,8 @@ unsafe extern "C-unwind" {
     fn _bt_initmetapage(page: pg_sys::Page, root: pg_sys::BlockNumber, level: u32, all_equal_image: bool);
     /// The valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
+    /// Gives a sequence new storage, in which it is at its start (`commands/sequence.h`).
+    pub fn ResetSequence(sequence: pg_sys::Oid);
     /// What fills a column that a row leaves out; null for NULL (`rewrite/rewriteHandler.h`).
     pub fn build_column_default(relation: pg_sys::Relation, number: std::ffi::c_int) -> *mut pg_sys::Node;
     /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).
@@ -753,6 +686,11 @@ unsafe extern "C-unwind" {
     );
     /// Keeps serializable transactions right when tuples move (`storage/predicate.h`).
     pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
+}
+
+unsafe extern "C-unwind" {
+    /// Sets the hint of the message that is being reported (`utils/elog.h`). A guard cannot pass on such arguments.
+    pub fn errhint(format: *const std::ffi::c_char, ...) -> std::ffi::c_int;
 }
 
 /// The server's own signal handlers, as function pointers; they must run without a guard around them.

@@ -1,5 +1,6 @@
 //! The error that every room returns, and its way to the user as a PostgreSQL ERROR.
 
+use crate::local::encoding;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,10 @@ impl Error {
 
     /// Raises the error. Everything on the stack is dropped on the way.
     pub fn raise(self) -> ! {
+        [Some(&self.message), self.detail.as_ref(), self.hint.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|text| encoding::announce_message(text));
         let mut report = ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
@@ -64,9 +69,9 @@ impl Error {
     fn from_report(report: &ErrorReportWithLevel) -> Self {
         Self {
             sqlstate: report.sql_error_code() as i32,
-            message: report.message().to_owned(),
-            detail: report.detail().map(str::to_owned),
-            hint: report.hint().map(str::to_owned),
+            message: encoding::message_of_server(report.message()),
+            detail: report.detail().map(encoding::message_of_server),
+            hint: report.hint().map(encoding::message_of_server),
         }
     }
 }
@@ -104,11 +109,13 @@ impl From<copystream::StreamError> for Error {
 /// Turns a raised ERROR, or a panic, of `work` into a value. The caller must end the (sub)transaction, or raise again:
 /// locks, memory and buffers of the failed work are released only by that.
 pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    encoding::watch_messages();
     PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
 }
 
 /// Tells `listener` of an ERROR, a panic or an error value of `work`, which then goes on its way unchanged.
 pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -> Result<T> {
+    encoding::watch_messages();
     let heard = std::panic::AssertUnwindSafe(&listener);
     let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
         .catch_others(move |caught| {
@@ -119,6 +126,12 @@ pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -
         })
         .execute();
     result.inspect_err(listener)
+}
+
+/// A NOTICE for the caller.
+pub fn tell(text: &str) {
+    encoding::announce_message(text);
+    pgrx::notice!("{text}");
 }
 
 /// The value, or the raised error.

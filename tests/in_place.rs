@@ -122,7 +122,55 @@ fn a_row_without_a_partition_is_an_error() {
     let before = pair.destination_state();
     let failure = pair.pull_error("overwrite => true");
     assert_eq!(failure.sqlstate, "23514", "{failure:?}");
+    assert!(failure.detail.ends_with("Table public.event, row 2."), "{failure:?}");
     assert_eq!(pair.destination_state(), before);
+}
+
+#[test]
+fn an_error_names_the_row_of_the_source() {
+    let mut pair = Pair::new("in_place_rows");
+    pair.source
+        .batch_execute(
+            "CREATE TABLE event (id int, note text); INSERT INTO event SELECT i, 'event 9' FROM generate_series(1, 2000) i;
+             CREATE TABLE \"event 7\" (id int, note text); INSERT INTO \"event 7\" SELECT i, 'x' FROM generate_series(1, 400) i",
+        )
+        .unwrap();
+    // Columns that travel as text and such that do not; errors of a row, of a batch of rows and of the end of all.
+    let partitioned = "(id int PRIMARY KEY, note text CHECK (note <> 'bad')) PARTITION BY RANGE (id)";
+    pair.destination
+        .batch_execute(&format!(
+            "CREATE TABLE event {partitioned}; CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (100000);
+             CREATE TABLE \"event 7\" {partitioned}; CREATE TABLE event_7 PARTITION OF \"event 7\" DEFAULT"
+        ))
+        .unwrap();
+    pair.pull("");
+    for (table, change, undo, sqlstate, row) in [
+        ("event", "INSERT INTO event VALUES (9000, 'bad')", "DELETE FROM event WHERE id = 9000", "23514", 2001),
+        ("event", "INSERT INTO event VALUES (1, 'twice')", "DELETE FROM event WHERE note = 'twice'", "23505", 2001),
+        (
+            "\"event 7\"",
+            "INSERT INTO \"event 7\" VALUES (NULL, 'x')",
+            "DELETE FROM \"event 7\" WHERE id IS NULL",
+            "23502",
+            401,
+        ),
+    ] {
+        pair.source.batch_execute(change).unwrap();
+        let before = pair.destination_state();
+        for workers in [2, 0] {
+            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+            assert_eq!(failure.sqlstate, sqlstate, "{failure:?}");
+            let place = format!("Table public.{table}, row {row}.");
+            assert!(failure.detail.ends_with(&place), "{failure:?} does not name {place}");
+            assert_eq!(pair.destination_state(), before);
+        }
+        pair.source.batch_execute(undo).unwrap();
+    }
+    pair.pull("overwrite => true");
+    for table in ["event", "\"event 7\""] {
+        let content = format!("SELECT md5(string_agg(t::text, ';' ORDER BY id)) FROM {table} t");
+        assert_eq!(text(&mut pair.source, &content), text(&mut pair.destination, &content), "{table}");
+    }
 }
 
 #[test]

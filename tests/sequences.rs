@@ -46,3 +46,27 @@ fn a_sequence_without_counterpart_is_left_with_a_notice() {
         pair.notices().iter().any(|notice| notice.contains("sequence public.a_id_seq of public.a.id is left as it is"))
     );
 }
+
+#[test]
+fn sequences_that_stand_there_already_are_left_alone() {
+    let mut pair = Pair::with(
+        "sequences_alike",
+        "CREATE TABLE same (id serial); CREATE TABLE moved (id serial); CREATE TABLE fresh (id serial)",
+        "INSERT INTO same DEFAULT VALUES; INSERT INTO moved DEFAULT VALUES",
+    );
+    let files = "SELECT pg_relation_filepath('same_id_seq')";
+    let standing = "SELECT string_agg(concat_ws(' ', sequencename, last_value), ', ' ORDER BY sequencename) FROM pg_sequences WHERE schemaname = 'public'";
+    pair.pull("");
+    let before = text(&mut pair.destination, files);
+    pair.source.batch_execute("INSERT INTO moved SELECT FROM generate_series(1, 5)").unwrap();
+    let sql = pair.pull_sql("overwrite => true");
+    pair.destination.batch_execute(&format!("BEGIN; {sql}; ROLLBACK")).unwrap();
+    assert_eq!(text(&mut pair.destination, standing), "fresh_id_seq, moved_id_seq 1, same_id_seq 1");
+    pair.pull("overwrite => true");
+    assert_eq!(text(&mut pair.destination, standing), "fresh_id_seq, moved_id_seq 6, same_id_seq 1");
+    assert_eq!(text(&mut pair.destination, files), before);
+    // Numbers were given out here, of one sequence that the source has never used.
+    pair.destination.batch_execute("SELECT nextval('same_id_seq'), nextval('fresh_id_seq')").unwrap();
+    pair.pull("overwrite => true");
+    assert_eq!(text(&mut pair.destination, standing), "fresh_id_seq, moved_id_seq 6, same_id_seq 1");
+}

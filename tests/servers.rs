@@ -121,6 +121,68 @@ fn names_are_converted_too() {
     }
 }
 
+/// Names in arguments, results, notices and errors, in databases whose encoding is neither UTF-8 nor none.
+#[test]
+fn arguments_and_messages_are_converted_too() {
+    for (name, destination, word) in [("words_latin1", IN_LATIN1, "größe"), ("words_euc_jp", IN_EUC_JP, "注文")] {
+        let mut pair = Pair::created_with(name, IN_UTF8, destination);
+        pair.both(&format!(
+            "CREATE TABLE \"{word}\" (id int CONSTRAINT \"{word}_key\" PRIMARY KEY, \"{word}\" text);
+             CREATE TABLE \"{word}2\" (id int, \"{word}\" text); CREATE TABLE other (id int)"
+        ));
+        pair.source.batch_execute(&format!("INSERT INTO \"{word}\" VALUES (1, '{word}')")).unwrap();
+        for workers in [2, 0] {
+            let arguments = format!("parallel => {workers}, overwrite => true, verbose => true");
+            let report =
+                pair.pull(&format!("{arguments}, include => '{{\"{word}*\"}}', exclude => ARRAY['\"{word}2\"']"));
+            assert_eq!(report.iter().map(|row| row.table.as_str()).collect::<Vec<_>>(), [word]);
+            let told = format!("public.\"{word}\": 1 rows");
+            assert!(pair.notices().iter().any(|notice| notice.starts_with(&told)), "{:?}", pair.notices());
+        }
+        let source = pair.dsn();
+        let listed = format!(
+            "SELECT string_agg(\"table\", ' ' ORDER BY \"table\" <> 'other', \"table\") FROM pgcopy.list('{source}')"
+        );
+        assert_eq!(text(&mut pair.destination, &listed), format!("other {word} {word}2"));
+        let planned = format!("SELECT \"table\" FROM pgcopy.plan('{source}', include => '{{\"{word}\"}}')");
+        assert_eq!(text(&mut pair.destination, &planned), word);
+        let copied =
+            "SELECT string_agg(DISTINCT task, '' ORDER BY task) FROM pgcopy.timeline WHERE task LIKE 'copying %'";
+        assert_eq!(text(&mut pair.destination, copied), format!("copying public.\"{word}\""));
+        // Errors of the plan, of the load, and of the server itself, from workers and from the session.
+        let failure = pair.pull_error(&format!("include => '{{\"{word}3\"}}'"));
+        assert!(failure.detail.contains(&format!("{word}3")), "{failure:?}");
+        let failure = pair.pull_error("");
+        assert!(failure.detail.starts_with(&format!("public.\"{word}\"")), "{failure:?}");
+        pair.source
+            .batch_execute(&format!(
+                "ALTER TABLE \"{word}\" DROP CONSTRAINT \"{word}_key\"; INSERT INTO \"{word}\" VALUES (1, '')"
+            ))
+            .unwrap();
+        for workers in [2, 0] {
+            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+            assert_eq!(failure.sqlstate, "23505", "{failure:?}");
+            assert!(failure.message.contains(&format!("\"{word}_key\"")), "{failure:?}");
+        }
+        pair.destination
+            .batch_execute(&format!(
+                "CREATE FUNCTION check_it(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'nicht % genug', '{word}' USING HINT = '{word}!'; END$$;
+                 ALTER TABLE \"{word}\" ADD CHECK (check_it(id)) NOT VALID; DELETE FROM \"{word}\""
+            ))
+            .unwrap();
+        pair.destination
+            .batch_execute(&format!("ALTER TABLE \"{word}\" VALIDATE CONSTRAINT \"{word}_id_check\""))
+            .unwrap();
+        for workers in [2, 0] {
+            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+            assert_eq!((failure.message, failure.hint), (format!("nicht {word} genug"), format!("{word}!")));
+        }
+        let unknown = pair.pull_error("include => '{€}'");
+        assert_eq!(unknown.sqlstate, "22P05", "the server itself cannot take it: {unknown:?}");
+        pair.assert_nothing_left();
+    }
+}
+
 #[test]
 fn what_cannot_be_converted_is_an_error_that_names_table_and_row() {
     for (name, source, destination, bad, sqlstate) in [

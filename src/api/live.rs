@@ -1,5 +1,6 @@
 //! What the views show of running jobs.
 
+use super::Text;
 use crate::error::or_raise;
 use crate::job;
 use pgrx::datum::TimestampWithTimeZone;
@@ -66,7 +67,7 @@ fn live_tasks() -> TableIterator<
     (
         name!(job, i64),
         name!(worker, i32),
-        name!(task, String),
+        name!(task, Text),
         name!(started, TimestampWithTimeZone),
         name!(finished, TimestampWithTimeZone),
     ),
@@ -75,7 +76,7 @@ fn live_tasks() -> TableIterator<
         let instant = |microseconds: i64| {
             TimestampWithTimeZone::try_from(microseconds).unwrap_or(TimestampWithTimeZone::negative_infinity())
         };
-        (task.job, task.worker, task.task, instant(task.started), instant(task.finished))
+        (task.job, task.worker, task.task.into(), instant(task.started), instant(task.finished))
     }))
 }
 

@@ -18,6 +18,7 @@ mod wait;
 
 use crate::error::Error;
 use crate::job::Request;
+use crate::local::text::Text;
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::Interval;
 use std::time::Duration;
@@ -39,9 +40,9 @@ fn given<T>(name: &str, value: Option<T>) -> T {
 /// What `pull`, `plan` and `start_pull` are asked for.
 #[allow(clippy::too_many_arguments, reason = "the parameters of the SQL functions")]
 fn request(
-    source: Option<&str>,
-    include: Option<Vec<Option<String>>>,
-    exclude: Option<Vec<Option<String>>>,
+    source: Option<Text>,
+    include: Option<Vec<Option<Text>>>,
+    exclude: Option<Vec<Option<Text>>>,
     overwrite: Option<bool>,
     parallel: Option<i32>,
     batch_size: Option<i32>,
@@ -50,10 +51,11 @@ fn request(
     verbose: Option<bool>,
     refresh: Option<bool>,
 ) -> Request {
+    let patterns = |given: Vec<Option<Text>>| given.into_iter().map(|pattern| pattern.map(|Text(text)| text)).collect();
     Request {
-        source: given("source", source).to_owned(),
-        include,
-        exclude,
+        source: given("source", source).0,
+        include: include.map(patterns),
+        exclude: exclude.map(patterns),
         overwrite: given("overwrite", overwrite),
         parallel,
         batch_size: given("batch_size", batch_size),

@@ -1,4 +1,4 @@
-use super::request;
+use super::{Text, request};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 #[allow(clippy::type_complexity, clippy::too_many_arguments, reason = "the columns and parameters are the signature")]
 #[pg_extern(volatile)]
 fn plan(
-    source: Option<&str>,
-    include: default!(Option<Vec<Option<String>>>, "NULL"),
-    exclude: default!(Option<Vec<Option<String>>>, "NULL"),
+    source: Option<Text>,
+    include: default!(Option<Vec<Option<Text>>>, "NULL"),
+    exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(Option<i32>, 1000),
@@ -20,8 +20,8 @@ fn plan(
 ) -> TableIterator<
     'static,
     (
-        name!(schema, String),
-        name!(table, String),
+        name!(schema, Text),
+        name!(table, Text),
         name!(source_rows, Option<i64>),
         name!(source_bytes, i64),
         name!(local_bytes, i64),
@@ -30,15 +30,15 @@ fn plan(
         name!(parts, i32),
         name!(indexes, i32),
         name!(foreign_keys, i32),
-        name!(warnings, Vec<String>),
+        name!(warnings, Vec<Text>),
     ),
 > {
     let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (
-            table.schema,
-            table.name,
+            table.schema.into(),
+            table.name.into(),
             table.source_rows,
             table.source_bytes,
             table.local_bytes,
@@ -47,7 +47,7 @@ fn plan(
             table.parts as i32,
             table.indexes as i32,
             table.foreign_keys as i32,
-            table.warnings,
+            table.warnings.into_iter().map(Text).collect(),
         )
     }))
 }

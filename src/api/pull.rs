@@ -1,4 +1,4 @@
-use super::request;
+use super::{Text, request};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 #[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn pull(
-    source: Option<&str>,
-    include: default!(Option<Vec<Option<String>>>, "NULL"),
-    exclude: default!(Option<Vec<Option<String>>>, "NULL"),
+    source: Option<Text>,
+    include: default!(Option<Vec<Option<Text>>>, "NULL"),
+    exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(Option<i32>, 1000),
@@ -19,13 +19,13 @@ fn pull(
     refresh: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
-    (name!(schema, String), name!(table, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
+    (name!(schema, Text), name!(table, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
     let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
-        tables
-            .into_iter()
-            .map(|table| (table.schema, table.name, table.rows as i64, table.bytes as i64, table.seconds)),
+        tables.into_iter().map(|table| {
+            (table.schema.into(), table.name.into(), table.rows as i64, table.bytes as i64, table.seconds)
+        }),
     )
 }

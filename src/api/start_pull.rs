@@ -1,4 +1,4 @@
-use super::request;
+use super::{Text, request};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 #[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn start_pull(
-    source: Option<&str>,
-    include: default!(Option<Vec<Option<String>>>, "NULL"),
-    exclude: default!(Option<Vec<Option<String>>>, "NULL"),
+    source: Option<Text>,
+    include: default!(Option<Vec<Option<Text>>>, "NULL"),
+    exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
     batch_size: default!(Option<i32>, 1000),

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::load::{self, LoadHelper, Loaded, OpenFiles};
 use crate::local::identity::{Role, run_as};
 use crate::local::progress::{CopyReport, IndexReport};
-use crate::local::{interrupts, settings, transaction};
+use crate::local::{encoding, interrupts, settings, transaction};
 use crate::source::{self, RunningCopies, Session};
 use crate::stage::{self, Stage};
 use plan::{Schedule, TaskKind};
@@ -149,7 +149,7 @@ impl<'a> Executor<'a> {
         }
         let source = self.spec.source.as_ref().ok_or_else(|| Error::internal("files have no session"))?;
         let mut session = Session::open(source)?;
-        session.set_copy_encoding(&compat::database_encoding_name())?;
+        session.set_copy_encoding(&encoding::database_name())?;
         session.join_snapshot(&self.spec.snapshot)?;
         Ok(Rc::clone(self.source.insert(Rc::new(session))))
     }

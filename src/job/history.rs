@@ -80,15 +80,24 @@ fn assignments(error: Option<&Error>) -> String {
     )
 }
 
-/// SQL for an instant in microseconds since PostgreSQL's epoch.
+/// SQL for PostgreSQL's epoch.
+const EPOCH: &str = "timestamptz '2000-01-01 00:00+00'";
+
+/// SQL for an instant in microseconds since then.
 fn instant(microseconds: i64) -> String {
-    format!("timestamptz '2000-01-01 00:00+00' + {microseconds} * interval '1 microsecond'")
+    format!("{EPOCH} + {microseconds} * interval '1 microsecond'")
 }
 
 /// Writes the job down as running, with the process that will finish it, which is this one. `segment` is the number of
 /// the shared memory that tells how far it is.
 pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Result<()> {
     as_extension(|| {
+        // As the extension's script does; what upgrades a cluster makes its tables without.
+        spi::execute(
+            "UPDATE pg_class SET relrewrite = oid
+             WHERE relrewrite = 0
+               AND oid = ANY ('{pgcopy.job, pgcopy.job_table, pgcopy.job_task, pgcopy.job_swap}'::regclass[])",
+        )?;
         spi::execute(&format!(
             "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid, segment,
                                      steward_pid, steward_started)
@@ -111,20 +120,19 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
 
 /// Writes down the tables of a job whose work has begun.
 pub(super) fn note_tables(spec: &JobSpec) -> Result<()> {
-    let values: Vec<String> = spec
-        .table_names()
-        .enumerate()
-        .map(|(position, (schema, name))| {
-            format!("({}, {position}, {}, {}, 0, 0, 0)", spec.job, quote_literal(schema), quote_literal(name))
-        })
-        .collect();
-    if values.is_empty() {
+    let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
+    if names.is_empty() {
         return Ok(());
     }
+    // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
     as_extension(|| {
         spi::execute(&format!(
-            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds) VALUES {}",
-            values.join(", ")
+            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
+             SELECT {}, t.position - 1, t.schema, t.name, 0, 0, 0
+             FROM ROWS FROM (unnest({}), unnest({})) WITH ORDINALITY t(schema, name, position)",
+            spec.job,
+            plan::text_array(schemas),
+            plan::text_array(names),
         ))
     })
 }
@@ -162,22 +170,6 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
         Outcome::Completed | Outcome::Undecided => None,
     };
     let total = shared.total();
-    let tables: Vec<String> = spec
-        .table_names()
-        .enumerate()
-        .map(|(position, (schema, name))| {
-            let loaded = shared.progress(position);
-            format!(
-                "({}, {position}, {}, {}, {}, {}, {})",
-                spec.job,
-                quote_literal(schema),
-                quote_literal(name),
-                loaded.rows,
-                loaded.bytes,
-                shared.table_seconds(position)
-            )
-        })
-        .collect();
     let tasks = timeline(spec, shared);
     as_extension(|| {
         spi::execute(&format!(
@@ -190,27 +182,32 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             spec.job
         ))?;
         spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {}", spec.job))?;
-        if !tasks.is_empty() {
-            let values: Vec<String> = tasks
-                .iter()
-                .map(|task| {
-                    let (started, finished) = (instant(task.started), instant(task.finished));
-                    format!("({}, {}, {}, {started}, {finished})", spec.job, task.worker, quote_literal(&task.what))
-                })
-                .collect();
-            spi::execute(&format!(
-                "INSERT INTO pgcopy.job_task (job, worker, task, started, finished) VALUES {}",
-                values.join(", ")
-            ))?;
-        }
-        if tables.is_empty() {
-            return Ok(());
-        }
         spi::execute(&format!(
-            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds) VALUES {}
+            "INSERT INTO pgcopy.job_task (job, worker, task, started, finished)
+             SELECT {}, t.worker, t.task, {EPOCH} + t.started * interval '1 microsecond',
+                    {EPOCH} + t.finished * interval '1 microsecond'
+             FROM ROWS FROM (unnest({}), unnest({}), unnest({}), unnest({})) t(worker, task, started, finished)",
+            spec.job,
+            plan::number_array(tasks.iter().map(|task| task.worker), "int4"),
+            plan::text_array(tasks.iter().map(|task| task.what.as_str())),
+            plan::number_array(tasks.iter().map(|task| task.started), "int8"),
+            plan::number_array(tasks.iter().map(|task| task.finished), "int8"),
+        ))?;
+        let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
+        let loaded = || (0..names.len()).map(|position| shared.progress(position));
+        spi::execute(&format!(
+            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
+             SELECT {}, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds
+             FROM ROWS FROM (unnest({}), unnest({}), unnest({}), unnest({}), unnest({})) WITH ORDINALITY
+                  t(schema, name, rows, bytes, seconds, position)
              ON CONFLICT (job, schema, \"table\") DO UPDATE
              SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds",
-            tables.join(", ")
+            spec.job,
+            plan::text_array(schemas.iter().copied()),
+            plan::text_array(names.iter().copied()),
+            plan::number_array(loaded().map(|loaded| loaded.rows), "int8"),
+            plan::number_array(loaded().map(|loaded| loaded.bytes), "int8"),
+            plan::number_array((0..names.len()).map(|position| shared.table_seconds(position)), "float8"),
         ))
     })
 }

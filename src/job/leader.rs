@@ -6,7 +6,7 @@ use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
 use super::shared::{self, Next, Phase, Segment, Shared};
 use super::spec::JobSpec;
-use crate::error::{Error, Result, telling};
+use crate::error::{Error, Result, tell, telling};
 use crate::load::{self, Loaded};
 use crate::local::catalog::ForeignKeyDefinition;
 use crate::local::identity::{Role, run_as};
@@ -91,7 +91,7 @@ fn estimate(tuples: f64) -> Option<i64> {
 
 pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
     let prepared = prepare::prepare(request)?;
-    tell(&prepared.notices);
+    prepared.notices.iter().for_each(|notice| tell(notice));
     Ok(prepared
         .targets
         .iter()
@@ -139,7 +139,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     locks::keep_extension(Until::EndOfTransaction);
     let prepared = prepare::prepare(request)?;
     prepared.refuse_unasked_overwrite(request)?;
-    tell(&prepared.notices);
+    prepared.notices.iter().for_each(|notice| tell(notice));
     if prepared.targets.is_empty() {
         pgrx::notice!("there is no table to pull");
         return Ok(Vec::new());
@@ -177,12 +177,6 @@ pub(super) fn exchange_for_files(prepared: &Prepared, request: &Request, called:
 
 fn count_of(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-fn tell(notices: &[String]) {
-    for notice in notices {
-        pgrx::notice!("{notice}");
-    }
 }
 
 struct Pull<'a> {
@@ -314,13 +308,13 @@ impl Pull<'_> {
             }
             told[position] = true;
             let (count, all) = (told.iter().filter(|&&told| told).count(), told.len());
-            pgrx::notice!(
+            tell(&format!(
                 "{}: {} rows, {} in {:.1} s ({count} of {all})",
                 plan::qualified(schema, name),
                 progress.loaded.rows,
                 pretty_bytes(progress.loaded.bytes),
                 shared.table_seconds(position)
-            );
+            ));
         }
     }
 
@@ -408,6 +402,8 @@ impl Pull<'_> {
             })
             .collect();
         stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
+        // Writers wait already, and nobody else has a use for them.
+        sequences::continue_at(&self.prepared.sequences.iter().map(|pair| pair.local.oid).zip(values).collect())?;
         // From here on readers wait.
         for &position in &order {
             locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
@@ -415,9 +411,6 @@ impl Pull<'_> {
         stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place(shared)?;
-        for (pair, value) in self.prepared.sequences.iter().zip(values) {
-            sequences::continue_at(&plan::qualified(&pair.local.schema, &pair.local.name), value)?;
-        }
         for view in &self.prepared.refreshed {
             spi::execute(&format!("REFRESH MATERIALIZED VIEW {view}"))?;
         }

@@ -1,13 +1,12 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
 use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
-use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog::{
     self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
 };
 use crate::local::identity::Caller;
-use crate::local::{rights, rows, settings, spi};
+use crate::local::{encoding, rights, rows, settings, spi};
 use crate::parquet::plan::FilesSpec;
 use crate::source::{self, Origin, Session};
 use crate::stage;
@@ -150,7 +149,7 @@ impl Arguments {
 pub(super) fn prepare(request: &Request) -> Result<Prepared> {
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = connect(&request.source)?;
-    session.set_copy_encoding(&compat::database_encoding_name())?;
+    session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_search_path(|| {
         let local = catalog::read_relations()?;
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;

@@ -165,7 +165,7 @@ pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) 
 
 /// Tells `pg_stat_activity` what the process does.
 pub(super) fn report_activity(text: &str) {
-    let text = crate::compat::to_database_roughly(text);
+    let text = crate::local::encoding::to_database_roughly(text);
     // SAFETY: the text is copied.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr()) }
 }

@@ -3,7 +3,7 @@ use super::processes;
 use super::shared::{Next, Shared};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{identity, settings};
+use crate::local::{identity, settings, transaction};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::TaskKind;
@@ -49,6 +49,9 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     }
 }
 
+/// The server keeps what it knows of each table that a process has worked on, for as long as the process lives.
+const MOST_TASKS_REMEMBERED: usize = 2000;
+
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
     processes::connect(shared.database(), Some(spec.caller.authenticated));
@@ -61,6 +64,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);
+    let mut tasks_since = 0;
     loop {
         // 0 is the leader.
         match shared.next_tasks(&schedule, worker + 1) {
@@ -73,6 +77,11 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                         // A crash must find the tables in the catalog, or nobody would know whose the files are.
                         settings::set_local(c"synchronous_commit", "local")?;
                     }
+                    if tasks_since > MOST_TASKS_REMEMBERED {
+                        transaction::forget_definitions();
+                        tasks_since = 0;
+                    }
+                    tasks_since += tasks.len();
                     identity::become_caller(spec.caller);
                     executor.run(&tasks)
                 })?;

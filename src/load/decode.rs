@@ -2,6 +2,7 @@ use super::numeric::{self, Limits};
 use super::tuple::{Accept, Value};
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::encoding;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -344,7 +345,7 @@ fn lookup(function: pg_sys::Oid) -> pg_sys::FmgrInfo {
 }
 
 fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
-    let utf8 = compat::database_encoding_is_utf8();
+    let utf8 = encoding::database_is_utf8();
     let character_limit = u32::try_from(typmod - VARHDRSZ as i32).ok().filter(|_| typmod >= 0);
     match type_oid {
         pg_sys::BOOLOID => Kind::Bool,

@@ -1,6 +1,7 @@
 use crate::compat;
 use crate::error::Result;
 use crate::local::copy_statement::WhereClause;
+use crate::local::encoding;
 use pgrx::pg_sys;
 
 /// Expressions of the target, evaluated on the slots of its stage table: both have the same attribute numbers.
@@ -79,7 +80,7 @@ impl Expressions {
 }
 
 fn parse(node_tree: &str) -> Result<*mut pg_sys::Node> {
-    let text = compat::to_database(node_tree)?;
+    let text = encoding::to_database(node_tree)?;
     // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
     Ok(unsafe { pg_sys::stringToNode(text.as_ptr().cast_mut()) }.cast())
 }

@@ -1,16 +1,16 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
 use super::Loaded;
-use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
+use crate::local::encoding;
 use crate::source::{CopyReader, Session};
 use copystream::{BinaryStream, TextStream};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::{Part, Wire};
 use std::cell::RefCell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 thread_local! {
@@ -50,13 +50,13 @@ impl Source {
         Ok(read)
     }
 
-    /// Names the table, and the row where it is the source that could not send it.
-    fn locate(&self, error: Error, table: &TableSpec) -> Error {
+    /// Names the table and the row: the one that the source could not send, or the one `here` that COPY FROM was at.
+    fn locate(&self, error: Error, table: &TableSpec, here: Option<u64>) -> Error {
         if !super::concerns_a_row(error.sqlstate) {
             return error;
         }
-        let row =
-            if self.failed && !super::is_refusal(&error) { format!(", row {}", self.rows + 1) } else { String::new() };
+        let row = if self.failed { (!super::is_refusal(&error)).then_some(self.rows + 1) } else { here };
+        let row = row.map_or_else(String::new, |row| format!(", row {row}"));
         error.detail(format!("Table {}{row}.", table.qualified_name()))
     }
 }
@@ -75,14 +75,70 @@ pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn
     SOURCE.with_borrow_mut(|source| {
         *source = Some(Source { reader, counter, rows: 0, failed: false, listener: Box::new(listener) })
     });
-    let rows = crate::error::catch(|| Ok(copy_from(table)));
+    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
-    let rows = rows.map_err(|error| source.locate(error, table))?;
+    let here = here.filter(|&row| row <= source.rows + 1);
+    let rows = rows.map_err(|error| source.locate(error, table, here))?;
     let mut reader = source.reader;
     // Whatever COPY FROM did not ask for, the source's last word is needed.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
     Ok(Loaded { rows, bytes: reader.bytes() })
+}
+
+/// Learns from COPY FROM which row an error is about. It tells that in the context of its messages and nowhere else.
+struct RowWatcher {
+    /// As in the context: without the schema.
+    table: CString,
+    row: Option<u64>,
+}
+
+impl RowWatcher {
+    fn during<T>(table: &TableSpec, work: impl FnOnce() -> T) -> (T, Option<u64>) {
+        let table = encoding::to_database(&table.name).unwrap_or_default();
+        let mut watcher = Self { table, row: None };
+        // SAFETY: the place in the chain is taken out again before it goes; errors do not get past `work`.
+        let value = unsafe {
+            let mut place = pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(note_row),
+                arg: (&raw mut watcher).cast(),
+            };
+            pg_sys::error_context_stack = &raw mut place;
+            let value = work();
+            pg_sys::error_context_stack = place.previous;
+            value
+        };
+        (value, watcher.row)
+    }
+
+    /// `COPY item, line 3, column note`, whatever language that is in: the first number after the table's name, in the
+    /// last line that has one, because what COPY FROM called has told of itself before.
+    fn row_of(&self, context: &[u8]) -> Option<u64> {
+        let name = self.table.to_bytes();
+        let row_in = |line: &[u8]| {
+            let after = line.windows(name.len()).position(|part| part == name)? + name.len();
+            let number = line[after..].iter().skip_while(|byte| !byte.is_ascii_digit());
+            let digits: Vec<u8> = number.copied().take_while(u8::is_ascii_digit).collect();
+            std::str::from_utf8(&digits).ok()?.parse().ok()
+        };
+        context.split(|&byte| byte == b'\n').rev().find_map(row_in)
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn note_row(watcher: *mut std::ffi::c_void) {
+    // SAFETY: called while a message is being reported during the work, whose watcher is alive; the copy is freed again.
+    unsafe {
+        let watcher = &mut *watcher.cast::<RowWatcher>();
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let message = pg_sys::CopyErrorData();
+        if (*message).elevel >= PgLogLevel::ERROR as i32 && !(*message).context.is_null() {
+            watcher.row = watcher.row_of(CStr::from_ptr((*message).context).to_bytes());
+        }
+        pg_sys::FreeErrorData(message);
+        pg_sys::MemoryContextSwitchTo(context);
+    }
 }
 
 /// As `copy_table` in `tablesync.c`.
@@ -102,7 +158,7 @@ fn copy_from(table: &TableSpec) -> u64 {
         );
         let mut names = std::ptr::null_mut();
         for column in &table.columns {
-            let name = crate::error::or_raise(compat::to_database(&column.name));
+            let name = crate::error::or_raise(encoding::to_database(&column.name));
             names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
         }
         let format = CString::new(table.wire.name()).expect("a constant without NUL");

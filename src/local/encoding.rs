@@ -1,25 +1,82 @@
-//! Texts between the database's encoding and UTF-8.
+//! Texts between the database's encoding, which the server's functions speak, and UTF-8, which is spoken here.
 
 use crate::compat;
-use pgrx::pg_sys;
+use crate::error::{Error, Result};
+use pgrx::{pg_guard, pg_sys};
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char};
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+
+const UTF8: i32 = pg_sys::pg_enc::PG_UTF8 as i32;
+
+fn of_database() -> i32 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetDatabaseEncoding() }
+}
+
+pub fn database_is_utf8() -> bool {
+    of_database() == UTF8
+}
+
+/// Whether UTF-8 goes in and out as it is.
+fn keeps_utf8() -> bool {
+    database_is_utf8() || of_database() == pg_sys::pg_enc::PG_SQL_ASCII as i32
+}
+
+/// The name that `client_encoding` takes for this database's encoding.
+pub fn database_name() -> String {
+    // SAFETY: returns a static string.
+    unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
+}
+
+/// What one of the server's conversions makes of the bytes.
+fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mut c_char) -> Cow<'_, [u8]> {
+    let result = convert(bytes.as_ptr().cast(), bytes.len() as i32).cast_const();
+    if result == bytes.as_ptr().cast() {
+        return Cow::Borrowed(bytes);
+    }
+    // SAFETY: where there was something to do, the result is a NUL-terminated text in the current context.
+    Cow::Owned(unsafe { CStr::from_ptr(result) }.to_bytes().to_vec())
+}
 
 /// The bytes as UTF-8, as far as the database can vouch for its own texts. Raises an error for characters that UTF-8
 /// has no equivalent of.
 pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
-    if compat::database_encoding_is_utf8() {
+    if database_is_utf8() {
         return Cow::Borrowed(bytes);
     }
-    let utf8 = pg_sys::pg_enc::PG_UTF8 as i32;
-    // SAFETY: the function reads as many bytes as it is told and returns them, or a NUL-terminated copy of its own.
-    unsafe {
-        let converted = pg_sys::pg_server_to_any(bytes.as_ptr().cast(), bytes.len() as i32, utf8);
-        if converted.cast_const() == bytes.as_ptr().cast() {
-            return Cow::Borrowed(bytes);
-        }
-        Cow::Owned(CStr::from_ptr(converted).to_bytes().to_vec())
+    // SAFETY: reads as many bytes as it is told.
+    converted(bytes, |start, length| unsafe { pg_sys::pg_server_to_any(start, length, UTF8) })
+}
+
+/// A valid UTF-8 text in the database's encoding; a character that it does not have is an ERROR.
+pub fn from_utf8(text: &[u8]) -> Cow<'_, [u8]> {
+    // SAFETY: reads as many bytes as it is told.
+    converted(text, |start, length| unsafe { pg_sys::pg_any_to_server(start, length, UTF8) })
+}
+
+/// A text for the server's functions, which expect the database's encoding.
+///
+/// # Errors
+/// For a NUL in it. The server raises its own for a character that the encoding lacks.
+pub fn to_database(text: &str) -> Result<CString> {
+    let bytes = if text.is_ascii() || keeps_utf8() { text.as_bytes().into() } else { from_utf8(text.as_bytes()) };
+    CString::new(bytes).map_err(|_| Error::internal("a text holds a NUL"))
+}
+
+/// The same outside of a transaction, where nothing can be converted: only for people to read.
+pub fn to_database_roughly(text: &str) -> CString {
+    let keep = keeps_utf8();
+    let kept = |character: char| if (character.is_ascii() || keep) && character != '\0' { character } else { '?' };
+    CString::new(text.chars().map(kept).collect::<String>()).unwrap_or_default()
+}
+
+/// A text that the server made.
+pub fn from_database(text: &CStr) -> String {
+    if keeps_utf8() || text.to_bytes().is_ascii() {
+        return text.to_string_lossy().into_owned();
     }
+    String::from_utf8_lossy(&to_utf8(text.to_bytes())).into_owned()
 }
 
 /// A name or another short text of the server.
@@ -28,6 +85,146 @@ pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// The pointer is to a NUL-terminated text.
 pub unsafe fn text_at(text: *const c_char) -> String {
     // SAFETY: promised by the caller.
-    let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
-    String::from_utf8_lossy(&to_utf8(bytes)).into_owned()
+    from_database(unsafe { CStr::from_ptr(text) })
+}
+
+/// A text for people to read: a question mark stands for each character that has no equivalent, and nothing is raised.
+fn for_people(bytes: &[u8], from: i32, to: i32) -> Vec<u8> {
+    // SAFETY: looks at the state of this process's transaction.
+    let can_look_up = unsafe { pg_sys::IsTransactionState() };
+    // SAFETY: a catalog look-up, which only a transaction may do.
+    let conversion = can_look_up.then(|| unsafe { pg_sys::FindDefaultConversionProc(from, to) });
+    let Some(conversion) = conversion.filter(|&conversion| conversion != pg_sys::Oid::INVALID) else {
+        return bytes.iter().map(|&byte| if byte.is_ascii() { byte } else { b'?' }).collect();
+    };
+    /// No character of any encoding takes more bytes than this for each of another's.
+    const MOST_GROWTH: usize = 4;
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.to_vec();
+    while !rest.is_empty() {
+        let mut part = vec![0_u8; rest.len() * MOST_GROWTH + 1];
+        let (length, room) = (rest.len() as i32, part.len() as i32);
+        // SAFETY: both buffers are as long as it is told; it stops at what it cannot convert and ends in a NUL.
+        let done = unsafe {
+            let (start, target) = (rest.as_mut_ptr(), part.as_mut_ptr());
+            pg_sys::pg_do_encoding_conversion_buf(conversion, from, to, start, length, target, room, true)
+        };
+        text.extend(part.iter().take_while(|&&byte| byte != 0));
+        rest.drain(..(done.max(0) as usize).min(rest.len()));
+        if !rest.is_empty() {
+            // SAFETY: the rest begins with a character of that encoding, or with what is none.
+            let character = unsafe { pg_sys::pg_encoding_mblen(from, rest.as_ptr().cast()) }.max(1) as usize;
+            rest.drain(..character.min(rest.len()));
+            text.push(b'?');
+        }
+    }
+    text
+}
+
+thread_local! {
+    /// Messages on their way, as code that takes every text for UTF-8 passes them on, and in the database's encoding.
+    static MESSAGES: RefCell<Vec<(String, CString)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Messages are forgotten when so many others have come after them.
+const MOST_MESSAGES: usize = 32;
+
+fn remember(passed_on: String, of_database: CString) {
+    MESSAGES.with_borrow_mut(|messages| {
+        messages.retain(|(known, _)| *known != passed_on);
+        if messages.len() == MOST_MESSAGES {
+            messages.remove(0);
+        }
+        messages.push((passed_on, of_database));
+    });
+}
+
+fn remembered(passed_on: &str) -> Option<CString> {
+    MESSAGES.with_borrow(|messages| messages.iter().find(|(known, _)| known == passed_on).map(|(_, text)| text.clone()))
+}
+
+/// To be called before a message is reported: the framework would hand its UTF-8 to the server as it is.
+pub fn announce_message(text: &str) {
+    if text.is_ascii() || keeps_utf8() {
+        return;
+    }
+    watch_messages();
+    let converted = for_people(text.as_bytes(), UTF8, of_database());
+    remember(text.to_owned(), CString::new(converted).unwrap_or_default());
+}
+
+/// A message of the server's own, of which the framework keeps only what happens to be UTF-8.
+pub fn message_of_server(passed_on: &str) -> String {
+    match remembered(passed_on).filter(|_| !keeps_utf8()) {
+        Some(text) => String::from_utf8_lossy(&for_people(text.to_bytes(), of_database(), UTF8)).into_owned(),
+        None => passed_on.to_owned(),
+    }
+}
+
+/// The server calls it for every message. It is at the end of the chain, where nobody else's place can vanish before.
+static mut WATCHER: pg_sys::ErrorContextCallback = pg_sys::ErrorContextCallback {
+    previous: std::ptr::null_mut(),
+    callback: Some(translate),
+    arg: std::ptr::null_mut(),
+};
+
+/// From here on messages arrive as what they are, in databases whose encoding is not UTF-8.
+pub fn watch_messages() {
+    if keeps_utf8() {
+        return;
+    }
+    // SAFETY: the chain leads through places of functions that have not returned; ours is static.
+    unsafe {
+        let watcher = &raw mut WATCHER;
+        let mut place = &raw mut pg_sys::error_context_stack;
+        while !(*place).is_null() {
+            if *place == watcher {
+                return;
+            }
+            place = &raw mut (**place).previous;
+        }
+        *place = watcher;
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn translate(_argument: *mut std::ffi::c_void) {
+    // SAFETY: called while a message is being reported; the copy of it is freed again.
+    unsafe {
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let message = pg_sys::CopyErrorData();
+        if let Some(text) = translation((*message).message) {
+            pg_sys::errmsg_internal(c"%s".as_ptr(), text.as_ptr());
+        }
+        if let Some(text) = translation((*message).detail) {
+            pg_sys::errdetail_internal(c"%s".as_ptr(), text.as_ptr());
+        }
+        if let Some(text) = translation((*message).hint) {
+            compat::errhint(c"%s".as_ptr(), text.as_ptr());
+        }
+        pg_sys::FreeErrorData(message);
+        pg_sys::MemoryContextSwitchTo(context);
+    }
+}
+
+/// What a part of a message should be, where that is something else. The server's own are noted as they come by.
+///
+/// # Safety
+/// The pointer is to a NUL-terminated text, or null.
+unsafe fn translation(text: *const c_char) -> Option<CString> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    let text = unsafe { CStr::from_ptr(text) };
+    let passed_on = match text.to_string_lossy() {
+        Cow::Borrowed(utf8) if utf8.is_ascii() => return None,
+        Cow::Borrowed(utf8) => match remembered(utf8) {
+            Some(of_database) => return Some(of_database),
+            None => utf8.to_owned(),
+        },
+        Cow::Owned(damaged) => damaged,
+    };
+    remember(passed_on, text.to_owned());
+    None
 }

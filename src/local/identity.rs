@@ -61,7 +61,11 @@ pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.
     unsafe {
         let name = pg_sys::GetUserNameFromId(role.into(), true);
-        if name.is_null() { role.to_string() } else { crate::compat::from_database(std::ffi::CStr::from_ptr(name)) }
+        if name.is_null() {
+            role.to_string()
+        } else {
+            crate::local::encoding::from_database(std::ffi::CStr::from_ptr(name))
+        }
     }
 }
 

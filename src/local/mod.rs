@@ -20,6 +20,7 @@ pub mod rows;
 pub mod sequences;
 pub mod settings;
 pub mod spi;
+pub mod text;
 pub mod transaction;
 pub mod types;
 pub mod utility_hook;

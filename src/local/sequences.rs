@@ -1,19 +1,51 @@
 //! Setting sequences so that a rollback undoes it.
 
-use super::spi;
-use crate::error::Result;
+use super::locks::{self, Mode};
+use super::{rights, settings, spi};
+use crate::compat;
+use crate::error::{Error, Result};
 use crate::source::SequenceValue;
+use pgrx::prelude::*;
+use std::collections::BTreeMap;
 
-/// Makes a sequence continue where the source's stands.
+/// Makes sequences, given by their OIDs, continue where the source's stand.
 ///
-/// RESTART gives the sequence new storage, which a rollback takes away again; only into that storage does `setval`
-/// write, so that it is undone as well. `setval` alone would not be.
-pub fn continue_at(sequence: &str, value: SequenceValue) -> Result<()> {
-    spi::execute(&format!("ALTER SEQUENCE {sequence} RESTART"))?;
-    spi::execute(&format!(
-        "SELECT pg_catalog.setval({}, {}, {})",
-        plan::quote_literal(sequence),
-        value.last_value,
-        value.is_called
-    ))
+/// A reset gives a sequence new storage, as ALTER SEQUENCE RESTART does, which a rollback takes away again; only into
+/// that storage does `setval` write, so that it is undone as well. `setval` alone would not be.
+pub fn continue_at(values: &BTreeMap<u32, SequenceValue>) -> Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    for &sequence in values.keys() {
+        locks::lock_relation(sequence, Mode::ShareRowExclusive);
+    }
+    let oids: Vec<u32> = values.keys().copied().collect();
+    // Its owner may have changed since the plan was made.
+    if let Some(name) = rights::not_owned(&oids)?.into_iter().next() {
+        let text = format!("must be owner of sequence {name}");
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, text));
+    }
+    settings::with_catalog_search_path(|| {
+        let wanted = |oids: &[u32]| {
+            let values: Vec<_> = oids.iter().map(|oid| values[oid]).collect();
+            format!(
+                "ROWS FROM (unnest({}), unnest({}), unnest({})) v(sequence, value, is_called)",
+                plan::catalog::array(oids),
+                plan::number_array(values.iter().map(|value| value.last_value), "int8"),
+                plan::number_array(values.iter().map(|value| value.is_called), "bool"),
+            )
+        };
+        // New storage for thousands is worth avoiding.
+        let changed: Vec<u32> = spi::query_json(&format!(
+            "SELECT coalesce(json_agg(v.sequence::bigint ORDER BY v.sequence), '[]'::json)::text FROM {}
+             WHERE CASE WHEN v.is_called AND has_sequence_privilege(v.sequence, 'SELECT')
+                        THEN pg_sequence_last_value(v.sequence) IS DISTINCT FROM v.value ELSE true END",
+            wanted(&oids)
+        ))?;
+        for &sequence in &changed {
+            // SAFETY: the caller owns it and it is locked; one that is gone is an ERROR.
+            unsafe { compat::ResetSequence(sequence.into()) };
+        }
+        spi::execute(&format!("SELECT count(setval(v.sequence, v.value, v.is_called)) FROM {}", wanted(&changed)))
+    })
 }

@@ -28,13 +28,15 @@ pub fn set_local(name: &CStr, value: &str) -> Result<()> {
 pub fn use_catalog_search_path() -> Result<()> {
     set_local(c"search_path", "pg_catalog, pg_temp")?;
     set_local(c"standard_conforming_strings", "on")?;
+    // To compile a query over the catalogs of a big database takes longer than to run it, and memory that stays.
+    set_local(c"jit", "off")?;
     set_local(c"quote_all_identifiers", "off")
 }
 
 /// So that the texts that the source sends mean here what they mean there. Receive functions take them for what the
 /// calling session's client would send.
 pub fn read_values_alike() -> Result<()> {
-    set_local(c"client_encoding", &crate::compat::database_encoding_name())?;
+    set_local(c"client_encoding", &crate::local::encoding::database_name())?;
     set_local(c"array_nulls", "on")?;
     set_local(c"datestyle", "ISO, YMD")?;
     set_local(c"intervalstyle", "postgres")?;

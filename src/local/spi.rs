@@ -1,7 +1,7 @@
 //! SQL on this side.
 
+use super::encoding;
 use super::identity::{Role, run_as};
-use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -19,14 +19,14 @@ pub fn query_text(sql: &str) -> Result<Option<String>> {
             }
             let rows = pg_sys::SPI_tuptable;
             let text = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
-            Ok((!text.is_null()).then(|| compat::from_database(CStr::from_ptr(text))))
+            Ok((!text.is_null()).then(|| encoding::from_database(CStr::from_ptr(text))))
         }
     })
 }
 
 /// The same, with the rights of one role, while the functions in it run as another.
 pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option<String>> {
-    let command = compat::to_database(sql)?;
+    let command = encoding::to_database(sql)?;
     Spi::connect_mut(|_| {
         // SAFETY: all that is made here belongs to the connection, which is open until the text has been copied.
         unsafe {
@@ -44,7 +44,7 @@ pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option
             if pg_sys::SPI_processed > 0 && !pg_sys::SPI_tuptable.is_null() {
                 let rows = pg_sys::SPI_tuptable;
                 let value = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
-                text = (!value.is_null()).then(|| compat::from_database(CStr::from_ptr(value)));
+                text = (!value.is_null()).then(|| encoding::from_database(CStr::from_ptr(value)));
             }
             pg_sys::SPI_cursor_close(cursor);
             Ok(text)
@@ -61,7 +61,7 @@ pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
 /// A query that returns one JSON value, read with the newest snapshot whatever the transaction's isolation. The
 /// transaction does not become one that writes, so that it works on a standby too.
 pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
-    let command = compat::to_database(sql)?;
+    let command = encoding::to_database(sql)?;
     // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR; the row stays
     // until then.
     let text = unsafe {
@@ -73,7 +73,7 @@ pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
             let table = pg_sys::SPI_tuptable;
             let value = pg_sys::SPI_getvalue(*(*table).vals, (*table).tupdesc, 1);
             if !value.is_null() {
-                text = Some(compat::from_database(CStr::from_ptr(value)));
+                text = Some(encoding::from_database(CStr::from_ptr(value)));
             }
         }
         pg_sys::PopActiveSnapshot();
@@ -90,7 +90,7 @@ pub fn execute(sql: &str) -> Result<()> {
 
 /// In an open connection. `most` is the number of rows to fetch, or 0 for all.
 fn run(sql: &str, most: i64) -> Result<()> {
-    let text = compat::to_database(sql)?;
+    let text = encoding::to_database(sql)?;
     // SAFETY: the text outlives the call.
     let code = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, most) };
     if code >= 0 { Ok(()) } else { Err(Error::internal(format!("SPI: error {code}"))) }

@@ -25,6 +25,12 @@ pub fn accept_changes_of_others() {
     unsafe { pg_sys::AcceptInvalidationMessages() }
 }
 
+/// Gives up what this process remembers of relations and catalogs, as after an overflow of the queue of changes.
+pub fn forget_definitions() {
+    // SAFETY: called inside a transaction that has nothing open yet.
+    unsafe { pg_sys::InvalidateSystemCaches() }
+}
+
 /// Runs `work` in a subtransaction, which is rolled back whatever happens.
 pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: begun and ended in pairs around work that catches its errors; context and owner are put back.

@@ -33,6 +33,7 @@ SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
 SET row_security = off;
 SET synchronize_seqscans = off;
+SET jit = off;
 SELECT set_config(name, '0', false) FROM pg_settings
 WHERE name IN ('idle_session_timeout', 'transaction_timeout');
 SELECT current_setting('server_version_num');";

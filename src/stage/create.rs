@@ -2,7 +2,7 @@ use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::{JobSpec, NewTable, TableSpec};
 use crate::local::catalog::Index;
-use crate::local::settings;
+use crate::local::{encoding, settings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -90,7 +90,7 @@ fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage
     unsafe {
         let descriptor = pg_sys::CreateTemplateTupleDesc(new_table.columns.len() as i32);
         for (number, column) in (1..).zip(&new_table.columns) {
-            let column_name = compat::to_database(&column.name)?;
+            let column_name = encoding::to_database(&column.name)?;
             pg_sys::TupleDescInitEntry(
                 descriptor,
                 number,

@@ -1,7 +1,8 @@
 //! Tables that the destination publishes: the change reaches the subscribers, or the pull is refused.
 
 use super::plan;
-use crate::harness::{Pair, text, texts};
+use crate::harness::{Pair, connect, eventually, shared_ports, text, texts};
+use xtask::server;
 
 fn published(name: &str, schema: &str, publication: &str) -> Pair {
     let mut pair = Pair::with(name, schema, "INSERT INTO item SELECT i, 'new' FROM generate_series(1, 50) i");
@@ -78,6 +79,56 @@ fn everything_is_published() {
     pair.assert_same_content();
     pair.destination.batch_execute("DROP PUBLICATION everything").unwrap();
     assert_eq!(plan(&mut pair), ["item swap binary"]);
+}
+
+/// What jobs write down concerns the destination alone: a subscriber, whose database has no such tables, gets on.
+#[test]
+fn a_subscriber_of_everything_needs_no_pgcopy() {
+    let mut pair =
+        published("zoo_subscribed", TABLE, "DROP EXTENSION pgcopy; CREATE PUBLICATION everything FOR ALL TABLES");
+    let [subscriber_port, _] = shared_ports();
+    let mut postgres = connect(subscriber_port, "postgres");
+    postgres.batch_execute("DROP DATABASE IF EXISTS zoo_subscriber").unwrap();
+    postgres.batch_execute("CREATE DATABASE zoo_subscriber").unwrap();
+    let mut subscriber = connect(subscriber_port, "zoo_subscriber");
+    let publisher = server::dsn(pair.destination_port, &pair.database);
+    subscriber.batch_execute(TABLE).unwrap();
+    subscriber
+        .batch_execute(&format!("CREATE SUBSCRIPTION zoo_subscriber CONNECTION '{publisher}' PUBLICATION everything"))
+        .unwrap();
+    let mut content = |expected: &str| {
+        eventually("the subscriber has the rows", || {
+            text(&mut subscriber, "SELECT concat_ws(' ', count(*), max(note)) FROM item") == expected
+        })
+    };
+    content("5 old");
+    pair.destination.batch_execute("CREATE EXTENSION pgcopy").unwrap();
+    for workers in [2, 0] {
+        pair.destination.batch_execute("UPDATE item SET note = 'old'").unwrap();
+        pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        content("50 new");
+    }
+    // A job that fails, and jobs that are forgotten.
+    pair.source
+        .batch_execute("ALTER TABLE item DROP CONSTRAINT item_pkey; INSERT INTO item VALUES (1, 'twice')")
+        .unwrap();
+    assert_eq!(pair.pull_error("overwrite => true").sqlstate, "23505");
+    pair.assert_nothing_left();
+    assert_eq!(text(&mut pair.destination, "SELECT pgcopy.prune('0')::text"), "3");
+    pair.source.batch_execute("DELETE FROM item; INSERT INTO item VALUES (1, 'last')").unwrap();
+    // As an upgrade of the cluster would leave it.
+    let own = "relnamespace = 'pgcopy'::regnamespace AND relkind = 'r'";
+    pair.destination.batch_execute(&format!("UPDATE pg_class SET relrewrite = 0 WHERE {own}")).unwrap();
+    pair.pull("overwrite => true");
+    content("1 last");
+    assert_eq!(
+        text(
+            &mut pair.destination,
+            &format!("SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE {own} AND relrewrite = oid")
+        ),
+        "job job_swap job_table job_task"
+    );
+    subscriber.batch_execute("DROP SUBSCRIPTION zoo_subscriber").unwrap();
 }
 
 #[test]

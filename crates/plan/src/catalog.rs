@@ -384,6 +384,5 @@ pub const MOST_BRANCHES: usize = 500;
 
 /// An array constant of OIDs.
 pub fn array(oids: &[u32]) -> String {
-    let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    format!("'{{{list}}}'::pg_catalog.oid[]")
+    crate::number_array(oids, "oid")
 }

@@ -38,6 +38,19 @@ pub fn quote_literal(text: &str) -> String {
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
+/// An array constant of texts for SQL text.
+pub fn text_array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<_> =
+        texts.into_iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
+    format!("{}::pg_catalog.text[]", quote_literal(&format!("{{{}}}", quoted.join(","))))
+}
+
+/// An array constant of numbers of a type.
+pub fn number_array(numbers: impl IntoIterator<Item = impl ToString>, type_name: &str) -> String {
+    let list = numbers.into_iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    format!("'{{{list}}}'::pg_catalog.{type_name}[]")
+}
+
 /// Words that some supported version reserves; quoting one too many does no harm.
 const KEYWORDS: &[&str] = &[
     "all",
@@ -218,5 +231,13 @@ mod tests {
         assert_eq!(quote_identifier("2nd"), "\"2nd\"");
         assert_eq!(quote_identifier("größe"), "\"größe\"");
         assert_eq!(quote_literal(r"it's \ here"), r"E'it''s \\ here'");
+    }
+
+    #[test]
+    fn arrays_keep_what_is_in_them() {
+        assert_eq!(text_array(["a", "NULL", "x, {y}"]), r#"'{"a","NULL","x, {y}"}'::pg_catalog.text[]"#);
+        assert_eq!(text_array([r#"it's "\""#]), r#"E'{"it''s \\"\\\\\\""}'::pg_catalog.text[]"#);
+        assert_eq!(text_array([]), "'{}'::pg_catalog.text[]");
+        assert_eq!(number_array([1, -2], "int8"), "'{1,-2}'::pg_catalog.int8[]");
     }
 }

@@ -8,8 +8,8 @@ mod scalar;
 mod target;
 
 use super::tuple::{Accept, Value};
-use crate::compat;
 use crate::error::Result;
+use crate::local::encoding;
 use crate::parquet::schema::{Scalar, Shape};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{BinaryViewType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type};
@@ -111,7 +111,7 @@ impl<'a> PreparedColumn<'a> {
                 (Values::Timestamp { values: int64()?, unit: *unit, on_lossy: self.on_lossy }, 8)
             }
             (Scalar::Text | Scalar::Enum | Scalar::Json | Scalar::Bytes, Kind::Text { limit: None })
-                if compat::database_encoding_is_utf8() =>
+                if encoding::database_is_utf8() =>
             {
                 let views = views()?;
                 (Values::Text(views), longest_view(views))

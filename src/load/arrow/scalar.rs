@@ -5,8 +5,8 @@ use super::super::tuple::Value;
 use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY};
 use super::decimal;
 use super::target::{Kind, Target, lossy, out_of_range};
-use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::encoding;
 use arrow_buffer::i256;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -224,8 +224,8 @@ pub(super) fn refuse_invalid_text(bytes: &[u8]) -> Result<()> {
 
 pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
     refuse_invalid_text(bytes)?;
-    if !compat::database_encoding_is_utf8() {
-        return Ok(Value::Datum(target.input(&compat::from_utf8(bytes))?));
+    if !encoding::database_is_utf8() {
+        return Ok(Value::Datum(target.input(&encoding::from_utf8(bytes))?));
     }
     match &target.kind {
         Kind::Text { limit: None } => Ok(Value::Varlena(bytes)),

@@ -4,7 +4,7 @@ use super::pages::{Place, TreeWriter};
 use super::sort::{Entry, Sorter};
 use crate::compat::{self, AttributeLayout};
 use crate::error::{Error, Result};
-use crate::local::settings;
+use crate::local::{encoding, settings};
 use crate::stage::key_scan::{KeyPart, KeyScan, RowKey};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -317,7 +317,10 @@ impl Build<'_> {
         // SAFETY: the index is open and the values are those of its columns; the text is palloc'd or null.
         let (name, description) = unsafe {
             let text = pg_sys::BuildIndexValueDescription(self.index, datums.as_mut_ptr(), nulls.as_mut_ptr());
-            (compat::relation_name(self.index), (!text.is_null()).then(|| compat::from_database(CStr::from_ptr(text))))
+            (
+                compat::relation_name(self.index),
+                (!text.is_null()).then(|| encoding::from_database(CStr::from_ptr(text))),
+            )
         };
         Error::new(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
             .detail(match description {
