@@ -1,7 +1,7 @@
 //! An open Parquet file, read one row group at a time.
 
 use super::files::error_of;
-use super::schema::{FileSchema, guarded, unreadable};
+use super::schema::{FileColumn, FileSchema, guarded, unreadable};
 use crate::error::{Error, Result};
 use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
@@ -18,6 +18,26 @@ pub struct ParquetFile {
     pub metadata: Arc<ParquetMetaData>,
     pub schema: FileSchema,
     source: Arc<dyn Source>,
+}
+
+/// What planning must know of a file. Of thousands of files the whole metadata would be too much.
+pub struct FileOutline {
+    pub name: String,
+    pub columns: Arc<[FileColumn]>,
+    pub row_groups: Vec<RowGroupOutline>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RowGroupOutline {
+    pub rows: u64,
+    /// Compressed.
+    pub bytes: u64,
+}
+
+impl FileOutline {
+    pub fn rows(&self) -> u64 {
+        self.row_groups.iter().map(|group| group.rows).sum()
+    }
 }
 
 impl ParquetFile {
@@ -44,11 +64,16 @@ impl ParquetFile {
         u64::try_from(self.metadata.row_group(row_group).compressed_size()).unwrap_or(0)
     }
 
-    /// Compressed bytes of some columns of a row group.
-    pub fn bytes(&self, row_group: usize, columns: &[usize]) -> u64 {
-        let chunks = self.metadata.row_group(row_group).columns();
-        let leaves = columns.iter().flat_map(|&column| self.schema.columns[column].leaves.clone());
-        leaves.map(|leaf| u64::try_from(chunks[leaf].compressed_size()).unwrap_or(0)).sum()
+    /// `other` is that of a file before, which most often has the same columns.
+    pub fn outline(&self, other: Option<&FileOutline>) -> FileOutline {
+        let columns = match other.filter(|other| *other.columns == *self.schema.columns) {
+            Some(other) => Arc::clone(&other.columns),
+            None => self.schema.columns.as_slice().into(),
+        };
+        let row_groups = (0..self.metadata.num_row_groups())
+            .map(|number| RowGroupOutline { rows: self.rows(number), bytes: self.group_bytes(number) })
+            .collect();
+        FileOutline { name: self.name.clone(), columns, row_groups }
     }
 
     /// Reads some columns of a row group, in the order of the file whatever that of `columns`.
