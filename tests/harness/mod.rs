@@ -1,5 +1,6 @@
 //! Databases for tests, and ways to compare them that do not go through the extension.
 
+pub mod certificates;
 pub mod proxy;
 pub mod stores;
 
