@@ -197,6 +197,38 @@ fn documents_of_any_depth_and_types_of_their_own() {
 }
 
 #[test]
+fn rows_far_longer_than_the_others_of_their_row_group() {
+    let mut pair = Pair::new("parquet_uneven");
+    let directory = ScratchDirectory::create("parquet_uneven").unwrap();
+    let path = directory.path().join("uneven.parquet").display().to_string();
+    let client = &mut pair.destination;
+    // A batch is planned by the average; those in the middle must become smaller, also in a column of lists.
+    client
+        .batch_execute(&format!(
+            "LOAD 'pgcopy';
+             CREATE TABLE uneven AS
+                 SELECT i AS id, CASE WHEN i BETWEEN 150000 AND 151000 THEN repeat(md5(i::text), 4000) ELSE i::text END AS body,
+                        CASE WHEN i BETWEEN 160000 AND 160400 THEN array_fill(i, ARRAY[20000]) END AS numbers
+                 FROM generate_series(1, 250000) i;
+             COPY uneven TO '{path}' (FORMAT parquet, row_group_rows 1000000, row_group_bytes '1GB')"
+        ))
+        .unwrap();
+    assert_eq!(text(client, &format!("SELECT max(row_groups)::text FROM pgcopy.parquet_schema('{path}')")), "1");
+    client.batch_execute("CREATE TABLE kept (LIKE uneven); INSERT INTO kept VALUES (0)").unwrap();
+    load(client, &format!("'{path}', target => 'loaded'"));
+    load(client, &format!("'{path}', target => 'kept'"));
+    for table in ["loaded", "kept"] {
+        let different = format!(
+            "SELECT count(*)::text FROM {table} FULL JOIN uneven USING (id)
+             WHERE {table}.body IS DISTINCT FROM uneven.body OR {table}.numbers IS DISTINCT FROM uneven.numbers"
+        );
+        assert_eq!(text(client, &different), "0", "{table}");
+    }
+    assert_eq!(text(client, "SELECT concat_ws(' ', count(*), sum(id)) FROM loaded"), "250000 31250125000");
+    assert_eq!(text(client, "SELECT concat_ws(' ', count(*), sum(id)) FROM kept"), "250001 31250125000");
+}
+
+#[test]
 fn what_would_lose_something_is_an_error_that_names_the_place() {
     let mut pair = Pair::new("parquet_lossy");
     let client = &mut pair.destination;

@@ -576,6 +576,9 @@ fn a_store_of_google() {
         );
     };
     create(client, "lake", &store.endpoint());
+    // The bucket is not public.
+    assert_eq!(failure(client, "'gs://lake/other/x.parquet', 'lake'").sqlstate, "28000");
+    execute(client, "CREATE USER MAPPING FOR CURRENT_USER SERVER lake OPTIONS (bearer_token 'hunter2')");
     let size = content.len();
     assert_eq!(
         list(client, "'gs://lake/items', 'lake'"),
