@@ -562,10 +562,8 @@ fn a_store_of_google() {
     for key in ["items/year=2024/a.parquet", "items/year=2025/b%20c.parquet", "other/x.parquet", "items/readme.txt"] {
         store.put("lake", key, &content);
     }
-    let web = WebServer::start([(
-        "/lake/guarded.parquet",
-        Page::Guarded("authorization: Bearer hunter2".into(), content.clone()),
-    )]);
+    let web =
+        WebServer::start([("/lake/guarded", Page::Guarded("authorization: Bearer hunter2".into(), content.clone()))]);
     let create = |client: &mut Client, server: &str, endpoint: &str| {
         execute(
             client,
@@ -591,12 +589,12 @@ fn a_store_of_google() {
     assert_eq!(failure(client, "'gs://lake/none.parquet', 'lake'").sqlstate, "58P01");
     // Who asks, with a token of one's own.
     create(client, "guarded", &web.url(""));
-    let guarded = "'gs://lake/guarded.parquet', 'guarded'";
+    let guarded = "'gs://lake/guarded', 'guarded'";
     let anonymous = failure(client, guarded);
     assert_eq!(anonymous.sqlstate, "28000", "{anonymous:?}");
     assert!(web.requests().iter().all(|head| !head.contains("authorization")));
     execute(client, "CREATE USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (bearer_token 'hunter2')");
-    assert_eq!(list(client, guarded), [format!("gs://lake/guarded.parquet {size} {{}}")]);
+    assert_eq!(list(client, guarded), [format!("gs://lake/guarded {size} {{}}")]);
     // With the key of a service account: a token that it signs.
     let key = new_key();
     let account = serde_json::json!({

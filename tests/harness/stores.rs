@@ -317,6 +317,8 @@ fn serve(connection: impl Read + Write, shared: &Shared) -> Option<()> {
         let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
         Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?))
     });
+    // Stores always send one; of other pages the time of the last change must do.
+    let tag = if matches!(page, Page::Guarded(..)) { "ETag: \"guarded\"\r\n" } else { "" };
     let (status, extra, body) = match page {
         Page::Hang => {
             std::thread::park();
@@ -337,7 +339,7 @@ fn serve(connection: impl Read + Write, shared: &Shared) -> Option<()> {
         },
     };
     let mut answer = format!("HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: {}\r\n{extra}", body.len());
-    let _ = write!(answer, "Accept-Ranges: bytes\r\nLast-Modified: Sat, 01 Nov 2025 00:00:00 GMT\r\n\r\n");
+    let _ = write!(answer, "{tag}Accept-Ranges: bytes\r\nLast-Modified: Sat, 01 Nov 2025 00:00:00 GMT\r\n\r\n");
     let connection = reader.get_mut();
     connection.write_all(answer.as_bytes()).ok()?;
     if method != "HEAD" {
