@@ -26,10 +26,10 @@ const WAYS: [(&str, &str); 2] = [("empty_item", "copying"), ("item", "in place")
 
 impl Loads {
     fn new(name: &str) -> Self {
-        let mut loads = Self { pair: Pair::new(name), directory: ScratchDirectory::create(name).unwrap() };
+        let (pair, directory) = Pair::with_files(name);
+        let mut loads = Self { pair, directory };
         let sql = format!(
-            "LOAD 'pgcopy';
-             COPY (SELECT i::bigint AS id, 'name ' || i AS name FROM generate_series(1, 50000) i)
+            "COPY (SELECT i::bigint AS id, 'name ' || i AS name FROM generate_series(1, 50000) i)
              TO '{}' (FORMAT parquet, row_group_rows 7000)",
             loads.file()
         );

@@ -190,6 +190,9 @@ pub(super) fn work_in_session<T>(
     let attended = with_steward(spec, &schedule, 0, called, |shared, _, steward| {
         wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
         let loaded = load_in_session(shared, load.take())?;
+        if shared.has_failed() {
+            return Err(shared.error().unwrap_or_else(ended_early));
+        }
         history::mark_swapped(spec.job)?;
         Ok(loaded)
     })?;
