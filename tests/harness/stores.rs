@@ -235,7 +235,7 @@ struct Shared {
 
 impl WebServer {
     pub fn start<const N: usize>(pages: [(&str, Page); N]) -> Self {
-        Self::start_as("http", pages, |connection, shared| serve(connection, shared))
+        Self::start_as("http", pages, serve::<TcpStream>)
     }
 
     /// With a certificate of the authority.
@@ -284,7 +284,7 @@ impl WebServer {
     }
 }
 
-fn serve(connection: impl Read + Write, shared: &Shared) -> Option<()> {
+fn serve<C: Read + Write>(connection: C, shared: &Shared) -> Option<()> {
     let mut reader = BufReader::new(connection);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

@@ -112,7 +112,7 @@ impl Contest {
         eprintln!("writing the file");
         data::fill(&mut client, scale)?;
         let one_group = scratch.path().join("one_row_group.parquet");
-        for (file, options) in [(&file, ""), (&one_group, ", row_group_rows 1000000000, row_group_bytes '1TB'")] {
+        for (file, options) in [(&file, ""), (&one_group, ", row_group_rows 1000000000, row_group_bytes '1000MB'")] {
             client.batch_execute(&format!(
                 "COPY (SELECT {COLUMNS} FROM lineitem) TO '{}' (FORMAT parquet, codec 'snappy'{options})",
                 file.display()
