@@ -21,6 +21,10 @@ COMMENT ON FUNCTION pgcopy.load_parquet(text, text, text, text, text, jsonb, tex
     'loads Parquet files into a table; one row for each file';
 COMMENT ON FUNCTION pgcopy.load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
     'loads Parquet files into a table; one row for each file';
+COMMENT ON FUNCTION pgcopy.start_load_parquet(text, text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+    'starts a pgcopy.load_parquet that runs on its own, and returns the number of the job';
+COMMENT ON FUNCTION pgcopy.start_load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+    'starts a pgcopy.load_parquet that runs on its own, and returns the number of the job';
 COMMENT ON FUNCTION pgcopy.parquet_schema(text, text) IS
     'describes the columns of a Parquet file and the table that would be made for it';
 COMMENT ON FUNCTION pgcopy.fdw_validator(text[], oid) IS

@@ -11,9 +11,8 @@ struct Copies {
 
 impl Copies {
     fn new(name: &str) -> Self {
-        let mut pair = Pair::new(name);
-        pair.destination.batch_execute("LOAD 'pgcopy'").unwrap();
-        Self { pair, directory: ScratchDirectory::create(name).unwrap() }
+        let (pair, directory) = Pair::with_files(name);
+        Self { pair, directory }
     }
 
     fn client(&mut self) -> &mut Client {

@@ -22,9 +22,8 @@ struct Read {
 
 impl Files {
     fn new(name: &str) -> Self {
-        let mut pair = Pair::new(name);
-        pair.destination.batch_execute("LOAD 'pgcopy'").unwrap();
-        Self { pair, directory: ScratchDirectory::create(name).unwrap() }
+        let (pair, directory) = Pair::with_files(name);
+        Self { pair, directory }
     }
 
     fn client(&mut self) -> &mut Client {

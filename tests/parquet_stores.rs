@@ -1,7 +1,10 @@
 //! Which files are read, from where, and who may.
 
-use crate::harness::stores::{Page, S3, WebServer};
-use crate::harness::{Failure, Pair, describe, eventually};
+use crate::harness::certificates::{Authority, new_key};
+use crate::harness::stores::{Azure, Page, S3, WebServer};
+use crate::harness::{Failure, Pair, describe, eventually, texts};
+use openssl::hash::MessageDigest;
+use openssl::sign::Verifier;
 use postgres::Client;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -464,4 +467,265 @@ fn an_object_store() {
         assert_eq!(failure.sqlstate, sqlstate, "{failure:?}");
         assert!(failure.message.contains(words), "{failure:?}");
     }
+}
+
+/// A table from the files of a store, in the container `lake`, checked by content.
+fn assert_loads(client: &mut Client, scheme: &str, server: &str) {
+    execute(
+        client,
+        &format!(
+            "DROP TABLE IF EXISTS item;
+             SELECT pgcopy.load_parquet('{scheme}://lake/items/*/*.parquet', target => 'item', server => '{server}', parallel => 2)"
+        ),
+    );
+    let rows = "SELECT concat_ws(' ', year, count(*), sum(id)) FROM item GROUP BY year ORDER BY year";
+    assert_eq!(texts(client, rows), ["2024 1000 500500", "2025 1000 500500"], "{scheme} {server}");
+}
+
+/// A file of 1000 rows in several row groups.
+fn items(client: &mut Client, scratch: &ScratchDirectory) -> Vec<u8> {
+    let file = scratch.path().join("items.parquet");
+    execute(
+        client,
+        &format!(
+            "LOAD 'pgcopy';
+             COPY (SELECT i AS id FROM generate_series(1, 1000) i) TO '{}' (FORMAT parquet, row_group_rows 300)",
+            file.display()
+        ),
+    );
+    fs::read(file).unwrap()
+}
+
+#[test]
+fn a_store_of_azure() {
+    let mut pair = Pair::new("azure");
+    let client = &mut pair.destination;
+    let scratch = ScratchDirectory::create("azure-files").unwrap();
+    let content = items(client, &scratch);
+    let azure = Azure::start("azure", "lake");
+    for key in ["items/year=2024/a.parquet", "items/year=2025/b%20c.parquet", "other/x.parquet", "items/readme.txt"] {
+        azure.put("lake", key, &content);
+    }
+    for (server, mapping) in [
+        ("keyed", format!("account_key '{}'", Azure::KEY)),
+        ("signed", format!("sas_token '{}'", azure.sas_token("lake"))),
+        ("wrong", format!("account_key '{}'", openssl::base64::encode_block(b"hunter2hunter2"))),
+        ("nobody", String::new()),
+    ] {
+        execute(
+            client,
+            &format!(
+                "CREATE SERVER {server} FOREIGN DATA WRAPPER pgcopy_store
+                     OPTIONS (type 'azure', account '{}', endpoint '{}', allow_http 'true')",
+                Azure::ACCOUNT,
+                azure.endpoint()
+            ),
+        );
+        if !mapping.is_empty() {
+            execute(client, &format!("CREATE USER MAPPING FOR CURRENT_USER SERVER {server} OPTIONS ({mapping})"));
+        }
+    }
+    let size = content.len();
+    for server in ["keyed", "signed"] {
+        assert_eq!(
+            list(client, &format!("'az://lake/items', '{server}'")),
+            [
+                format!("az://lake/items/year=2024/a.parquet {size} {{\"year\": \"2024\"}}"),
+                format!("az://lake/items/year=2025/b c.parquet {size} {{\"year\": \"2025\"}}")
+            ]
+        );
+        assert_eq!(
+            list(client, &format!("'az://lake/other/x.parquet', '{server}'")),
+            [format!("az://lake/other/x.parquet {size} {{}}")]
+        );
+        assert_loads(client, "az", server);
+        let missing = failure(client, &format!("'az://lake/none.parquet', '{server}'"));
+        assert_eq!(missing.sqlstate, "58P01", "{missing:?}");
+    }
+    for (server, is_known) in [("wrong", true), ("nobody", false)] {
+        for path in ["az://lake/other/x.parquet", "az://lake/items/*"] {
+            let refused = failure(client, &format!("'{path}', '{server}'"));
+            assert_eq!(refused.hint.contains("user mapping"), !is_known, "{server} {refused:?}");
+            assert!(["28000", "58P01"].contains(&refused.sqlstate.as_str()), "{server} {refused:?}");
+            assert!(!format!("{refused:?}").contains("aHVudGVyMmh1bnRlcjI"), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_store_of_google() {
+    let mut pair = Pair::new("gcs");
+    let client = &mut pair.destination;
+    let scratch = ScratchDirectory::create("gcs-files").unwrap();
+    let content = items(client, &scratch);
+    let store = S3::start("lake");
+    for key in ["items/year=2024/a.parquet", "items/year=2025/b%20c.parquet", "other/x.parquet", "items/readme.txt"] {
+        store.put("lake", key, &content);
+    }
+    let web =
+        WebServer::start([("/lake/guarded", Page::Guarded("authorization: Bearer hunter2".into(), content.clone()))]);
+    let create = |client: &mut Client, server: &str, endpoint: &str| {
+        execute(
+            client,
+            &format!(
+                "CREATE SERVER {server} FOREIGN DATA WRAPPER pgcopy_store
+                     OPTIONS (type 'gcs', endpoint '{endpoint}', allow_http 'true')"
+            ),
+        );
+    };
+    create(client, "lake", &store.endpoint());
+    // The bucket is not public.
+    assert_eq!(failure(client, "'gs://lake/other/x.parquet', 'lake'").sqlstate, "28000");
+    execute(client, "CREATE USER MAPPING FOR CURRENT_USER SERVER lake OPTIONS (bearer_token 'hunter2')");
+    let size = content.len();
+    assert_eq!(
+        list(client, "'gs://lake/items', 'lake'"),
+        [
+            format!("gs://lake/items/year=2024/a.parquet {size} {{\"year\": \"2024\"}}"),
+            format!("gs://lake/items/year=2025/b c.parquet {size} {{\"year\": \"2025\"}}")
+        ]
+    );
+    assert_loads(client, "gs", "lake");
+    assert_eq!(failure(client, "'gs://lake/none.parquet', 'lake'").sqlstate, "58P01");
+    // Who asks, with a token of one's own.
+    create(client, "guarded", &web.url(""));
+    let guarded = "'gs://lake/guarded', 'guarded'";
+    let anonymous = failure(client, guarded);
+    assert_eq!(anonymous.sqlstate, "28000", "{anonymous:?}");
+    assert!(web.requests().iter().all(|head| !head.contains("authorization")));
+    execute(client, "CREATE USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (bearer_token 'hunter2')");
+    assert_eq!(list(client, guarded), [format!("gs://lake/guarded {size} {{}}")]);
+    // With the key of a service account: a token that it signs.
+    let key = new_key();
+    let account = serde_json::json!({
+        "client_email": "app@project.example",
+        "private_key_id": "kid",
+        "private_key": String::from_utf8(key.private_key_to_pem_pkcs8().unwrap()).unwrap(),
+    });
+    execute(
+        client,
+        &format!(
+            "DROP USER MAPPING FOR CURRENT_USER SERVER guarded;
+             CREATE USER MAPPING FOR CURRENT_USER SERVER guarded OPTIONS (service_account_key '{account}')"
+        ),
+    );
+    web.requests();
+    assert_eq!(failure(client, guarded).sqlstate, "28000");
+    let heads = web.requests();
+    let token = heads[0].split("authorization: Bearer ").nth(1).unwrap().lines().next().unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let decoded = |text: &str| {
+        let padded = format!("{}{}", text.replace('-', "+").replace('_', "/"), "=".repeat((4 - text.len() % 4) % 4));
+        openssl::base64::decode_block(&padded).unwrap()
+    };
+    let mut verifier = Verifier::new(MessageDigest::sha256(), &key).unwrap();
+    assert!(verifier.verify_oneshot(&decoded(signature), signed.as_bytes()).unwrap());
+    let claims: serde_json::Value = serde_json::from_slice(&decoded(signed.split('.').nth(1).unwrap())).unwrap();
+    assert_eq!(claims["iss"], "app@project.example");
+}
+
+#[test]
+fn certificates_of_ones_own_authority() {
+    let mut pair = Pair::new("store_certificates");
+    let client = &mut pair.destination;
+    let (authority, stranger) = (Authority::new("Lake CA"), Authority::new("Other CA"));
+    let content = b"0123456789".to_vec();
+    let web = WebServer::start_encrypted(
+        &authority,
+        [
+            ("/a.parquet", Page::File(content.clone())),
+            ("/guarded", Page::Guarded("authorization: Basic YXBwOmh1bnRlcjI=".into(), content)),
+        ],
+    );
+    let url = web.url("/a.parquet");
+    let untrusted = failure(client, &format!("'{url}'"));
+    assert_eq!(untrusted.sqlstate, "08006", "{untrusted:?}");
+    assert!(untrusted.message.contains("certificate"), "{untrusted:?}");
+    for (server, signer) in [("bare", None), ("other", Some(&stranger)), ("lake", Some(&authority))] {
+        let pem = signer.map(|signer: &Authority| String::from_utf8(signer.certificate.to_pem().unwrap()).unwrap());
+        let option = pem.map_or_else(String::new, |pem| format!(", ca_certificate '{pem}'"));
+        execute(
+            client,
+            &format!(
+                "CREATE SERVER {server} FOREIGN DATA WRAPPER pgcopy_store OPTIONS (type 'http', endpoint '{}'{option});
+                 CREATE USER MAPPING FOR CURRENT_USER SERVER {server} OPTIONS (\"user\" 'app', password 'hunter2')",
+                web.url("")
+            ),
+        );
+    }
+    for server in ["bare", "other"] {
+        let refused = failure(client, &format!("'{url}', '{server}'"));
+        assert_eq!(refused.sqlstate, "08006", "{refused:?}");
+        assert!(refused.message.contains("certificate"), "{refused:?}");
+    }
+    // Nobody was told the password before the certificate was checked.
+    assert!(web.requests().is_empty());
+    assert_eq!(list(client, &format!("'{url}', 'lake'")), [format!("{url} 10 {{}}")]);
+    let guarded = web.url("/guarded");
+    assert_eq!(list(client, &format!("'{guarded}', 'lake'")), [format!("{guarded} 10 {{}}")]);
+    // The certificate is for the address, and for no other name of the machine.
+    execute(
+        client,
+        &format!("ALTER SERVER lake OPTIONS (SET endpoint '{}')", web.url("").replace("127.0.0.1", "localhost")),
+    );
+    let elsewhere = failure(client, &format!("'{}', 'lake'", url.replace("127.0.0.1", "localhost")));
+    assert!(elsewhere.message.contains("certificate"), "{elsewhere:?}");
+}
+
+#[test]
+fn copy_reads_through_a_server_that_one_may_use() {
+    let mut pair = Pair::new("copy_store");
+    let client = &mut pair.destination;
+    let scratch = ScratchDirectory::create("copy-store").unwrap();
+    let content = items(client, &scratch);
+    let web = WebServer::start([
+        ("/lake/items.parquet", Page::File(content.clone())),
+        ("/other/items.parquet", Page::File(content)),
+    ]);
+    create_role(client, "copy_reader");
+    execute(
+        client,
+        &format!(
+            "CREATE TABLE item (id integer); GRANT INSERT ON item TO copy_reader;
+             CREATE TABLE secret (id integer);
+             CREATE SERVER lake FOREIGN DATA WRAPPER pgcopy_store
+                 OPTIONS (type 'http', endpoint '{}', allow_http 'true');
+             SET ROLE copy_reader",
+            web.url("/lake")
+        ),
+    );
+    let (inside, outside) = (web.url("/lake/items.parquet"), web.url("/other/items.parquet"));
+    let copy = |path: &str, options: &str| format!("COPY item FROM '{path}' (FORMAT parquet{options})");
+    let refused = sql_failure(client, &copy(&inside, ", server 'lake'"));
+    assert_eq!(
+        (refused.sqlstate.as_str(), refused.message.as_str()),
+        ("42501", "permission denied for foreign server lake")
+    );
+    execute(client, "RESET ROLE; GRANT USAGE ON FOREIGN SERVER lake TO copy_reader; SET ROLE copy_reader");
+    execute(client, &copy(&inside, ", server 'lake'"));
+    let local = scratch.path().join("items.parquet").display().to_string();
+    web.requests();
+    for (sql, sqlstate, message) in [
+        (copy(&inside, ""), "42501", "permission denied to COPY from a file"),
+        (copy(&outside, ", server 'lake'"), "42501", "server \"lake\" is not for this URL"),
+        (copy(&local, ", server 'lake'"), "22023", "server \"lake\" is given with a path of this machine"),
+        (copy(&local, ""), "42501", "permission denied to COPY from a file"),
+        (copy(&local, ", server 'none'"), "42704", "server \"none\" does not exist"),
+        (
+            copy(&inside, ", server 'lake'").replace("item FROM", "secret FROM"),
+            "42501",
+            "permission denied for table secret",
+        ),
+        (
+            "COPY item TO '/tmp/x.parquet' (FORMAT parquet, server 'lake')".into(),
+            "0A000",
+            "COPY SERVER cannot be used with COPY TO",
+        ),
+    ] {
+        let failure = sql_failure(client, &sql);
+        assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), (sqlstate, message), "{sql}");
+    }
+    assert!(web.requests().is_empty(), "nothing was asked for what is not allowed");
+    execute(client, "RESET ROLE");
+    assert_eq!(texts(client, "SELECT concat_ws(' ', count(*), sum(id)) FROM item"), ["1000 500500"]);
 }

@@ -22,6 +22,7 @@ mod migrations;
 mod parquet;
 mod parquet_copy;
 mod parquet_copy_to;
+mod parquet_jobs;
 mod parquet_stores;
 mod rights;
 mod safety;

@@ -1,88 +1,122 @@
+use super::given;
 use crate::error::{Error, Result, or_raise};
-use crate::job::{self, LoadRequest};
+use crate::job::{self, LoadRequest, LoadedFile};
 use pgrx::prelude::*;
 
-type Rows = TableIterator<
+/// The arguments of a load, in SQL's types.
+pub(super) struct LoadArguments<'a> {
+    pub(super) paths: Vec<Option<String>>,
+    pub(super) target: Option<&'a str>,
+    pub(super) mode: Option<&'a str>,
+    pub(super) create_table: Option<&'a str>,
+    pub(super) match_by: Option<&'a str>,
+    pub(super) columns: Option<pgrx::JsonB>,
+    pub(super) skip: Option<Vec<Option<String>>>,
+    pub(super) overwrite: Option<bool>,
+    pub(super) parallel: Option<i32>,
+    pub(super) on_lossy: Option<&'a str>,
+    pub(super) server: Option<&'a str>,
+}
+
+impl LoadArguments<'_> {
+    pub(super) fn request(self) -> LoadRequest {
+        LoadRequest {
+            paths: self.paths.into_iter().map(|path| given("a path", path)).collect(),
+            target: self.target.map(str::to_owned),
+            mode: self.mode.map(str::to_owned),
+            create: given("create_table", self.create_table).to_owned(),
+            match_by: given("match_by", self.match_by).to_owned(),
+            columns: or_raise(pairs(self.columns)),
+            skip: self.skip.unwrap_or_default().into_iter().map(|name| given("a name in skip", name)).collect(),
+            overwrite: given("overwrite", self.overwrite),
+            parallel: self.parallel,
+            on_lossy: given("on_lossy", self.on_lossy).to_owned(),
+            server: self.server.map(str::to_owned),
+        }
+    }
+}
+
+type Report = TableIterator<
     'static,
     (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 >;
 
 /// Loads Parquet files into a table; one row for each file.
-#[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the arguments are the signature")]
+#[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn load_parquet(
-    path: &str,
+    path: Option<&str>,
     target: default!(Option<&str>, "NULL"),
     mode: default!(Option<&str>, "NULL"),
-    create_table: default!(&str, "'if_missing'"),
-    match_by: default!(&str, "'name'"),
+    create_table: default!(Option<&str>, "'if_missing'"),
+    match_by: default!(Option<&str>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
     skip: default!(Option<Vec<Option<String>>>, "NULL"),
-    overwrite: default!(bool, "false"),
+    overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(&str, "'error'"),
+    on_lossy: default!(Option<&str>, "'error'"),
     server: default!(Option<&str>, "NULL"),
 ) -> TableIterator<
     'static,
     (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let paths = vec![path.to_owned()];
-    run(paths, target, mode, create_table, match_by, columns, skip, overwrite, parallel, on_lossy, server)
+    let paths = vec![path.map(str::to_owned)];
+    load(LoadArguments {
+        paths,
+        target,
+        mode,
+        create_table,
+        match_by,
+        columns,
+        skip,
+        overwrite,
+        parallel,
+        on_lossy,
+        server,
+    })
 }
 
 /// The same for a list of paths.
-#[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the arguments are the signature")]
+#[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
 #[pg_extern(volatile, name = "load_parquet")]
 fn load_parquet_list(
-    path: Vec<Option<String>>,
+    path: Option<Vec<Option<String>>>,
     target: default!(Option<&str>, "NULL"),
     mode: default!(Option<&str>, "NULL"),
-    create_table: default!(&str, "'if_missing'"),
-    match_by: default!(&str, "'name'"),
+    create_table: default!(Option<&str>, "'if_missing'"),
+    match_by: default!(Option<&str>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
     skip: default!(Option<Vec<Option<String>>>, "NULL"),
-    overwrite: default!(bool, "false"),
+    overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(&str, "'error'"),
+    on_lossy: default!(Option<&str>, "'error'"),
     server: default!(Option<&str>, "NULL"),
 ) -> TableIterator<
     'static,
     (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let paths = path.into_iter().flatten().collect();
-    run(paths, target, mode, create_table, match_by, columns, skip, overwrite, parallel, on_lossy, server)
-}
-
-#[allow(clippy::too_many_arguments, reason = "as the functions above")]
-fn run(
-    paths: Vec<String>,
-    target: Option<&str>,
-    mode: Option<&str>,
-    create: &str,
-    match_by: &str,
-    columns: Option<pgrx::JsonB>,
-    skip: Option<Vec<Option<String>>>,
-    overwrite: bool,
-    parallel: Option<i32>,
-    on_lossy: &str,
-    server: Option<&str>,
-) -> Rows {
-    let request = LoadRequest {
+    let paths = given("path", path);
+    load(LoadArguments {
         paths,
-        target: target.map(str::to_owned),
-        mode: mode.map(str::to_owned),
-        create: create.to_owned(),
-        match_by: match_by.to_owned(),
-        columns: or_raise(pairs(columns)),
-        skip: skip.unwrap_or_default().into_iter().flatten().collect(),
+        target,
+        mode,
+        create_table,
+        match_by,
+        columns,
+        skip,
         overwrite,
         parallel,
-        on_lossy: on_lossy.to_owned(),
-        server: server.map(str::to_owned),
-    };
-    let files = or_raise(job::load_parquet(&request));
+        on_lossy,
+        server,
+    })
+}
+
+fn load(arguments: LoadArguments<'_>) -> Report {
+    let files = or_raise(job::load_parquet(&arguments.request()));
     TableIterator::new(
-        files.into_iter().map(|file| (file.target, file.file, file.rows as i64, file.bytes as i64, file.seconds)),
+        files.into_iter().map(|LoadedFile { target, file, rows, bytes, seconds }| {
+            (target, file, rows as i64, bytes as i64, seconds)
+        }),
     )
 }
 

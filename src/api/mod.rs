@@ -11,6 +11,7 @@ mod parquet_schema;
 mod plan;
 mod prune;
 mod pull;
+mod start_load_parquet;
 mod start_pull;
 mod store_options_validator;
 mod version;

@@ -1,5 +1,6 @@
-//! A pull without a session: a background process calls it, in a transaction of its own.
+//! A job without a session: a background process does it, in a transaction of its own.
 
+use super::files::{self, LoadRequest};
 use super::history;
 use super::leader::{self, Request};
 use super::prepare;
@@ -15,14 +16,21 @@ use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+/// What the job is to do.
+#[derive(Serialize, Deserialize)]
+enum Work {
+    Pull(Request),
+    LoadParquet(LoadRequest),
+}
+
 /// What the leader must know. It passes through shared memory and is wiped there: it holds the password.
 #[derive(Serialize, Deserialize)]
 struct Order {
     job: i64,
-    request: Request,
+    work: Work,
     caller: Caller,
     database: u32,
-    /// The source without its secrets.
+    /// Where the rows come from, without secrets.
     source: String,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
@@ -43,6 +51,19 @@ const SETTINGS: [&CStr; 12] = [
     c"wal_compression",
     c"pgcopy.source_timeout",
     c"pgcopy.retry_timeout",
+];
+
+/// What else a load works with: how a name finds its table, what a new one is made like, how texts become values.
+const LOAD_SETTINGS: [&CStr; 9] = [
+    c"search_path",
+    c"default_tablespace",
+    c"default_table_access_method",
+    c"default_toast_compression",
+    c"session_replication_role",
+    c"datestyle",
+    c"intervalstyle",
+    c"timezone",
+    c"xmloption",
 ];
 
 /// An order on its way. The text follows.
@@ -101,16 +122,28 @@ impl Letterbox {
 pub fn start_pull(request: &Request) -> Result<i64> {
     leader::refuse_where_forbidden(c"pgcopy.start_pull()")?;
     let source = prepare::check_arguments(request)?;
+    start(Work::Pull(request.clone()), source, &[])
+}
+
+/// As [`start_pull`], for a load of files.
+pub fn start_load_parquet(request: &LoadRequest) -> Result<i64> {
+    files::refuse_where_forbidden(request, c"pgcopy.start_load_parquet()")?;
+    let source = files::check_arguments(request)?;
+    start(Work::LoadParquet(request.clone()), source, &LOAD_SETTINGS)
+}
+
+fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     let job = history::next_job()?;
+    let settings = SETTINGS.iter().chain(more_settings);
     let order = Order {
         job,
-        request: request.clone(),
+        work,
         caller: Caller::of_this_session(),
         // SAFETY: reads a backend-local variable.
         database: unsafe { pg_sys::MyDatabaseId.to_u32() },
         source,
         called: shared::now(),
-        settings: SETTINGS.iter().filter_map(|name| Some((text(name), settings::value(name)?))).collect(),
+        settings: settings.filter_map(|name| Some((text(name), settings::value(name)?))).collect(),
     };
     let json = serde_json::to_vec(&order).map_err(|error| Error::internal(error.to_string()))?;
     let segment = Segment::create(size_of::<Letter>() + json.len()).ok_or_else(no_process)?;
@@ -145,7 +178,7 @@ fn text(name: &CStr) -> String {
 
 fn no_process() -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES, "no background process is free for the job")
-        .hint("Raise max_worker_processes, or call pgcopy.pull, which can do without.")
+        .hint("Raise max_worker_processes, or call the function without \"start_\", which can do without.")
 }
 
 /// The main function of a leader without a session.
@@ -179,8 +212,11 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     segment.detach();
     let result = processes::in_transaction(|| {
         identity::become_caller(order.caller);
-        leader::pull_as(&order.request, Some(order.job))
+        match &order.work {
+            Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
+            Work::LoadParquet(request) => files::load_as(request, Some(order.job)).map(drop),
+        }
     });
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;
-    result.map(drop)
+    result
 }

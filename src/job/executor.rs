@@ -127,7 +127,7 @@ impl<'a> Executor<'a> {
     fn load_files(&mut self, task: usize, table: usize, part: usize) -> Result<()> {
         let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
         let files = self.spec.files.as_ref().ok_or_else(|| Error::internal("a load without a stream"))?;
-        let report = CopyReport::begin(spec.target);
+        let report = CopyReport::of_files(spec.target, files.part_bytes(part));
         let open_files = &mut self.open_files;
         let (shared, makes_toast_here) = (self.shared, self.works_in_leader);
         let loaded = run_as(Role::TableOwner(spec.owner), || {

@@ -1,26 +1,29 @@
 //! Files into a table: which files, which table, which way.
 
-use super::leader::{Request, exchange_for_files};
+use super::leader::{self, Request, exchange_for_files};
 use super::prepare::{self, Prepared};
-use super::shared;
-use super::spec::{NewColumn, NewTable, TableSpec};
+use super::spec::{InPlaceTable, JobSpec, NewColumn, NewTable, TableSpec};
+use super::{history, shared};
 use crate::error::{Error, Result};
-use crate::load::{self, Filter, OnLossy};
+use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
+use crate::local::locks::{self, Until};
+use crate::local::progress::CopyReport;
 use crate::local::{files as rights, rows, settings, spi};
-use crate::parquet::file::ParquetFile;
+use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, FilesSpec, Matching, RowGroup, TargetColumn};
 use crate::parquet::store::Store;
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use plan::{ColumnPair, Part, Wire, quote_literal};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::ffi::CStr;
 use std::time::Instant;
 
-/// The arguments of a load, as given.
-#[derive(Clone)]
+/// The arguments of a load, as given. Paths may hold signatures.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct LoadRequest {
     pub paths: Vec<String>,
     pub target: Option<String>,
@@ -116,33 +119,100 @@ fn not_among(parameter: &str, value: &str, known: &str) -> Error {
     .hint(format!("Available values: {known}."))
 }
 
-/// Files that were found and opened.
-struct OpenedFiles {
+/// Files that were found and looked at.
+struct FoundFiles {
     store: Store,
     data_files: Vec<DataFile>,
-    files: Vec<ParquetFile>,
+    outlines: Vec<FileOutline>,
+    /// Still open for who reads them here.
+    open: OpenFiles,
 }
 
-fn open_files(paths: &[String], server: Option<&str>) -> Result<OpenedFiles> {
-    let store = Store::resolve(paths, server)?;
-    let data_files = store.find(paths)?;
-    let files = data_files
-        .iter()
-        .map(|data_file| ParquetFile::open(&data_file.name, store.open(data_file)?))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(OpenedFiles { store, data_files, files })
+impl FoundFiles {
+    fn find(paths: &[String], server: Option<&str>) -> Result<Self> {
+        let store = Store::resolve(paths, server)?;
+        let data_files = store.find(paths)?;
+        let mut outlines: Vec<FileOutline> = Vec::with_capacity(data_files.len());
+        let mut open = OpenFiles::default();
+        for (position, data_file) in data_files.iter().enumerate() {
+            let file = ParquetFile::open(&data_file.name, store.open(data_file)?)?;
+            outlines.push(file.outline(outlines.last()));
+            open.keep(position, file);
+        }
+        Ok(Self { store, data_files, outlines, open })
+    }
+
+    /// One part for each file.
+    fn spec(&self, pairs: &[(TargetColumn, mapping::ColumnSource)], on_lossy: OnLossy) -> FilesSpec {
+        let row_groups = |(file, outline): (usize, &FileOutline)| {
+            let groups = outline.row_groups.iter().enumerate();
+            groups.map(|(number, group)| RowGroup { file, number, bytes: group.bytes }).collect()
+        };
+        FilesSpec {
+            store: self.store.clone(),
+            files: self.data_files.clone(),
+            parts: self.outlines.iter().enumerate().map(row_groups).collect(),
+            columns: pairs.iter().map(|(_, source)| source.clone()).collect(),
+            on_lossy,
+        }
+    }
+}
+
+/// What forbids a load here and now.
+pub(super) fn refuse_where_forbidden(request: &LoadRequest, function: &CStr) -> Result<()> {
+    match request.mode()? {
+        Mode::Append => leader::refuse_where_nothing_is_written(function),
+        Mode::Replace => leader::refuse_where_forbidden(function),
+    }
+}
+
+/// Refuses arguments that are wrong whatever is in the files. Returns where the rows come from, without secrets.
+pub(super) fn check_arguments(request: &LoadRequest) -> Result<String> {
+    Arguments::of(request)?;
+    Store::resolve(&request.paths, request.server.as_deref())?;
+    let names = request.paths.iter().map(|path| Store::name_of(path)).collect::<Result<Vec<_>>>()?;
+    Ok(match names.as_slice() {
+        [name] => name.clone(),
+        names => format!("{} paths, {} first", names.len(), names.first().map_or("", String::as_str)),
+    })
+}
+
+struct Arguments {
+    mode: Mode,
+    matching: Matching,
+    may_create: bool,
+    on_lossy: OnLossy,
+    workers: usize,
+}
+
+impl Arguments {
+    fn of(request: &LoadRequest) -> Result<Self> {
+        Ok(Self {
+            mode: request.mode()?,
+            matching: request.matching()?,
+            may_create: request.may_create()?,
+            on_lossy: parse_on_lossy(&request.on_lossy)?,
+            workers: prepare::worker_count(request.parallel)?,
+        })
+    }
 }
 
 /// Loads files into a table, in the caller's transaction.
 pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
-    let started = Instant::now();
-    let (mode, matching, may_create) = (request.mode()?, request.matching()?, request.may_create()?);
-    let on_lossy = parse_on_lossy(&request.on_lossy)?;
-    let opened = open_files(&request.paths, request.server.as_deref())?;
-    let (schema, name) = target_name(request, &opened.data_files)?;
+    load_as(request, None)
+}
+
+/// `job` is the number of a job that is written down already.
+pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<LoadedFile>> {
+    let (started, called) = (Instant::now(), shared::now());
+    let arguments = Arguments::of(request)?;
+    refuse_where_forbidden(request, c"pgcopy.load_parquet()")?;
+    locks::keep_extension(Until::EndOfTransaction);
+    let mut found = FoundFiles::find(&request.paths, request.server.as_deref())?;
+    let (schema, name) = target_name(request, &found.data_files)?;
     let (table, is_new) = match find_table(&schema, &name)? {
         Some(table) => (table, false),
-        None if may_create => (create_table(&schema, &name, &opened, &request.skip)?, true),
+        None if arguments.may_create => (create_table(&schema, &name, &found, &request.skip)?, true),
         None => {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -151,40 +221,34 @@ pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
             .hint("With create_table => 'if_missing' it is made after the files."));
         }
     };
-    let pairs = mapping::match_columns(&opened.files, &opened.data_files, &table.columns, &matching)?;
-    let files = files_spec(opened.store, &opened.data_files, &opened.files, &pairs, on_lossy);
+    let pairs = mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &arguments.matching)?;
+    let files = found.spec(&pairs, arguments.on_lossy);
     let mut spec = table_spec(&table, &pairs);
     if is_new && rights::logs_new_relations() {
         spec.new_table = Some(new_table(&table));
     }
     let qualified = plan::qualified(&table.schema, &table.name);
-    if mode == Mode::Replace {
-        super::leader::refuse_where_forbidden(c"pgcopy.load_parquet()")?;
+    if arguments.mode == Mode::Replace {
         refuse_unasked_overwrite(request, &table, &qualified)?;
     }
-    let rows = match exchangeable(&table, mode)? {
-        Some(local) => exchange(request, local, &table, spec, files, &opened.files)?,
+    let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, request, table: &table };
+    let rows = match exchangeable(&table, arguments.mode)? {
+        Some(local) => load.exchange(local, spec, files, &found.outlines, &arguments)?,
         None => {
             let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
             rights::refuse_insert(table.oid, &numbers)?;
-            if mode == Mode::Replace {
+            if arguments.mode == Mode::Replace {
                 spi::execute(&format!("TRUNCATE {qualified}"))?;
             }
-            load::insert_row_groups(&files, &spec, None, &|_| ())?
+            load.insert(&spec, files, &mut found.open)?
         }
     };
     let seconds = started.elapsed().as_secs_f64();
-    Ok(opened
+    Ok(found
         .data_files
-        .iter()
+        .into_iter()
         .zip(rows)
-        .map(|(file, rows)| LoadedFile {
-            target: qualified.clone(),
-            file: file.name.clone(),
-            rows,
-            bytes: file.bytes,
-            seconds,
-        })
+        .map(|(file, rows)| LoadedFile { target: qualified.clone(), file: file.name, rows, bytes: file.bytes, seconds })
         .collect())
 }
 
@@ -205,7 +269,7 @@ pub struct CopyFrom {
 /// Returns the number of rows.
 pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let on_lossy = parse_on_lossy(request.on_lossy.as_deref().unwrap_or("error"))?;
-    let opened = open_files(&request.paths, request.server.as_deref())?;
+    let mut found = FoundFiles::find(&request.paths, request.server.as_deref())?;
     let mut table = read_tables(&format!("c.oid = {}", request.relation))?
         .pop()
         .ok_or_else(|| Error::internal("a locked table is not there"))?;
@@ -214,12 +278,29 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
         table.columns = names.iter().filter_map(listed).collect();
     }
     let matching = Matching { by_position: request.match_by_position, ..Matching::default() };
-    let mut pairs = mapping::match_columns(&opened.files, &opened.data_files, &table.columns, &matching)?;
+    let mut pairs = mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &matching)?;
     pairs.sort_by_key(|(column, _)| column.number);
-    let files = files_spec(opened.store, &opened.data_files, &opened.files, &pairs, on_lossy);
+    let files = found.spec(&pairs, on_lossy);
     let filter = request.where_clause.map(Filter::of);
-    let rows = load::insert_row_groups(&files, &table_spec(&table, &pairs), filter, &|_| ())?;
+    let rows = insert(&files, &mut found.open, &table_spec(&table, &pairs), filter, &|_| ())?;
     Ok(rows.iter().sum())
+}
+
+/// As COPY FROM does it, in this session, and seen as such.
+fn insert(
+    files: &FilesSpec,
+    open: &mut OpenFiles,
+    table: &TableSpec,
+    filter: Option<Filter>,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<Vec<u64>> {
+    let report = CopyReport::of_files(table.target, files.bytes());
+    let rows = load::insert_row_groups(files, open, table, filter, &|loaded| {
+        report.add(loaded);
+        on_progress(loaded);
+    })?;
+    report.end();
+    Ok(rows)
 }
 
 /// The target as it is now, if new storage can take the place of its own: it holds nothing that must stay, and nothing
@@ -232,7 +313,7 @@ fn exchangeable(table: &TargetTable, mode: Mode) -> Result<Option<Relation>> {
         return Ok(None);
     }
     settings::with_catalog_search_path(|| {
-        let local = catalog::read_relations()?.into_iter().find(|relation| relation.oid == table.oid);
+        let local = catalog::read_relation(table.oid)?;
         let definitions = catalog::read_definitions(&[table.oid])?;
         let (Some(local), Some(definition)) = (local, definitions.first()) else { return Ok(None) };
         let swaps = local.persistence != 't' && prepare::reasons_to_load_in_place(&local, definition).is_empty();
@@ -240,61 +321,85 @@ fn exchangeable(table: &TargetTable, mode: Mode) -> Result<Option<Relation>> {
     })
 }
 
-/// Loads into a stage table, with workers where there are some, and exchanges storage. Returns the rows of each file.
-fn exchange(
-    request: &LoadRequest,
-    local: Relation,
-    table: &TargetTable,
-    mut spec: TableSpec,
-    mut files: FilesSpec,
-    opened: &[ParquetFile],
-) -> Result<Vec<u64>> {
-    let called = shared::now();
-    let workers = prepare::worker_count(request.parallel)?;
-    let bytes = files.files.iter().map(|file| file.bytes).sum::<u64>();
-    files.parts = divide(&files.parts, opened, workers.max(1) * PARTS_PER_WORKER);
-    // Rows are wider in the heap than in a file.
-    const GROWTH: u64 = 3;
-    spec.pages = u32::try_from(bytes * GROWTH / 8192).unwrap_or(u32::MAX);
-    let count = files.parts.len() as u64;
-    let page = |part: u64| (u64::from(spec.pages) * part / count) as u32;
-    spec.parts = (0..count)
-        .map(|part| Part { first_page: page(part), end_page: (part + 1 < count).then(|| page(part + 1)) })
-        .collect();
-    let filled: Vec<i16> = spec.columns.iter().map(|column| column.number).collect();
-    let others = table.columns.iter().filter(|column| !column.generated && !filled.contains(&column.number));
-    spec.defaults = others
-        .filter_map(|column| {
-            let expression = catalog::column_default(table.oid, column.number)?;
-            Some(Generated { number: column.number, expression })
-        })
-        .collect();
-    let rows = |file: usize| (0..opened[file].metadata.num_row_groups()).map(|group| opened[file].rows(group)).sum();
-    let rows_by_file: Vec<u64> = (0..opened.len()).map(rows).collect();
-    let pull = Request {
-        source: String::new(),
-        include: None,
-        exclude: None,
-        overwrite: request.overwrite && request.mode()? == Mode::Replace,
-        parallel: request.parallel,
-        batch_size: 1000,
-        validate: true,
-        wait: true,
-        verbose: false,
-        refresh: false,
-    };
-    let prepared = Prepared::for_files(local, spec, files, workers)?;
-    let stored = exchange_for_files(&prepared, &pull, called)?;
-    load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
-    Ok(rows_by_file)
+/// A load whose files and table are known.
+struct Load<'a> {
+    job: i64,
+    /// Microseconds since PostgreSQL's epoch.
+    called: i64,
+    request: &'a LoadRequest,
+    table: &'a TargetTable,
+}
+
+impl Load<'_> {
+    /// Adds the rows to the table as it stands. Returns the rows of each file.
+    fn insert(&self, spec: &TableSpec, files: FilesSpec, open: &mut OpenFiles) -> Result<Vec<u64>> {
+        let in_place = InPlaceTable {
+            schema: self.table.schema.clone(),
+            name: self.table.name.clone(),
+            pages: pages_of(files.bytes()),
+        };
+        let job = JobSpec::of_session(self.job, files, in_place);
+        let files = job.files.as_ref().ok_or_else(|| Error::internal("a load without files"))?;
+        leader::work_in_session(&job, self.called, |on_progress| insert(files, open, spec, None, on_progress))
+    }
+
+    /// Loads into a stage table, with workers where there are some, and exchanges storage. Returns the rows of each file.
+    fn exchange(
+        &self,
+        local: Relation,
+        mut spec: TableSpec,
+        mut files: FilesSpec,
+        outlines: &[FileOutline],
+        arguments: &Arguments,
+    ) -> Result<Vec<u64>> {
+        let table = self.table;
+        files.parts = divide(&files.parts, arguments.workers.max(1) * PARTS_PER_WORKER);
+        // Rows are wider in the heap than in a file.
+        const GROWTH: u64 = 3;
+        spec.pages = pages_of(files.bytes() * GROWTH);
+        let count = files.parts.len() as u64;
+        let page = |part: u64| (u64::from(spec.pages) * part / count) as u32;
+        spec.parts = (0..count)
+            .map(|part| Part { first_page: page(part), end_page: (part + 1 < count).then(|| page(part + 1)) })
+            .collect();
+        let filled: Vec<i16> = spec.columns.iter().map(|column| column.number).collect();
+        let others = table.columns.iter().filter(|column| !column.generated && !filled.contains(&column.number));
+        spec.defaults = others
+            .filter_map(|column| {
+                let expression = catalog::column_default(table.oid, column.number)?;
+                Some(Generated { number: column.number, expression })
+            })
+            .collect();
+        let rows_by_file: Vec<u64> = outlines.iter().map(FileOutline::rows).collect();
+        let pull = Request {
+            source: String::new(),
+            include: None,
+            exclude: None,
+            overwrite: self.request.overwrite && arguments.mode == Mode::Replace,
+            parallel: self.request.parallel,
+            batch_size: 1000,
+            validate: true,
+            wait: true,
+            verbose: false,
+            refresh: false,
+        };
+        let prepared = Prepared::for_files(local, spec, files, arguments.workers)?;
+        let stored = exchange_for_files(&prepared, &pull, self.job, self.called)?;
+        load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
+        Ok(rows_by_file)
+    }
+}
+
+fn pages_of(bytes: u64) -> u32 {
+    u32::try_from(bytes / u64::from(pgrx::pg_sys::BLCKSZ)).unwrap_or(u32::MAX)
 }
 
 const PARTS_PER_WORKER: usize = 4;
 
 /// Puts the row groups together into at most so many parts of about the same size.
-fn divide(parts: &[Vec<RowGroup>], opened: &[ParquetFile], most: usize) -> Vec<Vec<RowGroup>> {
+fn divide(parts: &[Vec<RowGroup>], most: usize) -> Vec<Vec<RowGroup>> {
     let groups: Vec<RowGroup> = parts.iter().flatten().copied().collect();
-    let bytes = |group: &RowGroup| opened[group.file].group_bytes(group.number).max(1);
+    let bytes = |group: &RowGroup| group.bytes.max(1);
     let wanted = groups.iter().map(bytes).sum::<u64>() / most as u64;
     let mut divided: Vec<Vec<RowGroup>> = Vec::new();
     let mut filled = u64::MAX;
@@ -335,11 +440,10 @@ fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String
     let text = match &request.target {
         Some(target) => target.clone(),
         None => {
-            let ([path], [file]) = (request.paths.as_slice(), data_files) else {
+            let ([_], [file]) = (request.paths.as_slice(), data_files) else {
                 return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "several files need a target")
                     .hint("Name the table with target => '…'."));
             };
-            let _ = path;
             let name = file.name.rsplit('/').next().unwrap_or(&file.name);
             let name = name.split('?').next().unwrap_or(name);
             let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
@@ -395,8 +499,8 @@ fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
     })
 }
 
-fn create_table(schema: &str, name: &str, opened: &OpenedFiles, skip: &[String]) -> Result<TargetTable> {
-    let columns = mapping::new_columns(&opened.files, &opened.data_files, skip)?;
+fn create_table(schema: &str, name: &str, found: &FoundFiles, skip: &[String]) -> Result<TargetTable> {
+    let columns = mapping::new_columns(&found.outlines, &found.data_files, skip)?;
     let qualified = plan::qualified(schema, name);
     spi::execute(&mapping::create_table(&qualified, &columns))?;
     pgrx::notice!("created table {qualified}");
@@ -412,25 +516,6 @@ fn new_table(table: &TargetTable) -> NewTable {
             .collect(),
         tablespace: table.tablespace,
         access_method: table.access_method,
-    }
-}
-
-fn files_spec(
-    store: Store,
-    data_files: &[DataFile],
-    files: &[ParquetFile],
-    pairs: &[(TargetColumn, mapping::ColumnSource)],
-    on_lossy: OnLossy,
-) -> FilesSpec {
-    let row_groups = |file: usize| {
-        (0..files[file].metadata.num_row_groups()).map(|number| RowGroup { file, number }).collect::<Vec<_>>()
-    };
-    FilesSpec {
-        store,
-        files: data_files.to_vec(),
-        parts: (0..files.len()).map(row_groups).collect(),
-        columns: pairs.iter().map(|(_, source)| source.clone()).collect(),
-        on_lossy,
     }
 }
 
@@ -490,10 +575,8 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
     let file = ParquetFile::open(&data_files[0].name, store.open(&data_files[0])?)?;
     let name = data_files[0].name.rsplit('/').next().unwrap_or_default();
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    let files = [file];
-    let columns = mapping::new_columns(&files, data_files, &[])?;
+    let columns = mapping::new_columns(&[file.outline(None)], data_files, &[])?;
     let statement = mapping::create_table(&plan::quote_identifier(stem), &columns);
-    let file = &files[0];
     let groups = file.metadata.row_groups();
     Ok(file
         .schema

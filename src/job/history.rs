@@ -104,7 +104,7 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
              SELECT {}, {}, {}, 'running', {}, {}, {}, '{}'::xid8, {}, a.pid, a.backend_start
              FROM pg_stat_get_activity(pg_backend_pid()) a
              ON CONFLICT (job) DO UPDATE
-             SET tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
+             SET source = excluded.source, tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
                  steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
             spec.job,
             quote_literal(&role_name(spec.caller.current)),

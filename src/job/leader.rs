@@ -120,9 +120,14 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
     pull_as(request, None)
 }
 
-/// What forbids every pull here and now.
+/// What forbids every replacement of rows here and now.
 pub(super) fn refuse_where_forbidden(function: &CStr) -> Result<()> {
     rights::refuse_protected()?;
+    refuse_where_nothing_is_written(function)
+}
+
+/// What forbids every job here and now.
+pub(super) fn refuse_where_nothing_is_written(function: &CStr) -> Result<()> {
     rights::refuse_restricted_operation()?;
     // SAFETY: raises when the transaction may not write, as every writing command does.
     unsafe {
@@ -166,13 +171,101 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
 }
 
 /// Puts the rows of files into the place of a table's own, and returns their number.
-pub(super) fn exchange_for_files(prepared: &Prepared, request: &Request, called: i64) -> Result<u64> {
-    locks::keep_extension(Until::EndOfTransaction);
-    let spec = prepared.job_spec(history::next_job()?)?;
+pub(super) fn exchange_for_files(prepared: &Prepared, request: &Request, job: i64, called: i64) -> Result<u64> {
+    let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let report = Pull { prepared, spec: &spec, schedule: &schedule, request, called, told }.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
+}
+
+/// Loads the one table of a job in this session, as it stands. `load` is given what it must tell of its progress.
+pub(super) fn work_in_session<T>(
+    spec: &JobSpec,
+    called: i64,
+    load: impl FnOnce(&dyn Fn(Loaded)) -> Result<T>,
+) -> Result<T> {
+    let schedule = spec.schedule();
+    let mut load = Some(load);
+    let attended = with_steward(spec, &schedule, 0, called, |shared, _, steward| {
+        wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
+        let loaded = load_in_session(shared, load.take())?;
+        if shared.has_failed() {
+            return Err(shared.error().unwrap_or_else(ended_early));
+        }
+        history::mark_swapped(spec.job)?;
+        Ok(loaded)
+    })?;
+    if let Some(loaded) = attended {
+        return Ok(loaded);
+    }
+    let shared = Shared::in_memory(spec, &schedule, called);
+    history::begin(spec, shared, None)?;
+    let loaded = load_in_session(shared, load)?;
+    history::finish(spec, shared, Outcome::Completed)?;
+    Ok(loaded)
+}
+
+fn load_in_session<T>(shared: Shared, load: Option<impl FnOnce(&dyn Fn(Loaded)) -> Result<T>>) -> Result<T> {
+    let load = load.ok_or_else(|| Error::internal("a load that was begun before"))?;
+    shared.enter_phase(Phase::Working);
+    shared.enter_phase(Phase::InPlace);
+    shared.table_begins(0);
+    let loaded = load(&|loaded| {
+        shared.add_progress(0, None, loaded);
+        shared.measure_rate();
+    })?;
+    shared.table_done(0);
+    Ok(loaded)
+}
+
+/// Does a job that its steward sees to: it is known, however it ends. `None` when the server has no background process to
+/// give; nothing has happened then.
+fn with_steward<T>(
+    spec: &JobSpec,
+    schedule: &Schedule,
+    workers: usize,
+    called: i64,
+    lead: impl FnOnce(Shared, &Segment, &Process) -> Result<T>,
+) -> Result<Option<T>> {
+    let json = serde_json::to_vec(spec).map_err(|error| Error::internal(error.to_string()))?;
+    let bytes = Shared::bytes(spec, &json, schedule, workers);
+    let Some(segment) = Segment::create(bytes) else {
+        return Ok(None);
+    };
+    let shared = Shared::initialize(segment.address(), spec, &json, schedule, workers, called);
+    locks::lead_lock_group();
+    abandon_when_unmapped(&segment);
+    let name = format!("pgcopy job {} steward", spec.job);
+    let Some(steward) = Process::start(&name, c"pgcopy_steward_main", segment.handle()) else {
+        segment.detach();
+        return Ok(None);
+    };
+    let result = telling(|error| shared.note_error(error), || lead(shared, &segment, &steward))?;
+    shared.enter_phase(Phase::Swapped);
+    segment.detach();
+    Ok(Some(result))
+}
+
+/// Waits for the other processes; their error, or their end, is this session's error.
+fn wait_until(shared: Shared, steward: &Process, workers: &[Process], reached: impl Fn() -> bool) -> Result<()> {
+    loop {
+        if shared.has_failed() {
+            workers.iter().for_each(Process::terminate);
+            return Err(shared.error().unwrap_or_else(ended_early));
+        }
+        if reached() {
+            return Ok(());
+        }
+        if steward.status() == Status::Ended && !shared.has_failed() {
+            return Err(shared.error().unwrap_or_else(ended_early));
+        }
+        let workers_left = workers.iter().any(|worker| worker.status() != Status::Ended);
+        if !workers.is_empty() && !workers_left && !reached() && !shared.has_failed() {
+            return Err(shared.error().unwrap_or_else(ended_early));
+        }
+        processes::wait(Duration::from_millis(500));
+    }
 }
 
 fn count_of(count: usize, what: &str) -> String {
@@ -203,7 +296,10 @@ impl Pull<'_> {
         } else {
             self.prepared.workers.min(self.schedule.tasks.len())
         };
-        if let Some(report) = self.with_steward(workers)? {
+        let attended = with_steward(self.spec, self.schedule, workers, self.called, |shared, segment, steward| {
+            self.lead(shared, segment, steward, workers)
+        })?;
+        if let Some(report) = attended {
             return Ok(report);
         }
         if workers > 0 {
@@ -244,28 +340,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Without workers the work is done here, but the steward sees to it that the job is known, however it ends. `None`
-    /// when the server has no background process to give; nothing has happened then.
-    fn with_steward(&self, workers: usize) -> Result<Option<Vec<PulledTable>>> {
-        let json = serde_json::to_vec(self.spec).map_err(|error| Error::internal(error.to_string()))?;
-        let bytes = Shared::bytes(self.spec, &json, self.schedule, workers);
-        let Some(segment) = Segment::create(bytes) else {
-            return Ok(None);
-        };
-        let shared = Shared::initialize(segment.address(), self.spec, &json, self.schedule, workers, self.called);
-        locks::lead_lock_group();
-        abandon_when_unmapped(&segment);
-        let name = format!("pgcopy job {} steward", self.spec.job);
-        let Some(steward) = Process::start(&name, c"pgcopy_steward_main", segment.handle()) else {
-            segment.detach();
-            return Ok(None);
-        };
-        let report = telling(|error| shared.note_error(error), || self.lead(shared, &segment, &steward, workers))?;
-        shared.enter_phase(Phase::Swapped);
-        segment.detach();
-        Ok(Some(report))
-    }
-
+    /// Without workers the work is done here.
     fn lead(&self, shared: Shared, segment: &Segment, steward: &Process, workers: usize) -> Result<Vec<PulledTable>> {
         // Until the steward has begun, giving up is free.
         self.wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
@@ -330,7 +405,7 @@ impl Pull<'_> {
         processes
     }
 
-    /// Waits for the other processes; their error, or their end, is this session's error.
+    /// As the function of the same name, and tells of tables meanwhile.
     fn wait_until(
         &self,
         shared: Shared,
@@ -338,24 +413,10 @@ impl Pull<'_> {
         workers: &[Process],
         reached: impl Fn() -> bool,
     ) -> Result<()> {
-        loop {
-            if shared.has_failed() {
-                workers.iter().for_each(Process::terminate);
-                return Err(shared.error().unwrap_or_else(ended_early));
-            }
+        wait_until(shared, steward, workers, || {
             self.tell_finished_tables(shared);
-            if reached() {
-                return Ok(());
-            }
-            if steward.status() == Status::Ended && !shared.has_failed() {
-                return Err(shared.error().unwrap_or_else(ended_early));
-            }
-            let workers_left = workers.iter().any(|worker| worker.status() != Status::Ended);
-            if !workers.is_empty() && !workers_left && !reached() && !shared.has_failed() {
-                return Err(shared.error().unwrap_or_else(ended_early));
-            }
-            processes::wait(Duration::from_millis(500));
-        }
+            reached()
+        })
     }
 
     /// Targets let readers through, tied tables nobody who writes. In OID order, so that two pulls do not deadlock.

@@ -14,9 +14,9 @@ mod spec;
 mod steward;
 mod worker;
 
-pub use background::start_pull;
+pub use background::{start_load_parquet, start_pull};
 pub use control::{cancel, prune, wait};
-pub use files::{CopyFrom, LoadRequest, copy_from, load_parquet, parquet_schema};
+pub use files::{CopyFrom, LoadRequest, LoadedFile, copy_from, load_parquet, parquet_schema};
 pub use history::cleanup;
 pub use leader::{Request, list_source, plan_pull, pull};
 pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};

@@ -81,7 +81,7 @@ struct TaskSlot {
     started: AtomicI64,
     finished: AtomicI64,
     weight: AtomicU64,
-    /// Of a load: what has arrived, and what the source's pages amount to.
+    /// Of a load: what has arrived, and what the source's pages or the files amount to.
     bytes: AtomicU64,
     expected_bytes: AtomicU64,
 }
@@ -320,8 +320,14 @@ impl Shared {
             slot.activity.store(Activity::of(task.kind) as u32, SeqCst);
             slot.weight.store(task.weight, SeqCst);
             if let TaskKind::Load { table, part } = task.kind {
-                let pages = spec.tables[table].parts[part].pages(spec.tables[table].pages);
-                slot.expected_bytes.store(u64::from(pages.max(1)) * u64::from(pg_sys::BLCKSZ), SeqCst);
+                let expected = match &spec.files {
+                    Some(files) => files.part_bytes(part),
+                    None => {
+                        let pages = spec.tables[table].parts[part].pages(spec.tables[table].pages);
+                        u64::from(pages) * u64::from(pg_sys::BLCKSZ)
+                    }
+                };
+                slot.expected_bytes.store(expected.max(1), SeqCst);
             }
             if let Some(table) = task.kind.table() {
                 shared.table_slots()[table].tasks_left.fetch_add(1, SeqCst);

@@ -166,6 +166,23 @@ impl TableSpec {
 }
 
 impl JobSpec {
+    /// Of a load that the leader does itself, into one table.
+    pub fn of_session(job: i64, files: FilesSpec, table: InPlaceTable) -> Self {
+        Self {
+            job,
+            caller: Caller::of_this_session(),
+            source: None,
+            files: Some(files),
+            snapshot: String::new(),
+            tables: Vec::new(),
+            in_place: vec![table],
+            foreign_keys: Vec::new(),
+            foreign_key_groups: Vec::new(),
+            source_timeout: String::new(),
+            maintenance_memory: 0,
+        }
+    }
+
     pub fn schedule(&self) -> Schedule {
         let work: Vec<Work> = self
             .tables

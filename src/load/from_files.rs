@@ -22,6 +22,10 @@ use std::sync::Arc;
 pub struct OpenFiles(Option<(usize, Arc<ParquetFile>)>);
 
 impl OpenFiles {
+    pub fn keep(&mut self, position: usize, file: ParquetFile) {
+        self.0 = Some((position, Arc::new(file)));
+    }
+
     fn get(&mut self, files: &FilesSpec, file: usize) -> Result<Arc<ParquetFile>> {
         if let Some((open, parquet)) = &self.0
             && *open == file
@@ -60,9 +64,8 @@ pub fn load_row_groups(
             position.row.set(0);
             let file = open_files.get(files, row_group.file)?;
             let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
-            let group = each.run(&|loaded| helper.add_progress(loaded), |readers, columns, row| {
-                let longest = readers.iter().map(|reader| reader.longest).sum();
-                writer.add_row(longest, FileRow { readers, columns, row })
+            let group = each.run(&|loaded| helper.add_progress(loaded), |batch, row| {
+                writer.add_row(batch.longest, BatchRow { batch, row })
             })?;
             loaded.rows += group.rows;
             loaded.bytes += group.bytes;
@@ -77,12 +80,13 @@ pub fn load_row_groups(
 }
 
 /// Adds the rows of all files to a table as it stands, in the caller's transaction. Returns the rows that were stored, for
-/// each file.
+/// each file, of which `on_progress` is told on the way.
 ///
 /// # Errors
 /// As COPY FROM, with file, row group, row and column. The transaction must then be given up.
 pub fn insert_row_groups(
     files: &FilesSpec,
+    open_files: &mut OpenFiles,
     table: &TableSpec,
     filter: Option<Filter>,
     on_progress: &dyn Fn(Loaded),
@@ -93,35 +97,39 @@ pub fn insert_row_groups(
         let filled: Vec<usize> = table.columns.iter().map(|column| (column.number - 1) as usize).collect();
         let mut inserter = Inserter::open(table.target, &filled, filter)?;
         let targets = inserter.targets(&filled);
-        let mut stored = Vec::with_capacity(files.files.len());
-        let mut open_files = OpenFiles::default();
+        let mut stored_of_files = vec![0; files.files.len()];
+        // Rows that were stored, and those that were told of.
+        let (stored, told) = (Cell::new(0), Cell::new(0));
+        let tell = |bytes| on_progress(Loaded { rows: stored.get() - told.replace(stored.get()), bytes });
         for row_group in files.parts.iter().flatten() {
             at.set(Some(*row_group));
             position.row.set(0);
             let file = open_files.get(files, row_group.file)?;
-            let before = inserter.stored();
+            let before = stored.get();
             let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
-            each.run(on_progress, |readers, columns, row| {
+            each.run(&|read| tell(read.bytes), |batch, row| {
                 inserter.add(|values, nulls| {
-                    for (column, (reader, &attribute)) in readers.iter().zip(&filled).enumerate() {
+                    for (column, &attribute) in filled.iter().enumerate() {
                         position.column.set(Some(column));
-                        if let Some(datum) = reader.value(columns.row(column, row), arrow::datum_of)? {
+                        if let Some(datum) = batch.value(column, row, arrow::datum_of)? {
                             values[attribute] = datum;
                             nulls[attribute] = false;
                         }
                     }
                     position.column.set(None);
                     Ok(())
-                })
+                })?;
+                stored.set(inserter.stored());
+                Ok(())
             })?;
             inserter.flush();
-            stored.resize(row_group.file + 1, 0);
-            stored[row_group.file] += inserter.stored() - before;
+            stored.set(inserter.stored());
+            tell(0);
+            stored_of_files[row_group.file] += stored.get() - before;
         }
         at.set(None);
         inserter.finish();
-        stored.resize(files.files.len(), 0);
-        Ok(stored)
+        Ok(stored_of_files)
     });
     outcome.map_err(|error| match at.get() {
         Some(row_group) => locate(error, files, row_group, table, &position),
@@ -129,18 +137,37 @@ pub fn insert_row_groups(
     })
 }
 
-/// A row of a batch.
-struct FileRow<'a> {
-    readers: &'a [ColumnReader<'a>],
+/// The columns of a batch, ready to be read row by row.
+struct Batch<'a> {
+    readers: Vec<ColumnReader<'a>>,
     columns: &'a BatchColumns,
+    /// The most that a row's values take, with their lengths and padding.
+    longest: usize,
+}
+
+impl<'a> Batch<'a> {
+    fn new(prepared: &'a [PreparedColumn<'a>], columns: &'a BatchColumns) -> Self {
+        let readers: Vec<_> = prepared.iter().map(PreparedColumn::reader).collect();
+        let longest = readers.iter().map(|reader| reader.longest).sum();
+        Self { readers, columns, longest }
+    }
+
+    #[inline(always)]
+    fn value<R>(&self, column: usize, row: usize, to: impl Accept<R>) -> Result<R> {
+        self.readers[column].value(self.columns.row(column, row), to)
+    }
+}
+
+struct BatchRow<'a> {
+    batch: &'a Batch<'a>,
     row: usize,
 }
 
 /// What decodes a column is its position.
-impl RowValues<usize> for FileRow<'_> {
+impl RowValues<usize> for BatchRow<'_> {
     #[inline(always)]
     fn next<R>(&mut self, column: &mut usize, _: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
-        self.readers[*column].value(self.columns.row(*column, self.row), to)
+        self.batch.value(*column, self.row, to)
     }
 }
 
@@ -157,12 +184,11 @@ impl EachRow<'_> {
     fn run(
         &self,
         on_progress: &dyn Fn(Loaded),
-        mut on_row: impl FnMut(&[ColumnReader<'_>], &BatchColumns, usize) -> Result<()>,
+        mut on_row: impl FnMut(&Batch<'_>, usize) -> Result<()>,
     ) -> Result<Loaded> {
         let columns = BatchColumns::plan(self.files, self.row_group.file, self.file)?;
         let mut batches = self.file.read(self.row_group.number, &columns.read)?;
         let expected = self.file.rows(self.row_group.number);
-        let bytes = self.file.bytes(self.row_group.number, &columns.read);
         let mut loaded = Loaded::default();
         while let Some(batch) = batches.next()? {
             interrupts::check();
@@ -175,14 +201,15 @@ impl EachRow<'_> {
                     PreparedColumn::new(array, shape, target, self.files.on_lossy)
                 })
                 .collect();
-            let readers: Vec<_> = prepared.iter().map(PreparedColumn::reader).collect();
+            let rows = Batch::new(&prepared, &columns);
             for row in 0..batch.num_rows() {
                 self.position.row.set(loaded.rows + row as u64 + 1);
-                on_row(&readers, &columns, row)?;
+                on_row(&rows, row)?;
             }
             let before = loaded;
             loaded.rows += batch.num_rows() as u64;
-            loaded.bytes = (u128::from(bytes) * u128::from(loaded.rows) / u128::from(expected.max(1))) as u64;
+            loaded.bytes =
+                (u128::from(self.row_group.bytes) * u128::from(loaded.rows) / u128::from(expected.max(1))) as u64;
             on_progress(Loaded { rows: loaded.rows - before.rows, bytes: loaded.bytes - before.bytes });
         }
         self.position.row.set(0);
@@ -210,7 +237,7 @@ impl BatchColumns {
     pub(super) fn plan(files: &FilesSpec, data_file: usize, file: &ParquetFile) -> Result<Self> {
         let data_file = &files.files[data_file];
         let found: Vec<Found<'_>> =
-            files.columns.iter().map(|source| source.find(data_file, file)).collect::<Result<_>>()?;
+            files.columns.iter().map(|source| source.find(data_file, &file.schema.columns)).collect::<Result<_>>()?;
         let mut read: Vec<usize> = found
             .iter()
             .filter_map(|found| match found {

@@ -11,6 +11,12 @@ pub fn read_relations() -> Result<Vec<Relation>> {
     spi::query_json(catalog::RELATIONS_QUERY)
 }
 
+/// `None` for what a pattern could not name either.
+pub fn read_relation(oid: u32) -> Result<Option<Relation>> {
+    let found: Vec<Relation> = spi::query_json(&catalog::relation_query(oid))?;
+    Ok(found.into_iter().next())
+}
+
 /// `peer` is the other side's version.
 pub fn read_columns(peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
     spi::query_json(&catalog::columns_query(settings::version(), peer, relations))

@@ -2,6 +2,7 @@
 
 use super::encoding::{self, text_at};
 use super::query::{Source, StartedQuery, name_of};
+use super::rights;
 use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
@@ -157,8 +158,7 @@ impl CopyStatement {
             let numbers = self.column_numbers(relation);
             compat::require_permission_on_columns(item, pg_sys::ACL_INSERT, &numbers);
             compat::check_permissions(self.state);
-            let row_security = pg_sys::check_enable_rls((*relation).rd_id, pg_sys::Oid::INVALID, false);
-            if row_security == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+            if rights::row_security_applies((*relation).rd_id.to_u32()) {
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                     "COPY FROM not supported with row-level security",

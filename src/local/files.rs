@@ -1,6 +1,6 @@
 //! What the caller may do with a table that files go into.
 
-use super::spi;
+use super::{rights, spi};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -21,9 +21,7 @@ pub fn refuse_insert(relation: u32, columns: &[i16]) -> Result<()> {
             format!("permission denied for table {name}"),
         ));
     }
-    // SAFETY: a syscache look-up for the current user.
-    let enabled = unsafe { pg_sys::check_enable_rls(relation.into(), pg_sys::Oid::INVALID, false) };
-    if enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+    if rights::row_security_applies(relation) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "files cannot be loaded into a table with row-level security",

@@ -12,11 +12,22 @@ pub struct CopyReport(Cell<Loaded>);
 
 impl CopyReport {
     pub fn begin(target: u32) -> Self {
+        Self::of_type(target, pg_sys::PROGRESS_COPY_TYPE_CALLBACK)
+    }
+
+    /// From files of so many bytes.
+    pub fn of_files(target: u32, bytes: u64) -> Self {
+        let report = Self::of_type(target, pg_sys::PROGRESS_COPY_TYPE_FILE);
+        update(pg_sys::PROGRESS_COPY_BYTES_TOTAL, bytes as i64);
+        report
+    }
+
+    fn of_type(target: u32, source: u32) -> Self {
         let kind = pg_sys::ProgressCommandType::PROGRESS_COMMAND_COPY;
         // SAFETY: this process's own entry of the server's activity table.
         unsafe { pg_sys::pgstat_progress_start_command(kind, target.into()) };
         update(pg_sys::PROGRESS_COPY_COMMAND, pg_sys::PROGRESS_COPY_COMMAND_FROM);
-        update(pg_sys::PROGRESS_COPY_TYPE, pg_sys::PROGRESS_COPY_TYPE_CALLBACK);
+        update(pg_sys::PROGRESS_COPY_TYPE, source);
         Self(Cell::default())
     }
 

@@ -30,6 +30,13 @@ fn has_rights_of(role: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role.into()) }
 }
 
+/// Whether policies decide which rows of the relation the current user may see and write.
+pub fn row_security_applies(relation: u32) -> bool {
+    // SAFETY: a syscache look-up; raises where the user wants an error instead of policies.
+    let enabled = unsafe { pg_sys::check_enable_rls(relation.into(), pg_sys::Oid::INVALID, false) };
+    enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+}
+
 /// Code that belongs to a table must not start work that would outlive its restrictions.
 pub fn refuse_restricted_operation() -> Result<()> {
     // SAFETY: reads a backend-local variable.

@@ -1,8 +1,8 @@
 //! Which columns of which files go where, decided before anything is loaded.
 
-use super::file::ParquetFile;
+use super::file::{FileOutline, ParquetFile};
 use super::files::DataFile;
-use super::schema::Shape;
+use super::schema::{FileColumn, Shape};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::load::{OnLossy, Target};
@@ -27,6 +27,8 @@ pub struct FilesSpec {
 pub struct RowGroup {
     pub file: usize,
     pub number: usize,
+    /// Compressed.
+    pub bytes: u64,
 }
 
 /// Where a column's values come from.
@@ -48,14 +50,13 @@ pub enum Found<'a> {
 }
 
 impl ColumnSource {
-    pub fn find<'a>(&self, data_file: &'a DataFile, file: &ParquetFile) -> Result<Found<'a>> {
-        let columns = &file.schema.columns;
+    pub fn find<'a>(&self, data_file: &'a DataFile, columns: &[FileColumn]) -> Result<Found<'a>> {
         let position = match self {
             Self::Folder(key) => {
                 let value = data_file.partition.iter().find(|(folder, _)| folder == key);
                 return match value {
                     Some((_, value)) => Ok(Found::Constant(value.as_deref())),
-                    None => Err(missing(key).detail(format!("File {} is in no folder {key}=….", file.name))),
+                    None => Err(missing(key).detail(format!("File {} is in no folder {key}=….", data_file.name))),
                 };
             }
             Self::At(position) => (*position < columns.len()).then_some(*position),
@@ -66,7 +67,7 @@ impl ColumnSource {
                 Self::Named(name) | Self::Folder(name) => name.clone(),
                 Self::At(position) => (position + 1).to_string(),
             };
-            missing(&name).detail(format!("File {} has no such column.", file.name))
+            missing(&name).detail(format!("File {} has no such column.", data_file.name))
         })
     }
 }
@@ -82,6 +83,16 @@ impl FilesSpec {
             [file] => file.name.clone(),
             files => format!("{} files, {} first", files.len(), files.first().map_or("", |file| file.name.as_str())),
         }
+    }
+
+    /// Compressed bytes of one part.
+    pub fn part_bytes(&self, part: usize) -> u64 {
+        self.parts[part].iter().map(|group| group.bytes).sum()
+    }
+
+    /// Compressed bytes of all parts.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().flatten().map(|group| group.bytes).sum()
     }
 
     pub fn open(&self, file: usize) -> Result<ParquetFile> {
@@ -119,7 +130,7 @@ pub struct Matching {
 /// # Errors
 /// One for all that does not fit: columns without a place, columns that are missing, types that do not go together.
 pub fn match_columns(
-    files: &[ParquetFile],
+    files: &[FileOutline],
     data_files: &[DataFile],
     columns: &[TargetColumn],
     matching: &Matching,
@@ -132,13 +143,13 @@ pub fn match_columns(
         if !columns.iter().any(|column| column.name == *target) {
             problems.push(format!("the target has no column \"{target}\""));
         }
-        if !files.iter().any(|file| file.schema.columns.iter().any(|column| column.name == *source)) {
+        if !files.iter().any(|file| file.columns.iter().any(|column| column.name == *source)) {
             problems.push(format!("no file has a column \"{source}\""));
         }
     }
     let writable: Vec<&TargetColumn> = columns.iter().filter(|column| !column.generated).collect();
     let sources: Vec<(TargetColumn, ColumnSource)> = if matching.by_position {
-        let most = files.iter().map(|file| file.schema.columns.len()).max().unwrap_or(0);
+        let most = files.iter().map(|file| file.columns.len()).max().unwrap_or(0);
         writable.iter().take(most).enumerate().map(|(at, column)| ((*column).clone(), ColumnSource::At(at))).collect()
     } else {
         writable
@@ -149,10 +160,10 @@ pub fn match_columns(
     problems.extend(unused_columns(files, &sources, matching));
     for (data_file, file) in data_files.iter().zip(files) {
         for (column, source) in &sources {
-            match source.find(data_file, file) {
+            match source.find(data_file, &file.columns) {
                 Ok(Found::Column(position)) => {
                     let target = Target::of(column.type_oid.into(), column.typmod);
-                    let from = &file.schema.columns[position];
+                    let from = &file.columns[position];
                     if let Some(reason) = target.refusal(&from.shape) {
                         problems.push(format!(
                             "{}: column \"{}\" ({}) cannot be stored in column \"{}\" ({}): {reason}",
@@ -186,8 +197,8 @@ pub fn match_columns(
     .hint("Columns are matched by name. columns => '{\"target\": \"file\"}' pairs other names, skip => '{name}' leaves columns of the files out, match_by => 'position' takes them in order."))
 }
 
-fn duplicates(file: &ParquetFile) -> impl Iterator<Item = &str> {
-    let columns = &file.schema.columns;
+fn duplicates(file: &FileOutline) -> impl Iterator<Item = &str> {
+    let columns = &file.columns;
     columns.iter().enumerate().filter_map(|(position, column)| {
         let again = columns[position + 1..].iter().any(|other| other.name == column.name);
         again.then_some(column.name.as_str())
@@ -197,7 +208,7 @@ fn duplicates(file: &ParquetFile) -> impl Iterator<Item = &str> {
 /// The exact name, or else the only one that differs from it in nothing but the case of its letters.
 fn named_source(
     column: &TargetColumn,
-    files: &[ParquetFile],
+    files: &[FileOutline],
     data_files: &[DataFile],
     matching: &Matching,
 ) -> Option<ColumnSource> {
@@ -206,7 +217,7 @@ fn named_source(
     }
     let names: BTreeSet<&str> = files
         .iter()
-        .flat_map(|file| file.schema.columns.iter().map(|column| column.name.as_str()))
+        .flat_map(|file| file.columns.iter().map(|column| column.name.as_str()))
         .filter(|name| !matching.skip.iter().any(|skipped| skipped == name))
         .collect();
     if names.contains(column.name.as_str()) {
@@ -222,13 +233,13 @@ fn named_source(
     }
 }
 
-fn unused_columns(files: &[ParquetFile], sources: &[(TargetColumn, ColumnSource)], matching: &Matching) -> Vec<String> {
+fn unused_columns(files: &[FileOutline], sources: &[(TargetColumn, ColumnSource)], matching: &Matching) -> Vec<String> {
     if matching.skip.iter().any(|name| name == "*") {
         return Vec::new();
     }
     let mut unused = Vec::new();
     for file in files {
-        for (position, column) in file.schema.columns.iter().enumerate() {
+        for (position, column) in file.columns.iter().enumerate() {
             let used = sources.iter().any(|(_, source)| match source {
                 ColumnSource::Named(name) => *name == column.name,
                 ColumnSource::At(at) => *at == position,
@@ -246,10 +257,10 @@ fn unused_columns(files: &[ParquetFile], sources: &[(TargetColumn, ColumnSource)
 ///
 /// # Errors
 /// When files disagree on a column in a way that no type bridges.
-pub fn new_columns(files: &[ParquetFile], data_files: &[DataFile], skip: &[String]) -> Result<Vec<(String, String)>> {
+pub fn new_columns(files: &[FileOutline], data_files: &[DataFile], skip: &[String]) -> Result<Vec<(String, String)>> {
     let mut columns: Vec<(String, Shape)> = Vec::new();
     for file in files {
-        for column in file.schema.columns.iter().filter(|column| !skip.contains(&column.name)) {
+        for column in file.columns.iter().filter(|column| !skip.contains(&column.name)) {
             match columns.iter_mut().find(|(name, _)| *name == column.name) {
                 None => columns.push((column.name.clone(), column.shape.clone())),
                 Some((_, known)) => {

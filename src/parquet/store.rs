@@ -89,6 +89,14 @@ impl Store {
         Self::resolve(&paths, server)?.find(&paths)
     }
 
+    /// A path as people may see it: the query of a URL may be a signature.
+    pub fn name_of(path: &str) -> Result<String> {
+        Ok(match parse(path)? {
+            Location::Http(http) => http.name,
+            Location::Local(_) | Location::Object(_) => path.to_owned(),
+        })
+    }
+
     /// Expands files, patterns and directories: sorted by name, without duplicates, and with the same partition columns.
     pub fn find(&self, paths: &[String]) -> Result<Vec<DataFile>> {
         let mut found = Vec::new();
@@ -274,10 +282,13 @@ impl Store {
             )
             .hint("Give the server the option \"account\", or a URL with it: abfss://container@account.dfs.core.windows.net/…"));
         }
-        self.connected(&object.root, object.kind, |connector| match object.kind {
-            Kind::S3 => s3(object, access, endpoint, connector),
-            Kind::Gcs => gcs(object, access, endpoint, connector),
-            _ => azure(object, access, endpoint, account.unwrap_or_default(), connector),
+        self.connected(&object.root, object.kind, |connector| {
+            let container = Container { name: &object.container, access, endpoint, connector };
+            match object.kind {
+                Kind::S3 => container.of_s3(),
+                Kind::Gcs => container.of_gcs(),
+                _ => container.of_azure(account.unwrap_or_default()),
+            }
         })
     }
 
@@ -483,82 +494,75 @@ fn retries() -> RetryConfig {
     RetryConfig { max_retries: MOST_RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }
 
-// The builders get credentials in every case, if only ones that are not used: without any, they would look for some in
-// files and in the metadata service of the cloud that this machine is in.
-
-fn s3(
-    object: &Object,
-    access: Option<&Access>,
-    endpoint: Option<&str>,
+/// A bucket or container with what it takes to reach it.
+///
+/// The builders get credentials in every case, if only ones that are not used: without any, they would look for some in
+/// files and in the metadata service of the cloud that this machine is in.
+struct Container<'a> {
+    name: &'a str,
+    access: Option<&'a Access>,
+    endpoint: Option<&'a str>,
     connector: Connector,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let secret = |name| access.and_then(|access: &Access| access.secret(name));
-    let virtual_hosted = access.is_some_and(|access| access.virtual_hosted);
-    let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(&object.container)
-        .with_region(access.and_then(|access| access.region.as_deref()).unwrap_or("us-east-1"))
-        .with_virtual_hosted_style_request(virtual_hosted)
-        .with_access_key_id(secret("access_key_id").unwrap_or("anonymous"))
-        .with_secret_access_key(secret("secret_access_key").unwrap_or("anonymous"))
-        .with_skip_signature(secret("access_key_id").is_none())
-        .with_retry(retries())
-        .with_http_connector(connector);
-    if let Some(token) = secret("session_token") {
-        builder = builder.with_token(token);
-    }
-    if let Some(endpoint) = endpoint {
-        builder = builder.with_endpoint(match endpoint.split_once("://") {
-            Some((scheme, host)) if virtual_hosted => format!("{scheme}://{}.{host}", object.container),
-            _ => endpoint.to_owned(),
-        });
-    }
-    Ok(Arc::new(builder.build()?))
 }
 
-fn gcs(
-    object: &Object,
-    access: Option<&Access>,
-    endpoint: Option<&str>,
-    connector: Connector,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let secret = |name| access.and_then(|access: &Access| access.secret(name));
-    let builder = GoogleCloudStorageBuilder::new()
-        .with_bucket_name(&object.container)
-        .with_base_url(endpoint.unwrap_or("https://storage.googleapis.com"))
-        .with_retry(retries())
-        .with_http_connector(connector);
-    let builder = match (secret("service_account_key"), secret("bearer_token")) {
-        (Some(key), _) => builder.with_service_account_key(key),
-        (None, token) => builder.with_skip_signature(token.is_none()).with_credentials(Arc::new(
-            StaticCredentialProvider::new(GcpCredential { bearer: token.unwrap_or_default().to_owned() }),
-        )),
-    };
-    Ok(Arc::new(builder.build()?))
-}
+impl<'a> Container<'a> {
+    fn secret(&self, name: &str) -> Option<&'a str> {
+        self.access?.secret(name)
+    }
 
-fn azure(
-    object: &Object,
-    access: Option<&Access>,
-    endpoint: Option<&str>,
-    account: &str,
-    connector: Connector,
-) -> object_store::Result<Arc<dyn ObjectStore>> {
-    let secret = |name| access.and_then(|access: &Access| access.secret(name));
-    let builder = MicrosoftAzureBuilder::new()
-        .with_container_name(&object.container)
-        .with_account(account)
-        .with_endpoint(endpoint.map_or_else(|| format!("https://{account}.blob.core.windows.net"), ToOwned::to_owned))
-        .with_retry(retries())
-        .with_http_connector(connector);
-    let builder = if let Some(key) = secret("account_key") {
-        builder.with_access_key(key).with_credential_type("access_key")
-    } else if let Some(token) = secret("sas_token") {
-        builder.with_config(AzureConfigKey::SasKey, token).with_credential_type("sas_token")
-    } else {
-        let token = secret("bearer_token");
-        builder.with_skip_signature(token.is_none()).with_credentials(Arc::new(StaticCredentialProvider::new(
-            AzureCredential::BearerToken(token.unwrap_or_default().to_owned()),
-        )))
-    };
-    Ok(Arc::new(builder.build()?))
+    fn of_s3(self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let virtual_hosted = self.access.is_some_and(|access| access.virtual_hosted);
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(self.name)
+            .with_region(self.access.and_then(|access| access.region.as_deref()).unwrap_or("us-east-1"))
+            .with_virtual_hosted_style_request(virtual_hosted)
+            .with_access_key_id(self.secret("access_key_id").unwrap_or("anonymous"))
+            .with_secret_access_key(self.secret("secret_access_key").unwrap_or("anonymous"))
+            .with_skip_signature(self.secret("access_key_id").is_none())
+            .with_retry(retries());
+        if let Some(token) = self.secret("session_token") {
+            builder = builder.with_token(token);
+        }
+        if let Some(endpoint) = self.endpoint {
+            builder = builder.with_endpoint(match endpoint.split_once("://") {
+                Some((scheme, host)) if virtual_hosted => format!("{scheme}://{}.{host}", self.name),
+                _ => endpoint.to_owned(),
+            });
+        }
+        Ok(Arc::new(builder.with_http_connector(self.connector).build()?))
+    }
+
+    fn of_gcs(self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let builder = GoogleCloudStorageBuilder::new()
+            .with_bucket_name(self.name)
+            .with_base_url(self.endpoint.unwrap_or("https://storage.googleapis.com"))
+            .with_retry(retries());
+        let builder = match (self.secret("service_account_key"), self.secret("bearer_token")) {
+            (Some(key), _) => builder.with_service_account_key(key),
+            (None, token) => builder.with_skip_signature(token.is_none()).with_credentials(Arc::new(
+                StaticCredentialProvider::new(GcpCredential { bearer: token.unwrap_or_default().to_owned() }),
+            )),
+        };
+        Ok(Arc::new(builder.with_http_connector(self.connector).build()?))
+    }
+
+    fn of_azure(self, account: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let own_endpoint = || format!("https://{account}.blob.core.windows.net");
+        let builder = MicrosoftAzureBuilder::new()
+            .with_container_name(self.name)
+            .with_account(account)
+            .with_endpoint(self.endpoint.map_or_else(own_endpoint, ToOwned::to_owned))
+            .with_retry(retries());
+        let builder = if let Some(key) = self.secret("account_key") {
+            builder.with_access_key(key).with_credential_type("access_key")
+        } else if let Some(token) = self.secret("sas_token") {
+            builder.with_config(AzureConfigKey::SasKey, token).with_credential_type("sas_token")
+        } else {
+            let token = self.secret("bearer_token");
+            builder.with_skip_signature(token.is_none()).with_credentials(Arc::new(StaticCredentialProvider::new(
+                AzureCredential::BearerToken(token.unwrap_or_default().to_owned()),
+            )))
+        };
+        Ok(Arc::new(builder.with_http_connector(self.connector).build()?))
+    }
 }

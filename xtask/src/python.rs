@@ -9,6 +9,17 @@ use std::process::{Command, Stdio};
 /// Readers and writers of Parquet files.
 pub const PARQUET_PACKAGES: [&str; 3] = ["pyarrow==26.0.1", "duckdb==2.0.0", "polars==2.1.0"];
 
+/// The oldest ones that can be installed, which depends on the Python.
+pub const OLD_PARQUET_PACKAGES: [&str; 7] = [
+    "pyarrow==10.0.1; python_version < '3.12'",
+    "numpy==1.26.4; python_version < '3.12'",
+    "pyarrow==18.0.0; python_version >= '3.12'",
+    "duckdb==0.6.1; python_version < '3.12'",
+    "duckdb==1.1.3; python_version >= '3.12'",
+    "polars==0.15.18; python_version < '3.12'",
+    "polars==1.0.0; python_version >= '3.12'",
+];
+
 /// The directory of the programs of an environment that holds the given packages (`name==version`). Made once.
 pub fn environment(packages: &[&str]) -> Result<PathBuf> {
     prerequisites::ensure_python()?;

@@ -33,6 +33,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     // Other people's readers and writers of Parquet files.
     let python = xtask::python::environment(&xtask::python::PARQUET_PACKAGES)?.join("python");
+    let old_python = xtask::python::environment(&xtask::python::OLD_PARQUET_PACKAGES)?.join("python");
     xtask::prerequisites::ensure_modules(options.version)?;
     xtask::prerequisites::ensure_sources()?;
     let installation = build_and_install(options.version, Profile::Dev)?;
@@ -56,6 +57,7 @@ pub fn run(options: &Options) -> Result<()> {
     tests.args(["test", "--package", "whole-pulls"]);
     tests
         .env("PGCOPY_TEST_PYTHON", python)
+        .env("PGCOPY_TEST_OLD_PYTHON", old_python)
         .env("PGCOPY_TEST_INSTALLATION", installation.prefix())
         .env("PGCOPY_TEST_VERSION", options.version.major().to_string())
         .env("PGCOPY_TEST_SOURCE_PORT", source.port().to_string())

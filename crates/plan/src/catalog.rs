@@ -184,6 +184,12 @@ FROM (
       AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
 ) r";
 
+/// As [`RELATIONS_QUERY`], for one of them.
+pub fn relation_query(oid: u32) -> String {
+    // It ends with its condition.
+    format!("{} AND c.oid = {oid}) r", RELATIONS_QUERY.trim_end_matches(") r"))
+}
+
 /// The types inside the types of the given relations' columns, as `used(root, type)`; and the columns, as `a`.
 fn used_types(version: u32, relations: &[u32]) -> String {
     let oids = array(relations);

@@ -1,5 +1,6 @@
 //! A Parquet file into a table: pgcopy against the pipe that people build from pyarrow and COPY.
 
+use super::memory::PeakMemory;
 use super::report;
 use crate::Options;
 use postgres::Client;
@@ -15,6 +16,14 @@ enum Way {
     LoadIntoNewTable,
     PyarrowPipe,
 }
+
+/// What memory is measured for: where rows go, and whether the file is one row group.
+const LOADS: [(&str, bool, &str); 4] = [
+    ("lineitem", false, "into an empty table, row groups of 122880 rows"),
+    ("lineitem", true, "into an empty table, all rows in one row group"),
+    ("kept", false, "beside rows that stay, row groups of 122880 rows"),
+    ("kept", true, "beside rows that stay, all rows in one row group"),
+];
 
 const WAYS: [Way; 3] = [Way::LoadIntoTable, Way::LoadIntoNewTable, Way::PyarrowPipe];
 const DATABASE: &str = "parquet";
@@ -45,6 +54,7 @@ struct Contest {
     server: Server,
     installation: Installation,
     file: PathBuf,
+    one_group: PathBuf,
     python: PathBuf,
     expected: String,
     _scratch: ScratchDirectory,
@@ -78,6 +88,12 @@ pub fn run(installation: &Installation, options: &Options) -> Result<()> {
             way.description()
         );
     }
+    println!("\nprivate memory at its peak, in MB");
+    println!("{:>14} {:>10} {:>8}", "biggest worker", "all workers", "session");
+    for (target, one_group, title) in LOADS {
+        let [biggest, together, caller] = contest.weigh(target, one_group)?.megabytes();
+        println!("{biggest:>14.0} {together:>10.0} {caller:>8.0}  {title}");
+    }
     Ok(())
 }
 
@@ -95,13 +111,16 @@ impl Contest {
         data::create_tables(&mut client)?;
         eprintln!("writing the file");
         data::fill(&mut client, scale)?;
-        client.batch_execute(&format!(
-            "COPY (SELECT {COLUMNS} FROM lineitem) TO '{}' (FORMAT parquet, codec 'snappy')",
-            file.display()
-        ))?;
+        let one_group = scratch.path().join("one_row_group.parquet");
+        for (file, options) in [(&file, ""), (&one_group, ", row_group_rows 1000000000, row_group_bytes '1000MB'")] {
+            client.batch_execute(&format!(
+                "COPY (SELECT {COLUMNS} FROM lineitem) TO '{}' (FORMAT parquet, codec 'snappy'{options})",
+                file.display()
+            ))?;
+        }
         let expected = checksum(&mut client, COLUMNS, "lineitem")?;
         client.batch_execute("TRUNCATE region, nation, supplier, customer, part, partsupp, orders, lineitem")?;
-        Ok(Self { server, installation: installation.clone(), file, python, expected, _scratch: scratch })
+        Ok(Self { server, installation: installation.clone(), file, one_group, python, expected, _scratch: scratch })
     }
 
     /// One run, checked by content.
@@ -129,6 +148,27 @@ impl Contest {
             return Err(format!("{} did not load what the file holds", way.name()).into());
         }
         Ok(took)
+    }
+
+    /// The memory of a load.
+    fn weigh(&self, target: &str, one_group: bool) -> Result<PeakMemory> {
+        let mut client = self.server.try_connect(DATABASE)?;
+        client.batch_execute(
+            "TRUNCATE lineitem; DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM lineitem LIMIT 0;
+             INSERT INTO kept (l_orderkey) VALUES (-1); CHECKPOINT",
+        )?;
+        let mut client = self.server.try_connect(DATABASE)?;
+        let caller = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+        let path = if one_group { &self.one_group } else { &self.file }.display().to_string();
+        let (loaded, memory) = PeakMemory::during(self.server.pid(), caller, || {
+            client.query("SELECT * FROM pgcopy.load_parquet($1, target => $2)", &[&path, &target])
+        });
+        loaded?;
+        let rows = format!("(SELECT * FROM {target} WHERE l_orderkey > 0) loaded");
+        if checksum(&mut client, COLUMNS, &rows)? != self.expected {
+            return Err(format!("{path} was not loaded as it is").into());
+        }
+        Ok(memory)
     }
 
     fn pipe(&self) -> Result<()> {

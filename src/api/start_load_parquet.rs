@@ -1,0 +1,73 @@
+use super::given;
+use super::load_parquet::LoadArguments;
+use crate::error::or_raise;
+use crate::job;
+use pgrx::prelude::*;
+
+/// Starts a load that runs on its own, to its own commit, and returns the job's number at once.
+#[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
+#[pg_extern(volatile)]
+fn start_load_parquet(
+    path: Option<&str>,
+    target: default!(Option<&str>, "NULL"),
+    mode: default!(Option<&str>, "NULL"),
+    create_table: default!(Option<&str>, "'if_missing'"),
+    match_by: default!(Option<&str>, "'name'"),
+    columns: default!(Option<pgrx::JsonB>, "NULL"),
+    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    overwrite: default!(Option<bool>, "false"),
+    parallel: default!(Option<i32>, "NULL"),
+    on_lossy: default!(Option<&str>, "'error'"),
+    server: default!(Option<&str>, "NULL"),
+) -> i64 {
+    let paths = vec![path.map(str::to_owned)];
+    start(LoadArguments {
+        paths,
+        target,
+        mode,
+        create_table,
+        match_by,
+        columns,
+        skip,
+        overwrite,
+        parallel,
+        on_lossy,
+        server,
+    })
+}
+
+/// The same for a list of paths.
+#[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
+#[pg_extern(volatile, name = "start_load_parquet")]
+fn start_load_parquet_list(
+    path: Option<Vec<Option<String>>>,
+    target: default!(Option<&str>, "NULL"),
+    mode: default!(Option<&str>, "NULL"),
+    create_table: default!(Option<&str>, "'if_missing'"),
+    match_by: default!(Option<&str>, "'name'"),
+    columns: default!(Option<pgrx::JsonB>, "NULL"),
+    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    overwrite: default!(Option<bool>, "false"),
+    parallel: default!(Option<i32>, "NULL"),
+    on_lossy: default!(Option<&str>, "'error'"),
+    server: default!(Option<&str>, "NULL"),
+) -> i64 {
+    let paths = given("path", path);
+    start(LoadArguments {
+        paths,
+        target,
+        mode,
+        create_table,
+        match_by,
+        columns,
+        skip,
+        overwrite,
+        parallel,
+        on_lossy,
+        server,
+    })
+}
+
+fn start(arguments: LoadArguments<'_>) -> i64 {
+    or_raise(job::start_load_parquet(&arguments.request()))
+}
