@@ -1,7 +1,7 @@
 //! Sources that are set up otherwise: encodings, collations, settings, standbys, poolers.
 
 use crate::harness::{Failure, OwnServers, Pair, eventually, text, texts};
-use xtask::server::{Options, Pooler, dsn};
+use xtask::server::{Options, Pooler, ScratchDirectory, dsn};
 
 const IN_LATIN1: &str = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
 const IN_EUC_JP: &str = "ENCODING 'EUC_JP' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
@@ -179,6 +179,32 @@ fn arguments_and_messages_are_converted_too() {
         }
         let unknown = pair.pull_error("include => '{€}'");
         assert_eq!(unknown.sqlstate, "22P05", "the server itself cannot take it: {unknown:?}");
+        pair.assert_nothing_left();
+    }
+}
+
+#[test]
+fn names_in_files_are_converted_too() {
+    for (name, destination, word) in [("files_latin1", IN_LATIN1, "größe"), ("files_euc_jp", IN_EUC_JP, "注文")] {
+        let mut pair = Pair::created_with(name, IN_UTF8, destination);
+        let directory = ScratchDirectory::create(name).unwrap();
+        let path = directory.path().join("words.parquet").display().to_string();
+        let server = &mut pair.destination;
+        let copy = format!("COPY (SELECT 7 AS id, '{word}' AS \"{word}\") TO '{path}' (FORMAT parquet)");
+        server.batch_execute(&copy).unwrap();
+        let schema =
+            format!("SELECT string_agg(\"column\", ' ' ORDER BY position) FROM pgcopy.parquet_schema('{path}')");
+        assert_eq!(text(server, &schema), format!("id {word}"));
+        let load = format!("SELECT target FROM pgcopy.load_parquet('{path}', target => '\"{word}\"')");
+        assert_eq!(text(server, &load), format!("public.\"{word}\""));
+        let load = format!("SELECT pgcopy.start_load_parquet('{path}', target => '\"{word}\"')::text");
+        let job = text(server, &load);
+        assert_eq!(text(server, &format!("SELECT pgcopy.wait({job})")), "completed");
+        let loaded = format!("SELECT count(*) || ' ' || min(\"{word}\") || ' ' || max(id) FROM \"{word}\"");
+        assert_eq!(text(server, &loaded), format!("2 {word} 7"));
+        let skipped =
+            format!("SELECT rows::text FROM pgcopy.load_parquet('{path}', '\"{word}\"', skip => '{{{word}}}')");
+        assert_eq!(text(server, &skipped), "1");
         pair.assert_nothing_left();
     }
 }

@@ -1,66 +1,66 @@
-use super::given;
+use super::{Text, given};
 use crate::error::{Error, Result, or_raise};
 use crate::job::{self, LoadRequest, LoadedFile};
 use pgrx::prelude::*;
 
 /// The arguments of a load, in SQL's types.
-pub(super) struct LoadArguments<'a> {
-    pub(super) paths: Vec<Option<String>>,
-    pub(super) target: Option<&'a str>,
-    pub(super) mode: Option<&'a str>,
-    pub(super) create_table: Option<&'a str>,
-    pub(super) match_by: Option<&'a str>,
+pub(super) struct LoadArguments {
+    pub(super) paths: Vec<Option<Text>>,
+    pub(super) target: Option<Text>,
+    pub(super) mode: Option<Text>,
+    pub(super) create_table: Option<Text>,
+    pub(super) match_by: Option<Text>,
     pub(super) columns: Option<pgrx::JsonB>,
-    pub(super) skip: Option<Vec<Option<String>>>,
+    pub(super) skip: Option<Vec<Option<Text>>>,
     pub(super) overwrite: Option<bool>,
     pub(super) parallel: Option<i32>,
-    pub(super) on_lossy: Option<&'a str>,
-    pub(super) server: Option<&'a str>,
+    pub(super) on_lossy: Option<Text>,
+    pub(super) server: Option<Text>,
 }
 
-impl LoadArguments<'_> {
+impl LoadArguments {
     pub(super) fn request(self) -> LoadRequest {
         LoadRequest {
-            paths: self.paths.into_iter().map(|path| given("a path", path)).collect(),
-            target: self.target.map(str::to_owned),
-            mode: self.mode.map(str::to_owned),
-            create: given("create_table", self.create_table).to_owned(),
-            match_by: given("match_by", self.match_by).to_owned(),
+            paths: self.paths.into_iter().map(|path| given("a path", path).0).collect(),
+            target: self.target.map(String::from),
+            mode: self.mode.map(String::from),
+            create: given("create_table", self.create_table).0,
+            match_by: given("match_by", self.match_by).0,
             columns: or_raise(pairs(self.columns)),
-            skip: self.skip.unwrap_or_default().into_iter().map(|name| given("a name in skip", name)).collect(),
+            skip: self.skip.unwrap_or_default().into_iter().map(|name| given("a name in skip", name).0).collect(),
             overwrite: given("overwrite", self.overwrite),
             parallel: self.parallel,
-            on_lossy: given("on_lossy", self.on_lossy).to_owned(),
-            server: self.server.map(str::to_owned),
+            on_lossy: given("on_lossy", self.on_lossy).0,
+            server: self.server.map(String::from),
         }
     }
 }
 
 type Report = TableIterator<
     'static,
-    (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
+    (name!(target, Text), name!(file, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 >;
 
 /// Loads Parquet files into a table; one row for each file.
 #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn load_parquet(
-    path: Option<&str>,
-    target: default!(Option<&str>, "NULL"),
-    mode: default!(Option<&str>, "NULL"),
-    create_table: default!(Option<&str>, "'if_missing'"),
-    match_by: default!(Option<&str>, "'name'"),
+    path: Option<Text>,
+    target: default!(Option<Text>, "NULL"),
+    mode: default!(Option<Text>, "NULL"),
+    create_table: default!(Option<Text>, "'if_missing'"),
+    match_by: default!(Option<Text>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
-    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    skip: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(Option<&str>, "'error'"),
-    server: default!(Option<&str>, "NULL"),
+    on_lossy: default!(Option<Text>, "'error'"),
+    server: default!(Option<Text>, "NULL"),
 ) -> TableIterator<
     'static,
-    (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
+    (name!(target, Text), name!(file, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let paths = vec![path.map(str::to_owned)];
+    let paths = vec![path];
     load(LoadArguments {
         paths,
         target,
@@ -80,20 +80,20 @@ fn load_parquet(
 #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
 #[pg_extern(volatile, name = "load_parquet")]
 fn load_parquet_list(
-    path: Option<Vec<Option<String>>>,
-    target: default!(Option<&str>, "NULL"),
-    mode: default!(Option<&str>, "NULL"),
-    create_table: default!(Option<&str>, "'if_missing'"),
-    match_by: default!(Option<&str>, "'name'"),
+    path: Option<Vec<Option<Text>>>,
+    target: default!(Option<Text>, "NULL"),
+    mode: default!(Option<Text>, "NULL"),
+    create_table: default!(Option<Text>, "'if_missing'"),
+    match_by: default!(Option<Text>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
-    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    skip: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(Option<&str>, "'error'"),
-    server: default!(Option<&str>, "NULL"),
+    on_lossy: default!(Option<Text>, "'error'"),
+    server: default!(Option<Text>, "NULL"),
 ) -> TableIterator<
     'static,
-    (name!(target, String), name!(file, String), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
+    (name!(target, Text), name!(file, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
     let paths = given("path", path);
     load(LoadArguments {
@@ -111,13 +111,11 @@ fn load_parquet_list(
     })
 }
 
-fn load(arguments: LoadArguments<'_>) -> Report {
+fn load(arguments: LoadArguments) -> Report {
     let files = or_raise(job::load_parquet(&arguments.request()));
-    TableIterator::new(
-        files.into_iter().map(|LoadedFile { target, file, rows, bytes, seconds }| {
-            (target, file, rows as i64, bytes as i64, seconds)
-        }),
-    )
+    TableIterator::new(files.into_iter().map(|LoadedFile { target, file, rows, bytes, seconds }| {
+        (target.into(), file.into(), rows as i64, bytes as i64, seconds)
+    }))
 }
 
 fn pairs(columns: Option<pgrx::JsonB>) -> Result<Vec<(String, String)>> {

@@ -1,31 +1,33 @@
+use super::Text;
 use crate::error::or_raise;
 use crate::parquet::store::Store;
 use pgrx::prelude::*;
 
-type Files = TableIterator<'static, (name!(file, String), name!(bytes, i64), name!(partition, pgrx::JsonB))>;
+type Files = TableIterator<'static, (name!(file, Text), name!(bytes, i64), name!(partition, pgrx::JsonB))>;
 
 /// The files that a path, a pattern or a URL means; `partition` is what their folders say.
 #[pg_extern(volatile)]
 fn parquet_files(
-    path: Option<&str>,
-    server: default!(Option<&str>, "NULL"),
-) -> TableIterator<'static, (name!(file, String), name!(bytes, i64), name!(partition, pgrx::JsonB))> {
-    list(vec![path.map(str::to_owned)], server)
+    path: Option<Text>,
+    server: default!(Option<Text>, "NULL"),
+) -> TableIterator<'static, (name!(file, Text), name!(bytes, i64), name!(partition, pgrx::JsonB))> {
+    list(vec![path], server)
 }
 
 /// The same for several.
 #[pg_extern(volatile, name = "parquet_files")]
 fn parquet_files_of_list(
-    path: Option<Vec<Option<String>>>,
-    server: default!(Option<&str>, "NULL"),
-) -> TableIterator<'static, (name!(file, String), name!(bytes, i64), name!(partition, pgrx::JsonB))> {
+    path: Option<Vec<Option<Text>>>,
+    server: default!(Option<Text>, "NULL"),
+) -> TableIterator<'static, (name!(file, Text), name!(bytes, i64), name!(partition, pgrx::JsonB))> {
     list(path.unwrap_or_else(|| vec![None]), server)
 }
 
-fn list(paths: Vec<Option<String>>, server: Option<&str>) -> Files {
-    let files = or_raise(Store::list(paths, server));
+fn list(paths: Vec<Option<Text>>, server: Option<Text>) -> Files {
+    let paths = paths.into_iter().map(|path| path.map(String::from)).collect();
+    let files = or_raise(Store::list(paths, server.as_ref().map(|Text(server)| server.as_str())));
     TableIterator::new(files.into_iter().map(|file| {
         let values = file.partition.into_iter().map(|(column, value)| (column, value.into())).collect();
-        (file.name, file.bytes as i64, pgrx::JsonB(serde_json::Value::Object(values)))
+        (file.name.into(), file.bytes as i64, pgrx::JsonB(serde_json::Value::Object(values)))
     }))
 }

@@ -1,3 +1,4 @@
+use super::{Text, given};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -6,42 +7,43 @@ use pgrx::prelude::*;
 #[allow(clippy::type_complexity, reason = "the columns are the signature")]
 #[pg_extern(volatile)]
 fn parquet_schema(
-    path: &str,
-    server: default!(Option<&str>, "NULL"),
+    path: Option<Text>,
+    server: default!(Option<Text>, "NULL"),
 ) -> TableIterator<
     'static,
     (
-        name!(file, String),
+        name!(file, Text),
         name!(position, i32),
-        name!(column, String),
-        name!(parquet_type, String),
-        name!(arrow_type, String),
-        name!(postgres_type, String),
+        name!(column, Text),
+        name!(parquet_type, Text),
+        name!(arrow_type, Text),
+        name!(postgres_type, Text),
         name!(nullable, bool),
-        name!(codec, String),
+        name!(codec, Text),
         name!(compressed_bytes, i64),
         name!(uncompressed_bytes, i64),
         name!(rows, i64),
         name!(row_groups, i32),
-        name!(create_table, String),
+        name!(create_table, Text),
     ),
 > {
-    let columns = or_raise(job::parquet_schema(path, server));
+    let columns =
+        or_raise(job::parquet_schema(&given("path", path).0, server.as_ref().map(|Text(server)| server.as_str())));
     TableIterator::new(columns.into_iter().map(|column| {
         (
-            column.file,
+            column.file.into(),
             column.position,
-            column.name,
-            column.parquet_type,
-            column.arrow_type,
-            column.postgres_type,
+            column.name.into(),
+            column.parquet_type.into(),
+            column.arrow_type.into(),
+            column.postgres_type.into(),
             column.nullable,
-            column.codec,
+            column.codec.into(),
             column.compressed_bytes,
             column.uncompressed_bytes,
             column.rows,
             column.row_groups,
-            column.create_table,
+            column.create_table.into(),
         )
     }))
 }

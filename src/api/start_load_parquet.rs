@@ -1,5 +1,5 @@
-use super::given;
 use super::load_parquet::LoadArguments;
+use super::{Text, given};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::prelude::*;
@@ -8,19 +8,19 @@ use pgrx::prelude::*;
 #[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile)]
 fn start_load_parquet(
-    path: Option<&str>,
-    target: default!(Option<&str>, "NULL"),
-    mode: default!(Option<&str>, "NULL"),
-    create_table: default!(Option<&str>, "'if_missing'"),
-    match_by: default!(Option<&str>, "'name'"),
+    path: Option<Text>,
+    target: default!(Option<Text>, "NULL"),
+    mode: default!(Option<Text>, "NULL"),
+    create_table: default!(Option<Text>, "'if_missing'"),
+    match_by: default!(Option<Text>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
-    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    skip: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(Option<&str>, "'error'"),
-    server: default!(Option<&str>, "NULL"),
+    on_lossy: default!(Option<Text>, "'error'"),
+    server: default!(Option<Text>, "NULL"),
 ) -> i64 {
-    let paths = vec![path.map(str::to_owned)];
+    let paths = vec![path];
     start(LoadArguments {
         paths,
         target,
@@ -40,17 +40,17 @@ fn start_load_parquet(
 #[allow(clippy::too_many_arguments, reason = "the parameters are the signature")]
 #[pg_extern(volatile, name = "start_load_parquet")]
 fn start_load_parquet_list(
-    path: Option<Vec<Option<String>>>,
-    target: default!(Option<&str>, "NULL"),
-    mode: default!(Option<&str>, "NULL"),
-    create_table: default!(Option<&str>, "'if_missing'"),
-    match_by: default!(Option<&str>, "'name'"),
+    path: Option<Vec<Option<Text>>>,
+    target: default!(Option<Text>, "NULL"),
+    mode: default!(Option<Text>, "NULL"),
+    create_table: default!(Option<Text>, "'if_missing'"),
+    match_by: default!(Option<Text>, "'name'"),
     columns: default!(Option<pgrx::JsonB>, "NULL"),
-    skip: default!(Option<Vec<Option<String>>>, "NULL"),
+    skip: default!(Option<Vec<Option<Text>>>, "NULL"),
     overwrite: default!(Option<bool>, "false"),
     parallel: default!(Option<i32>, "NULL"),
-    on_lossy: default!(Option<&str>, "'error'"),
-    server: default!(Option<&str>, "NULL"),
+    on_lossy: default!(Option<Text>, "'error'"),
+    server: default!(Option<Text>, "NULL"),
 ) -> i64 {
     let paths = given("path", path);
     start(LoadArguments {
@@ -68,6 +68,6 @@ fn start_load_parquet_list(
     })
 }
 
-fn start(arguments: LoadArguments<'_>) -> i64 {
+fn start(arguments: LoadArguments) -> i64 {
     or_raise(job::start_load_parquet(&arguments.request()))
 }

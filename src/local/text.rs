@@ -18,6 +18,12 @@ impl From<String> for Text {
     }
 }
 
+impl From<Text> for String {
+    fn from(Text(text): Text) -> Self {
+        text
+    }
+}
+
 impl Text {
     /// # Safety
     /// The datum is a text.
