@@ -432,18 +432,12 @@ fn nobody_sees_a_stage_table_that_is_being_written() {
     std::thread::scope(|scope| {
         let pull = scope.spawn(move || session.query(&sql, &[]).map(|rows| rows.len()));
         task_begins(&mut watcher, "copying public.item");
-        let written = "SELECT l.relation::regclass::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-                       WHERE c.relnamespace = 'pgcopy_stage'::regnamespace AND c.relkind = 'r'
-                         AND l.mode = 'AccessExclusiveLock' LIMIT 1";
-        let mut stage = String::new();
-        eventually("a stage table is written", || {
-            stage = text(&mut watcher, written);
-            !stage.is_empty()
-        });
-        let failure = failure(
-            &watcher.batch_execute(&format!("BEGIN; LOCK TABLE {stage} IN ACCESS SHARE MODE NOWAIT")).unwrap_err(),
-        );
-        assert_eq!(failure.sqlstate, "55P03");
+        let is_written = "SELECT count(*)::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+                          WHERE c.relname LIKE 'job%\\_' || 'item'::regclass::oid AND l.mode = 'AccessExclusiveLock'";
+        eventually("its stage table is written", || text(&mut watcher, is_written) != "0");
+        let stage = "SELECT oid::regclass::text FROM pg_class WHERE relname LIKE 'job%\\_' || 'item'::regclass::oid";
+        let lock = format!("BEGIN; LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", text(&mut watcher, stage));
+        assert_eq!(failure(&watcher.batch_execute(&lock).unwrap_err()).sqlstate, "55P03");
         watcher.batch_execute("ROLLBACK").unwrap();
         // A VACUUM of everything waits for its turn, and does no harm.
         let vacuumed = scope.spawn(move || vacuum.batch_execute("VACUUM"));

@@ -126,8 +126,9 @@ unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage
             std::mem::swap(&mut (*target_form).reltoastrelid, &mut (*stage_form).reltoastrelid);
         }
         if is_table {
-            (*target_form).relfrozenxid = (*stage_form).relfrozenxid;
-            (*target_form).relminmxid = (*stage_form).relminmxid;
+            // Until it is dropped, VACUUM may come across the old rows in the stage table.
+            std::mem::swap(&mut (*target_form).relfrozenxid, &mut (*stage_form).relfrozenxid);
+            std::mem::swap(&mut (*target_form).relminmxid, &mut (*stage_form).relminmxid);
         }
         let toasts =
             Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid, exchanged };
