@@ -301,8 +301,9 @@ fn the_disk_of_an_index_is_full() {
 #[test]
 fn the_disk_of_the_log_is_full() {
     let disk = SmallDisk::mount("300m");
-    let mut servers =
-        OwnServers::start("wal-disk", Options::named("wal-disk-destination").setting("max_wal_size = 200MB"));
+    // Checkpoints would make room otherwise.
+    let options = Options::named("wal-disk-destination").setting("max_wal_size = 200MB").setting("wal_keep_size = 4GB");
+    let mut servers = OwnServers::start("wal-disk", options);
     let mut pair = servers.pair("wal_disk");
     let before = fill(&mut pair);
     pair.source

@@ -178,7 +178,7 @@ fn progress_is_live_while_the_transaction_is_open() {
             "SELECT concat_ws(' ', p.relid::regclass, p.command, p.tuples_processed > 0, p.bytes_processed > 0)
                       FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'pgcopy'";
         eventually("the copy is reported", || texts(watcher, copies) == ["item COPY FROM t t"]);
-        let screen = Command::new(installation().program("psql"))
+        let screen = Command::new("psql")
             .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p"])
             .arg(port.to_string())
             .args(["-d", &database, "-c", "TABLE pgcopy.progress"])
