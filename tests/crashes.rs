@@ -1,6 +1,6 @@
 //! Servers that crash, and disks that fill up. Each test has servers of its own.
 
-use crate::harness::{Failure, OwnServers, Pair, connect, eventually, text, texts, wait_for_worker};
+use crate::harness::{Failure, OwnServers, Pair, connect, describe, eventually, text, texts, wait_for_worker};
 use std::process::Command;
 use xtask::data;
 use xtask::server::Options;
@@ -193,4 +193,31 @@ fn a_server_without_free_slots_works_with_what_there_is() {
     pair.assert_same_content();
     let notices = pair.notices();
     assert!(notices.iter().any(|notice| notice.contains("in this session alone")), "{notices:?}");
+}
+
+#[test]
+fn sessions_that_end_at_once_cost_the_server_no_process() {
+    let options = Options::named("ends-destination").setting("max_worker_processes = 5");
+    let servers = OwnServers::start("ends", options);
+    let mut pair = servers.pair("ends");
+    let table = "CREATE TABLE item (id int PRIMARY KEY)";
+    pair.both(table);
+    pair.source.batch_execute("INSERT INTO item SELECT generate_series(1, 1000)").unwrap();
+    let pull = format!("{}; ", pair.pull_sql("overwrite => true, parallel => 2"));
+    for round in 0..20 {
+        let mut session = pair.another_destination_session();
+        if round % 2 == 0 {
+            session.batch_execute(&pull).unwrap_or_else(|error| panic!("{round}: {}", describe(&error)));
+        } else {
+            // Nor do those that end in the middle.
+            let ended = session.batch_execute(&format!("BEGIN; {pull} SELECT pg_terminate_backend(pg_backend_pid())"));
+            assert!(ended.is_err());
+        }
+    }
+    pair.assert_nothing_left();
+    pair.pull("overwrite => true, parallel => 2");
+    pair.assert_same_content();
+    pair.assert_nothing_left();
+    assert!(!servers.destination.log_text().contains("too many clients"), "a process was lost");
+    drop(servers);
 }

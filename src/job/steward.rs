@@ -80,7 +80,12 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
         if shared.has_failed() || (leader_ended && shared.phase() < Phase::Swapped) {
             shared.abandon();
             stop_workers(shared);
+            locks::leave_lock_group();
             return Ok(Outcome::Failed);
+        }
+        if shared.phase() == Phase::Swapped {
+            // The leader's session may end now, and what is left to do takes its time.
+            locks::leave_lock_group();
         }
         if leader_ended {
             // A savepoint may have been rolled back although the transaction was committed: the mark tells.

@@ -1,6 +1,8 @@
 //! Locks on the targets and on tables that foreign keys tie to them.
 
 use pgrx::pg_sys;
+use std::sync::Once;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -89,8 +91,76 @@ pub fn is_written_or_locked_here(relation: u32) -> bool {
 /// Makes this session the leader of a lock group that its workers join, so that a worker never waits for a lock
 /// that the leader, or somebody queued behind the leader, holds, and deadlocks through either are detected.
 pub fn lead_lock_group() {
-    // SAFETY: idempotent; what parallel query calls for the same purpose.
-    unsafe { pg_sys::BecomeLockGroupLeader() }
+    static WAITS_AT_EXIT: Once = Once::new();
+    // SAFETY: idempotent; what parallel query calls for the same purpose. The callback needs nothing but shared memory.
+    unsafe {
+        pg_sys::BecomeLockGroupLeader();
+        WAITS_AT_EXIT.call_once(|| pg_sys::on_shmem_exit(Some(wait_for_members), pg_sys::Datum::from(0usize)));
+    }
+}
+
+/// A leader leaves last, as that of a parallel query does: the server loses the slot of a member that stays behind
+/// alone (`ProcKill` in `proc.c`), and is out of background processes after a while.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn wait_for_members(_code: i32, _argument: pg_sys::Datum) {
+    /// Members that hang must not keep a session for ever.
+    const LONGEST: Duration = Duration::from_secs(60);
+    let begun = Instant::now();
+    while has_members() && begun.elapsed() < LONGEST && is_postmaster_alive() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn is_postmaster_alive() -> bool {
+    // SAFETY: asks the operating system, and reads a variable that never changes.
+    unsafe { libc::getppid() == pg_sys::PostmasterPid }
+}
+
+/// Whether anybody else is in the group that this process leads.
+fn has_members() -> bool {
+    // SAFETY: the list is read under the lock that protects it; a leader is on its own list, which is circular.
+    unsafe {
+        let lock = lock_group_lock(pg_sys::MyProc);
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_SHARED);
+        let own = &raw mut (*pg_sys::MyProc).lockGroupLink;
+        let head = &raw mut (*pg_sys::MyProc).lockGroupMembers.head;
+        let leads = (*pg_sys::MyProc).lockGroupLeader == pg_sys::MyProc;
+        let alone = (*head).next == own && (*head).prev == own;
+        pg_sys::LWLockRelease(lock);
+        leads && !alone
+    }
+}
+
+/// Leaves a lock group whose leader is still there; it need not wait any more. To be called outside of a transaction. A
+/// lock that is kept for longer goes on to be the group's, too, and the leader's session gets past it.
+pub fn leave_lock_group() {
+    // SAFETY: as `ProcKill` leaves a group that has other members.
+    unsafe {
+        let leader = (*pg_sys::MyProc).lockGroupLeader;
+        if leader.is_null() || leader == pg_sys::MyProc {
+            return;
+        }
+        let lock = lock_group_lock(leader);
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let link = &raw mut (*pg_sys::MyProc).lockGroupLink;
+        let others = (*link).next != (*link).prev;
+        if others {
+            (*(*link).prev).next = (*link).next;
+            (*(*link).next).prev = (*link).prev;
+            (*pg_sys::MyProc).lockGroupLeader = std::ptr::null_mut();
+        }
+        pg_sys::LWLockRelease(lock);
+    }
+}
+
+/// `LockHashPartitionLockByProc` (`storage/lock.h`).
+unsafe fn lock_group_lock(leader: *mut pg_sys::PGPROC) -> *mut pg_sys::LWLock {
+    // SAFETY: the process is one of the array of all; the array of locks is as long as its constants say.
+    unsafe {
+        let number = leader.offset_from((*pg_sys::ProcGlobal).allProcs) as u32;
+        let offset = pg_sys::LOCK_MANAGER_LWLOCK_OFFSET + number % pg_sys::NUM_LOCK_PARTITIONS;
+        &raw mut (*pg_sys::MainLWLockArray.add(offset as usize)).lock
+    }
 }
 
 /// Joins the lock group of the process `leader`. False when it is gone.
