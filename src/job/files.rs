@@ -538,6 +538,7 @@ fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, mapping::ColumnSource
         source_toasts: false,
         indexes: Vec::new(),
         checks: Vec::new(),
+        checks_bounds: false,
         generated: Vec::new(),
         virtuals: Vec::new(),
         column_options: Vec::new(),

@@ -311,6 +311,7 @@ impl Prepared {
                 definitions.first().ok_or_else(|| Error::internal("a table that was found is not there"))?;
             spec.indexes = definition.indexes.clone();
             spec.checks = definition.checks.clone();
+            spec.checks_bounds = definition.is_partition;
             spec.generated = definition.generated.clone();
             spec.virtuals = definition.virtuals.clone();
             spec.column_options = definition.column_options.clone();
@@ -431,6 +432,8 @@ impl Prepared {
                 source_toasts: toast_pages > 0,
                 indexes: definition.indexes.clone(),
                 checks: definition.checks.clone(),
+                // The source has sorted its rows, but may have computed something else.
+                checks_bounds: definition.computes_partition_key,
                 generated: definition.generated.clone(),
                 column_options: definition.column_options.clone(),
                 extended_statistics: definition.extended_statistics.clone(),

@@ -58,6 +58,8 @@ pub struct TableSpec {
     pub source_toasts: bool,
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
+    /// Set where rows could arrive that do not belong into this partition.
+    pub checks_bounds: bool,
     pub generated: Vec<Generated>,
     /// Of columns that the rows do not have.
     pub defaults: Vec<Generated>,

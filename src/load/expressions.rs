@@ -72,6 +72,12 @@ impl Expressions {
         }
     }
 
+    /// Whether a row belongs into the partition.
+    pub(super) fn is_within(&mut self, bounds: &PartitionBounds, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: the slot holds a row of the partition's layout; the context is this state's own.
+        unsafe { pg_sys::ExecPartitionCheck(bounds.0, slot, self.state, false) }
+    }
+
     /// Frees what evaluating the rows of a batch left behind.
     pub(super) fn reset(&mut self) {
         // SAFETY: values that live in this memory were stored or dropped with the batch.
@@ -92,6 +98,29 @@ impl Drop for Expressions {
             // SAFETY: made by CreateExecutorState.
             unsafe { pg_sys::FreeExecutorState(self.state) };
         }
+    }
+}
+
+/// What rows belong into a partition, whose relation stays open for it.
+pub(super) struct PartitionBounds(*mut pg_sys::ResultRelInfo);
+
+impl PartitionBounds {
+    /// The caller's job has a lock on the partition.
+    pub(super) fn of(partition: u32) -> Self {
+        // SAFETY: a zeroed node of that type is what the function expects; it lives in the current context, which outlives
+        // the load.
+        unsafe {
+            let relation = pg_sys::table_open(partition.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+            let info = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+            (*info).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+            pg_sys::InitResultRelInfo(info, relation, 1, std::ptr::null_mut(), 0);
+            Self(info)
+        }
+    }
+
+    pub(super) fn close(self) {
+        // SAFETY: opened by `of`.
+        unsafe { pg_sys::table_close((*self.0).ri_RelationDesc, pg_sys::AccessShareLock as pg_sys::LOCKMODE) }
     }
 }
 

@@ -1,6 +1,6 @@
 use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
-use super::expressions::{Expression, Expressions};
+use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::heap_pages::{HeapPages, LONGEST_ROW};
 use super::tuple::{Accept, TupleBuilder, Value};
 use super::{LoadHelper, Position};
@@ -93,6 +93,7 @@ struct CheckedRows<'a> {
     checks: Vec<(&'a str, Expression)>,
     /// Generated columns that no row holds, and that must not be NULL when they are read.
     not_null: Vec<(usize, Expression)>,
+    bounds: Option<PartitionBounds>,
 }
 
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
@@ -162,6 +163,7 @@ impl<'a, D> TableWriter<'a, D> {
         }
         let is_plain = table.generated.is_empty()
             && table.checks.is_empty()
+            && !table.checks_bounds
             && table.defaults.is_empty()
             && !table.virtuals.iter().any(|column| column.not_null);
         let checked = if is_plain { None } else { Some(CheckedRows::prepare(relation, table)?) };
@@ -323,6 +325,11 @@ impl<'a, D> TableWriter<'a, D> {
         if let Some(&(number, _)) = missing {
             return Err(self.null_violation(number));
         }
+        if let Some(bounds) = &checked.bounds
+            && !checked.expressions.is_within(bounds, checked.slot)
+        {
+            return Err(self.partition_violation());
+        }
         let violated = checked.checks.iter().find(|(_, check)| !checked.expressions.passes(check, checked.slot));
         violated.map(|(name, _)| *name).map_or(Ok(()), |name| Err(self.check_violation(name)))
     }
@@ -332,8 +339,9 @@ impl<'a, D> TableWriter<'a, D> {
         self.pages.write();
         // SAFETY: everything was opened by `open`; the lock is kept.
         unsafe {
-            if let Some(checked) = &self.checked {
+            if let Some(checked) = self.checked {
                 pg_sys::ExecDropSingleTupleTableSlot(checked.slot);
+                checked.bounds.into_iter().for_each(PartitionBounds::close);
             }
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
@@ -359,6 +367,15 @@ impl<'a, D> TableWriter<'a, D> {
         Error::new(
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", self.table.name),
+        )
+        .detail(self.describe_row())
+    }
+
+    #[cold]
+    fn partition_violation(&mut self) -> Error {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
+            format!("new row for relation \"{}\" violates partition constraint", self.table.name),
         )
         .detail(self.describe_row())
     }
@@ -411,13 +428,14 @@ impl<'a> CheckedRows<'a> {
         }
         // SAFETY: opened above.
         unsafe { pg_sys::table_close(target, lock) };
+        let bounds = table.checks_bounds.then(|| PartitionBounds::of(table.target));
         let mut not_null = Vec::new();
         for column in table.virtuals.iter().filter(|column| column.not_null) {
             not_null.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
         }
         // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
-        Ok(Self { slot, expressions, computed, checks, not_null })
+        Ok(Self { slot, expressions, computed, checks, not_null, bounds })
     }
 
     /// Declares the slot's arrays filled, all but the columns that are computed here.

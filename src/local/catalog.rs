@@ -44,6 +44,9 @@ pub struct Definition {
     pub indexes: Vec<Index>,
     /// The validated CHECK constraints.
     pub checks: Vec<Check>,
+    pub is_partition: bool,
+    /// Whether it is a partition by what functions or operators of somebody's own make of its columns.
+    pub computes_partition_key: bool,
     /// The stored generated columns.
     pub generated: Vec<Generated>,
     /// Of its columns and of those of its indexes.
@@ -121,6 +124,9 @@ pub struct Virtual {
     pub expression: String,
 }
 
+/// `FirstNormalObjectId` (`access/transam.h`): older objects came with the server.
+const FIRST_NORMAL_OBJECT_ID: u32 = 16384;
+
 /// In the order of the given OIDs' values.
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     let oids = catalog::array(relations);
@@ -153,6 +159,12 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                                               ORDER BY k.conname)
                               FROM pg_constraint k
                               WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated), '[]'::json) AS checks,
+                    c.relispartition AS is_partition,
+                    c.relispartition AND EXISTS (
+                        SELECT FROM pg_partition_ancestors(c.oid) x JOIN pg_partitioned_table p ON p.partrelid = x.relid
+                        WHERE p.partexprs IS NOT NULL
+                           OR EXISTS (SELECT FROM unnest(p.partclass::oid[]) o WHERE o >= {FIRST_NORMAL_OBJECT_ID})
+                    ) AS computes_partition_key,
                     coalesce((SELECT json_agg(json_build_object('number', d.adnum, 'expression', d.adbin::text)
                                               ORDER BY d.adnum)
                               FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum

@@ -1,7 +1,7 @@
 //! Partitioned tables: leaf by leaf where both sides divide them alike, through the parent where not.
 
 use super::{has_icu, plan, pulls_alike};
-use crate::harness::{Pair, text};
+use crate::harness::{Failure, Pair, text};
 
 /// The content of a partitioned table and where its rows are.
 fn content(table: &str) -> String {
@@ -135,4 +135,68 @@ fn a_partition_that_is_a_foreign_table_is_refused_or_left_out() {
     );
     pair.pull("exclude => '{item_2}'");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item_1"), "2");
+}
+
+#[test]
+fn a_key_that_is_computed_otherwise_here_is_noticed() {
+    let mut pair = Pair::with(
+        "partition_computed",
+        "CREATE FUNCTION side(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 % 2';
+         CREATE TABLE sided (id int) PARTITION BY LIST (side(id));
+         CREATE TABLE even PARTITION OF sided FOR VALUES IN (0);
+         CREATE TABLE odd PARTITION OF sided FOR VALUES IN (1)",
+        "INSERT INTO sided SELECT generate_series(1, 100)",
+    );
+    pair.pull("");
+    pair.assert_same_content();
+    pair.destination
+        .batch_execute("TRUNCATE sided; CREATE OR REPLACE FUNCTION side(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT ($1 + 1) % 2'")
+        .unwrap();
+    for workers in [2, 0] {
+        let failure = pair.pull_error(&format!("parallel => {workers}"));
+        assert_eq!(failure.sqlstate, "23514", "{failure:?}");
+        assert!(failure.message.ends_with("violates partition constraint"), "{failure:?}");
+        assert!(failure.detail.contains("Failing row contains"), "{failure:?}");
+    }
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn files_are_checked_against_the_bounds_of_a_partition() {
+    let (mut pair, files) = Pair::with_files("partition_files");
+    let path = files.path().join("rows.parquet").display().to_string();
+    let server = &mut pair.destination;
+    server
+        .batch_execute(&format!(
+            "CREATE TABLE split (id int) PARTITION BY RANGE (id);
+             CREATE TABLE low PARTITION OF split FOR VALUES FROM (0) TO (100);
+             CREATE TABLE high PARTITION OF split FOR VALUES FROM (100) TO (1000) PARTITION BY LIST (id);
+             CREATE TABLE high_default PARTITION OF high DEFAULT;
+             SELECT pgcopy.version();
+             COPY (SELECT generate_series(50, 149) AS id) TO '{path}' (FORMAT parquet)"
+        ))
+        .unwrap();
+    for (target, arguments) in [
+        ("low", ""),
+        ("low", ", parallel => 0"),
+        ("low", ", mode => 'replace', overwrite => true"),
+        ("high_default", ""),
+        ("high_default", ", mode => 'replace', overwrite => true"),
+    ] {
+        let sql = format!("SELECT * FROM pgcopy.load_parquet('{path}', target => '{target}'{arguments})");
+        let failure = Failure::of(&server.batch_execute(&sql).unwrap_err());
+        assert_eq!(failure.sqlstate, "23514", "{target}{arguments}: {failure:?}");
+        assert!(failure.message.contains("violates partition constraint"), "{failure:?}");
+    }
+    server.batch_execute(&format!("SELECT * FROM pgcopy.load_parquet('{path}', target => 'split')")).unwrap();
+    let counts = "SELECT (SELECT count(*) FROM low) || ' ' || (SELECT count(*) FROM high_default)";
+    assert_eq!(text(server, counts), "50 50");
+    server
+        .batch_execute(&format!(
+            "COPY low TO '{path}' (FORMAT parquet);
+             SELECT * FROM pgcopy.load_parquet('{path}', target => 'low', mode => 'replace', overwrite => true)"
+        ))
+        .unwrap();
+    assert_eq!(text(server, "SELECT count(*) || ' ' || max(id) FROM split WHERE id < 100"), "50 99");
+    pair.assert_nothing_left();
 }
