@@ -392,6 +392,12 @@ fn the_history_can_be_pruned() {
     pair.pull("overwrite => true");
     pair.assert_nothing_left();
     assert_eq!(text(&mut pair.destination, "SELECT pgcopy.prune()::text"), "0");
+    for (call, sqlstate) in
+        [("prune('-1 day')", "22023"), ("prune(NULL)", "22004"), ("wait(NULL)", "22004"), ("cancel(NULL)", "22004")]
+    {
+        let failure = pair.destination.query(&format!("SELECT pgcopy.{call}"), &[]).unwrap_err();
+        assert_eq!(Failure::of(&failure).sqlstate, sqlstate, "{call}");
+    }
     pair.destination
         .batch_execute("UPDATE pgcopy.job SET finished = finished - interval '31 days' WHERE job = 1")
         .unwrap();
@@ -424,6 +430,16 @@ fn a_pull_waits_for_another_of_the_same_tables_or_fails_at_once() {
         text(watcher, &format!("SELECT pgcopy.cancel({job})::text"));
     });
     assert_eq!(ended.unwrap_err().sqlstate, "57014");
+    // Nor does it wait for whoever locks out even readers.
+    let mut owner = pair.another_destination_session();
+    owner.batch_execute("BEGIN; LOCK TABLE item").unwrap();
+    pair.destination.batch_execute("SET statement_timeout = '30s'").unwrap();
+    for workers in [2, 0] {
+        let arguments = format!("include => '{{item}}', overwrite => true, wait => false, parallel => {workers}");
+        assert_eq!(pair.pull_error(&arguments).sqlstate, "55P03");
+    }
+    pair.destination.batch_execute("RESET statement_timeout").unwrap();
+    owner.batch_execute("ROLLBACK").unwrap();
     // Other tables are nobody's business, and a job waits as a session does.
     pair.destination.batch_execute("CREATE TABLE other (id int)").unwrap();
     pair.source.batch_execute("CREATE TABLE other (id int); INSERT INTO other VALUES (7)").unwrap();

@@ -24,11 +24,16 @@ use pgrx::PgSqlErrorCode;
 use pgrx::datum::Interval;
 use std::time::Duration;
 
-/// A month has 30 days, as in PostgreSQL's own arithmetic; less than nothing is nothing.
-fn duration(interval: Interval) -> Duration {
+/// Microseconds; a month has 30 days, as in PostgreSQL's own arithmetic.
+fn microseconds(interval: &Interval) -> i64 {
     const DAY: i64 = 86_400_000_000;
     let days = i64::from(interval.months()) * 30 + i64::from(interval.days());
-    Duration::from_micros(days.saturating_mul(DAY).saturating_add(interval.micros()).max(0) as u64)
+    days.saturating_mul(DAY).saturating_add(interval.micros())
+}
+
+/// Less than nothing is nothing.
+fn duration(interval: Interval) -> Duration {
+    Duration::from_micros(microseconds(&interval).max(0) as u64)
 }
 
 /// An argument that has no meaning as NULL.

@@ -1,4 +1,4 @@
-use crate::api::duration;
+use super::{duration, given};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::datum::Interval;
@@ -6,6 +6,6 @@ use pgrx::prelude::*;
 
 /// Waits until a job is over, or for so long, and returns its state.
 #[pg_extern(volatile)]
-fn wait(job: i64, timeout: default!(Option<Interval>, "NULL")) -> String {
-    or_raise(job::wait(job, timeout.map(duration)))
+fn wait(job: Option<i64>, timeout: default!(Option<Interval>, "NULL")) -> String {
+    or_raise(job::wait(given("job", job), timeout.map(duration)))
 }

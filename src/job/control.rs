@@ -80,13 +80,15 @@ fn refuse_strangers(job: i64) -> Result<()> {
     #[derive(Deserialize)]
     struct Rights {
         role: String,
+        of_superuser: bool,
         allowed: bool,
     }
     let caller = Caller::of_this_session().current;
     let rights: Option<Rights> = as_extension(|| {
         spi::read_json(&format!(
             "SELECT coalesce((
-                 SELECT json_build_object('role', j.role, 'allowed',
+                 SELECT json_build_object('role', j.role, 'of_superuser',
+                     coalesce((SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = j.role), false), 'allowed',
                      coalesce((SELECT pg_has_role({caller}::oid, r.oid, 'USAGE')
                                       AND (NOT r.rolsuper OR c.rolsuper)
                                       OR pg_has_role({caller}::oid, 'pg_signal_backend', 'USAGE') AND NOT r.rolsuper
@@ -101,10 +103,14 @@ fn refuse_strangers(job: i64) -> Result<()> {
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied to cancel job {job}"),
         )
-        .detail(format!(
-            "Only role \"{}\", its members, members of pg_signal_backend, and superusers may cancel it.",
-            rights.role
-        ))),
+        .detail(if rights.of_superuser {
+            "Only superusers may cancel the job of a superuser.".to_owned()
+        } else {
+            format!(
+                "Only role \"{}\", its members, members of pg_signal_backend, and superusers may cancel it.",
+                rights.role
+            )
+        })),
     }
 }
 

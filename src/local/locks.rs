@@ -75,15 +75,21 @@ pub fn keep_extension(until: Until) {
 
 /// Whether this transaction has written, or holds a lock that writers or changes of definition take.
 pub fn is_written_or_locked_here(relation: u32) -> bool {
-    // SAFETY: the relation is opened with a lock of its own and closed again; a vanished one gives null.
+    let weak = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: the relation is opened under a lock of its own and closed again; a vanished one gives null.
     unsafe {
-        let opened = pg_sys::try_relation_open(relation.into(), pg_sys::AccessShareLock as pg_sys::LOCKMODE);
-        if opened.is_null() {
+        // Whoever is in the way of this lock is in the way of any that this session could have.
+        if !pg_sys::ConditionalLockRelationOid(relation.into(), weak) {
             return false;
         }
-        let locked = pg_sys::CheckRelationLockedByMe(opened, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, true);
+        let opened = pg_sys::try_relation_open(relation.into(), pg_sys::NoLock as pg_sys::LOCKMODE);
+        let locked = !opened.is_null()
+            && pg_sys::CheckRelationLockedByMe(opened, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE, true);
+        if !opened.is_null() {
+            pg_sys::relation_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
+        }
         // A weak lock kept from here on would deadlock two pulls of the same targets.
-        pg_sys::relation_close(opened, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg_sys::UnlockRelationOid(relation.into(), weak);
         locked
     }
 }
