@@ -337,8 +337,7 @@ fn would_change(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Err
 const MAY_LOSE: &str = "With on_lossy set to 'truncate' the value is rounded or cut.";
 
 pub(super) fn lossy(text: impl Into<String>) -> Error {
-    Error::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, text)
-        .hint(MAY_LOSE)
+    Error::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, text).hint(MAY_LOSE)
 }
 
 pub(super) fn out_of_range(text: impl Into<String>) -> Error {
