@@ -446,6 +446,7 @@ fn damaged_files_are_errors_and_never_crashes() {
             if let Err(error) = client.query(&sql, &[]) {
                 let failure = Failure::of(&error);
                 assert!(failure.sqlstate != "XX000", "{file}, attempt {attempt}: {failure:?}");
+                assert!(!failure.detail.contains("Parquet error: "), "{file}, attempt {attempt}: {failure:?}");
                 refused += 1;
                 let gone = text(client, "SELECT coalesce(to_regclass('damaged')::text, 'gone')");
                 assert_eq!(gone, "gone");

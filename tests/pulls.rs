@@ -20,6 +20,7 @@ mod jobs;
 mod kills;
 mod migrations;
 mod parquet;
+mod parquet_columns;
 mod parquet_copy;
 mod parquet_copy_to;
 mod parquet_jobs;

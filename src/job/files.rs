@@ -13,7 +13,7 @@ use crate::local::progress::CopyReport;
 use crate::local::{files as rights, rows, settings, spi};
 use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
-use crate::parquet::plan::{self as mapping, FilesSpec, Matching, RowGroup, TargetColumn};
+use crate::parquet::plan::{self as mapping, ColumnList, FilesSpec, Matching, RowGroup, TargetColumn};
 use crate::parquet::store::Store;
 use pgrx::prelude::*;
 use plan::catalog::Relation;
@@ -90,7 +90,9 @@ impl LoadRequest {
                 "columns pairs names, which match_by => 'position' does not look at",
             ));
         }
-        Ok(Matching { by_position, map: self.columns.clone(), skip: self.skip.clone() })
+        let map =
+            self.columns.iter().map(|(target, file)| (mapping::clipped(target).to_owned(), file.clone())).collect();
+        Ok(Matching { by_position, map, skip: self.skip.clone(), copy: None })
     }
 
     fn may_create(&self) -> Result<bool> {
@@ -171,10 +173,30 @@ pub(super) fn check_arguments(request: &LoadRequest) -> Result<String> {
     Arguments::of(request)?;
     Store::resolve(&request.paths, request.server.as_deref())?;
     let names = request.paths.iter().map(|path| Store::name_of(path)).collect::<Result<Vec<_>>>()?;
+    refuse_temporary_target(request, &names)?;
     Ok(match names.as_slice() {
         [name] => name.clone(),
         names => format!("{} paths, {} first", names.len(), names.first().map_or("", String::as_str)),
     })
+}
+
+/// Another session would not find the table, and would make one of its name.
+fn refuse_temporary_target(request: &LoadRequest, names: &[String]) -> Result<()> {
+    let text = match (&request.target, names) {
+        (Some(target), _) => target.clone(),
+        // A folder does not name the table; the file in it does.
+        (None, [name]) if last_of(name).contains('.') => stem_of(name),
+        _ => return Ok(()),
+    };
+    let (schema, name) = resolve_name(&text)?;
+    if !schema.starts_with("pg_temp") {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        format!("cannot load into temporary table {} in the background", plan::quote_identifier(&name)),
+    )
+    .hint("Use load_parquet, or write the schema of another table into target."))
 }
 
 struct Arguments {
@@ -212,7 +234,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     let (schema, name) = target_name(request, &found.data_files)?;
     let (table, is_new) = match find_table(&schema, &name)? {
         Some(table) => (table, false),
-        None if arguments.may_create => (create_table(&schema, &name, &found, &request.skip)?, true),
+        None if arguments.may_create => (create_table(&schema, &name, &found, &arguments.matching)?, true),
         None => {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -277,7 +299,8 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
         let listed = |name: &String| table.columns.iter().find(|column| column.name == *name).cloned();
         table.columns = names.iter().filter_map(listed).collect();
     }
-    let matching = Matching { by_position: request.match_by_position, ..Matching::default() };
+    let list = if request.columns.is_some() { ColumnList::Given } else { ColumnList::None };
+    let matching = Matching { by_position: request.match_by_position, copy: Some(list), ..Matching::default() };
     let mut pairs = mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &matching)?;
     pairs.sort_by_key(|(column, _)| column.number);
     let files = found.spec(&pairs, on_lossy);
@@ -444,15 +467,29 @@ fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String
                 return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "several files need a target")
                     .hint("Name the table with target => '…'."));
             };
-            let name = file.name.rsplit('/').next().unwrap_or(&file.name);
-            let name = name.split('?').next().unwrap_or(name);
-            let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-            plan::quote_identifier(stem)
+            stem_of(&file.name)
         }
     };
+    resolve_name(&text)
+}
+
+/// The last name of a path or URL.
+fn last_of(name: &str) -> &str {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    name.split('?').next().unwrap_or(name)
+}
+
+/// What a table is called after a file, quoted where it must be.
+fn stem_of(name: &str) -> String {
+    let name = last_of(name);
+    plan::quote_identifier(name.split_once('.').map_or(name, |(stem, _)| stem))
+}
+
+/// The schema and name of a table as written, whether it is there or would be made.
+fn resolve_name(text: &str) -> Result<(String, String)> {
     let parts: Vec<String> = spi::query_json(&format!(
         "SELECT pg_catalog.to_json(pg_catalog.parse_ident({}))::pg_catalog.text",
-        quote_literal(&text)
+        quote_literal(text)
     ))?;
     match parts.as_slice() {
         [name] => {
@@ -467,6 +504,11 @@ fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String
                 Error::new(PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "no schema has been selected to create in")
             })?;
             Ok((schema, name.clone()))
+        }
+        [schema, name] if schema == "pg_temp" => {
+            let own = "SELECT (SELECT nspname FROM pg_catalog.pg_namespace
+                               WHERE oid = pg_catalog.pg_my_temp_schema())::pg_catalog.text";
+            Ok((spi::query_text(own)?.unwrap_or_else(|| schema.clone()), name.clone()))
         }
         [schema, name] => Ok((schema.clone(), name.clone())),
         _ => Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, format!("invalid name of a table: {text}"))),
@@ -499,12 +541,15 @@ fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
     })
 }
 
-fn create_table(schema: &str, name: &str, found: &FoundFiles, skip: &[String]) -> Result<TargetTable> {
-    let columns = mapping::new_columns(&found.outlines, &found.data_files, skip)?;
+fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matching) -> Result<TargetTable> {
+    let columns = mapping::new_columns(&found.outlines, &found.data_files, matching)?;
+    mapping::check_new_names(&columns, &found.outlines)?;
     let qualified = plan::qualified(schema, name);
     spi::execute(&mapping::create_table(&qualified, &columns))?;
     pgrx::notice!("created table {qualified}");
-    find_table(schema, name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
+    // The first temporary table makes its schema.
+    let (schema, name) = resolve_name(&qualified)?;
+    find_table(&schema, &name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
 }
 
 fn new_table(table: &TargetTable) -> NewTable {
@@ -568,16 +613,19 @@ pub struct DescribedColumn {
     pub create_table: String,
 }
 
+/// Without a level, which files do not hold.
+fn codec_name(text: &str) -> String {
+    text.split('(').next().unwrap_or_default().to_lowercase()
+}
+
 /// What the first of the files holds.
 pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedColumn>> {
     let store = Store::resolve(&[path.to_owned()], server)?;
     let data_files = store.find(&[path.to_owned()])?;
     let data_files = &data_files[..1];
     let file = ParquetFile::open(&data_files[0].name, store.open(&data_files[0])?)?;
-    let name = data_files[0].name.rsplit('/').next().unwrap_or_default();
-    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    let columns = mapping::new_columns(&[file.outline(None)], data_files, &[])?;
-    let statement = mapping::create_table(&plan::quote_identifier(stem), &columns);
+    let columns = mapping::new_columns(&[file.outline(None)], data_files, &Matching::default())?;
+    let statement = mapping::create_table(&stem_of(&data_files[0].name), &columns);
     let groups = file.metadata.row_groups();
     Ok(file
         .schema
@@ -586,8 +634,7 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
         .enumerate()
         .map(|(position, column)| {
             let chunks = || groups.iter().flat_map(|group| &group.columns()[column.leaves.clone()]);
-            let mut codecs: Vec<String> =
-                chunks().map(|chunk| chunk.compression().to_string().to_lowercase()).collect();
+            let mut codecs: Vec<String> = chunks().map(|chunk| codec_name(&chunk.compression().to_string())).collect();
             codecs.sort();
             codecs.dedup();
             DescribedColumn {

@@ -36,8 +36,8 @@ pub struct RowGroup {
 pub enum ColumnSource {
     /// A column of the file.
     Named(String),
-    /// The position among the columns of the file, from 0.
-    At(usize),
+    /// The position from 0 among the columns of the file, without those of these names.
+    At { position: usize, skip: Vec<String> },
     /// A folder `key=value` that the file is in.
     Folder(String),
 }
@@ -59,17 +59,22 @@ impl ColumnSource {
                     None => Err(missing(key).detail(format!("File {} is in no folder {key}=….", data_file.name))),
                 };
             }
-            Self::At(position) => (*position < columns.len()).then_some(*position),
+            Self::At { position, skip } => kept(columns, skip).nth(*position).map(|(position, _)| position),
             Self::Named(name) => columns.iter().position(|column| column.name == *name),
         };
         position.map(Found::Column).ok_or_else(|| {
             let name = match self {
                 Self::Named(name) | Self::Folder(name) => name.clone(),
-                Self::At(position) => (position + 1).to_string(),
+                Self::At { position, .. } => (position + 1).to_string(),
             };
             missing(&name).detail(format!("File {} has no such column.", data_file.name))
         })
     }
+}
+
+/// The columns that are not skipped, with their positions.
+fn kept<'a>(columns: &'a [FileColumn], skip: &'a [String]) -> impl Iterator<Item = (usize, &'a FileColumn)> {
+    columns.iter().enumerate().filter(|(_, column)| !skip.contains(&column.name))
 }
 
 fn missing(column: &str) -> Error {
@@ -123,6 +128,43 @@ pub struct Matching {
     pub map: Vec<(String, String)>,
     /// Columns of the files that are left out; `*` for all that have no place.
     pub skip: Vec<String>,
+    /// Set by COPY, which has a list of columns instead of `map` and `skip`.
+    pub copy: Option<ColumnList>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnList {
+    None,
+    /// Columns that are not listed stay out, and those that are must be there.
+    Given,
+}
+
+impl Matching {
+    fn skips(&self, name: &str) -> bool {
+        self.skip.iter().any(|skipped| skipped == name)
+    }
+
+    /// The columns that folders give. Where a file has a column of the same name, skipping leaves out that of the file.
+    fn folders<'a>(&self, files: &[FileOutline], data_files: &'a [DataFile]) -> Vec<&'a str> {
+        let Some(first) = data_files.first() else { return Vec::new() };
+        let keys = first.partition.iter().map(|(key, _)| key.as_str());
+        keys.filter(|key| !self.skips(key) || has_column(files, key)).collect()
+    }
+
+    fn hint(&self) -> &'static str {
+        match self.copy {
+            None => {
+                "Columns are matched by name. columns => '{\"target\": \"file\"}' pairs other names, skip => '{name}' leaves columns of the files out, match_by => 'position' takes them in order."
+            }
+            Some(_) => {
+                "Columns are matched by name. With a list of columns, those of the files that are not listed are left out; the option match_by 'position' takes them in order."
+            }
+        }
+    }
+}
+
+fn has_column(files: &[FileOutline], name: &str) -> bool {
+    files.iter().any(|file| file.columns.iter().any(|column| column.name == name))
 }
 
 /// The columns that the files fill, with where each comes from.
@@ -139,25 +181,44 @@ pub fn match_columns(
     for file in files {
         problems.extend(duplicates(file).map(|name| format!("{}: there are two columns \"{name}\"", file.name)));
     }
+    let all_folders: Vec<&str> =
+        data_files.first().map_or_else(Vec::new, |file| file.partition.iter().map(|(key, _)| key.as_str()).collect());
     for (target, source) in &matching.map {
         if !columns.iter().any(|column| column.name == *target) {
             problems.push(format!("the target has no column \"{target}\""));
         }
-        if !files.iter().any(|file| file.columns.iter().any(|column| column.name == *source)) {
+        if !has_column(files, source) && !all_folders.contains(&source.as_str()) {
             problems.push(format!("no file has a column \"{source}\""));
+        }
+    }
+    for name in matching.skip.iter().filter(|name| *name != "*") {
+        if !has_column(files, name) && !all_folders.contains(&name.as_str()) {
+            problems.push(format!("no file has a column \"{name}\" to skip"));
+        }
+    }
+    let folders = matching.folders(files, data_files);
+    for key in folders.iter().filter(|key| !matching.skips(key)) {
+        if let Some(file) = files.iter().find(|file| file.columns.iter().any(|column| column.name == **key)) {
+            problems.push(format!("{}: both the file and a folder above it have a column \"{key}\"", file.name));
         }
     }
     let writable: Vec<&TargetColumn> = columns.iter().filter(|column| !column.generated).collect();
     let sources: Vec<(TargetColumn, ColumnSource)> = if matching.by_position {
-        let most = files.iter().map(|file| file.columns.len()).max().unwrap_or(0);
-        writable.iter().take(most).enumerate().map(|(at, column)| ((*column).clone(), ColumnSource::At(at))).collect()
+        let most = files.iter().map(|file| kept(&file.columns, &matching.skip).count()).max().unwrap_or(0);
+        let of_files = (0..most).map(|position| ColumnSource::At { position, skip: matching.skip.clone() });
+        let of_folders = folders.iter().map(|key| ColumnSource::Folder((*key).to_owned()));
+        writable.iter().map(|column| (*column).clone()).zip(of_files.chain(of_folders)).collect()
     } else {
         writable
             .iter()
-            .filter_map(|column| Some(((*column).clone(), named_source(column, files, data_files, matching)?)))
+            .filter_map(|column| Some(((*column).clone(), named_source(column, files, &folders, matching)?)))
             .collect()
     };
-    problems.extend(unused_columns(files, &sources, matching));
+    if matching.copy == Some(ColumnList::Given) {
+        let unfilled = writable.iter().filter(|column| !sources.iter().any(|(filled, _)| filled.name == column.name));
+        problems.extend(unfilled.map(|column| format!("there is nothing for the listed column \"{}\"", column.name)));
+    }
+    problems.extend(unused_columns(files, &folders, columns, &sources, matching));
     for (data_file, file) in data_files.iter().zip(files) {
         for (column, source) in &sources {
             match source.find(data_file, &file.columns) {
@@ -189,12 +250,9 @@ pub fn match_columns(
     if more > 0 {
         problems.push(format!("and {more} more"));
     }
-    Err(Error::new(
-        PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-        "the files do not fit the target; nothing was touched",
-    )
-    .detail(problems.join("\n"))
-    .hint("Columns are matched by name. columns => '{\"target\": \"file\"}' pairs other names, skip => '{name}' leaves columns of the files out, match_by => 'position' takes them in order."))
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH, "the files do not fit the target; nothing was touched")
+        .detail(problems.join("\n"))
+        .hint(matching.hint()))
 }
 
 fn duplicates(file: &FileOutline) -> impl Iterator<Item = &str> {
@@ -209,58 +267,102 @@ fn duplicates(file: &FileOutline) -> impl Iterator<Item = &str> {
 fn named_source(
     column: &TargetColumn,
     files: &[FileOutline],
-    data_files: &[DataFile],
+    folders: &[&str],
     matching: &Matching,
 ) -> Option<ColumnSource> {
-    if let Some((_, source)) = matching.map.iter().find(|(target, _)| *target == column.name) {
-        return Some(ColumnSource::Named(source.clone()));
-    }
+    let mapped = matching.map.iter().find(|(target, _)| *target == column.name).map(|(_, source)| source.as_str());
     let names: BTreeSet<&str> = files
         .iter()
-        .flat_map(|file| file.columns.iter().map(|column| column.name.as_str()))
-        .filter(|name| !matching.skip.iter().any(|skipped| skipped == name))
+        .flat_map(|file| kept(&file.columns, &matching.skip).map(|(_, column)| column.name.as_str()))
         .collect();
-    if names.contains(column.name.as_str()) {
-        return Some(ColumnSource::Named(column.name.clone()));
+    let source = |name: &str| {
+        let from_folder = folders.contains(&name) && !names.contains(name);
+        let name = name.to_owned();
+        if from_folder { ColumnSource::Folder(name) } else { ColumnSource::Named(name) }
+    };
+    if let Some(name) = mapped {
+        return Some(source(name));
     }
-    if data_files.iter().any(|file| file.partition.iter().any(|(key, _)| *key == column.name)) {
-        return Some(ColumnSource::Folder(column.name.clone()));
+    let all: BTreeSet<&str> = names.iter().chain(folders).copied().collect();
+    if all.contains(column.name.as_str()) {
+        return Some(source(&column.name));
     }
-    let alike: Vec<_> = names.iter().filter(|name| name.to_lowercase() == column.name.to_lowercase()).collect();
+    let alike: Vec<_> = all.iter().filter(|name| clipped(name).to_lowercase() == column.name.to_lowercase()).collect();
     match alike.as_slice() {
-        [name] => Some(ColumnSource::Named((**name).to_owned())),
+        [name] => Some(source(name)),
         _ => None,
     }
 }
 
-fn unused_columns(files: &[FileOutline], sources: &[(TargetColumn, ColumnSource)], matching: &Matching) -> Vec<String> {
-    if matching.skip.iter().any(|name| name == "*") {
+/// A name as the server keeps it.
+pub fn clipped(name: &str) -> &str {
+    const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
+    &name[..name.floor_char_boundary(LONGEST)]
+}
+
+fn unused_columns(
+    files: &[FileOutline],
+    folders: &[&str],
+    columns: &[TargetColumn],
+    sources: &[(TargetColumn, ColumnSource)],
+    matching: &Matching,
+) -> Vec<String> {
+    let listed_by_name = matching.copy == Some(ColumnList::Given) && !matching.by_position;
+    if matching.skips("*") || listed_by_name {
         return Vec::new();
     }
+    let no_place = |name: &str| {
+        let named = columns.iter().find(|column| column.name == name);
+        let taker = named.and_then(|column| matching.map.iter().find(|(target, _)| *target == column.name));
+        match (taker, named) {
+            (Some((target, source)), _) => {
+                format!("\"{name}\" has no place left: the target's column \"{target}\" takes \"{source}\"")
+            }
+            (None, Some(column)) if column.generated => {
+                format!("the target's column \"{name}\" is generated, and takes no values")
+            }
+            _ => format!("the target has no column for \"{name}\""),
+        }
+    };
     let mut unused = Vec::new();
     for file in files {
-        for (position, column) in file.columns.iter().enumerate() {
+        for (at, (_, column)) in kept(&file.columns, &matching.skip).enumerate() {
             let used = sources.iter().any(|(_, source)| match source {
                 ColumnSource::Named(name) => *name == column.name,
-                ColumnSource::At(at) => *at == position,
+                ColumnSource::At { position, .. } => *position == at,
                 ColumnSource::Folder(_) => false,
             });
-            if !used && !matching.skip.contains(&column.name) {
-                unused.push(format!("{}: the target has no column for \"{}\"", file.name, column.name));
+            if !used {
+                unused.push(format!("{}: {}", file.name, no_place(&column.name)));
             }
+        }
+    }
+    for key in folders {
+        let used = sources.iter().any(|(_, source)| matches!(source, ColumnSource::Folder(name) if name == key));
+        // Said already of one that a file has, too.
+        if !used && !has_column(files, key) {
+            unused.push(format!("folders {key}=…: {}", no_place(key)));
         }
     }
     unused
 }
 
-/// Columns of a table that is made for the files: name and type.
+/// Columns of a table that is made for the files.
+pub struct NewColumn {
+    pub name: String,
+    pub type_name: String,
+    /// The name in the files.
+    source: String,
+}
+
+/// The columns that files need, with the names that they are to have.
 ///
 /// # Errors
 /// When files disagree on a column in a way that no type bridges.
-pub fn new_columns(files: &[FileOutline], data_files: &[DataFile], skip: &[String]) -> Result<Vec<(String, String)>> {
+pub fn new_columns(files: &[FileOutline], data_files: &[DataFile], matching: &Matching) -> Result<Vec<NewColumn>> {
     let mut columns: Vec<(String, Shape)> = Vec::new();
     for file in files {
-        for column in file.columns.iter().filter(|column| !skip.contains(&column.name)) {
+        for (_, column) in kept(&file.columns, &matching.skip) {
             match columns.iter_mut().find(|(name, _)| *name == column.name) {
                 None => columns.push((column.name.clone(), column.shape.clone())),
                 Some((_, known)) => {
@@ -278,13 +380,57 @@ pub fn new_columns(files: &[FileOutline], data_files: &[DataFile], skip: &[Strin
     }
     let mut typed: Vec<(String, String)> =
         columns.into_iter().map(|(name, shape)| (name, shape.default_type())).collect();
-    for (key, _) in data_files.iter().flat_map(|file| &file.partition) {
+    for key in matching.folders(files, data_files) {
         if !typed.iter().any(|(name, _)| name == key) {
             let values = data_files.iter().flat_map(|file| &file.partition).filter(|(other, _)| other == key);
-            typed.push((key.clone(), folder_type(values.filter_map(|(_, value)| value.as_deref())).to_owned()));
+            typed.push((key.to_owned(), folder_type(values.filter_map(|(_, value)| value.as_deref())).to_owned()));
         }
     }
-    Ok(typed)
+    let mut named = Vec::with_capacity(typed.len());
+    for (source, type_name) in typed {
+        let given: Vec<&String> =
+            matching.map.iter().filter(|(_, file)| *file == source).map(|(target, _)| target).collect();
+        let names = if given.is_empty() { vec![&source] } else { given };
+        named.extend(names.into_iter().map(|name| NewColumn {
+            name: name.clone(),
+            type_name: type_name.clone(),
+            source: source.clone(),
+        }));
+    }
+    Ok(named)
+}
+
+/// Refuses names that columns of a table cannot have.
+///
+/// # Errors
+/// With the file and the column.
+pub fn check_new_names(columns: &[NewColumn], files: &[FileOutline]) -> Result<()> {
+    const OF_THE_SYSTEM: [&str; 6] = ["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"];
+    for (position, column) in columns.iter().enumerate() {
+        let earlier = columns[..position].iter().find(|earlier| clipped(&earlier.name) == clipped(&column.name));
+        let reason = if column.name.is_empty() {
+            "The name is empty.".to_owned()
+        } else if OF_THE_SYSTEM.contains(&column.name.as_str()) {
+            "The name is that of a system column.".to_owned()
+        } else if let Some(earlier) = earlier {
+            if column.name.len() < pg_sys::NAMEDATALEN as usize {
+                format!("Column \"{}\" becomes \"{}\", too.", earlier.source, earlier.name)
+            } else {
+                format!("Names are cut off after 63 bytes, which makes it the same as column \"{}\".", earlier.source)
+            }
+        } else {
+            continue;
+        };
+        let holder = files.iter().find(|file| file.columns.iter().any(|of_file| of_file.name == column.source));
+        let place = holder.or(files.first()).map_or(String::new(), |file| format!(" The file is {}.", file.name));
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_COLUMN_DEFINITION,
+            format!("column \"{}\" of the files cannot get a column of its name", column.source),
+        )
+        .detail(reason + &place)
+        .hint("Leave it out with skip, give another name with columns => '{\"target\": \"file\"}', or create the table first."));
+    }
+    Ok(())
 }
 
 fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
@@ -344,8 +490,10 @@ fn folder_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> &'static st
 }
 
 /// The statement that makes a table for the files. `name` is quoted where it must be.
-pub fn create_table(name: &str, columns: &[(String, String)]) -> String {
-    let columns: Vec<_> =
-        columns.iter().map(|(name, type_name)| format!("{} {type_name}", ::plan::quote_identifier(name))).collect();
+pub fn create_table(name: &str, columns: &[NewColumn]) -> String {
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|column| format!("{} {}", ::plan::quote_identifier(&column.name), column.type_name))
+        .collect();
     format!("CREATE TABLE {name} ({})", columns.join(", "))
 }

@@ -146,7 +146,9 @@ pub fn malformed(text: impl Into<String>) -> Error {
 }
 
 pub fn unreadable(error: impl std::fmt::Display) -> Error {
-    malformed(error.to_string())
+    // The library wraps its errors into one another.
+    const KINDS: [&str; 5] = ["Parquet argument error: ", "Parquet error: ", "External: ", "EOF: ", "NYI: "];
+    malformed(KINDS.iter().fold(error.to_string(), |text, kind| text.replace(kind, "")))
 }
 
 /// The types of the leaves by the Arrow schema that some writers embed. It is only a hint: one that is no use is ignored.

@@ -436,9 +436,14 @@ fn is_refusal(error: &object_store::Error) -> bool {
 fn shortened(text: &str) -> String {
     const MOST_CHARACTERS: usize = 400;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The name is told already, and how often it was tried helps nobody.
+    let line = line
+        .split_once("Error performing ")
+        .and_then(|(_, tried)| tried.split_once(" - "))
+        .map_or(line.as_str(), |(_, reason)| reason);
     match line.char_indices().nth(MOST_CHARACTERS) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+        None => line.to_owned(),
     }
 }
 

@@ -81,22 +81,48 @@ pub(super) fn store(
 ) -> Result<Value<'static>> {
     let mut text = String::new();
     super::atom::decimal_text(unscaled, scale, &mut text);
+    store_text(text, limits, target, on_lossy)
+}
+
+/// The same of a number's text, with or without an exponent.
+pub(super) fn store_text(
+    mut text: String,
+    limits: Option<Limits>,
+    target: &Target,
+    on_lossy: OnLossy,
+) -> Result<Value<'static>> {
     if let Some(limits) = limits
-        && fraction_digits(text.as_bytes()) > limits.scale
-        && on_lossy == OnLossy::Error
+        && fraction_digits(&text) > limits.scale
     {
-        return Err(lossy("the number has more digits behind the point than the column"));
+        if on_lossy == OnLossy::Error {
+            return Err(lossy("the number has more digits behind the point than the column"));
+        }
+        // The input function would round to the nearest.
+        text = cut(&text, limits.scale);
     }
     Ok(Value::Datum(target.input(text.as_bytes())?))
 }
 
+/// The number without the digits that the scale does not keep.
+fn cut(text: &str, scale: i32) -> String {
+    let (mantissa, exponent) = parts(text);
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let kept = whole.len() as i32 + exponent + scale;
+    let digits: String = whole.chars().chain(fraction.chars()).take(usize::try_from(kept).unwrap_or(0)).collect();
+    if digits.is_empty() { "0".to_owned() } else { format!("{sign}{digits}e{}", -scale) }
+}
+
+fn parts(text: &str) -> (&str, i32) {
+    match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(0)),
+        None => (text, 0),
+    }
+}
+
 /// Digits that a scale must keep, without trailing zeros; negative for whole numbers that end in zeros.
-pub(super) fn fraction_digits(text: &[u8]) -> i32 {
-    let text = String::from_utf8_lossy(text);
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
-        None => (text.as_ref(), 0),
-    };
+fn fraction_digits(text: &str) -> i32 {
+    let (mantissa, exponent) = parts(text);
     if !mantissa.bytes().any(|byte| byte.is_ascii_digit() && byte != b'0') {
         return i32::MIN;
     }

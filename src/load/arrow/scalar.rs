@@ -89,12 +89,7 @@ pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> R
         (Kind::Numeric { limits }, Atom::Float32(_) | Atom::Float64(_)) => {
             let mut text = Vec::new();
             atom.write_text(&mut text);
-            if let Some(limits) = limits
-                && decimal::fraction_digits(&text) > limits.scale
-            {
-                refuse("the number has more digits behind the point than the column")?;
-            }
-            Value::Datum(target.input(&text)?)
+            decimal::store_text(String::from_utf8_lossy(&text).into_owned(), *limits, target, on_lossy)?
         }
         (Kind::Date, Atom::Date(days)) => date(days)?,
         (Kind::Date, Atom::Timestamp(instant)) => {
@@ -225,7 +220,7 @@ pub(super) fn refuse_invalid_text(bytes: &[u8]) -> Result<()> {
 pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
     refuse_invalid_text(bytes)?;
     if !encoding::database_is_utf8() {
-        return Ok(Value::Datum(target.input(&encoding::from_utf8(bytes))?));
+        return Ok(Value::Datum(target.input_exactly(&encoding::from_utf8(bytes), on_lossy)?));
     }
     match &target.kind {
         Kind::Text { limit: None } => Ok(Value::Varlena(bytes)),
@@ -250,7 +245,7 @@ pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, on_lossy: OnLossy) -> R
                 None => Ok(Value::Datum(target.input(bytes)?)),
             }
         }
-        _ => Ok(Value::Datum(target.input(bytes)?)),
+        _ => Ok(Value::Datum(target.input_exactly(bytes, on_lossy)?)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a column of the target takes, and how values that need its type's own functions get there.
 
 use super::super::numeric::Limits;
+use super::scalar::OnLossy;
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::parquet::schema::{Scalar, Shape};
@@ -21,6 +22,8 @@ pub struct Target {
     input: RefCell<pg_sys::FmgrInfo>,
     io_parameter: pg_sys::Oid,
     pub(super) jsonb: RefCell<jsonb::Encoder>,
+    /// The type's equality, where the type modifier may change a value. Lives as long as the process.
+    equal: Option<*mut pg_sys::FmgrInfo>,
 }
 
 pub(super) enum Kind {
@@ -102,23 +105,45 @@ impl Target {
             input: RefCell::new(function),
             io_parameter,
             jsonb: RefCell::new(jsonb::Encoder::default()),
+            equal: equality_of_limited(base, base_typmod),
         }
     }
 
     /// The type's input function on a text in the database's encoding.
     pub(super) fn input(&self, text: &[u8]) -> Result<pg_sys::Datum> {
+        Ok(self.input_with(text, self.typmod))
+    }
+
+    /// The same, where the type modifier must leave the value alone if nothing may be lost: input functions round.
+    pub(super) fn input_exactly(&self, text: &[u8], on_lossy: OnLossy) -> Result<pg_sys::Datum> {
+        let value = self.input_with(text, self.typmod);
+        if let Some(equal) = self.equal
+            && on_lossy == OnLossy::Error
+        {
+            let unlimited = self.input_with(text, -1);
+            // SAFETY: two values of the type that the function compares.
+            let same =
+                unsafe { pg_sys::FunctionCall2Coll(equal, pg_sys::DEFAULT_COLLATION_OID, value, unlimited).value() };
+            if same == 0 {
+                return Err(would_change(self.type_oid, self.typmod, unlimited));
+            }
+        }
+        Ok(value)
+    }
+
+    fn input_with(&self, text: &[u8], typmod: i32) -> pg_sys::Datum {
         let mut terminated = Vec::with_capacity(text.len() + 1);
         terminated.extend_from_slice(text);
         terminated.push(0);
         // SAFETY: the text is valid for the call and ends in a NUL.
-        Ok(unsafe {
+        unsafe {
             pg_sys::InputFunctionCall(
                 &mut *self.input.borrow_mut(),
                 terminated.as_mut_ptr().cast(),
                 self.io_parameter,
-                self.typmod,
+                typmod,
             )
-        })
+        }
     }
 
     /// The type's own OID, not that of its base.
@@ -272,9 +297,47 @@ fn structured_kind(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
     Kind::Other
 }
 
+fn equality_of_limited(type_oid: pg_sys::Oid, typmod: i32) -> Option<*mut pg_sys::FmgrInfo> {
+    // SAFETY: a syscache lookup.
+    let element = unsafe { pg_sys::get_element_type(type_oid) };
+    let innermost = if element == pg_sys::Oid::INVALID { type_oid } else { element };
+    // A modifier of an extension's type may also add to a value, such as a reference system.
+    if typmod < 0 || innermost.to_u32() >= pg_sys::FirstNormalObjectId {
+        return None;
+    }
+    // SAFETY: a type cache entry is never freed.
+    unsafe {
+        let entry = pg_sys::lookup_type_cache(type_oid, pg_sys::TYPECACHE_EQ_OPR_FINFO as i32);
+        let equal = &raw mut (*entry).eq_opr_finfo;
+        ((*equal).fn_oid != pg_sys::Oid::INVALID).then_some(equal)
+    }
+}
+
+#[cold]
+fn would_change(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
+    const LONGEST_VALUE: usize = 64;
+    let mut text = compat::output_text(type_oid, value);
+    if text.len() > LONGEST_VALUE {
+        text.truncate(text.floor_char_boundary(LONGEST_VALUE));
+        text.push_str("...");
+    }
+    // SAFETY: returns a palloc'd C string.
+    let type_name = unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_with_typemod(type_oid, typmod)) };
+    let sqlstate = match type_oid {
+        pg_sys::NUMERICOID | pg_sys::NUMERICARRAYOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::VARCHARARRAYOID | pg_sys::BPCHARARRAYOID => {
+            PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION
+        }
+        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+    };
+    Error::new(sqlstate, format!("value \"{text}\" would be changed by type {}", type_name.to_string_lossy()))
+        .hint(MAY_LOSE)
+}
+
+const MAY_LOSE: &str = "With on_lossy set to 'truncate' the value is rounded or cut.";
+
 pub(super) fn lossy(text: impl Into<String>) -> Error {
-    Error::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, text)
-        .hint("With on_lossy => 'truncate' the value is rounded or cut.")
+    Error::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, text).hint(MAY_LOSE)
 }
 
 pub(super) fn out_of_range(text: impl Into<String>) -> Error {
