@@ -305,11 +305,12 @@ fn the_disk_of_the_log_is_full() {
     let options = Options::named("wal-disk-destination").setting("max_wal_size = 200MB").setting("wal_keep_size = 4GB");
     let mut servers = OwnServers::start("wal-disk", options);
     let mut pair = servers.pair("wal_disk");
-    let before = fill(&mut pair);
+    fill(&mut pair);
+    pair.both("ALTER TABLE item ALTER big SET STORAGE EXTERNAL");
+    let before = pair.destination_state();
     pair.source
         .batch_execute(
-            "ALTER TABLE item ALTER big SET STORAGE EXTERNAL;
-             INSERT INTO item (name, big) SELECT 'n', repeat(md5(i::text), 800) FROM generate_series(1, 20000) i",
+            "INSERT INTO item (name, big) SELECT 'n', repeat(md5(i::text), 800) FROM generate_series(1, 20000) i",
         )
         .unwrap();
     servers.destination.stop("INT").unwrap();

@@ -346,13 +346,13 @@ fn a_role_whose_sessions_are_cut_short() {
          ALTER ROLE hasty SET default_transaction_read_only = on;
          ALTER ROLE hasty SET statement_timeout = 5;
          ALTER ROLE hasty SET lock_timeout = 5;
-         ALTER ROLE hasty SET idle_in_transaction_session_timeout = 50;
-         ALTER ROLE hasty SET idle_session_timeout = 50;
+         ALTER ROLE hasty SET idle_in_transaction_session_timeout = 300;
+         ALTER ROLE hasty SET idle_session_timeout = 300;
          ALTER ROLE hasty SET default_transaction_isolation = 'serializable';
          ALTER ROLE hasty SET default_transaction_deferrable = on",
     );
     if text(&mut pair.source, "SHOW server_version_num").as_str() >= "170000" {
-        pair.source.batch_execute("ALTER ROLE hasty SET transaction_timeout = 50").unwrap();
+        pair.source.batch_execute("ALTER ROLE hasty SET transaction_timeout = 300").unwrap();
     }
     // Here everything takes its time.
     pair.destination

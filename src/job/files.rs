@@ -4,7 +4,7 @@ use super::leader::{self, Request, exchange_for_files};
 use super::prepare::{self, Prepared};
 use super::spec::{InPlaceTable, JobSpec, NewColumn, NewTable, TableSpec};
 use super::{history, shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
@@ -546,7 +546,7 @@ fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matchin
     mapping::check_new_names(&columns, &found.outlines)?;
     let qualified = plan::qualified(schema, name);
     spi::execute(&mapping::create_table(&qualified, &columns))?;
-    pgrx::notice!("created table {qualified}");
+    tell(&format!("created table {qualified}"));
     // The first temporary table makes its schema.
     let (schema, name) = resolve_name(&qualified)?;
     find_table(&schema, &name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))

@@ -110,8 +110,9 @@ fn the_sources_locks_count_too() {
         Options::named("source-locks-destination"),
     );
     let mut pair = servers.pair("zoo_source_locks");
-    create(&mut pair.source, 450, false);
-    create(&mut pair.destination, 450, false);
+    // Newer servers have more room.
+    create(&mut pair.source, 900, false);
+    create(&mut pair.destination, 900, false);
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "53400");
     assert_eq!(failure.message, "the lock table of the source is too small for this pull; nothing was touched");

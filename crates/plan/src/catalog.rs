@@ -220,8 +220,9 @@ WITH RECURSIVE a AS (
 /// The columns of the given relations: an array of [`RelationColumn`]. `peer` is the version of the other side.
 ///
 /// Binary COPY would be wrong for types without send and receive functions, for the `reg*` types, whose binary form is
-/// an OID, for empty `int2vector` and `oidvector`, whose receive functions refuse them, and for intervals from a server that knows infinite ones to one that does not; a type is looked through to
-/// its elements, attributes, range bounds and domain base.
+/// an OID, for empty `int2vector`, `oidvector` and `tsquery`, whose receive functions refuse them, and for intervals from
+/// a server that knows infinite ones to one that does not; a type is looked through to its elements, attributes, range
+/// bounds and domain base.
 pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
     let used = used_types(version, relations);
     let interval = if (version >= 170_000) == (peer >= 170_000) { "" } else { ", 1186" };
@@ -229,7 +230,7 @@ pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
         "{used}, types AS (
     SELECT u.root,
            bool_and(t.typsend <> 0 AND t.typreceive <> 0 AND t.oid NOT IN
-                    (22, 24, 30, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191{interval})) AS binary,
+                    (22, 24, 30, 2202, 2203, 2204, 2205, 2206, 3615, 3734, 3769, 4089, 4096, 4191{interval})) AS binary,
            array_agg(DISTINCT e.extname || ' ' || e.extversion) FILTER (WHERE e.extname IS NOT NULL) AS extensions,
            string_agg(DISTINCT s.text COLLATE \"C\", '; ' ORDER BY s.text COLLATE \"C\") AS structure
     FROM used u
