@@ -236,7 +236,9 @@ impl Server {
             .arg(format!("--port={}", self.port))
             .arg("--pgdata")
             .arg(&data))?;
-        Self::start_in(&self.installation, data, options)
+        // What the program wrote is for its own version.
+        let primary = format!("primary_conninfo = 'host=127.0.0.1 port={} user=postgres'", self.port);
+        Self::start_in(&self.installation, data, options.setting(primary))
     }
 
     fn start_in(installation: &Installation, data: PathBuf, options: Options) -> Result<Self> {
