@@ -319,8 +319,23 @@ impl ColumnDecoder {
     }
 }
 
-#[cold]
 fn does_not_fit(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
+    let sqlstate = match type_oid {
+        pg_sys::NUMERICOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        pg_sys::VARCHAROID | pg_sys::BPCHAROID => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+    };
+    changed_by_modifier(sqlstate, type_oid, typmod, value)
+}
+
+/// For a value that the type's modifier would round or cut.
+#[cold]
+pub(super) fn changed_by_modifier(
+    sqlstate: PgSqlErrorCode,
+    type_oid: pg_sys::Oid,
+    typmod: i32,
+    value: pg_sys::Datum,
+) -> Error {
     const LONGEST_VALUE: usize = 64;
     let mut text = compat::output_text(type_oid, value);
     if text.len() > LONGEST_VALUE {
@@ -329,11 +344,6 @@ fn does_not_fit(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Err
     }
     // SAFETY: returns a palloc'd C string.
     let type_name = unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_with_typemod(type_oid, typmod)) };
-    let sqlstate = match type_oid {
-        pg_sys::NUMERICOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-        pg_sys::VARCHAROID | pg_sys::BPCHAROID => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
-        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
-    };
     Error::new(sqlstate, format!("value \"{text}\" would be changed by type {}", type_name.to_string_lossy()))
 }
 

@@ -1,5 +1,6 @@
 //! What a column of the target takes, and how values that need its type's own functions get there.
 
+use super::super::decode::changed_by_modifier;
 use super::super::numeric::Limits;
 use super::scalar::OnLossy;
 use crate::compat;
@@ -313,16 +314,7 @@ fn equality_of_limited(type_oid: pg_sys::Oid, typmod: i32) -> Option<*mut pg_sys
     }
 }
 
-#[cold]
 fn would_change(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
-    const LONGEST_VALUE: usize = 64;
-    let mut text = compat::output_text(type_oid, value);
-    if text.len() > LONGEST_VALUE {
-        text.truncate(text.floor_char_boundary(LONGEST_VALUE));
-        text.push_str("...");
-    }
-    // SAFETY: returns a palloc'd C string.
-    let type_name = unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_with_typemod(type_oid, typmod)) };
     let sqlstate = match type_oid {
         pg_sys::NUMERICOID | pg_sys::NUMERICARRAYOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
         pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::VARCHARARRAYOID | pg_sys::BPCHARARRAYOID => {
@@ -330,8 +322,7 @@ fn would_change(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Err
         }
         _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
     };
-    Error::new(sqlstate, format!("value \"{text}\" would be changed by type {}", type_name.to_string_lossy()))
-        .hint(MAY_LOSE)
+    changed_by_modifier(sqlstate, type_oid, typmod, value).hint(MAY_LOSE)
 }
 
 const MAY_LOSE: &str = "With on_lossy set to 'truncate' the value is rounded or cut.";
