@@ -287,6 +287,28 @@ fn a_wide_table_is_analyzed_in_full() {
 }
 
 #[test]
+fn all_workers_analyze_a_table_that_is_alone() {
+    let mut pair = Pair::with(
+        "alone",
+        "CREATE TABLE alone (a int, b text, c int, d date, e int, f int, g text, h numeric, i int DEFAULT 1)",
+        "INSERT INTO alone SELECT i, i % 7, i % 3, date '2000-01-01' + i % 100, i, -i, 'text ' || i % 11, i / 10.0
+           FROM generate_series(1, 20000) i; ANALYZE alone",
+    );
+    pair.pull("parallel => 2");
+    pair.assert_same_content();
+    let slices = "SELECT string_agg(task, '; ' ORDER BY task) FROM pgcopy.timeline WHERE task LIKE 'analyzing%'";
+    assert_eq!(
+        text(&mut pair.destination, slices),
+        "analyzing public.alone, columns 1 of 2; analyzing public.alone, columns 2 of 2"
+    );
+    // All rows are in each sample, so that nothing depends on chance.
+    let statistics = "SELECT string_agg(concat_ws(' ', attname, null_frac, avg_width, n_distinct, most_common_vals,
+                                                  most_common_freqs, histogram_bounds), '; ' ORDER BY attname)
+                        FROM pg_stats WHERE tablename = 'alone'";
+    assert_eq!(text(&mut pair.destination, statistics), text(&mut pair.source, statistics));
+}
+
+#[test]
 fn a_row_that_outgrows_its_page_although_nobody_expected_it() {
     // Compressed inside the row on the source, not here: the stage table needs the TOAST table that it was made without.
     let mut pair = Pair::new("unexpected_toast");

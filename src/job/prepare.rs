@@ -316,7 +316,7 @@ impl Prepared {
             spec.virtuals = definition.virtuals.clone();
             spec.column_options = definition.column_options.clone();
             spec.extended_statistics = definition.extended_statistics.clone();
-            spec.share_analyze(workers);
+            spec.share_analyze(workers, true);
             let source = Relation::named(0, &local.schema, &local.name);
             let mut prepared = Self {
                 files: Some(files),
@@ -441,7 +441,7 @@ impl Prepared {
                 analyze_slices: 1,
                 new_table: None,
             };
-            spec.share_analyze(self.workers);
+            spec.share_analyze(self.workers, target_oids.len() == 1);
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }

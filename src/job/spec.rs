@@ -152,13 +152,22 @@ impl TableSpec {
         self.columns.chunks(self.columns.len().div_ceil(self.analyze_slices)).nth(slice).unwrap_or(&[])
     }
 
-    /// Statistics of a wide table take longer than its rows, so that the workers share its columns. Expressions of indexes
-    /// and extended statistics are only computed together with all columns.
-    pub fn share_analyze(&mut self, workers: usize) {
+    /// Statistics of a wide table take longer than its rows, so that the workers share its columns; each takes a sample of
+    /// its own. A table that is alone leaves workers idle otherwise. Expressions of indexes and extended statistics are only
+    /// computed together with all columns.
+    pub fn share_analyze(&mut self, workers: usize, is_alone: bool) {
         const FEWEST_COLUMNS: usize = 100;
+        const FEWEST_COLUMNS_ALONE: usize = 4;
         let undivided = self.analyze_needs_indexes()
             || !(self.generated.is_empty() && self.defaults.is_empty() && self.extended_statistics.is_empty());
-        let slices = if undivided { 1 } else { self.columns.len() / FEWEST_COLUMNS };
+        let slices = match self.columns.len() {
+            _ if undivided => 1,
+            columns if is_alone && !plan::is_small(self.pages) => {
+                let idle = workers.saturating_sub(self.indexes.len());
+                (columns / FEWEST_COLUMNS).max(idle.min(columns / FEWEST_COLUMNS_ALONE))
+            }
+            columns => columns / FEWEST_COLUMNS,
+        };
         self.analyze_slices = slices.min(workers).max(1);
     }
 

@@ -133,7 +133,7 @@ impl ColumnDecoder {
                 pg_sys::FunctionCall2Coll(watched.equal, pg_sys::DEFAULT_COLLATION_OID, *ours, sent).value() != 0
             };
             if !same {
-                return Err(does_not_fit(watched.type_oid, typmod, sent));
+                return Err(changed_by_modifier(watched.type_oid, typmod, sent));
             }
         }
         Ok(value)
@@ -319,23 +319,16 @@ impl ColumnDecoder {
     }
 }
 
-fn does_not_fit(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
-    let sqlstate = match type_oid {
-        pg_sys::NUMERICOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-        pg_sys::VARCHAROID | pg_sys::BPCHAROID => PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
-        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
-    };
-    changed_by_modifier(sqlstate, type_oid, typmod, value)
-}
-
 /// For a value that the type's modifier would round or cut.
 #[cold]
-pub(super) fn changed_by_modifier(
-    sqlstate: PgSqlErrorCode,
-    type_oid: pg_sys::Oid,
-    typmod: i32,
-    value: pg_sys::Datum,
-) -> Error {
+pub(super) fn changed_by_modifier(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
+    let sqlstate = match type_oid {
+        pg_sys::NUMERICOID | pg_sys::NUMERICARRAYOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::VARCHARARRAYOID | pg_sys::BPCHARARRAYOID => {
+            PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION
+        }
+        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+    };
     const LONGEST_VALUE: usize = 64;
     let mut text = compat::output_text(type_oid, value);
     if text.len() > LONGEST_VALUE {

@@ -36,6 +36,8 @@ fn characters() {
     // COPY would cut trailing spaces off.
     let failure = narrowed("zoo_mod_spaces", "varchar(20)", "varchar(5)", "'abc  '", "'abc   '");
     assert_eq!(failure.message, "value \"abc   \" would be changed by type character varying(5)");
+    let failure = narrowed("zoo_mod_texts", "varchar(9)[]", "varchar(5)[]", "'{abc,NULL}'", "'{\"abc   \"}'");
+    assert_eq!(failure.sqlstate, "22001");
     let failure = narrowed("zoo_mod_char", "char(10)", "char(3)", "'abc'", "'abcd'");
     assert_eq!(
         (failure.sqlstate.as_str(), failure.message.as_str()),
@@ -50,7 +52,8 @@ fn numbers() {
     assert_eq!(failure.message, "value \"0.1234\" would be changed by type numeric(10,2)");
     let failure = narrowed("zoo_mod_digits", "numeric", "numeric(4,2)", "'NaN'", "100");
     assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("22003", "numeric field overflow"));
-    narrowed("zoo_mod_numerics", "numeric[]", "numeric(4,2)[]", "'{1.50,NULL}'", "'{1.5,1.234}'");
+    let failure = narrowed("zoo_mod_numerics", "numeric[]", "numeric(4,2)[]", "'{1.50,NULL}'", "'{1.5,1.234}'");
+    assert_eq!(failure.sqlstate, "22003");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};
 pub use pattern::{Pattern, PatternError};
 pub use refresh::refresh_order;
-pub use schedule::{Schedule, Task, TaskKind, Work, load_weight, schedule};
+pub use schedule::{Schedule, Task, TaskKind, Work, is_small, load_weight, schedule};
 pub use short::{bar, short_bytes, short_count, short_time};
 
 /// A schema-qualified name as SQL writes it, quoted where it must be.

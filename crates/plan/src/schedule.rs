@@ -68,8 +68,11 @@ pub struct Schedule {
     pub tasks: Vec<Task>,
 }
 
-/// A table of so many pages at most is small.
-const SMALL_PAGES: u32 = 64;
+/// Whether copying a table takes less than setting out for it.
+pub fn is_small(pages: u32) -> bool {
+    const MOST_PAGES: u32 = 64;
+    pages <= MOST_PAGES
+}
 
 /// Orders the work so that the longest chains start first: a big table's parts, then its indexes before the loads of
 /// small tables.
@@ -128,9 +131,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                 TaskKind::Create { table }
                 | TaskKind::Load { table, .. }
                 | TaskKind::BuildIndex { table, .. }
-                | TaskKind::Analyze { table, .. } => tables[table].pages <= SMALL_PAGES,
+                | TaskKind::Analyze { table, .. } => is_small(tables[table].pages),
                 TaskKind::CheckForeignKeys { group } => {
-                    foreign_keys[group].iter().all(|&table| tables[table].pages <= SMALL_PAGES)
+                    foreign_keys[group].iter().all(|&table| is_small(tables[table].pages))
                 }
             };
             Task { kind, weight: weight(kind, tables, foreign_keys), after, is_small }

@@ -315,14 +315,7 @@ fn equality_of_limited(type_oid: pg_sys::Oid, typmod: i32) -> Option<*mut pg_sys
 }
 
 fn would_change(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
-    let sqlstate = match type_oid {
-        pg_sys::NUMERICOID | pg_sys::NUMERICARRAYOID => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-        pg_sys::VARCHAROID | pg_sys::BPCHAROID | pg_sys::VARCHARARRAYOID | pg_sys::BPCHARARRAYOID => {
-            PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION
-        }
-        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
-    };
-    changed_by_modifier(sqlstate, type_oid, typmod, value).hint(MAY_LOSE)
+    changed_by_modifier(type_oid, typmod, value).hint(MAY_LOSE)
 }
 
 const MAY_LOSE: &str = "With on_lossy set to 'truncate' the value is rounded or cut.";

@@ -13,6 +13,8 @@ pub enum Contender {
     DumpReplace,
     DumpPipe,
     CopyFromFile,
+    /// No copy: how fast the source gives the rows of one table away.
+    SourceAlone,
 }
 
 impl Contender {
@@ -26,6 +28,7 @@ impl Contender {
             Self::DumpReplace => "dump-replace".into(),
             Self::DumpPipe => "dump-pipe".into(),
             Self::CopyFromFile => "copy-from-file".into(),
+            Self::SourceAlone => "source-alone".into(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Contender {
             Self::DumpReplace => "TRUNCATE, pg_dump -a -Fd -j2, pg_restore -a -j2 --disable-triggers".into(),
             Self::DumpPipe => "pg_dump -Fc -Z0 | pg_restore into an empty database".into(),
             Self::CopyFromFile => "COPY lineitem FROM a file on the server (FORMAT binary) into an empty table".into(),
+            Self::SourceAlone => "both halves of lineitem to a psql each that throws them away, nothing written".into(),
         }
     }
 
@@ -48,7 +52,7 @@ impl Contender {
     pub fn ours(self) -> Self {
         match self {
             Self::PgcopyParallel(_) => Self::PgcopyParallel(1),
-            Self::PgcopyOneTable | Self::CopyFromFile => Self::PgcopyOneTable,
+            Self::PgcopyOneTable | Self::CopyFromFile | Self::SourceAlone => Self::PgcopyOneTable,
             _ => Self::Pgcopy,
         }
     }
@@ -60,6 +64,11 @@ impl Contender {
     /// A program that creates the tables itself.
     pub fn needs_empty_database(self) -> bool {
         matches!(self, Self::Pgcopydb | Self::DumpRestore | Self::DumpPipe)
+    }
+
+    /// Whether it leaves rows to verify.
+    pub fn fills_a_database(self) -> bool {
+        self != Self::SourceAlone
     }
 
     /// One table without its keys and indexes, instead of all with them.

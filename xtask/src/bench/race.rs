@@ -165,7 +165,7 @@ impl Race {
     }
 
     fn prepare_once(&self, contender: Contender) -> Result<()> {
-        if contender.needs_empty_database() || self.has_database(contender)? {
+        if contender.needs_empty_database() || !contender.fills_a_database() || self.has_database(contender)? {
             return Ok(());
         }
         self.create_database(contender)?;
@@ -221,6 +221,7 @@ impl Race {
                 let copy = format!("COPY lineitem FROM '{}' (FORMAT binary)", self.copy_file());
                 self.connect(contender)?.batch_execute(&copy)?;
             }
+            Contender::SourceAlone => self.read_lineitem()?,
         }
         let took = start.elapsed();
         let traffic = self.take_traffic();
@@ -326,6 +327,24 @@ impl Race {
         command
     }
 
+    /// By two clients at once, in binary form.
+    fn read_lineitem(&self) -> Result<()> {
+        let middle = "(SELECT format('(%s,0)', relpages / 2)::tid FROM pg_class WHERE oid = 'lineitem'::regclass)";
+        let read = |comparison: &str| {
+            let rows = format!("SELECT * FROM lineitem WHERE ctid {comparison} {middle}");
+            let mut psql = self.command(&self.installation.program("psql"));
+            psql.args(["-X", "-c", &format!("COPY ({rows}) TO STDOUT (FORMAT binary)"), &self.source_dsn()]);
+            psql.stdout(Stdio::null()).stderr(Stdio::piped());
+            psql
+        };
+        let (mut first, mut second) = (read("<"), read(">="));
+        let halves = [first.spawn()?, second.spawn()?];
+        for (command, half) in [&first, &second].into_iter().zip(halves) {
+            succeeded(command, &half.wait_with_output()?)?;
+        }
+        Ok(())
+    }
+
     fn has_database(&self, contender: Contender) -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
         Ok(self.destination.try_connect("postgres")?.query_one(sql, &[&contender.database()])?.get(0))
@@ -341,6 +360,9 @@ impl Race {
 
     /// The rows' number, the keys and indexes, and where asked for every row.
     fn verify(&self, contender: Contender, every_row: bool) -> Result<()> {
+        if !contender.fills_a_database() {
+            return Ok(());
+        }
         self.verify_cheaply(contender)?;
         if every_row { self.verify_every_row(contender) } else { Ok(()) }
     }

@@ -90,9 +90,11 @@ impl Suite {
     }
 
     pub fn contenders(self) -> Vec<Contender> {
-        use Contender::{CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyOneTable, Pgcopydb};
+        use Contender::{
+            CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyOneTable, Pgcopydb, SourceAlone,
+        };
         match self {
-            Self::Tpch => vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace, PgcopyOneTable, CopyFromFile],
+            Self::Tpch => vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace, PgcopyOneTable, CopyFromFile, SourceAlone],
             Self::ManyTables | Self::Wide | Self::Toast | Self::Numeric | Self::Text | Self::Jsonb => {
                 vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace]
             }
