@@ -116,21 +116,28 @@ struct Route(&'static str);
 
 impl Route {
     fn add(address: &'static str) -> Self {
+        let route = Self(address);
+        // Of a run that was killed.
+        route.remove();
         ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"]);
-        Self(address)
+        route
     }
 
     fn blackhole(&self) {
         ip(&["addr", "del", &format!("{}/32", self.0), "dev", "lo"]);
         ip(&["route", "add", "blackhole", &format!("{}/32", self.0)]);
     }
+
+    fn remove(&self) {
+        let quietly = |arguments: &[&str]| Command::new("ip").args(arguments).output();
+        let _ = quietly(&["addr", "del", &format!("{}/32", self.0), "dev", "lo"]);
+        let _ = quietly(&["route", "del", "blackhole", &format!("{}/32", self.0)]);
+    }
 }
 
 impl Drop for Route {
     fn drop(&mut self) {
-        let quietly = |arguments: &[&str]| Command::new("ip").args(arguments).output();
-        let _ = quietly(&["addr", "del", &format!("{}/32", self.0), "dev", "lo"]);
-        let _ = quietly(&["route", "del", "blackhole", &format!("{}/32", self.0)]);
+        self.remove();
     }
 }
 
@@ -168,6 +175,49 @@ fn the_route_to_the_source_is_a_black_hole() {
     drop(proxy);
     assert_eq!(before.rows, slow.rows);
     unharmed(&mut pair, &slow);
+}
+
+/// No keepalives are sent while something waits to be acknowledged.
+#[test]
+fn the_route_is_a_black_hole_for_the_next_question() {
+    let mut pair = Pair::new("fault_question");
+    pair.both(
+        "CREATE FUNCTION unlocked() RETURNS boolean LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(77); RETURN true; END';
+         CREATE TABLE one (id int CHECK (unlocked()));
+         CREATE TABLE two (id int CHECK (unlocked()));",
+    );
+    for table in ["one", "two"] {
+        // Of many pages and few rows: each is asked for by itself, and arrives at once.
+        pair.source.batch_execute(&format!("INSERT INTO {table} SELECT generate_series(1, 30000)")).unwrap();
+        pair.source.batch_execute(&format!("DELETE FROM {table} WHERE id BETWEEN 2 AND 29999")).unwrap();
+        pair.source.batch_execute(&format!("VACUUM {table}")).unwrap();
+        pair.destination.batch_execute(&format!("INSERT INTO {table} VALUES (0)")).unwrap();
+    }
+    let before = pair.destination_state();
+    let route = Route::add("10.77.77.78");
+    let proxy = Proxy::at("10.77.77.78", pair.source_port);
+    let sql = format!(
+        "SELECT * FROM pgcopy.pull('{} keepalives_idle=1 keepalives_interval=1 keepalives_count=2',
+                                   overwrite => true, parallel => 1)",
+        proxy.dsn(&pair.database)
+    );
+    let mut session = pair.another_destination_session();
+    let mut watcher = pair.another_destination_session();
+    watcher.batch_execute("SELECT pg_advisory_lock(77)").unwrap();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(move || failure(&session.query(&sql, &[]).unwrap_err()));
+        let waits = "SELECT count(*)::text FROM pg_stat_activity
+                      WHERE datname = current_database() AND wait_event = 'advisory'";
+        eventually("a row waits for the lock", || text(&mut watcher, waits) == "1");
+        route.blackhole();
+        watcher.batch_execute("SELECT pg_advisory_unlock(77)").unwrap();
+        let failure = pull.join().unwrap();
+        assert!(failure.sqlstate.starts_with("08"), "{failure:?}");
+    });
+    drop(route);
+    drop(proxy);
+    unharmed(&mut pair, &before);
 }
 
 #[test]

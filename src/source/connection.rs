@@ -305,18 +305,25 @@ async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io:
     Err(failure.unwrap_or_else(|| std::io::Error::other("the host name has no address")))
 }
 
+/// What the system takes.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
 fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(socket);
+    let mut longest_silence = None;
     if info.keepalives {
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(info.keepalives_idle.unwrap_or(60).into()))
-            .with_interval(Duration::from_secs(info.keepalives_interval.unwrap_or(10).into()))
-            .with_retries(info.keepalives_count.unwrap_or(6));
-        socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
+        let idle = Duration::from_secs(info.keepalives_idle.unwrap_or(60).into());
+        let interval = Duration::from_secs(info.keepalives_interval.unwrap_or(10).into());
+        let retries = info.keepalives_count.unwrap_or(6);
+        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+        socket.set_tcp_keepalive(&keepalive)?;
+        longest_silence = Some((idle + interval * retries).min(LONGEST_TIMEOUT));
     }
-    if let Some(milliseconds) = info.tcp_user_timeout {
-        let timeout = Duration::from_millis(milliseconds.into());
-        socket2::SockRef::from(socket).set_tcp_user_timeout(Some(timeout))?;
+    // The system sends no keepalives while it waits for what was sent to be acknowledged, and would do so for 15 minutes.
+    let timeout = info.tcp_user_timeout.map(|milliseconds| Duration::from_millis(milliseconds.into()));
+    if let Some(timeout) = timeout.or(longest_silence) {
+        socket.set_tcp_user_timeout(Some(timeout))?;
     }
     Ok(())
 }
