@@ -5,6 +5,7 @@ use super::spec::JobSpec;
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, role_name, run_as};
 use crate::local::{settings, spi, transaction};
+use crate::stage;
 use pgrx::prelude::*;
 use plan::quote_literal;
 
@@ -259,10 +260,10 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
 }
 
 /// The stage tables of a job that still exist.
-pub(super) fn stage_tables_of(job: i64) -> Result<Vec<String>> {
+pub(super) fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     as_extension(|| {
         spi::query_json(&format!(
-            "SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname)), '[]'::json)::text
+            "SELECT coalesce(json_agg(c.oid::bigint), '[]'::json)::text
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND c.relname LIKE 'job\\_{job}\\_%'"
         ))
@@ -278,8 +279,8 @@ pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
     }
     tables.truncate(TABLES_AT_ONCE);
     as_extension(|| {
-        settings::set_local(c"client_min_messages", "warning")?;
-        spi::execute(&format!("DROP TABLE {} CASCADE", tables.join(", ")))
+        stage::remove(&tables);
+        Ok(())
     })?;
     Ok(true)
 }

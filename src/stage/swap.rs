@@ -41,7 +41,7 @@ pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
     unsafe { pg_sys::CommandCounterIncrement() };
     if storage == Storage::MadeHere {
         for table in tables {
-            drop_stage(table.stage);
+            super::remove(&[table.stage.heap]);
         }
     } else {
         for (_, toasts) in exchanged_toasts.iter().filter(|(_, toasts)| toasts.of_stage != pg_sys::Oid::INVALID) {
@@ -185,15 +185,6 @@ unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -
         }
     }
     Ok(())
-}
-
-fn drop_stage(stage: &Stage) {
-    let address =
-        pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: stage.heap.into(), objectSubId: 0 };
-    // SAFETY: nobody but us knows the table; what belongs to it goes with it.
-    unsafe {
-        pg_sys::performDeletion(&address, pg_sys::DropBehavior::DROP_CASCADE, pg_sys::PERFORM_DELETION_INTERNAL as i32);
-    }
 }
 
 /// TOAST tables are named after their owners; nobody may be in the way of a later owner's.
