@@ -260,7 +260,7 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
 }
 
 /// The stage tables of a job that still exist.
-pub(super) fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
+fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     as_extension(|| {
         spi::query_json(&format!(
             "SELECT coalesce(json_agg(c.oid::bigint), '[]'::json)::text
@@ -279,7 +279,7 @@ pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
     }
     tables.truncate(TABLES_AT_ONCE);
     as_extension(|| {
-        stage::remove(&tables);
+        stage::remove(tables);
         Ok(())
     })?;
     Ok(true)

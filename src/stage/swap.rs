@@ -40,9 +40,7 @@ pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
     // SAFETY: between commands of our own transaction.
     unsafe { pg_sys::CommandCounterIncrement() };
     if storage == Storage::MadeHere {
-        for table in tables {
-            super::remove(&[table.stage.heap]);
-        }
+        super::remove(tables.iter().map(|table| table.stage.heap));
     } else {
         for (_, toasts) in exchanged_toasts.iter().filter(|(_, toasts)| toasts.of_stage != pg_sys::Oid::INVALID) {
             let name = format!("pgcopy_old_{}", toasts.of_stage.to_u32());
