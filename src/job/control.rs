@@ -1,12 +1,11 @@
 //! What other sessions may do with a job: wait for it, cancel it, forget it.
 
-use super::history::as_extension;
 use super::processes;
-use super::progress::{OpenJob, open_jobs, visible_to};
+use super::progress::{OpenJob, open_jobs};
 use super::shared::Phase;
 use crate::error::{Error, Result};
 use crate::local::identity::{Caller, role_name};
-use crate::local::spi;
+use crate::local::spi::{Param, extension};
 use pgrx::prelude::*;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
@@ -42,9 +41,10 @@ pub fn wait(job: i64, timeout: Option<Duration>) -> Result<String> {
 
 /// The deadlock detector cannot see that this session waits for the job.
 fn refuse_to_block(job: &OpenJob) -> Result<()> {
-    let blocked: bool = as_extension(|| {
-        spi::read_json(&format!("SELECT (pg_backend_pid() = ANY (pg_blocking_pids({})))::text", job.leader_pid))
-    })?;
+    let blocked: bool = extension::query_json(
+        "SELECT (pg_backend_pid() = ANY (pg_blocking_pids($1)))::text",
+        &[Param::Int4(job.leader_pid)],
+    )?;
     if !blocked {
         return Ok(());
     }
@@ -65,13 +65,15 @@ fn state_of(job: i64) -> Result<Option<String>> {
     if let Some(dead) = super::progress::live_jobs()?.into_iter().find(|other| other.job == job) {
         return Ok(Some(dead.state));
     }
-    let caller = Caller::of_this_session().current;
-    as_extension(|| {
-        spi::read_json(&format!(
-            "SELECT coalesce((SELECT to_json(j.state) FROM pgcopy.job j WHERE j.job = {job} AND {}), 'null')::text",
-            visible_to(caller)
-        ))
-    })
+    extension::query_json(
+        "SELECT coalesce((
+             SELECT to_json(j.state) FROM pgcopy.job j
+             WHERE j.job = $1
+               AND (pg_has_role($2, 'pg_signal_backend', 'USAGE')
+                    OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = j.role AND pg_has_role($2, r.oid, 'USAGE')))
+         ), 'null')::text",
+        &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
+    )
 }
 
 /// Whether the caller may cancel a job, as for backends: its role, members of it, superusers, and members of
@@ -83,19 +85,17 @@ fn refuse_strangers(job: i64) -> Result<()> {
         of_superuser: bool,
         allowed: bool,
     }
-    let caller = Caller::of_this_session().current;
-    let rights: Option<Rights> = as_extension(|| {
-        spi::read_json(&format!(
-            "SELECT coalesce((
-                 SELECT json_build_object('role', j.role, 'of_superuser',
-                     coalesce((SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = j.role), false), 'allowed',
-                     coalesce((SELECT pg_has_role({caller}::oid, r.oid, 'USAGE')
-                                      AND (NOT r.rolsuper OR c.rolsuper)
-                                      OR pg_has_role({caller}::oid, 'pg_signal_backend', 'USAGE') AND NOT r.rolsuper
-                               FROM pg_roles r WHERE r.rolname = j.role), c.rolsuper))
-                 FROM pgcopy.job j, pg_roles c WHERE c.oid = {caller} AND j.job = {job}), 'null')::text"
-        ))
-    })?;
+    let rights: Option<Rights> = extension::query_json(
+        "SELECT coalesce((
+             SELECT json_build_object('role', j.role, 'of_superuser',
+                 coalesce((SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = j.role), false), 'allowed',
+                 coalesce((SELECT pg_has_role(c.oid, r.oid, 'USAGE')
+                                  AND (NOT r.rolsuper OR c.rolsuper)
+                                  OR pg_has_role(c.oid, 'pg_signal_backend', 'USAGE') AND NOT r.rolsuper
+                           FROM pg_roles r WHERE r.rolname = j.role), c.rolsuper))
+             FROM pgcopy.job j, pg_roles c WHERE c.oid = $2 AND j.job = $1), 'null')::text",
+        &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
+    )?;
     match rights {
         None => Err(unknown(job)),
         Some(rights) if rights.allowed => Ok(()),
@@ -153,19 +153,18 @@ pub fn cancel(job: i64) -> Result<bool> {
 
 /// Removes what is written down about jobs that ended so long ago, of the caller's roles. Returns their number.
 pub fn prune(older_than: Duration) -> Result<i64> {
-    let caller = Caller::of_this_session().current;
-    let count = as_extension(|| {
-        spi::query_text(&format!(
-            "WITH pruned AS (
-                 DELETE FROM pgcopy.job j
-                 WHERE j.state NOT IN ('running', 'prepared')
-                   AND j.finished <= clock_timestamp() - {} * interval '1 microsecond'
-                   AND coalesce((SELECT pg_has_role({caller}::oid, r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = j.role),
-                                (SELECT c.rolsuper FROM pg_roles c WHERE c.oid = {caller}))
-                 RETURNING 1)
-             SELECT count(*)::text FROM pruned",
-            older_than.as_micros()
-        ))
-    })?;
-    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
+    extension::query_json(
+        "WITH pruned AS (
+             DELETE FROM pgcopy.job j
+             WHERE j.state NOT IN ('running', 'prepared')
+               AND j.finished <= clock_timestamp() - $2 * interval '1 microsecond'
+               AND coalesce((SELECT pg_has_role($1, r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = j.role),
+                            (SELECT c.rolsuper FROM pg_roles c WHERE c.oid = $1))
+             RETURNING 1)
+         SELECT count(*)::text FROM pruned",
+        &[
+            Param::Oid(Caller::of_this_session().current),
+            Param::Int8(i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX)),
+        ],
+    )
 }

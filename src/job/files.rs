@@ -10,7 +10,7 @@ use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
 use crate::local::locks::{self, Until};
 use crate::local::progress::CopyReport;
-use crate::local::{files as rights, rows, settings, spi};
+use crate::local::{files as rights, names, rows, settings, spi};
 use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, ColumnList, FilesSpec, Matching, RowGroup, TargetColumn};
@@ -260,7 +260,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
             let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
             rights::refuse_insert(table.oid, &numbers)?;
             if arguments.mode == Mode::Replace {
-                spi::execute(&format!("TRUNCATE {qualified}"))?;
+                spi::execute_in_session(&format!("TRUNCATE {qualified}"))?;
             }
             load.insert(&spec, files, &mut found.open)?
         }
@@ -487,28 +487,17 @@ fn stem_of(name: &str) -> String {
 
 /// The schema and name of a table as written, whether it is there or would be made.
 fn resolve_name(text: &str) -> Result<(String, String)> {
-    let parts: Vec<String> = spi::query_json(&format!(
-        "SELECT pg_catalog.to_json(pg_catalog.parse_ident({}))::pg_catalog.text",
-        quote_literal(text)
-    ))?;
+    let parts: Vec<String> = spi::query_json(&format!("SELECT to_json(parse_ident({}))::text", quote_literal(text)))?;
     match parts.as_slice() {
         [name] => {
-            // Where the search path finds it, or where it would be made.
-            let schema = spi::query_text(&format!(
-                "SELECT coalesce((SELECT n.nspname FROM pg_catalog.pg_class c
-                                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                                  WHERE c.oid = pg_catalog.to_regclass({})), pg_catalog.current_schema())::pg_catalog.text",
-                quote_literal(&plan::quote_identifier(name))
-            ))?;
-            let schema = schema.ok_or_else(|| {
+            let found = names::visible_relation(name)?.and_then(names::schema_of);
+            let schema = found.or_else(names::creation_schema).ok_or_else(|| {
                 Error::new(PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "no schema has been selected to create in")
             })?;
             Ok((schema, name.clone()))
         }
         [schema, name] if schema == "pg_temp" => {
-            let own = "SELECT (SELECT nspname FROM pg_catalog.pg_namespace
-                               WHERE oid = pg_catalog.pg_my_temp_schema())::pg_catalog.text";
-            Ok((spi::query_text(own)?.unwrap_or_else(|| schema.clone()), name.clone()))
+            Ok((names::temporary_schema().unwrap_or_else(|| schema.clone()), name.clone()))
         }
         [schema, name] => Ok((schema.clone(), name.clone())),
         _ => Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, format!("invalid name of a table: {text}"))),
@@ -545,7 +534,7 @@ fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matchin
     let columns = mapping::new_columns(&found.outlines, &found.data_files, matching)?;
     mapping::check_new_names(&columns, &found.outlines)?;
     let qualified = plan::qualified(schema, name);
-    spi::execute(&mapping::create_table(&qualified, &columns))?;
+    spi::execute_in_session(&mapping::create_table(&qualified, &columns))?;
     tell(&format!("created table {qualified}"));
     // The first temporary table makes its schema.
     let (schema, name) = resolve_name(&qualified)?;

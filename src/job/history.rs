@@ -4,10 +4,10 @@ use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, role_name, run_as};
-use crate::local::{settings, spi, transaction};
+use crate::local::spi::{Param, extension};
+use crate::local::{interrupts, transaction};
 use crate::stage;
 use pgrx::prelude::*;
-use plan::quote_literal;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -30,93 +30,73 @@ impl Outcome {
     }
 }
 
-/// Runs `work` with the rights to our own tables and with no function of the user's in reach.
-pub(super) fn as_extension<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    run_as(Role::Extension, || {
-        settings::use_catalog_search_path()?;
-        work()
-    })
-}
-
 /// The next job's number.
 pub(super) fn next_job() -> Result<i64> {
-    let text = as_extension(|| spi::query_text("SELECT nextval('pgcopy.job_id')::text"))?;
+    let text = extension::query_text("SELECT nextval('pgcopy.job_id')::text", &[])?;
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::internal("there is no job number"))
 }
 
 /// Writes a job down before anything is known of its tables, with the background process that will lead it.
 pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result<()> {
-    as_extension(|| {
-        spi::execute(&format!(
-            "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_started)
-             SELECT {job}, {}, {}, 'running', 0, {}, a.pid, a.backend_start
-             FROM pg_stat_get_activity(pg_backend_pid()) a",
-            quote_literal(&role_name(role)),
-            quote_literal(source),
-            instant(called),
-        ))
-    })
+    extension::execute(
+        "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_started)
+         SELECT $1, $2, $3, 'running', 0, timestamptz '2000-01-01 00:00+00' + $4 * interval '1 microsecond', a.pid,
+                a.backend_start
+         FROM pg_stat_get_activity(pg_backend_pid()) a",
+        &[Param::Int8(job), Param::Text(&role_name(role)), Param::Text(source), Param::Int8(called)],
+    )
 }
 
 /// Writes down how a job ended that no steward attended.
 pub(super) fn note_end(job: i64, error: Option<&Error>) -> Result<()> {
     let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Completed };
-    as_extension(|| {
-        spi::execute(&format!(
-            "UPDATE pgcopy.job SET state = {}, finished = clock_timestamp(), {}
-             WHERE job = {job} AND state = 'running' AND steward_pid IS NULL",
-            quote_literal(outcome.name()),
-            assignments(error)
-        ))
-    })
-}
-
-fn assignments(error: Option<&Error>) -> String {
-    let value = |text: Option<&str>| text.map_or_else(|| "NULL".to_owned(), quote_literal);
-    format!(
-        "error = {}, detail = {}, hint = {}",
-        value(error.map(|error| error.message.as_str())),
-        value(error.and_then(|error| error.detail.as_deref())),
-        value(error.and_then(|error| error.hint.as_deref()))
+    let [message, detail, hint] = texts_of(error);
+    extension::execute(
+        "UPDATE pgcopy.job SET state = $2, finished = clock_timestamp(), error = $3, detail = $4, hint = $5
+         WHERE job = $1 AND state = 'running' AND steward_pid IS NULL",
+        &[Param::Int8(job), Param::Text(outcome.name()), message, detail, hint],
     )
 }
 
-/// SQL for PostgreSQL's epoch.
-const EPOCH: &str = "timestamptz '2000-01-01 00:00+00'";
-
-/// SQL for an instant in microseconds since then.
-fn instant(microseconds: i64) -> String {
-    format!("{EPOCH} + {microseconds} * interval '1 microsecond'")
+/// Message, DETAIL and HINT.
+fn texts_of(error: Option<&Error>) -> [Param<'_>; 3] {
+    [
+        Param::OptionalText(error.map(|error| error.message.as_str())),
+        Param::OptionalText(error.and_then(|error| error.detail.as_deref())),
+        Param::OptionalText(error.and_then(|error| error.hint.as_deref())),
+    ]
 }
 
 /// Writes the job down as running, with the process that will finish it, which is this one. `segment` is the number of
 /// the shared memory that tells how far it is.
 pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Result<()> {
-    as_extension(|| {
-        // As the extension's script does; what upgrades a cluster makes its tables without.
-        spi::execute(
-            "UPDATE pg_class SET relrewrite = oid
-             WHERE relrewrite = 0
-               AND oid = ANY ('{pgcopy.job, pgcopy.job_table, pgcopy.job_task, pgcopy.job_swap}'::regclass[])",
-        )?;
-        spi::execute(&format!(
-            "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid, segment,
-                                     steward_pid, steward_started)
-             SELECT {}, {}, {}, 'running', {}, {}, {}, '{}'::xid8, {}, a.pid, a.backend_start
-             FROM pg_stat_get_activity(pg_backend_pid()) a
-             ON CONFLICT (job) DO UPDATE
-             SET source = excluded.source, tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
-                 steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
-            spec.job,
-            quote_literal(&role_name(spec.caller.current)),
-            quote_literal(&spec.describe_source()),
-            shared.tables(),
-            instant(shared.called()),
-            shared.leader_pid(),
-            shared.leader_xid(),
-            segment.map_or_else(|| "NULL".to_owned(), |segment| segment.to_string()),
-        ))
-    })
+    // As the extension's script does; what upgrades a cluster makes its tables without.
+    extension::execute(
+        "UPDATE pg_class SET relrewrite = oid
+         WHERE relrewrite = 0
+           AND oid = ANY ('{pgcopy.job, pgcopy.job_table, pgcopy.job_task, pgcopy.job_swap}'::regclass[])",
+        &[],
+    )?;
+    extension::execute(
+        "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid, segment,
+                                 steward_pid, steward_started)
+         SELECT $1, $2, $3, 'running', $4, timestamptz '2000-01-01 00:00+00' + $5 * interval '1 microsecond', $6,
+                $7::xid8, $8, a.pid, a.backend_start
+         FROM pg_stat_get_activity(pg_backend_pid()) a
+         ON CONFLICT (job) DO UPDATE
+         SET source = excluded.source, tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
+             steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
+        &[
+            Param::Int8(spec.job),
+            Param::Text(&role_name(spec.caller.current)),
+            Param::Text(&spec.describe_source()),
+            Param::Int4(shared.tables() as i32),
+            Param::Int8(shared.called()),
+            Param::Int4(shared.leader_pid()),
+            Param::Text(&shared.leader_xid().to_string()),
+            Param::OptionalInt8(segment.map(i64::from)),
+        ],
+    )
 }
 
 /// Writes down the tables of a job whose work has begun.
@@ -126,32 +106,25 @@ pub(super) fn note_tables(spec: &JobSpec) -> Result<()> {
         return Ok(());
     }
     // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
-    as_extension(|| {
-        spi::execute(&format!(
-            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
-             SELECT {}, t.position - 1, t.schema, t.name, 0, 0, 0
-             FROM ROWS FROM (unnest({}), unnest({})) WITH ORDINALITY t(schema, name, position)",
-            spec.job,
-            plan::text_array(schemas),
-            plan::text_array(names),
-        ))
-    })
+    extension::execute(
+        "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
+         SELECT $1, t.position - 1, t.schema, t.name, 0, 0, 0
+         FROM unnest($2, $3) WITH ORDINALITY t(schema, name, position)",
+        &[Param::Int8(spec.job), Param::TextArray(&schemas), Param::TextArray(&names)],
+    )
 }
 
 pub(super) fn note_state(job: i64, state: &str) -> Result<()> {
-    as_extension(|| spi::execute(&format!("UPDATE pgcopy.job SET state = {} WHERE job = {job}", quote_literal(state))))
+    extension::execute("UPDATE pgcopy.job SET state = $2 WHERE job = $1", &[Param::Int8(job), Param::Text(state)])
 }
 
 /// Notes, as part of the leader's transaction and its savepoints, that the targets have their new rows.
 pub(super) fn mark_swapped(job: i64) -> Result<()> {
-    as_extension(|| spi::execute(&format!("INSERT INTO pgcopy.job_swap (job) VALUES ({job})")))
+    extension::execute("INSERT INTO pgcopy.job_swap (job) VALUES ($1)", &[Param::Int8(job)])
 }
 
 pub(super) fn was_swapped(job: i64) -> Result<bool> {
-    let text = as_extension(|| {
-        spi::query_text(&format!("SELECT EXISTS (SELECT FROM pgcopy.job_swap WHERE job = {job})::text"))
-    })?;
-    Ok(text.as_deref() == Some("true"))
+    extension::query_json("SELECT EXISTS (SELECT FROM pgcopy.job_swap WHERE job = $1)::text", &[Param::Int8(job)])
 }
 
 /// Writes down how the job ended, table by table.
@@ -172,45 +145,54 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     };
     let total = shared.total();
     let tasks = timeline(spec, shared);
-    as_extension(|| {
-        spi::execute(&format!(
-            "UPDATE pgcopy.job SET state = {}, finished = clock_timestamp(), rows = {}, bytes = {}, segment = NULL, {}
-             WHERE job = {}",
-            quote_literal(outcome.name()),
-            total.rows,
-            total.bytes,
-            assignments(error.as_ref()),
-            spec.job
-        ))?;
-        spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {}", spec.job))?;
-        spi::execute(&format!(
-            "INSERT INTO pgcopy.job_task (job, worker, task, started, finished)
-             SELECT {}, t.worker, t.task, {EPOCH} + t.started * interval '1 microsecond',
-                    {EPOCH} + t.finished * interval '1 microsecond'
-             FROM ROWS FROM (unnest({}), unnest({}), unnest({}), unnest({})) t(worker, task, started, finished)",
-            spec.job,
-            plan::number_array(tasks.iter().map(|task| task.worker), "int4"),
-            plan::text_array(tasks.iter().map(|task| task.what.as_str())),
-            plan::number_array(tasks.iter().map(|task| task.started), "int8"),
-            plan::number_array(tasks.iter().map(|task| task.finished), "int8"),
-        ))?;
-        let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
-        let loaded = || (0..names.len()).map(|position| shared.progress(position));
-        spi::execute(&format!(
-            "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
-             SELECT {}, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds
-             FROM ROWS FROM (unnest({}), unnest({}), unnest({}), unnest({}), unnest({})) WITH ORDINALITY
-                  t(schema, name, rows, bytes, seconds, position)
-             ON CONFLICT (job, schema, \"table\") DO UPDATE
-             SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds",
-            spec.job,
-            plan::text_array(schemas.iter().copied()),
-            plan::text_array(names.iter().copied()),
-            plan::number_array(loaded().map(|loaded| loaded.rows), "int8"),
-            plan::number_array(loaded().map(|loaded| loaded.bytes), "int8"),
-            plan::number_array((0..names.len()).map(|position| shared.table_seconds(position)), "float8"),
-        ))
-    })
+    let [message, detail, hint] = texts_of(error.as_ref());
+    let job = Param::Int8(spec.job);
+    extension::execute(
+        "UPDATE pgcopy.job SET state = $2, finished = clock_timestamp(), rows = $3, bytes = $4, segment = NULL,
+                               error = $5, detail = $6, hint = $7
+         WHERE job = $1",
+        &[
+            job,
+            Param::Text(outcome.name()),
+            Param::Int8(total.rows as i64),
+            Param::Int8(total.bytes as i64),
+            message,
+            detail,
+            hint,
+        ],
+    )?;
+    extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[job])?;
+    // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
+    extension::execute(
+        "INSERT INTO pgcopy.job_task (job, worker, task, started, finished)
+         SELECT $1, t.worker, t.task, timestamptz '2000-01-01 00:00+00' + t.started * interval '1 microsecond',
+                timestamptz '2000-01-01 00:00+00' + t.finished * interval '1 microsecond'
+         FROM unnest($2, $3, $4, $5) t(worker, task, started, finished)",
+        &[
+            job,
+            Param::Int4Array(&tasks.iter().map(|task| task.worker as i32).collect::<Vec<_>>()),
+            Param::TextArray(&tasks.iter().map(|task| task.what.as_str()).collect::<Vec<_>>()),
+            Param::Int8Array(&tasks.iter().map(|task| task.started).collect::<Vec<_>>()),
+            Param::Int8Array(&tasks.iter().map(|task| task.finished).collect::<Vec<_>>()),
+        ],
+    )?;
+    let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
+    let loaded: Vec<_> = (0..names.len()).map(|position| shared.progress(position)).collect();
+    extension::execute(
+        "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
+         SELECT $1, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds
+         FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY t(schema, name, rows, bytes, seconds, position)
+         ON CONFLICT (job, schema, \"table\") DO UPDATE
+         SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds",
+        &[
+            job,
+            Param::TextArray(&schemas),
+            Param::TextArray(&names),
+            Param::Int8Array(&loaded.iter().map(|loaded| loaded.rows as i64).collect::<Vec<_>>()),
+            Param::Int8Array(&loaded.iter().map(|loaded| loaded.bytes as i64).collect::<Vec<_>>()),
+            Param::Float8Array(&(0..names.len()).map(|position| shared.table_seconds(position)).collect::<Vec<_>>()),
+        ],
+    )
 }
 
 /// Something that a process of the job did. Times are microseconds since PostgreSQL's epoch.
@@ -261,13 +243,12 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
 
 /// The stage tables of a job that still exist.
 fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
-    as_extension(|| {
-        spi::query_json(&format!(
-            "SELECT coalesce(json_agg(c.oid::bigint), '[]'::json)::text
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND c.relname LIKE 'job\\_{job}\\_%'"
-        ))
-    })
+    extension::query_json(
+        "SELECT coalesce(json_agg(c.oid::bigint), '[]'::json)::text
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND starts_with(c.relname, format('job_%s_', $1))",
+        &[Param::Int8(job)],
+    )
 }
 
 /// Drops some of a job's stage tables; false when there is none left. Not all at once: locks are a limited resource.
@@ -278,10 +259,7 @@ pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
         return Ok(false);
     }
     tables.truncate(TABLES_AT_ONCE);
-    as_extension(|| {
-        stage::remove(tables);
-        Ok(())
-    })?;
+    run_as(Role::Extension, || stage::remove(tables));
     Ok(true)
 }
 
@@ -290,41 +268,38 @@ pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
 ///
 /// A job is alive while its steward runs or its transaction is open, prepared included.
 pub(super) fn remove_dead_jobs() -> Result<usize> {
-    let dead: Vec<i64> = as_extension(|| {
-        spi::query_json(
-            "SELECT coalesce(json_agg(DISTINCT d.job), '[]'::json)::text
-             FROM (
-                 SELECT j.job FROM pgcopy.job j WHERE j.state IN ('running', 'prepared')
-                 UNION
-                 SELECT split_part(c.relname, '_', 2)::bigint
-                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND c.relname ~ '^job_[0-9]+_[0-9]+$'
-             ) d
-             LEFT JOIN pgcopy.job j ON j.job = d.job
-             WHERE NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                               WHERE a.pid = j.steward_pid AND a.backend_start = j.steward_started)
-               AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                               WHERE a.pid = j.leader_pid AND a.backend_start = j.leader_started)
-               AND pg_xact_status(j.leader_xid) IS DISTINCT FROM 'in progress'",
-        )
-    })?;
+    let dead: Vec<i64> = extension::query_json(
+        "SELECT coalesce(json_agg(DISTINCT d.job), '[]'::json)::text
+         FROM (
+             SELECT j.job FROM pgcopy.job j WHERE j.state IN ('running', 'prepared')
+             UNION
+             SELECT split_part(c.relname, '_', 2)::bigint
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND c.relname ~ '^job_[0-9]+_[0-9]+$'
+         ) d
+         LEFT JOIN pgcopy.job j ON j.job = d.job
+         WHERE NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
+                           WHERE a.pid = j.steward_pid AND a.backend_start = j.steward_started)
+           AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
+                           WHERE a.pid = j.leader_pid AND a.backend_start = j.leader_started)
+           AND pg_xact_status(j.leader_xid) IS DISTINCT FROM 'in progress'",
+        &[],
+    )?;
     for &job in &dead {
         let swapped = was_swapped(job)?;
         while drop_stage_tables(job)? {
             transaction::make_changes_visible();
+            interrupts::check();
         }
-        as_extension(|| {
-            spi::execute(&format!(
-                "UPDATE pgcopy.job
-                 SET state = CASE WHEN {swapped} THEN 'completed' WHEN state = 'prepared' THEN 'rolled back'
-                                  ELSE 'failed' END,
-                     error = CASE WHEN state = 'running' AND NOT {swapped}
-                                  THEN 'the processes of the job ended before it did' END,
-                     finished = clock_timestamp(), segment = NULL
-                 WHERE job = {job} AND state IN ('running', 'prepared')"
-            ))?;
-            spi::execute(&format!("DELETE FROM pgcopy.job_swap WHERE job = {job}"))
-        })?;
+        extension::execute(
+            "UPDATE pgcopy.job
+             SET state = CASE WHEN $2 THEN 'completed' WHEN state = 'prepared' THEN 'rolled back' ELSE 'failed' END,
+                 error = CASE WHEN state = 'running' AND NOT $2 THEN 'the processes of the job ended before it did' END,
+                 finished = clock_timestamp(), segment = NULL
+             WHERE job = $1 AND state IN ('running', 'prepared')",
+            &[Param::Int8(job), Param::Bool(swapped)],
+        )?;
+        extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[Param::Int8(job)])?;
     }
     Ok(dead.len())
 }
@@ -341,18 +316,17 @@ pub(super) fn locked_by_others(relation: u32) -> Result<Error> {
         table: String,
         holders: Option<String>,
     }
-    let found: Holders = as_extension(|| {
-        spi::read_json(&format!(
-            "SELECT json_build_object('table', {relation}::regclass::text, 'holders', (
-                 SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
-                                                 WHEN j.job IS NULL THEN format('process %s', l.pid)
-                                                 ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
-                 FROM pg_locks l LEFT JOIN pgcopy.job j ON j.leader_pid = l.pid AND j.state = 'running'
-                 WHERE l.locktype = 'relation' AND l.relation = {relation} AND l.granted
-                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode <> 'AccessShareLock'))::text"
-        ))
-    })?;
+    let found: Holders = extension::query_json(
+        "SELECT json_build_object('table', $1::regclass::text, 'holders', (
+             SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
+                                             WHEN j.job IS NULL THEN format('process %s', l.pid)
+                                             ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
+             FROM pg_locks l LEFT JOIN pgcopy.job j ON j.leader_pid = l.pid AND j.state = 'running'
+             WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode <> 'AccessShareLock'))::text",
+        &[Param::Oid(relation)],
+    )?;
     let error = Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
         format!("could not obtain the lock on table {}; nothing was touched", found.table),

@@ -473,7 +473,7 @@ impl Pull<'_> {
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place(shared)?;
         for view in &self.prepared.refreshed {
-            spi::execute(&format!("REFRESH MATERIALIZED VIEW {view}"))?;
+            spi::execute_in_session(&format!("REFRESH MATERIALIZED VIEW {view}"))?;
         }
         let mut report: Vec<PulledTable> = self
             .spec

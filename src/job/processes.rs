@@ -2,7 +2,7 @@
 
 use super::shared::{Segment, Shared};
 use crate::compat::signals;
-use crate::local::{interrupts, locks};
+use crate::local::{interrupts, locks, settings};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::time::Duration;
@@ -131,11 +131,13 @@ pub(super) fn accept_signals() {
     }
 }
 
-/// Connects this process to the database, as the given role or as the bootstrap superuser.
+/// Connects this process to the database, as the given role or as the bootstrap superuser, and makes it independent of
+/// the settings that the database and the role have for sessions.
 pub(super) fn connect(database: u32, role: Option<u32>) {
     let role = role.map_or(pg_sys::Oid::INVALID, pg_sys::Oid::from);
     // SAFETY: called once, before the first transaction.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role, 0) }
+    settings::pin_for_own_process();
 }
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.

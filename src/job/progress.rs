@@ -1,10 +1,10 @@
 //! What other sessions see of running jobs: what is written down, and what the jobs' shared memory tells.
 
-use super::history::{self, as_extension};
+use super::history;
 use super::shared::{self, Activity, Phase, Shared};
 use crate::error::Result;
 use crate::local::identity::Caller;
-use crate::local::spi;
+use crate::local::spi::{Param, extension};
 use serde::Deserialize;
 
 /// A job that is not over, as it is written down.
@@ -75,38 +75,14 @@ pub struct ProgressLine {
     pub bar: String,
 }
 
-/// SQL for whether the caller may see a job of table `j`: its role, members of it, and those who may signal anybody.
-pub(super) fn visible_to(caller: u32) -> String {
-    format!(
-        "(pg_has_role({caller}::oid, 'pg_signal_backend', 'USAGE')
-          OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = j.role AND pg_has_role({caller}::oid, r.oid, 'USAGE')))"
-    )
-}
-
-/// The jobs that are not over and that the current user may see.
+/// The jobs that are not over and that the current user may see: its role's, those of roles that it is a member of, and,
+/// for those who may signal anybody, all.
 pub(super) fn open_jobs() -> Result<Vec<OpenJob>> {
-    let caller = Caller::of_this_session().current;
-    let read = |condition: &str| -> Result<Vec<OpenJob>> {
-        as_extension(|| {
-            spi::read_json(&format!(
-                "SELECT coalesce(json_agg(json_build_object(
-                     'job', j.job, 'state', j.state, 'segment', j.segment, 'leader_pid', j.leader_pid,
-                     'in_background', j.leader_started IS NOT NULL, 'is_attended', j.steward_pid IS NOT NULL,
-                     'is_alive', pg_is_in_recovery()
-                         OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                                    WHERE (a.pid, a.backend_start) = (j.steward_pid, j.steward_started)
-                                       OR (a.pid, a.backend_start) = (j.leader_pid, j.leader_started))
-                         OR coalesce(pg_xact_status(j.leader_xid) = 'in progress', false),
-                     'was_swapped', EXISTS (SELECT FROM pgcopy.job_swap s WHERE s.job = j.job)) ORDER BY j.job), '[]')::text
-                 FROM pgcopy.job j WHERE j.state IN ('running', 'prepared') AND {condition}"
-            ))
-        })
-    };
-    let mut jobs = read(&visible_to(caller))?;
+    let mut jobs = read_open_jobs(None)?;
     // A process that has ended since the snapshot was taken has written down before how its job ended.
-    let dead: Vec<String> = jobs.iter().filter(|job| !job.is_alive).map(|job| job.job.to_string()).collect();
+    let dead: Vec<i64> = jobs.iter().filter(|job| !job.is_alive).map(|job| job.job).collect();
     if !dead.is_empty() {
-        let still_open = read(&format!("j.job IN ({})", dead.join(", ")))?;
+        let still_open = read_open_jobs(Some(&dead))?;
         jobs.retain_mut(|job| {
             if job.is_alive {
                 return true;
@@ -119,6 +95,30 @@ pub(super) fn open_jobs() -> Result<Vec<OpenJob>> {
         });
     }
     Ok(jobs)
+}
+
+/// `only` names the jobs to look at, where not all are wanted.
+fn read_open_jobs(only: Option<&[i64]>) -> Result<Vec<OpenJob>> {
+    extension::query_json(
+        "SELECT coalesce(json_agg(json_build_object(
+             'job', j.job, 'state', j.state, 'segment', j.segment, 'leader_pid', j.leader_pid,
+             'in_background', j.leader_started IS NOT NULL, 'is_attended', j.steward_pid IS NOT NULL,
+             'is_alive', pg_is_in_recovery()
+                 OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
+                            WHERE (a.pid, a.backend_start) = (j.steward_pid, j.steward_started)
+                               OR (a.pid, a.backend_start) = (j.leader_pid, j.leader_started))
+                 OR coalesce(pg_xact_status(j.leader_xid) = 'in progress', false),
+             'was_swapped', EXISTS (SELECT FROM pgcopy.job_swap s WHERE s.job = j.job)) ORDER BY j.job), '[]')::text
+         FROM pgcopy.job j
+         WHERE j.state IN ('running', 'prepared') AND ($2 OR j.job = ANY ($3))
+           AND (pg_has_role($1, 'pg_signal_backend', 'USAGE')
+                OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = j.role AND pg_has_role($1, r.oid, 'USAGE')))",
+        &[
+            Param::Oid(Caller::of_this_session().current),
+            Param::Bool(only.is_none()),
+            Param::Int8Array(only.unwrap_or_default()),
+        ],
+    )
 }
 
 impl OpenJob {

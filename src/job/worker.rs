@@ -60,7 +60,6 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
     let source_timeout = CString::new(spec.source_timeout.as_str()).unwrap_or_default();
     settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
-    settings::set_for_process(c"default_transaction_read_only", c"off");
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);

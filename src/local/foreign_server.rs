@@ -1,10 +1,10 @@
 //! Foreign servers and user mappings.
 
-use super::identity::{Role, role_name, run_as};
-use super::{settings, spi};
+use super::identity::role_name;
+use super::spi::{self, Param};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
-use plan::{quote_identifier, quote_literal};
+use plan::quote_identifier;
 use serde::Deserialize;
 
 /// The foreign-data wrappers whose servers are PostgreSQL servers.
@@ -60,14 +60,12 @@ impl ForeignServer {
 /// The server of that name, as the given role would use it.
 pub fn find(name: &str, role: u32) -> Result<Option<ForeignServer>> {
     // Options of user mappings are not for everybody's eyes, so that the statement needs more rights than the role's.
-    run_as(Role::Extension, || {
-        settings::use_catalog_search_path()?;
-        let servers: Vec<ForeignServer> = spi::query_json(&format!(
-            "SELECT coalesce(json_agg(r), '[]'::json)::text
+    let servers: Vec<ForeignServer> = spi::extension::query_json(
+        "SELECT coalesce(json_agg(r), '[]'::json)::text
              FROM (
                  SELECT s.srvname AS name, w.fdwname AS wrapper_name, v.proname AS validator,
                         o.rolsuper AS owner_is_superuser,
-                        has_server_privilege({role}::oid, s.oid, 'USAGE') AS usable,
+                        has_server_privilege($2, s.oid, 'USAGE') AS usable,
                         (SELECT coalesce(json_agg(json_build_array(x.option_name, coalesce(x.option_value, ''))
                                                   ORDER BY x.rank), '[]'::json)
                          FROM (SELECT 1 AS rank, * FROM pg_options_to_table(w.fdwoptions)
@@ -76,16 +74,15 @@ pub fn find(name: &str, role: u32) -> Result<Option<ForeignServer>> {
                                                  '[]'::json)
                                  FROM pg_options_to_table(u.umoptions) x)
                          FROM pg_user_mapping u
-                         WHERE u.umserver = s.oid AND u.umuser IN ({role}, 0)
+                         WHERE u.umserver = s.oid AND u.umuser IN ($2, 0)
                          ORDER BY u.umuser DESC LIMIT 1) AS mapping
                  FROM pg_foreign_server s
                  JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
                  JOIN pg_roles o ON o.oid = s.srvowner
                  LEFT JOIN pg_proc v ON v.oid = w.fdwvalidator
-                 WHERE s.srvname = {}
+                 WHERE s.srvname = $1
              ) r",
-            quote_literal(name)
-        ))?;
-        Ok(servers.into_iter().next())
-    })
+        &[Param::Text(name), Param::Oid(role)],
+    )?;
+    Ok(servers.into_iter().next())
 }

@@ -2,7 +2,10 @@
 
 use pgrx::pg_sys;
 
-/// Whether the table holds a row that this transaction sees. A partitioned table itself holds none.
+/// Whether the table holds a row that is committed now, or of this transaction. A partitioned table itself holds none.
+///
+/// An older snapshot of the transaction is not asked, whatever its isolation: it would not show rows that a replacement
+/// would lose.
 ///
 /// Not asked in SQL: a policy could hide the rows, and a name could mean something else by the time that it is looked up.
 pub fn are_in(relation: u32) -> bool {
@@ -17,7 +20,7 @@ pub fn are_in(relation: u32) -> bool {
         let kind = (*(*opened).rd_rel).relkind as u8;
         let found = match kind {
             pg_sys::RELKIND_RELATION => {
-                let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
+                let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
                 let slot = pg_sys::table_slot_create(opened, std::ptr::null_mut());
                 let scan = pg_sys::table_beginscan(opened, snapshot, 0, std::ptr::null_mut());
                 let forward = pg_sys::ScanDirection::ForwardScanDirection;

@@ -71,6 +71,36 @@ pub fn set_for_process(name: &CStr, value: &CStr) {
     }
 }
 
+/// What bears on the transactions of the extension's own processes. The database, the role and the server may have other
+/// defaults, which are meant for sessions.
+const OF_OWN_PROCESSES: [(&CStr, &CStr); 13] = [
+    (c"role", c"none"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"statement_timeout", c"0"),
+    (c"lock_timeout", c"0"),
+    (c"transaction_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"idle_session_timeout", c"0"),
+    // What these processes write must be on this server's disk before others rely on it. Standbys are waited for by the
+    // commit of the caller, if the caller wants that.
+    (c"synchronous_commit", c"local"),
+    (c"session_replication_role", c"origin"),
+    (c"transform_null_equals", c"off"),
+    (c"exit_on_error", c"off"),
+];
+
+/// Pins those settings; to be called when a background process has connected.
+pub fn pin_for_own_process() {
+    for (setting, pinned) in OF_OWN_PROCESSES {
+        // Not every version knows all of them.
+        if value(setting).is_some() {
+            set_for_process(setting, pinned);
+        }
+    }
+}
+
 /// Runs `work` with a search path of `pg_catalog` alone, so that catalog texts are the same for everybody.
 pub fn with_catalog_search_path<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     scoped(|| {

@@ -1,97 +1,236 @@
 //! SQL on this side.
+//!
+//! Every statement but those of [`run_in_session`] runs with the catalogs alone on its search path, and sees what is
+//! committed when it begins, whatever the isolation of the caller's transaction: a decision about a table must not rest
+//! on an older snapshot than the lock that keeps the table as it is.
 
-use super::encoding;
 use super::identity::{Role, run_as};
+use super::{encoding, settings};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use serde::de::DeserializeOwned;
 use std::ffi::CStr;
 
-/// The first column of the first row, as text.
-pub fn query_text(sql: &str) -> Result<Option<String>> {
-    Spi::connect_mut(|_| {
-        run(sql, 1)?;
-        // SAFETY: the result belongs to the connection, which is open until the text has been copied.
-        unsafe {
-            if pg_sys::SPI_processed == 0 || pg_sys::SPI_tuptable.is_null() {
-                return Ok(None);
-            }
-            let rows = pg_sys::SPI_tuptable;
-            let text = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
-            Ok((!text.is_null()).then(|| encoding::from_database(CStr::from_ptr(text))))
-        }
-    })
+/// The value of a statement's parameter, of the type that its name says.
+#[derive(Debug, Clone, Copy)]
+pub enum Param<'a> {
+    Bool(bool),
+    Int4(i32),
+    Int8(i64),
+    OptionalInt8(Option<i64>),
+    Oid(u32),
+    Text(&'a str),
+    OptionalText(Option<&'a str>),
+    OidArray(&'a [u32]),
+    Int4Array(&'a [i32]),
+    Int8Array(&'a [i64]),
+    Float8Array(&'a [f64]),
+    TextArray(&'a [&'a str]),
 }
 
-/// The same, with the rights of one role, while the functions in it run as another.
-pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option<String>> {
-    let command = encoding::to_database(sql)?;
-    Spi::connect_mut(|_| {
-        // SAFETY: all that is made here belongs to the connection, which is open until the text has been copied.
-        unsafe {
-            // Rights are checked, and policies applied, before the first row is asked for.
-            let cursor = run_as(rights_of, || {
-                let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, std::ptr::null_mut());
-                if plan.is_null() {
-                    return Err(Error::internal("SPI could not prepare a query"));
-                }
-                let none = std::ptr::null_mut();
-                Ok(pg_sys::SPI_cursor_open(std::ptr::null(), plan, none, std::ptr::null(), false))
-            })?;
-            run_as(runs_as, || pg_sys::SPI_cursor_fetch(cursor, true, 1));
-            let mut text = None;
-            if pg_sys::SPI_processed > 0 && !pg_sys::SPI_tuptable.is_null() {
-                let rows = pg_sys::SPI_tuptable;
-                let value = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
-                text = (!value.is_null()).then(|| encoding::from_database(CStr::from_ptr(value)));
-            }
-            pg_sys::SPI_cursor_close(cursor);
-            Ok(text)
-        }
-    })
+/// The extension's own statements: their texts are fixed, so that nothing of a user's is parsed, planned or executed with
+/// the rights of the bootstrap superuser. They are over the catalogs and the extension's own tables.
+pub mod extension {
+    use super::{Param, Role, parsed, run, run_as};
+    use crate::error::Result;
+    use serde::de::DeserializeOwned;
+
+    pub fn execute(sql: &'static str, parameters: &[Param<'_>]) -> Result<()> {
+        run_as(Role::Extension, || run(sql, parameters, 0).map(drop))
+    }
+
+    /// The first column of the first row, as text.
+    pub fn query_text(sql: &'static str, parameters: &[Param<'_>]) -> Result<Option<String>> {
+        run_as(Role::Extension, || run(sql, parameters, 1))
+    }
+
+    /// A query that returns one JSON value.
+    pub fn query_json<T: DeserializeOwned>(sql: &'static str, parameters: &[Param<'_>]) -> Result<T> {
+        parsed(run_as(Role::Extension, || run(sql, parameters, 1))?)
+    }
+}
+
+/// The first column of the first row, as text.
+pub fn query_text(sql: &str) -> Result<Option<String>> {
+    run(sql, &[], 1)
 }
 
 /// A query that returns one JSON value.
 pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
-    let text = query_text(sql)?.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;
-    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected catalog answer: {error}")))
+    parsed(run(sql, &[], 1)?)
 }
 
-/// A query that returns one JSON value, read with the newest snapshot whatever the transaction's isolation. The
-/// transaction does not become one that writes, so that it works on a standby too.
-pub fn read_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
-    let command = encoding::to_database(sql)?;
-    // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR; the row stays
-    // until then.
-    let text = unsafe {
-        pg_sys::SPI_connect();
-        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
-        let code = pg_sys::SPI_execute(command.as_ptr(), true, 1);
-        let mut text = None;
-        if code == pg_sys::SPI_OK_SELECT as i32 && pg_sys::SPI_processed == 1 {
-            let table = pg_sys::SPI_tuptable;
-            let value = pg_sys::SPI_getvalue(*(*table).vals, (*table).tupdesc, 1);
-            if !value.is_null() {
-                text = Some(encoding::from_database(CStr::from_ptr(value)));
-            }
-        }
-        pg_sys::PopActiveSnapshot();
-        pg_sys::SPI_finish();
-        text
-    };
+pub fn execute(sql: &str) -> Result<()> {
+    run(sql, &[], 0).map(drop)
+}
+
+/// Executes a utility command whose functions, such as those of triggers and views, expect the caller's search path. All
+/// names in it are schema-qualified.
+pub fn execute_in_session(sql: &str) -> Result<()> {
+    run_in_session(sql, &[], 0).map(drop)
+}
+
+fn parsed<T: DeserializeOwned>(text: Option<String>) -> Result<T> {
     let text = text.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;
     serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected catalog answer: {error}")))
 }
 
-pub fn execute(sql: &str) -> Result<()> {
-    Spi::connect_mut(|_| run(sql, 0))
+/// Returns the first column of the first row. `most` is the number of rows to fetch, or 0 for all.
+fn run(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Option<String>> {
+    settings::scoped(|| {
+        settings::use_catalog_search_path()?;
+        run_in_session(sql, parameters, most)
+    })
 }
 
-/// In an open connection. `most` is the number of rows to fetch, or 0 for all.
-fn run(sql: &str, most: i64) -> Result<()> {
-    let text = encoding::to_database(sql)?;
-    // SAFETY: the text outlives the call.
-    let code = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, most) };
-    if code >= 0 { Ok(()) } else { Err(Error::internal(format!("SPI: error {code}"))) }
+fn run_in_session(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Option<String>> {
+    let command = encoding::to_database(sql)?;
+    // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR. All that is made
+    // here belongs to the connection, which is open until the text has been copied. The arrays are as long as their count
+    // says.
+    unsafe {
+        pg_sys::SPI_connect();
+        let mut types: Vec<pg_sys::Oid> = parameters.iter().map(Param::type_oid).collect();
+        let mut values = Vec::with_capacity(parameters.len());
+        let mut nulls = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let value = parameter.datum()?;
+            nulls.push(if value.is_some() { b' ' } else { b'n' } as std::ffi::c_char);
+            values.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
+        }
+        let plan = pg_sys::SPI_prepare(command.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() {
+            let code = pg_sys::SPI_result;
+            pg_sys::SPI_finish();
+            return Err(Error::internal(format!("SPI could not prepare a statement: error {code}")));
+        }
+        let code = pg_sys::SPI_execute_snapshot(
+            plan,
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            pg_sys::GetLatestSnapshot(),
+            std::ptr::null_mut(),
+            false,
+            true,
+            most,
+        );
+        let text = first_value();
+        pg_sys::SPI_finish();
+        if code >= 0 { Ok(text) } else { Err(Error::internal(format!("SPI: error {code}"))) }
+    }
+}
+
+/// # Safety
+/// The connection that the result belongs to is open.
+unsafe fn first_value() -> Option<String> {
+    // SAFETY: promised by the caller; a result has as many rows as are counted.
+    unsafe {
+        let rows = pg_sys::SPI_tuptable;
+        if pg_sys::SPI_processed == 0 || rows.is_null() {
+            return None;
+        }
+        let text = pg_sys::SPI_getvalue(*(*rows).vals, (*rows).tupdesc, 1);
+        (!text.is_null()).then(|| encoding::from_database(CStr::from_ptr(text)))
+    }
+}
+
+/// The first column of the first row, with the rights of one role, while the functions in it run as another.
+pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option<String>> {
+    let command = encoding::to_database(sql)?;
+    // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR; all that is made
+    // here belongs to the connection, which is open until the text has been copied. The cursor keeps the snapshot.
+    unsafe {
+        pg_sys::SPI_connect();
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        // Rights are checked, and policies applied, before the first row is asked for.
+        let cursor = run_as(rights_of, || {
+            let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, std::ptr::null_mut());
+            if plan.is_null() {
+                return Err(Error::internal("SPI could not prepare a query"));
+            }
+            let none = std::ptr::null_mut();
+            Ok(pg_sys::SPI_cursor_open(std::ptr::null(), plan, none, std::ptr::null(), true))
+        })?;
+        run_as(runs_as, || pg_sys::SPI_cursor_fetch(cursor, true, 1));
+        let text = first_value();
+        pg_sys::SPI_cursor_close(cursor);
+        pg_sys::PopActiveSnapshot();
+        pg_sys::SPI_finish();
+        Ok(text)
+    }
+}
+
+impl Param<'_> {
+    fn type_oid(&self) -> pg_sys::Oid {
+        match self {
+            Self::Bool(_) => pg_sys::BOOLOID,
+            Self::Int4(_) => pg_sys::INT4OID,
+            Self::Int8(_) | Self::OptionalInt8(_) => pg_sys::INT8OID,
+            Self::Oid(_) => pg_sys::OIDOID,
+            Self::Text(_) | Self::OptionalText(_) => pg_sys::TEXTOID,
+            Self::OidArray(_) => pg_sys::OIDARRAYOID,
+            Self::Int4Array(_) => pg_sys::INT4ARRAYOID,
+            Self::Int8Array(_) => pg_sys::INT8ARRAYOID,
+            Self::Float8Array(_) => pg_sys::FLOAT8ARRAYOID,
+            Self::TextArray(_) => pg_sys::TEXTARRAYOID,
+        }
+    }
+
+    /// The value in the current memory context; `None` for NULL.
+    fn datum(&self) -> Result<Option<pg_sys::Datum>> {
+        // SAFETY: text is copied; arrays are made of as many elements of the type as are given.
+        unsafe {
+            Ok(Some(match *self {
+                Self::Bool(value) => value.into(),
+                Self::Int4(value) => value.into(),
+                Self::Int8(value) | Self::OptionalInt8(Some(value)) => value.into(),
+                Self::Oid(value) => pg_sys::Oid::from(value).into(),
+                Self::Text(text) | Self::OptionalText(Some(text)) => text_datum(text)?,
+                Self::OptionalInt8(None) | Self::OptionalText(None) => return Ok(None),
+                Self::OidArray(values) => {
+                    array(values.iter().map(|&value| pg_sys::Oid::from(value).into()), pg_sys::OIDOID, 4)
+                }
+                Self::Int4Array(values) => array(values.iter().map(|&value| value.into()), pg_sys::INT4OID, 4),
+                Self::Int8Array(values) => array(values.iter().map(|&value| value.into()), pg_sys::INT8OID, 8),
+                Self::Float8Array(values) => {
+                    array(values.iter().map(|&value| value.to_bits().into()), pg_sys::FLOAT8OID, 8)
+                }
+                Self::TextArray(texts) => {
+                    let texts = texts.iter().map(|text| text_datum(text)).collect::<Result<Vec<_>>>()?;
+                    array(texts.into_iter(), pg_sys::TEXTOID, -1)
+                }
+            }))
+        }
+    }
+}
+
+fn text_datum(text: &str) -> Result<pg_sys::Datum> {
+    let text = encoding::to_database(text)?;
+    // SAFETY: the text is copied to the current context.
+    Ok(unsafe { pg_sys::cstring_to_text(text.as_ptr()) }.into())
+}
+
+/// An array of one dimension in the current context. `length` is the type's, -1 for text.
+///
+/// # Safety
+/// The values are of the type, whose length and alignment are those of a built-in number or of text.
+unsafe fn array(values: impl Iterator<Item = pg_sys::Datum>, element: pg_sys::Oid, length: i32) -> pg_sys::Datum {
+    let mut values: Vec<pg_sys::Datum> = values.collect();
+    let (by_value, alignment) = match length {
+        8 => (true, pg_sys::TYPALIGN_DOUBLE),
+        4 => (true, pg_sys::TYPALIGN_INT),
+        _ => (false, pg_sys::TYPALIGN_INT),
+    };
+    // SAFETY: promised by the caller; the values are copied.
+    let array = unsafe {
+        pg_sys::construct_array(
+            values.as_mut_ptr(),
+            values.len() as i32,
+            element,
+            length,
+            by_value,
+            alignment as std::ffi::c_char,
+        )
+    };
+    array.into()
 }

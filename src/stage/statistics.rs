@@ -4,7 +4,7 @@ use super::create::Stage;
 use crate::compat;
 use crate::error::Result;
 use crate::job::{JobSpec, TableSpec};
-use crate::local::identity::{Role, run_as};
+use crate::local::spi::{Param, extension};
 use crate::local::{settings, spi};
 use pgrx::pg_sys;
 
@@ -75,17 +75,13 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
     if extended.is_empty() {
         return Ok(());
     }
-    run_as(Role::Extension, || {
-        settings::use_catalog_search_path()?;
-        let oids = plan::catalog::array(&extended);
-        spi::execute(&format!("DELETE FROM pg_statistic_ext_data WHERE stxoid = ANY ({oids})"))?;
-        spi::execute(&format!(
-            "UPDATE pg_statistic_ext_data d SET stxoid = t.oid
-             FROM unnest({oids}) t(oid)
-             JOIN pg_statistic_ext s ON s.stxname = format('job_%s_statistics_%s', {job}, t.oid)
-                                    AND s.stxnamespace = '{}'::regnamespace
-             WHERE d.stxoid = s.oid",
-            super::SCHEMA
-        ))
-    })
+    extension::execute("DELETE FROM pg_statistic_ext_data WHERE stxoid = ANY ($1)", &[Param::OidArray(&extended)])?;
+    extension::execute(
+        "UPDATE pg_statistic_ext_data d SET stxoid = t.oid
+         FROM unnest($2) t(oid)
+         JOIN pg_statistic_ext s ON s.stxname = format('job_%s_statistics_%s', $1, t.oid)
+                                AND s.stxnamespace = 'pgcopy_stage'::regnamespace
+         WHERE d.stxoid = s.oid",
+        &[Param::Int8(job), Param::OidArray(&extended)],
+    )
 }

@@ -1,0 +1,51 @@
+//! Names of relations as the caller's search path resolves them, without a statement that the path would act upon.
+
+use super::encoding;
+use crate::error::Result;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// The relation that an unqualified name means.
+pub fn visible_relation(name: &str) -> Result<Option<u32>> {
+    let name = encoding::to_database(name)?;
+    // SAFETY: the name is copied; the look-up takes no lock.
+    let relation = unsafe { pg_sys::RelnameGetRelid(name.as_ptr()) };
+    Ok((relation != pg_sys::Oid::INVALID).then(|| relation.to_u32()))
+}
+
+/// The name of the schema of a relation, which may have been dropped.
+pub fn schema_of(relation: u32) -> Option<String> {
+    // SAFETY: syscache look-ups; the name is a copy or null.
+    unsafe { name_of_schema(pg_sys::get_rel_namespace(relation.into())) }
+}
+
+/// The schema that a new table of an unqualified name would be in.
+pub fn creation_schema() -> Option<String> {
+    // SAFETY: the list is a copy, of OIDs; its first is the schema for new objects.
+    unsafe {
+        let path = pg_sys::fetch_search_path(false);
+        let first = pgrx::PgList::<()>::from_pg(path).get_oid(0)?;
+        name_of_schema(first)
+    }
+}
+
+/// The caller's own temporary schema, once it has one.
+pub fn temporary_schema() -> Option<String> {
+    let mut schema = pg_sys::Oid::INVALID;
+    let mut toast_schema = pg_sys::Oid::INVALID;
+    // SAFETY: reads backend-local variables; then a syscache look-up.
+    unsafe {
+        pg_sys::GetTempNamespaceState(&mut schema, &mut toast_schema);
+        name_of_schema(schema)
+    }
+}
+
+/// # Safety
+/// Called inside a transaction.
+unsafe fn name_of_schema(schema: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a syscache look-up, whose result is a copy or null.
+    unsafe {
+        let name = pg_sys::get_namespace_name(schema);
+        (!name.is_null()).then(|| encoding::from_database(CStr::from_ptr(name)))
+    }
+}
