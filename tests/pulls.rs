@@ -25,6 +25,7 @@ mod parquet_copy;
 mod parquet_copy_to;
 mod parquet_jobs;
 mod parquet_stores;
+mod planted_code;
 mod rights;
 mod safety;
 mod schemas;

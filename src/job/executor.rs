@@ -176,14 +176,6 @@ impl<'a> Executor<'a> {
     }
 
     fn check_foreign_keys(&self, group: usize) -> Result<()> {
-        settings::scoped(|| self.check_foreign_keys_with_settings(group))
-    }
-
-    fn check_foreign_keys_with_settings(&self, group: usize) -> Result<()> {
-        settings::set_local(c"work_mem", &self.spec.maintenance_memory.to_string())?;
-        // Every row must be looked at; without statistics yet the planner might think that there are few.
-        settings::set_local(c"enable_nestloop", "off")?;
-        settings::set_local(c"jit", "off")?;
         let stage_of = |target| {
             let position = self.spec.tables.iter().position(|table| table.target == target)?;
             Some(self.stage(position).heap)

@@ -706,8 +706,11 @@ impl Prepared {
             .foreign_keys
             .iter()
             .filter(|key| !self.trusted_keys.contains(&key.oid))
-            .map(|key| stage::foreign_key_check(job, key, &positions, readable.contains(&key.referencing)))
-            .collect();
+            .map(|key| {
+                let is_target = positions.contains_key(&key.referencing);
+                stage::foreign_key_check(key, &positions, is_target, readable.contains(&key.referencing))
+            })
+            .collect::<Result<_>>()?;
         Ok(JobSpec {
             job,
             caller: self.caller,
@@ -745,7 +748,7 @@ impl Prepared {
         let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
         self.foreign_keys
             .iter()
-            .flat_map(|key| key.referenced_leaves.iter().map(|leaf| leaf.oid).chain([key.referencing, key.referenced]))
+            .flat_map(|key| key.referenced_leaves.iter().copied().chain([key.referencing, key.referenced]))
             .filter(|oid| !targets.contains(oid))
             .collect()
     }

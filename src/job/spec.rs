@@ -2,7 +2,7 @@ use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated,
 use crate::local::identity::Caller;
 use crate::parquet::plan::FilesSpec;
 use crate::source::Origin;
-use crate::stage::{KeyColumns, MOST_KEY_COLUMNS};
+use crate::stage::{KeyColumns, KeyEnd, MOST_KEY_COLUMNS};
 use plan::{ColumnPair, Part, Schedule, TaskKind, Wire, Work};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -91,13 +91,16 @@ pub struct NewColumn {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ForeignKeyCheck {
     pub name: String,
-    /// Of the referencing table.
-    pub owner: u32,
-    /// Returns the key values of one row that violates it, as a JSON array of texts, or no row.
-    pub query: String,
+    pub referencing: KeyEnd,
+    pub referenced: KeyEnd,
+    /// The role that runs the functions which compare keys.
+    pub comparing_role: u32,
+    pub match_full: bool,
+    /// SQL for whether the key of `fk` is in the relation `referenced`.
+    pub is_there: String,
     /// Set where the keys are integers, compared by value.
     pub integers: Option<IntegerKeys>,
-    /// Positions in [`JobSpec::tables`] of the targets whose new rows the query reads.
+    /// Positions in [`JobSpec::tables`] of the targets whose new rows the check reads.
     pub reads: Vec<usize>,
     /// The words for a violation, up to the key's values and after them.
     pub message: String,

@@ -229,24 +229,17 @@ pub struct ForeignKey {
     pub name: String,
     pub referencing: u32,
     pub referencing_owner: u32,
-    pub referencing_schema: String,
     pub referencing_name: String,
     /// May be partitioned; its rows are those of `referenced_leaves`.
     pub referenced: u32,
-    pub referenced_schema: String,
+    pub referenced_owner: u32,
     pub referenced_name: String,
-    pub referenced_leaves: Vec<Leaf>,
+    /// OIDs of the tables that hold its rows.
+    pub referenced_leaves: Vec<u32>,
     pub match_full: bool,
     /// Whether the last pair of columns are periods, which the referenced rows need only cover together.
     pub has_period: bool,
     pub keys: Vec<Key>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leaf {
-    pub oid: u32,
-    pub schema: String,
-    pub name: String,
 }
 
 /// One pair of columns, with what it takes to compare them as the constraint does.
@@ -260,11 +253,18 @@ pub struct Key {
     pub are_integers: bool,
     /// `OPERATOR(schema.name)` with the referenced column on the left.
     pub operator: String,
-    /// A type to cast to, where the operator takes another than the column's.
-    pub referenced_cast: Option<String>,
-    pub referencing_cast: Option<String>,
-    /// Set where the two columns differ in it.
-    pub collation: Option<String>,
+    /// The owner of the operator's function.
+    pub operator_owner: u32,
+    /// The types that the operator takes; the columns' own where it takes several.
+    pub referenced_type: u32,
+    pub referencing_type: u32,
+    /// Of the referenced column; 0 for a type without.
+    pub collation: u32,
+    /// The types of the columns.
+    pub referenced_column_type: u32,
+    pub referencing_column_type: u32,
+    /// The owners of the columns' types, and of those of their elements.
+    pub type_owners: Vec<u32>,
 }
 
 /// The foreign keys that must hold when the given tables have new rows, those of other tables included.
@@ -278,40 +278,40 @@ pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
          SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
          FROM (
              SELECT k.oid::bigint AS oid, k.conname AS name, k.confmatchtype = 'f' AS match_full, {} AS has_period,
-                    c.oid::bigint AS referencing, c.relowner::bigint AS referencing_owner,
-                    cn.nspname AS referencing_schema, c.relname AS referencing_name,
-                    f.oid::bigint AS referenced, fn.nspname AS referenced_schema, f.relname AS referenced_name,
+                    c.oid::bigint AS referencing, c.relowner::bigint AS referencing_owner, c.relname AS referencing_name,
+                    f.oid::bigint AS referenced, f.relowner::bigint AS referenced_owner, f.relname AS referenced_name,
                     CASE WHEN f.relkind = 'p' THEN
-                        (SELECT coalesce(json_agg(json_build_object('oid', l.oid::bigint, 'schema', ln.nspname,
-                                                                    'name', l.relname)), '[]'::json)
-                         FROM pg_partition_tree(f.oid) pt JOIN pg_class l ON l.oid = pt.relid
-                         JOIN pg_namespace ln ON ln.oid = l.relnamespace WHERE pt.isleaf)
-                    ELSE json_build_array(json_build_object('oid', f.oid::bigint, 'schema', fn.nspname, 'name', f.relname))
-                    END AS referenced_leaves,
+                        (SELECT coalesce(json_agg(pt.relid::oid::bigint ORDER BY pt.relid), '[]'::json)
+                         FROM pg_partition_tree(f.oid) pt WHERE pt.isleaf)
+                    ELSE json_build_array(f.oid::bigint) END AS referenced_leaves,
                     (SELECT json_agg(json_build_object(
                                 'referencing', ca.attname, 'referenced', fa.attname,
                                 'referencing_number', ca.attnum, 'referenced_number', fa.attnum,
                                 'are_integers', o.oprname = '=' AND opn.nspname = 'pg_catalog'
                                                 AND ca.atttypid IN (20, 21, 23) AND fa.atttypid IN (20, 21, 23),
                                 'operator', format('OPERATOR(%I.%s)', opn.nspname, o.oprname),
-                                'referenced_cast', CASE WHEN o.oprleft <> fa.atttypid AND lt.typtype <> 'p'
-                                                        THEN format_type(o.oprleft, NULL) END,
-                                'referencing_cast', CASE WHEN o.oprright <> ca.atttypid AND rt.typtype <> 'p'
-                                                         THEN format_type(o.oprright, NULL) END,
-                                'collation', CASE WHEN fa.attcollation <> ca.attcollation AND fa.attcollation <> 0
-                                                  THEN fa.attcollation::regcollation::text END) ORDER BY u.position)
+                                'operator_owner', op.proowner::bigint,
+                                'referenced_type', (CASE WHEN lt.typtype = 'p' THEN fa.atttypid ELSE lt.oid END)::bigint,
+                                'referencing_type', (CASE WHEN rt.typtype = 'p' THEN ca.atttypid ELSE rt.oid END)::bigint,
+                                'collation', fa.attcollation::bigint,
+                                'referenced_column_type', fa.atttypid::bigint,
+                                'referencing_column_type', ca.atttypid::bigint,
+                                'type_owners', (SELECT json_agg(DISTINCT t.typowner::bigint) FROM pg_type t
+                                                WHERE t.oid IN (ct.oid, ct.typelem, ft.oid, ft.typelem)))
+                              ORDER BY u.position)
                      FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY u(ck, fk, op, position)
                      JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck
                      JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = u.fk
+                     JOIN pg_type ct ON ct.oid = ca.atttypid
+                     JOIN pg_type ft ON ft.oid = fa.atttypid
                      JOIN pg_operator o ON o.oid = u.op
                      JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+                     JOIN pg_proc op ON op.oid = o.oprcode
                      JOIN pg_type lt ON lt.oid = o.oprleft
                      JOIN pg_type rt ON rt.oid = o.oprright) AS keys
              FROM pg_constraint k
              JOIN pg_class c ON c.oid = k.conrelid
-             JOIN pg_namespace cn ON cn.oid = c.relnamespace
              JOIN pg_class f ON f.oid = k.confrelid
-             JOIN pg_namespace fn ON fn.oid = f.relnamespace
              LEFT JOIN pg_constraint parent ON parent.oid = k.conparentid
              WHERE k.contype = 'f' AND k.convalidated AND c.relkind = 'r'
                AND (k.conrelid IN (SELECT oid FROM targets) OR k.confrelid IN (SELECT oid FROM targets))

@@ -20,9 +20,13 @@ impl Caller {
     }
 
     pub fn is_superuser(self) -> bool {
-        // SAFETY: a syscache lookup inside a transaction.
-        unsafe { pg_sys::superuser_arg(self.current.into()) }
+        is_superuser(self.current)
     }
+}
+
+pub fn is_superuser(role: u32) -> bool {
+    // SAFETY: a syscache lookup inside a transaction.
+    unsafe { pg_sys::superuser_arg(role.into()) }
 }
 
 /// Whom a piece of work runs as.

@@ -23,5 +23,6 @@ pub mod settings;
 pub mod spi;
 pub mod text;
 pub mod transaction;
+pub mod transient;
 pub mod types;
 pub mod utility_hook;

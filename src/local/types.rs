@@ -57,3 +57,34 @@ pub fn base_type(type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> BaseT
         return base;
     }
 }
+
+/// The function that makes a value of one type of a value of another, if it takes one: of the elements for arrays.
+pub fn cast_function(from: u32, to: u32) -> Option<u32> {
+    let mut function = pg_sys::Oid::INVALID;
+    // SAFETY: syscache lookups; the function is written to a variable of ours.
+    unsafe {
+        let explicit = pg_sys::CoercionContext::COERCION_EXPLICIT;
+        let path = pg_sys::find_coercion_pathway(to.into(), from.into(), explicit, &mut function);
+        if path != pg_sys::CoercionPathType::COERCION_PATH_ARRAYCOERCE {
+            return (function != pg_sys::Oid::INVALID).then(|| function.to_u32());
+        }
+        let element = |array: u32| pg_sys::get_base_element_type(array.into()).to_u32();
+        let (from, to) = (element(from), element(to));
+        if from == to { None } else { cast_function(from, to) }
+    }
+}
+
+/// The owner of a function that is there.
+pub fn function_owner(function: u32) -> Option<u32> {
+    // SAFETY: a syscache lookup; the row is released after a number was read of it.
+    unsafe {
+        let function = pg_sys::Datum::from(pg_sys::Oid::from(function));
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as i32, function);
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).proowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner.to_u32())
+    }
+}

@@ -1,14 +1,16 @@
 use super::integer_keys::{self, IntegerKey, KeyColumns, Rows};
+use super::key_rows::KeyRows;
 use crate::error::{Error, Result};
 use crate::job::ForeignKeyCheck;
 use crate::local::identity::Role;
-use crate::local::spi;
+use crate::local::{settings, transient};
 use pgrx::prelude::*;
 
 /// Verifies foreign keys of one referencing table, for all rows at once.
 ///
-/// It runs with all rights, as the server's own foreign-key checks do in effect: the caller may well lack SELECT on a
-/// table at the key's other end. Nothing of the user's runs in it but the keys' operators.
+/// Nobody's rights on the tables are asked for, as the server's own foreign-key checks do in effect: the caller may well
+/// lack SELECT on a table at the key's other end. Therefore no query reads the tables: only keys are taken out of them, and
+/// only the functions that convert and compare keys run, as the roles that the check names.
 ///
 /// `stage_of` gives the stage table of a target; `memory` is in bytes.
 ///
@@ -36,27 +38,47 @@ pub fn check_foreign_keys(
     for check in checks {
         let all_present = check.integers.as_ref().and_then(|_| present.next().flatten());
         if all_present != Some(true) {
-            refuse_violation(check)?;
+            refuse_violation(check, &stage_of, memory)?;
         }
     }
     Ok(())
 }
 
 /// One anti-join, which finds a row without its key if there is one.
-fn refuse_violation(check: &ForeignKeyCheck) -> Result<()> {
-    // Casts of the key, where the two sides' types differ, are the referencing table's owner's code.
-    let Some(values) = spi::query_text_as(Role::Extension, Role::TableOwner(check.owner), &check.query)? else {
-        return Ok(());
+fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u32>, memory: usize) -> Result<()> {
+    let violation = |detail: Option<String>| {
+        let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone());
+        Err(match detail.filter(|_| check.show_values) {
+            Some(detail) => error.detail(detail),
+            None => error,
+        })
     };
-    let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone());
-    if !check.show_values {
-        return Err(error);
+    let read = |end: &super::KeyEnd, name, stop_at_partial| {
+        let relations: Vec<u32> = end.relations.iter().map(|&oid| stage_of(oid).unwrap_or(oid)).collect();
+        // Both ends and the join share the memory.
+        KeyRows::read(end, &relations, name, stop_at_partial, memory / 1024 / 4)
+    };
+    // MATCH SIMPLE lets a row pass that has any NULL, MATCH FULL only one that has nothing else.
+    let referencing = read(&check.referencing, c"referencing", check.match_full)?;
+    if check.match_full && referencing.any_partial {
+        return violation(Some("MATCH FULL does not allow mixing of null and nonnull key values.".to_owned()));
     }
-    let values: Vec<Option<String>> = serde_json::from_str(&values)
-        .map_err(|error| Error::internal(format!("unexpected answer of a foreign-key check: {error}")))?;
-    if values.iter().any(Option::is_none) {
-        return Err(error.detail("MATCH FULL does not allow mixing of null and nonnull key values."));
+    if referencing.table.rows() == 0 {
+        return Ok(());
     }
-    let values = values.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    Err(error.detail(format!("Key ({})=({values}) {}", check.detail_columns, check.detail_rest)))
+    let referenced = read(&check.referenced, c"referenced", false)?;
+    let shown = referencing.shown_columns().iter().map(|column| format!("fk.{column}")).collect::<Vec<_>>().join(", ");
+    let query = format!("SELECT {shown} FROM referencing fk WHERE NOT {} LIMIT 1", check.is_there);
+    let found = settings::scoped(|| {
+        settings::set_local(c"work_mem", &(memory / 1024 / 2).max(LEAST_MEMORY).to_string())?;
+        // Every row must be looked at.
+        settings::set_local(c"enable_nestloop", "off")?;
+        transient::first_row(Role::TableOwner(check.comparing_role), &[&referencing.table, &referenced.table], &query)
+    })?;
+    let Some(values) = found else { return Ok(()) };
+    let values = values.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(", ");
+    violation(Some(format!("Key ({})=({values}) {}", check.detail_columns, check.detail_rest)))
 }
+
+/// Kilobytes; what the setting takes at least.
+const LEAST_MEMORY: usize = 64;

@@ -1,74 +1,64 @@
 use super::KeyColumns;
+use super::key_rows::{KeyColumn, KeyEnd};
+use crate::error::{Error, Result};
 use crate::job::{ForeignKeyCheck, IntegerKeys};
 use crate::local::catalog::{ForeignKey, Key};
+use crate::local::{identity, types};
+use pgrx::prelude::*;
+use plan::Owner;
 use std::collections::HashMap;
 
-/// Words the check of one foreign key as one anti-join, over the stage tables where there are and the tables
-/// themselves where not. The comparison is the one of `RI_Initial_Check` in `ri_triggers.c`.
+/// Decides how to check one foreign key, over the stage tables where there are and the tables themselves where not. The
+/// comparison is the one of `RI_Initial_Check` in `ri_triggers.c`.
 ///
-/// `targets` gives for each target its position in the job.
+/// `targets` gives for each target its position in the job. `checks_new_references` tells whose fault a violation is.
+///
+/// # Errors
+/// Functions of both tables' owners would have to compare the keys.
 pub fn foreign_key_check(
-    job: i64,
     key: &ForeignKey,
     targets: &HashMap<u32, usize>,
+    checks_new_references: bool,
     show_values: bool,
-) -> ForeignKeyCheck {
-    let rows_of = |oid: u32, schema: &str, name: &str| {
-        if targets.contains_key(&oid) { super::qualified_name(job, oid) } else { plan::qualified(schema, name) }
+) -> Result<ForeignKeyCheck> {
+    let owner = |role: u32| Owner { role, is_superuser: identity::is_superuser(role) };
+    let owners = |roles: Vec<u32>| roles.into_iter().map(owner).collect::<Vec<_>>();
+    let (referencing_owner, referenced_owner) = (owner(key.referencing_owner), owner(key.referenced_owner));
+    let types = owners(key.keys.iter().flat_map(|pair| pair.type_owners.clone()).collect());
+    let role_for = |functions: Vec<u32>| {
+        plan::comparing_role(referencing_owner, referenced_owner, &owners(functions), &types).ok_or_else(|| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("cannot check foreign key constraint \"{}\" of table \"{}\"", key.name, key.referencing_name),
+            )
+            .detail(
+                "Functions that compare its keys belong to the owners of both tables, and neither may run the other's.",
+            )
+        })
     };
-    let referencing = rows_of(key.referencing, &key.referencing_schema, &key.referencing_name);
-    let referenced_columns =
-        key.keys.iter().map(|pair| plan::quote_identifier(&pair.referenced)).collect::<Vec<_>>().join(", ");
-    let referenced = match key.referenced_leaves.as_slice() {
-        [] => format!(
-            "(SELECT {referenced_columns} FROM ONLY {} WHERE false)",
-            rows_of(key.referenced, &key.referenced_schema, &key.referenced_name)
-        ),
-        [leaf] => format!("ONLY {}", rows_of(leaf.oid, &leaf.schema, &leaf.name)),
-        leaves => {
-            let branches: Vec<_> = leaves
-                .iter()
-                .map(|leaf| {
-                    format!("SELECT {referenced_columns} FROM ONLY {}", rows_of(leaf.oid, &leaf.schema, &leaf.name))
-                })
-                .collect();
-            format!("({})", branches.join(" UNION ALL "))
-        }
+    let end = |relations: Vec<u32>, columns: Vec<KeyColumn>| -> Result<KeyEnd> {
+        let casts = columns.iter().filter_map(|column| types::cast_function(column.type_oid, column.compared_type));
+        let converting_role = role_for(casts.filter_map(types::function_owner).collect())?;
+        Ok(KeyEnd { relations, columns, converting_role })
     };
-    let comparison = key.keys.iter().map(compare).collect::<Vec<_>>().join(" AND ");
-    // The operator of periods finds those that overlap.
-    let is_there = match key.keys.last().filter(|_| key.has_period) {
-        Some(period) => format!(
-            "coalesce((SELECT fk.{} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(pk.{}) \
-             FROM {referenced} pk WHERE {comparison}), false)",
-            plan::quote_identifier(&period.referencing),
-            plan::quote_identifier(&period.referenced)
-        ),
-        None => format!("EXISTS (SELECT FROM {referenced} pk WHERE {comparison})"),
-    };
-    let column = |pair: &Key| format!("fk.{}", plan::quote_identifier(&pair.referencing));
-    let any = |condition: &str, operator: &str| {
-        key.keys.iter().map(|pair| format!("{} {condition}", column(pair))).collect::<Vec<_>>().join(operator)
-    };
-    // MATCH SIMPLE lets a row pass that has any NULL, MATCH FULL only one that has nothing else.
-    let concerned = if key.match_full { any("IS NOT NULL", " OR ") } else { any("IS NOT NULL", " AND ") };
-    let values =
-        key.keys.iter().map(|pair| format!("{}::pg_catalog.text", column(pair))).collect::<Vec<_>>().join(", ");
-    let query = format!(
-        "SELECT pg_catalog.json_build_array({values})::pg_catalog.text FROM ONLY {referencing} fk \
-         WHERE ({concerned}) AND NOT {is_there} LIMIT 1"
-    );
-    let mut reads: Vec<usize> = key
-        .referenced_leaves
-        .iter()
-        .map(|leaf| leaf.oid)
-        .chain([key.referencing])
-        .filter_map(|oid| targets.get(&oid).copied())
-        .collect();
+    let referencing = key.keys.iter().map(|pair| KeyColumn {
+        name: pair.referencing.clone(),
+        type_oid: pair.referencing_column_type,
+        compared_type: pair.referencing_type,
+        collation: pair.collation,
+    });
+    let referenced = key.keys.iter().map(|pair| KeyColumn {
+        name: pair.referenced.clone(),
+        type_oid: pair.referenced_column_type,
+        compared_type: pair.referenced_type,
+        collation: pair.collation,
+    });
+    let mut reads: Vec<usize> =
+        key.referenced_leaves.iter().chain([&key.referencing]).filter_map(|oid| targets.get(oid).copied()).collect();
     reads.sort_unstable();
     reads.dedup();
     let (referencing_name, referenced_name) = (&key.referencing_name, &key.referenced_name);
-    let (message, detail_rest, columns): (String, String, Vec<&str>) = if targets.contains_key(&key.referencing) {
+    let (message, detail_rest, columns): (String, String, Vec<&str>) = if checks_new_references {
         (
             format!(
                 "insert or update on table \"{referencing_name}\" violates foreign key constraint \"{}\"",
@@ -87,23 +77,43 @@ pub fn foreign_key_check(
             key.keys.iter().map(|pair| pair.referenced.as_str()).collect(),
         )
     };
-    ForeignKeyCheck {
+    Ok(ForeignKeyCheck {
         name: key.name.clone(),
-        owner: key.referencing_owner,
-        query,
+        referencing: end(vec![key.referencing], referencing.collect())?,
+        referenced: end(key.referenced_leaves.clone(), referenced.collect())?,
+        comparing_role: role_for(key.keys.iter().map(|pair| pair.operator_owner).collect())?,
+        match_full: key.match_full,
+        is_there: is_there(key),
         integers: integer_keys(key),
         reads,
         message,
         detail_columns: columns.join(", "),
         detail_rest,
         show_values,
+    })
+}
+
+/// The condition for the key of a row `fk` to be among those of `referenced`.
+fn is_there(key: &ForeignKey) -> String {
+    let comparisons: Vec<_> =
+        (1..).zip(&key.keys).map(|(number, pair)| format!("pk.k{number} {} fk.k{number}", pair.operator)).collect();
+    let comparison = comparisons.join(" AND ");
+    // The operator of periods finds those that overlap.
+    if key.has_period {
+        let period = key.keys.len();
+        format!(
+            "coalesce((SELECT fk.k{period} OPERATOR(pg_catalog.<@) pg_catalog.range_agg(pk.k{period}) \
+             FROM referenced pk WHERE {comparison}), false)"
+        )
+    } else {
+        format!("EXISTS (SELECT FROM referenced pk WHERE {comparison})")
     }
 }
 
 fn integer_keys(key: &ForeignKey) -> Option<IntegerKeys> {
     // Partitions may number their columns otherwise.
-    let [leaf] = key.referenced_leaves.as_slice() else { return None };
-    if !key.keys.iter().all(|pair| pair.are_integers) || leaf.oid != key.referenced {
+    let &[leaf] = key.referenced_leaves.as_slice() else { return None };
+    if !key.keys.iter().all(|pair| pair.are_integers) || leaf != key.referenced {
         return None;
     }
     let numbers = |number: fn(&Key) -> i16| key.keys.iter().map(number).collect();
@@ -112,18 +122,4 @@ fn integer_keys(key: &ForeignKey) -> Option<IntegerKeys> {
         referenced: KeyColumns { relation: key.referenced, numbers: numbers(|pair| pair.referenced_number) },
         match_full: key.match_full,
     })
-}
-
-fn compare(pair: &Key) -> String {
-    let side = |alias: &str, column: &str, cast: &Option<String>| {
-        let cast = cast.as_ref().map_or(String::new(), |cast| format!("::{cast}"));
-        format!("{alias}.{}{cast}", plan::quote_identifier(column))
-    };
-    let collation = pair.collation.as_ref().map_or(String::new(), |name| format!(" COLLATE {name}"));
-    format!(
-        "{} {} {}{collation}",
-        side("pk", &pair.referenced, &pair.referenced_cast),
-        pair.operator,
-        side("fk", &pair.referencing, &pair.referencing_cast)
-    )
 }

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 mod columns;
+mod owners;
 mod pairing;
 mod parts;
 mod pattern;
@@ -12,6 +13,7 @@ mod schedule;
 mod short;
 
 pub use columns::{ColumnPair, PairedColumns, Wire};
+pub use owners::{Owner, comparing_role};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};
 pub use pattern::{Pattern, PatternError};
