@@ -96,7 +96,7 @@ impl<'a> Executor<'a> {
 
     fn create(&self, table: usize) -> Result<()> {
         let spec = &self.spec.tables[table];
-        let stage = run_as(Role::Extension, || stage::create(self.spec.job, spec))
+        let stage = run_as(Role::TableOwner(spec.owner), || stage::create(self.spec.job, spec))
             .map_err(|error| self.with_user_names(error, table))?;
         self.shared.set_stage(table, self.first_indexes[table], &stage);
         Ok(())
@@ -187,10 +187,10 @@ impl<'a> Executor<'a> {
 
     fn analyze(&self, table: usize, slice: usize) -> Result<()> {
         crate::error::catch(|| {
-            stage::write_visibility_map(self.stage(table).heap);
-            let spec = &self.spec.tables[table];
+            let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
+            stage::write_visibility_map(stage);
             let columns: Vec<&str> = spec.analyzed_columns(slice).iter().map(|column| column.name.as_str()).collect();
-            stage::analyze(self.spec.job, spec.target, &columns)
+            stage::analyze(stage, spec.owner, &columns)
         })
         .map_err(|error| self.with_user_names(error, table))
     }

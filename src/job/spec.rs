@@ -272,8 +272,4 @@ impl JobSpec {
     pub fn stage_index_name(job: i64, index: u32) -> String {
         format!("job_{job}_index_{index}")
     }
-
-    pub fn stage_statistics_name(job: i64, statistics: u32) -> String {
-        format!("job_{job}_statistics_{statistics}")
-    }
 }

@@ -74,7 +74,7 @@ pub struct ColumnOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtendedStatistics {
     pub oid: u32,
-    /// What stands between name and table in CREATE STATISTICS.
+    /// Changes whenever kinds, columns or expressions do.
     pub definition: String,
     /// The statistics target.
     pub statistics: Option<i32>,
@@ -192,11 +192,7 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                                 AND (a.attstattarget >= 0 OR o.text IS NOT NULL)), '[]'::json) AS column_options,
                     coalesce((SELECT json_agg(json_build_object(
                                          'oid', s.oid::bigint,
-                                         'definition', concat((SELECT '(' || string_agg(CASE k WHEN 'd' THEN 'ndistinct'
-                                                                                 WHEN 'f' THEN 'dependencies'
-                                                                                 WHEN 'm' THEN 'mcv' END, ', ') || ')'
-                                                               FROM unnest(s.stxkind) k),
-                                                              ' ON ', pg_get_statisticsobjdef_columns(s.oid)),
+                                         'definition', concat_ws(' ', s.stxkind, s.stxkeys, s.stxexprs),
                                          'statistics', CASE WHEN s.stxstattarget >= 0 THEN s.stxstattarget END)
                                               ORDER BY s.oid)
                               FROM pg_statistic_ext s WHERE s.stxrelid = c.oid), '[]'::json) AS extended_statistics,

@@ -1,6 +1,7 @@
 //! A COPY statement of ours: what it says, and what the server's own COPY does before it touches a row.
 
 use super::encoding::{self, text_at};
+use super::nodes::make_node;
 use super::query::{Source, StartedQuery, name_of};
 use super::rights;
 use crate::compat;
@@ -359,14 +360,6 @@ unsafe fn one<T>(node: *mut T) -> *mut pg_sys::List {
 }
 
 /// The macro `makeNode`.
-unsafe fn make_node<T>(tag: pg_sys::NodeTag) -> *mut T {
-    // SAFETY: zeroed memory of the node's size, which begins with its tag.
-    unsafe {
-        let node = pg_sys::palloc0(size_of::<T>()).cast::<pg_sys::Node>();
-        (*node).type_ = tag;
-        node.cast()
-    }
-}
 
 /// A file's name as UTF-8, for what is not this machine's file system.
 pub fn utf8_name(name: &[u8]) -> String {

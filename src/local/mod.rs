@@ -13,6 +13,7 @@ pub mod logging;
 pub mod names;
 pub mod network;
 pub mod new_file;
+pub mod nodes;
 pub mod progress;
 pub mod query;
 pub mod relation_file;

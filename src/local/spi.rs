@@ -134,32 +134,6 @@ unsafe fn first_value() -> Option<String> {
     }
 }
 
-/// The first column of the first row, with the rights of one role, while the functions in it run as another.
-pub fn query_text_as(rights_of: Role, runs_as: Role, sql: &str) -> Result<Option<String>> {
-    let command = encoding::to_database(sql)?;
-    // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR; all that is made
-    // here belongs to the connection, which is open until the text has been copied. The cursor keeps the snapshot.
-    unsafe {
-        pg_sys::SPI_connect();
-        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
-        // Rights are checked, and policies applied, before the first row is asked for.
-        let cursor = run_as(rights_of, || {
-            let plan = pg_sys::SPI_prepare(command.as_ptr(), 0, std::ptr::null_mut());
-            if plan.is_null() {
-                return Err(Error::internal("SPI could not prepare a query"));
-            }
-            let none = std::ptr::null_mut();
-            Ok(pg_sys::SPI_cursor_open(std::ptr::null(), plan, none, std::ptr::null(), true))
-        })?;
-        run_as(runs_as, || pg_sys::SPI_cursor_fetch(cursor, true, 1));
-        let text = first_value();
-        pg_sys::SPI_cursor_close(cursor);
-        pg_sys::PopActiveSnapshot();
-        pg_sys::SPI_finish();
-        Ok(text)
-    }
-}
-
 impl Param<'_> {
     fn type_oid(&self) -> pg_sys::Oid {
         match self {
@@ -177,7 +151,7 @@ impl Param<'_> {
     }
 
     /// The value in the current memory context; `None` for NULL.
-    fn datum(&self) -> Result<Option<pg_sys::Datum>> {
+    pub fn datum(&self) -> Result<Option<pg_sys::Datum>> {
         // SAFETY: text is copied; arrays are made of as many elements of the type as are given.
         unsafe {
             Ok(Some(match *self {

@@ -78,7 +78,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
             Ok(())
         })?;
         pg_sys::relation_close(target, lock);
-        super::statistics::prepare(job, table, &indexes)?;
+        super::statistics::prepare(job, heap.to_u32(), table, &indexes)?;
         Ok(Stage { heap: heap.to_u32(), indexes })
     }
 }

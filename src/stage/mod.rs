@@ -29,8 +29,3 @@ pub use visibility::write_visibility_map;
 
 /// The schema of the stage tables.
 pub const SCHEMA: &str = "pgcopy_stage";
-
-/// A stage table's name for SQL text.
-pub fn qualified_name(job: i64, target: u32) -> String {
-    plan::qualified(SCHEMA, &crate::job::JobSpec::stage_name(job, target))
-}

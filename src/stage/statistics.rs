@@ -3,49 +3,69 @@
 use super::create::Stage;
 use crate::compat;
 use crate::error::Result;
-use crate::job::{JobSpec, TableSpec};
+use crate::job::TableSpec;
 use crate::local::spi::{Param, extension};
-use crate::local::{settings, spi};
 use pgrx::pg_sys;
 
-/// Gives a stage table, and its `indexes`, the statistics targets and extended statistics of its target. Runs with the
-/// rights of the extension.
-pub(super) fn prepare(job: i64, table: &TableSpec, indexes: &[u32]) -> Result<()> {
-    if table.column_options.is_empty() && table.extended_statistics.is_empty() {
+/// Gives a stage table, and its `indexes`, the statistics targets and extended statistics of its target.
+///
+/// Catalog rows are copied: a statement made of their text would be parsed again, which evaluates constants of types that
+/// are the table's owner's, and tells event triggers.
+pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -> Result<()> {
+    let relations = table.indexes.iter().map(|index| index.oid).zip(indexes.iter().copied());
+    for (original, copy) in [(table.target, heap)].into_iter().chain(relations) {
+        let options: Vec<_> = table.column_options.iter().filter(|column| column.relation == original).collect();
+        if options.is_empty() {
+            continue;
+        }
+        // Some minor versions keep a number of their own among the options.
+        extension::execute(
+            "UPDATE pg_attribute c
+             SET attstattarget = o.attstattarget,
+                 attoptions = CASE WHEN $3 THEN (SELECT array_agg(n.option ORDER BY n.position)
+                                                 FROM unnest(o.attoptions) WITH ORDINALITY n(option, position)
+                                                 WHERE n.option LIKE 'n_distinct%') ELSE c.attoptions END
+             FROM pg_attribute o
+             WHERE o.attrelid = $1 AND c.attrelid = $2 AND c.attnum = o.attnum AND o.attnum > 0 AND NOT o.attisdropped
+               AND (o.attstattarget >= 0 OR ($3 AND o.attoptions IS NOT NULL))",
+            &[Param::Oid(original), Param::Oid(copy), Param::Bool(original == table.target)],
+        )?;
+        for column in options.into_iter().filter(|_| original != table.target) {
+            if let Some(target) = column.statistics {
+                // SAFETY: made by this transaction, which holds a lock on it.
+                unsafe { compat::note_statistics_target(copy.into(), column.number, target) };
+            }
+        }
+    }
+    if table.extended_statistics.is_empty() {
         return Ok(());
     }
-    settings::scoped(|| {
-        settings::use_catalog_search_path()?;
-        // Event triggers are for what users do.
-        settings::set_local(c"session_replication_role", "replica")?;
-        let heap = super::qualified_name(job, table.target);
-        for column in &table.column_options {
-            let altered = if column.relation == table.target {
-                format!("TABLE {heap} ALTER COLUMN {}", plan::quote_identifier(&column.name))
-            } else {
-                let index = plan::qualified(super::SCHEMA, &JobSpec::stage_index_name(job, column.relation));
-                format!("INDEX {index} ALTER COLUMN {}", column.number)
-            };
-            if let Some(target) = column.statistics {
-                spi::execute(&format!("ALTER {altered} SET STATISTICS {target}"))?;
-                if let Some(position) = table.indexes.iter().position(|index| index.oid == column.relation) {
-                    // SAFETY: made by this transaction, which holds a lock on it.
-                    unsafe { compat::note_statistics_target(indexes[position].into(), column.number, target) };
-                }
-            }
-            if let Some(options) = &column.options {
-                spi::execute(&format!("ALTER {altered} SET ({options})"))?;
-            }
-        }
-        for statistics in &table.extended_statistics {
-            let name = plan::qualified(super::SCHEMA, &JobSpec::stage_statistics_name(job, statistics.oid));
-            spi::execute(&format!("CREATE STATISTICS {name} {} FROM {heap}", statistics.definition))?;
-            if let Some(target) = statistics.statistics {
-                spi::execute(&format!("ALTER STATISTICS {name} SET STATISTICS {target}"))?;
-            }
-        }
-        Ok(())
-    })
+    let statistics: Vec<u32> = table.extended_statistics.iter().map(|statistics| statistics.oid).collect();
+    extension::execute(
+        "WITH copied AS MATERIALIZED (
+             SELECT s.*, pg_nextoid('pg_statistic_ext', 'oid', 'pg_statistic_ext_oid_index') AS copy
+             FROM pg_statistic_ext s WHERE s.oid = ANY ($3)
+         ), made AS (
+             INSERT INTO pg_statistic_ext (oid, stxrelid, stxname, stxnamespace, stxowner, stxstattarget, stxkeys,
+                                           stxkind, stxexprs)
+             SELECT s.copy, $2, format('job_%s_statistics_%s', $1, s.oid), 'pgcopy_stage'::regnamespace, s.stxowner,
+                    s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs
+             FROM copied s
+         )
+         INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsubid, deptype)
+         SELECT d.classid, s.copy, d.objsubid, d.refclassid,
+                CASE WHEN d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid THEN $2 ELSE d.refobjid END,
+                d.refobjsubid, d.deptype
+         FROM copied s JOIN pg_depend d ON d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
+         WHERE d.deptype IN ('n', 'a') AND d.refclassid <> 'pg_namespace'::regclass",
+        &[Param::Int8(job), Param::Oid(heap), Param::OidArray(&statistics)],
+    )?;
+    // SAFETY: changes backend-local state and notes a message for others, inside a transaction.
+    unsafe {
+        pg_sys::CacheInvalidateRelcacheByRelid(heap.into());
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
 }
 
 /// Gives the targets the column statistics of their stage tables. No reader need wait for that: it comes before the swap,
