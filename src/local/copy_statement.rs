@@ -359,8 +359,6 @@ unsafe fn one<T>(node: *mut T) -> *mut pg_sys::List {
     unsafe { pg_sys::lappend(std::ptr::null_mut(), node.cast()) }
 }
 
-/// The macro `makeNode`.
-
 /// A file's name as UTF-8, for what is not this machine's file system.
 pub fn utf8_name(name: &[u8]) -> String {
     String::from_utf8_lossy(&encoding::to_utf8(name)).into_owned()
