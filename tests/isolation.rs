@@ -1,6 +1,6 @@
 //! One instant of the source, and readers who never see anything in between.
 
-use crate::harness::{Failure, Pair, eventually, text, wait_for_worker};
+use crate::harness::{Failure, Pair, Pulled, eventually, text, wait_for_worker};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -182,6 +182,108 @@ fn a_change_of_definition_while_the_pull_starts_is_noticed() {
         pair.assert_nothing_left();
         pair.pull("");
         pair.assert_same_content();
+    });
+}
+
+/// A pull that waits for its lock while another session, which holds a weaker one, does something to the target and commits.
+fn pull_that_waits(pair: Pair, arguments: &str, meanwhile: &str) -> (Pair, Result<Vec<Pulled>, Failure>) {
+    let mut pair = pair;
+    let mut other = pair.another_destination_session();
+    let mut watcher = pair.another_destination_session();
+    let mut transaction = other.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE item IN ROW EXCLUSIVE MODE").unwrap();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(|| {
+            let outcome = pair.try_pull(arguments).map_err(|error| Failure::of(&error));
+            (pair, outcome)
+        });
+        eventually("the pull waits for its lock", || {
+            let waiting = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'item'::regclass
+                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            text(&mut watcher, waiting) == "1"
+        });
+        transaction.batch_execute(meanwhile).unwrap();
+        transaction.commit().unwrap();
+        pull.join().unwrap()
+    })
+}
+
+#[test]
+fn rows_that_come_while_the_pull_waits_for_its_lock_are_not_replaced_unasked() {
+    for workers in [2, 0] {
+        let pair = Pair::with(
+            "late_rows",
+            "CREATE TABLE item (id int PRIMARY KEY, origin text)",
+            "INSERT INTO item VALUES (1, 'source')",
+        );
+        // The plan finds a table without a single page.
+        let arguments = format!("parallel => {workers}");
+        let (mut pair, outcome) = pull_that_waits(pair, &arguments, "INSERT INTO item VALUES (5000, 'precious')");
+        assert_eq!(outcome.unwrap_err().sqlstate, "55000");
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(origin, ' ') FROM item"), "precious");
+        pair.assert_nothing_left();
+    }
+}
+
+#[test]
+fn tables_whose_names_are_exchanged_while_the_pull_waits_for_its_lock_are_not_mixed_up() {
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let mut pair = Pair::with(
+            "exchanged_names",
+            "CREATE TABLE item (id int PRIMARY KEY, origin text); CREATE TABLE spare (LIKE item INCLUDING ALL)",
+            "INSERT INTO item VALUES (1, 'item of the source'); INSERT INTO spare VALUES (1, 'spare of the source')",
+        );
+        pair.destination
+            .batch_execute(&format!(
+                "SET default_transaction_isolation = '{isolation}';
+                 INSERT INTO item VALUES (2, 'one'); INSERT INTO spare VALUES (3, 'other')"
+            ))
+            .unwrap();
+        let exchange =
+            "ALTER TABLE item RENAME TO third; ALTER TABLE spare RENAME TO item; ALTER TABLE third RENAME TO spare";
+        let (mut pair, outcome) = pull_that_waits(pair, "include => '{item}', overwrite => true", exchange);
+        assert_eq!(outcome.unwrap_err().sqlstate, "55006", "{isolation}");
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(origin, ' ') FROM spare"), "one");
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(origin, ' ') FROM item"), "other");
+        pair.assert_nothing_left();
+    }
+}
+
+#[test]
+fn tables_whose_names_are_exchanged_while_the_pull_waits_for_the_source_are_not_mixed_up() {
+    let mut pair = Pair::with(
+        "exchanged_early",
+        "CREATE TABLE item (id int PRIMARY KEY, origin text); CREATE TABLE spare (LIKE item INCLUDING ALL)",
+        "INSERT INTO item VALUES (1, 'item of the source'); INSERT INTO spare VALUES (1, 'spare of the source')",
+    );
+    pair.destination
+        .batch_execute("INSERT INTO item VALUES (2, 'one'); INSERT INTO spare VALUES (3, 'other')")
+        .unwrap();
+    let mut other = pair.another_destination_session();
+    let mut watcher = pair.another_source_session();
+    let mut owner = pair.another_source_session();
+    let mut transaction = owner.transaction().unwrap();
+    transaction.batch_execute("LOCK TABLE item").unwrap();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(|| {
+            let failure = pair.pull_error("include => '{item}', overwrite => true");
+            (pair, failure)
+        });
+        eventually("the pull waits for the source", || {
+            let waiting = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'item'::regclass
+                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            text(&mut watcher, waiting) == "1"
+        });
+        // It has chosen its targets by their names, but has not read what they are like.
+        let exchange =
+            "ALTER TABLE item RENAME TO third; ALTER TABLE spare RENAME TO item; ALTER TABLE third RENAME TO spare";
+        other.batch_execute(exchange).unwrap();
+        transaction.commit().unwrap();
+        let (mut pair, failure): (Pair, Failure) = pull.join().unwrap();
+        assert_eq!(failure.sqlstate, "55006");
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(origin, ' ') FROM spare"), "one");
+        assert_eq!(text(&mut pair.destination, "SELECT string_agg(origin, ' ') FROM item"), "other");
+        pair.assert_nothing_left();
     });
 }
 

@@ -645,8 +645,8 @@ impl Prepared {
                 'p' => settings::with_catalog_search_path(|| catalog::partition_members(&[local.oid]))?
                     .into_iter()
                     .any(rows::are_in),
-                // A file without pages has no rows.
-                _ => local.pages > 0 && rows::are_in(local.oid),
+                // Not by what the plan knows of its size: rows may have come since.
+                _ => rows::are_in(local.oid),
             };
             if holds_rows {
                 full.insert(local.oid);
@@ -676,11 +676,23 @@ impl Prepared {
         .hint(format!("To replace them: SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(request))))
     }
 
+    /// Whether each target still has the name, the place among partitions and the kind of storage by which it was paired
+    /// with a table of the source. All other definitions are read later, after the waits for the source.
+    fn are_still_the_counterparts(&self) -> Result<bool> {
+        let mut planned: Vec<Relation> = self.targets.iter().map(|target| target.local.identity()).collect();
+        let oids: Vec<u32> = planned.iter().map(|local| local.oid).collect();
+        let mut found: Vec<Relation> = catalog::read_some_relations(&oids)?.iter().map(Relation::identity).collect();
+        planned.sort_by_key(|local| local.oid);
+        found.sort_by_key(|local| local.oid);
+        Ok(found == planned)
+    }
+
     /// Whether the locked tables are still those that the plan was made for.
     pub(super) fn refuse_changed_definitions(&self) -> Result<()> {
         settings::with_catalog_search_path(|| {
             let oids = self.target_oids();
-            let same = catalog::read_definitions(&oids)? == self.definitions
+            let same = self.are_still_the_counterparts()?
+                && catalog::read_definitions(&oids)? == self.definitions
                 && catalog::read_columns(self.source_version(), &oids)? == self.columns
                 && self.have_same_defaults()
                 && catalog::read_stubborn_triggers(&self.in_place_members)? == self.stubborn_triggers

@@ -13,8 +13,11 @@ pub fn read_relations() -> Result<Vec<Relation>> {
 
 /// `None` for what a pattern could not name either.
 pub fn read_relation(oid: u32) -> Result<Option<Relation>> {
-    let found: Vec<Relation> = spi::query_json(&catalog::relation_query(oid))?;
-    Ok(found.into_iter().next())
+    Ok(read_some_relations(&[oid])?.into_iter().next())
+}
+
+pub fn read_some_relations(oids: &[u32]) -> Result<Vec<Relation>> {
+    spi::query_json(&catalog::some_relations_query(oids))
 }
 
 /// `peer` is the other side's version.

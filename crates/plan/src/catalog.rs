@@ -85,6 +85,11 @@ impl Relation {
         crate::qualified(&self.schema, &self.name)
     }
 
+    /// What makes it the other side's counterpart. Rows, however many, change nothing of it.
+    pub fn identity(&self) -> Self {
+        Self { pages: 0, toast_pages: 0, tuples: 0.0, bytes: 0, columns: Vec::new(), ..self.clone() }
+    }
+
     /// Itself and the partitioned tables above it.
     pub fn ancestors(&self) -> impl Iterator<Item = u32> {
         let above = self.partition_ancestors.iter().flatten().copied();
@@ -184,10 +189,10 @@ FROM (
       AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
 ) r";
 
-/// As [`RELATIONS_QUERY`], for one of them.
-pub fn relation_query(oid: u32) -> String {
+/// As [`RELATIONS_QUERY`], for some of them.
+pub fn some_relations_query(oids: &[u32]) -> String {
     // It ends with its condition.
-    format!("{} AND c.oid = {oid}) r", RELATIONS_QUERY.trim_end_matches(") r"))
+    format!("{} AND c.oid = ANY ({})) r", RELATIONS_QUERY.trim_end_matches(") r"), array(oids))
 }
 
 /// The types inside the types of the given relations' columns, as `used(root, type)`; and the columns, as `a`.
