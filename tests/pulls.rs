@@ -16,6 +16,7 @@ mod in_place;
 mod indexes;
 mod interface;
 mod isolation;
+mod isolation_levels;
 mod jobs;
 mod kills;
 mod migrations;

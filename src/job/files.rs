@@ -50,7 +50,7 @@ pub struct LoadedFile {
 }
 
 /// A table as files go into it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct TargetTable {
     oid: u32,
     schema: String,
@@ -232,35 +232,26 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     locks::keep_extension(Until::EndOfTransaction);
     let mut found = FoundFiles::find(&request.paths, request.server.as_deref())?;
     let (schema, name) = target_name(request, &found.data_files)?;
-    let (table, is_new) = match find_table(&schema, &name)? {
-        Some(table) => (table, false),
-        None if arguments.may_create => (create_table(&schema, &name, &found, &arguments.matching)?, true),
-        None => {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-                format!("relation \"{}\" does not exist", plan::qualified(&schema, &name)),
-            )
-            .hint("With create_table => 'if_missing' it is made after the files."));
-        }
-    };
-    let pairs = mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &arguments.matching)?;
-    let files = found.spec(&pairs, arguments.on_lossy);
-    let mut spec = table_spec(&table, &pairs);
-    if is_new && rights::logs_new_relations() {
-        spec.new_table = Some(new_table(&table));
+    let target = lock_target(&schema, &name, request, &arguments, &found)?;
+    let LockedTarget { table, pairs, .. } = &target;
+    let files = found.spec(pairs, arguments.on_lossy);
+    let mut spec = table_spec(table, pairs);
+    if target.is_new && rights::logs_new_relations() {
+        spec.new_table = Some(new_table(table));
     }
     let qualified = plan::qualified(&table.schema, &table.name);
     if arguments.mode == Mode::Replace {
-        refuse_unasked_overwrite(request, &table, &qualified)?;
+        refuse_unasked_overwrite(request, table, &qualified)?;
     }
-    let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, request, table: &table };
-    let rows = match exchangeable(&table, arguments.mode)? {
+    let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, request, target: &target };
+    let rows = match exchangeable(table, arguments.mode)? {
         Some(local) => load.exchange(local, spec, files, &found.outlines, &arguments)?,
         None => {
-            let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
-            rights::refuse_insert(table.oid, &numbers)?;
             if arguments.mode == Mode::Replace {
-                spi::execute_in_session(&format!("TRUNCATE {qualified}"))?;
+                truncate(table, &qualified)?;
+            } else if target.locked_by_load == Some(locks::Mode::Exclusive) {
+                // Somebody has filled the table meanwhile: other writers need not wait for an addition to it.
+                locks::weaken(table.oid, locks::Mode::Exclusive, locks::Mode::RowExclusive);
             }
             load.insert(&spec, files, &mut found.open)?
         }
@@ -272,6 +263,82 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
         .zip(rows)
         .map(|(file, rows)| LoadedFile { target: qualified.clone(), file: file.name, rows, bytes: file.bytes, seconds })
         .collect())
+}
+
+/// The table of a load, under a lock that keeps it as it was read.
+struct LockedTarget {
+    table: TargetTable,
+    pairs: Vec<(TargetColumn, mapping::ColumnSource)>,
+    /// Whether the load has made it.
+    is_new: bool,
+    /// The lock that the load has taken, unless the transaction had changed or locked the table before: other processes
+    /// do not see such changes.
+    locked_by_load: Option<locks::Mode>,
+}
+
+/// Finds or makes the table, pairs its columns with those of the files, and locks it: nothing that is decided from here on
+/// can be overtaken by another session.
+fn lock_target(
+    schema: &str,
+    name: &str,
+    request: &LoadRequest,
+    arguments: &Arguments,
+    found: &FoundFiles,
+) -> Result<LockedTarget> {
+    const ATTEMPTS: usize = 10;
+    let pair = |table: &TargetTable| {
+        mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &arguments.matching)
+    };
+    for _ in 0..ATTEMPTS {
+        let Some(table) = find_table(schema, name)? else {
+            if !arguments.may_create {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                    format!("relation \"{}\" does not exist", plan::qualified(schema, name)),
+                )
+                .hint("With create_table => 'if_missing' it is made after the files."));
+            }
+            let table = create_table(schema, name, found, &arguments.matching)?;
+            return Ok(LockedTarget { pairs: pair(&table)?, table, is_new: true, locked_by_load: None });
+        };
+        let pairs = pair(&table)?;
+        let exchange = exchangeable(&table, arguments.mode)?.is_some();
+        if !exchange {
+            let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
+            rights::refuse_insert(table.oid, &numbers)?;
+        }
+        if arguments.mode == Mode::Replace {
+            // Before a lock is waited for; it is decided under the lock.
+            refuse_unasked_overwrite(request, &table, &plan::qualified(&table.schema, &table.name))?;
+        }
+        let mode = match (exchange, arguments.mode) {
+            (true, _) => locks::Mode::Exclusive,
+            (false, Mode::Append) => locks::Mode::RowExclusive,
+            (false, Mode::Replace) => {
+                rights::refuse_truncate(table.oid)?;
+                locks::Mode::AccessExclusive
+            }
+        };
+        let touched = locks::is_written_or_locked_here(table.oid);
+        locks::lock_together(&[(table.oid, mode)])?;
+        if find_table(schema, name)?.as_ref() == Some(&table) {
+            return Ok(LockedTarget { table, pairs, is_new: false, locked_by_load: (!touched).then_some(mode) });
+        }
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("the definition of table {} keeps changing", plan::qualified(schema, name)),
+    ))
+}
+
+/// Empties the table, which is locked already, as TRUNCATE does it, triggers included.
+fn truncate(table: &TargetTable, qualified: &str) -> Result<()> {
+    spi::execute_in_session(&format!("TRUNCATE {qualified}"))?;
+    // The schema of a locked table can still be renamed, and another take its name.
+    if names::relation_in(&table.schema, &table.name)? == Some(table.oid) && locks::is_held_exclusively(table.oid) {
+        return Ok(());
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, format!("table {qualified} was renamed meanwhile")))
 }
 
 /// A COPY FROM whose table is locked and whose rights were checked.
@@ -350,15 +417,15 @@ struct Load<'a> {
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     request: &'a LoadRequest,
-    table: &'a TargetTable,
+    target: &'a LockedTarget,
 }
 
 impl Load<'_> {
     /// Adds the rows to the table as it stands. Returns the rows of each file.
     fn insert(&self, spec: &TableSpec, files: FilesSpec, open: &mut OpenFiles) -> Result<Vec<u64>> {
         let in_place = InPlaceTable {
-            schema: self.table.schema.clone(),
-            name: self.table.name.clone(),
+            schema: self.target.table.schema.clone(),
+            name: self.target.table.name.clone(),
             pages: pages_of(files.bytes()),
         };
         let job = JobSpec::of_session(self.job, files, in_place);
@@ -375,7 +442,7 @@ impl Load<'_> {
         outlines: &[FileOutline],
         arguments: &Arguments,
     ) -> Result<Vec<u64>> {
-        let table = self.table;
+        let table = &self.target.table;
         files.parts = divide(&files.parts, arguments.workers.max(1) * PARTS_PER_WORKER);
         // Rows are wider in the heap than in a file.
         const GROWTH: u64 = 3;
@@ -407,7 +474,8 @@ impl Load<'_> {
             refresh: false,
         };
         let prepared = Prepared::for_files(local, spec, files, arguments.workers)?;
-        let stored = exchange_for_files(&prepared, &pull, self.job, self.called)?;
+        let locked_here = self.target.locked_by_load.map(|_| table.oid);
+        let stored = exchange_for_files(&prepared, &pull, self.job, self.called, locked_here)?;
         load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
         Ok(rows_by_file)
     }

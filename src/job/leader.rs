@@ -153,7 +153,8 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
-    let report = Pull { prepared: &prepared, spec: &spec, schedule: &schedule, request, called, told }.run()?;
+    let pull = Pull { prepared: &prepared, spec: &spec, schedule: &schedule, request, called, locked_here: None, told };
+    let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     pgrx::notice!(
@@ -170,12 +171,19 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     Ok(report)
 }
 
-/// Puts the rows of files into the place of a table's own, and returns their number.
-pub(super) fn exchange_for_files(prepared: &Prepared, request: &Request, job: i64, called: i64) -> Result<u64> {
+/// Puts the rows of files into the place of a table's own, and returns their number. `locked_here` is the table if the
+/// load itself has locked it, and nothing else in this transaction.
+pub(super) fn exchange_for_files(
+    prepared: &Prepared,
+    request: &Request,
+    job: i64,
+    called: i64,
+    locked_here: Option<u32>,
+) -> Result<u64> {
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
-    let report = Pull { prepared, spec: &spec, schedule: &schedule, request, called, told }.run()?;
+    let report = Pull { prepared, spec: &spec, schedule: &schedule, request, called, locked_here, told }.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
 }
 
@@ -279,6 +287,8 @@ struct Pull<'a> {
     request: &'a Request,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
+    /// A target that only this call has locked so far. Workers get past that lock, as members of this session's group.
+    locked_here: Option<u32>,
     /// Which tables the caller was told of.
     told: RefCell<Vec<bool>>,
 }
@@ -290,7 +300,8 @@ impl Pull<'_> {
             self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
         // Other processes neither see what this transaction did to a table, nor get past its locks.
         let is_new = self.spec.tables.iter().all(|table| table.new_table.is_some());
-        let touched_here = !is_new && involved.iter().any(|&oid| locks::is_written_or_locked_here(oid));
+        let touched = |&oid: &u32| self.locked_here != Some(oid) && locks::is_written_or_locked_here(oid);
+        let touched_here = !is_new && involved.iter().any(touched);
         let workers = if touched_here || self.spec.tables.is_empty() {
             0
         } else {
@@ -419,7 +430,7 @@ impl Pull<'_> {
         })
     }
 
-    /// Targets let readers through, tied tables nobody who writes. In OID order, so that two pulls do not deadlock.
+    /// Targets let readers through, tied tables nobody who writes. In OID order, so that two pulls follow each other.
     fn lock_targets(&self) -> Result<()> {
         let mut modes: BTreeMap<u32, Mode> =
             self.prepared.tied_tables().into_iter().map(|oid| (oid, Mode::ShareRowExclusive)).collect();
@@ -431,11 +442,13 @@ impl Pull<'_> {
                 modes.entry(oid).or_insert(Mode::AccessExclusive);
             }
         }
-        for (oid, mode) in modes {
-            if self.request.wait {
-                locks::lock_relation(oid, mode);
-            } else if !locks::try_lock_relation(oid, mode) {
-                return Err(history::locked_by_others(oid)?);
+        if self.request.wait {
+            locks::lock_together(&modes.into_iter().collect::<Vec<_>>())?;
+        } else {
+            for (oid, mode) in modes {
+                if !locks::try_lock_relation(oid, mode) {
+                    return Err(history::locked_by_others(oid)?);
+                }
             }
         }
         self.prepared.refuse_changed_definitions()?;

@@ -691,6 +691,13 @@ impl Prepared {
     pub(super) fn refuse_changed_definitions(&self) -> Result<()> {
         settings::with_catalog_search_path(|| {
             let oids = self.target_oids();
+            let foreign = rights::not_owned(&oids)?;
+            if !foreign.is_empty() {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    format!("must be owner of table {}", foreign.join("; ")),
+                ));
+            }
             let same = self.are_still_the_counterparts()?
                 && catalog::read_definitions(&oids)? == self.definitions
                 && catalog::read_columns(self.source_version(), &oids)? == self.columns

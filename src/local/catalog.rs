@@ -150,7 +150,17 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
                               (SELECT md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attlen,
                                                      a.attalign, a.attstorage, a.attcompression, a.attnotnull,
                                                      a.attgenerated, a.attisdropped, a.attcollation), ',' ORDER BY a.attnum))
-                               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)) AS layout,
+                               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),
+                              -- Which rows a partition takes: by its bounds and those above it, and a default one by
+                              -- those of its siblings.
+                              (SELECT md5(string_agg(concat_ws(' ', x.relid, b.relpartbound, p.partstrat, p.partattrs,
+                                                     p.partclass, p.partcollation, p.partexprs), ',' ORDER BY x.relid))
+                               FROM pg_partition_ancestors(c.oid) x JOIN pg_class b ON b.oid = x.relid
+                               LEFT JOIN pg_partitioned_table p ON p.partrelid = x.relid),
+                              (SELECT md5(string_agg(concat_ws(' ', b.oid, b.relpartbound), ',' ORDER BY b.oid))
+                               FROM pg_partition_ancestors(c.oid) x JOIN pg_partitioned_table p ON p.partdefid = x.relid
+                               JOIN pg_inherits i ON i.inhparent = p.partrelid JOIN pg_class b ON b.oid = i.inhrelid)
+                             ) AS layout,
                     coalesce((SELECT json_agg(json_build_object('oid', i.indexrelid::bigint, 'name', ic.relname,
                                                                 'has_expressions', i.indexprs IS NOT NULL,
                                                                 'valid', i.indisvalid,

@@ -31,6 +31,21 @@ pub fn refuse_insert(relation: u32, columns: &[i16]) -> Result<()> {
     Ok(())
 }
 
+/// As TRUNCATE, before it waits for its lock.
+pub fn refuse_truncate(relation: u32) -> Result<()> {
+    let denied = spi::query_text(&format!(
+        "SELECT c.relname::text FROM pg_class c
+         WHERE c.oid = {relation} AND NOT has_table_privilege(c.oid, 'TRUNCATE')"
+    ))?;
+    match denied {
+        Some(name) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for table {name}"),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Whether somebody would notice that rows come without being inserted: triggers on INSERT or TRUNCATE, policies.
 pub fn fires_or_filters(relation: u32) -> Result<bool> {
     // `TRIGGER_TYPE_INSERT` and `TRIGGER_TYPE_TRUNCATE` of `catalog/pg_trigger.h`

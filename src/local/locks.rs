@@ -1,11 +1,16 @@
 //! Locks on the targets and on tables that foreign keys tie to them.
 
+use super::{settings, transaction};
+use crate::error::Result;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Readers and writers go on; the definition stays as it is.
+    RowExclusive,
     /// Readers go on, writers wait.
     Exclusive,
     /// Nobody writes, and no foreign key or trigger appears.
@@ -16,6 +21,7 @@ pub enum Mode {
 impl Mode {
     fn code(self) -> pg_sys::LOCKMODE {
         (match self {
+            Self::RowExclusive => pg_sys::RowExclusiveLock,
             Self::Exclusive => pg_sys::ExclusiveLock,
             Self::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
             Self::AccessExclusive => pg_sys::AccessExclusiveLock,
@@ -33,6 +39,115 @@ pub fn lock_relation(relation: u32, mode: Mode) {
 pub fn try_lock_relation(relation: u32, mode: Mode) -> bool {
     // SAFETY: as above.
     unsafe { pg_sys::ConditionalLockRelationOid(relation.into(), mode.code()) }
+}
+
+/// Locks all of the relations until the end of the transaction, in the given order where that is possible.
+///
+/// No lock of these is waited for while others are kept from a session that may wait for them: a writer of a referencing
+/// table goes on to lock the referenced one, a deletion in a referenced table the referencing one, and no order suits both.
+/// A lock that is not granted soon makes this session give up the others and wait for that lock alone. `lock_timeout`
+/// holds for each wait.
+pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
+    /// From then on the deadlock detector decides, lest a busy database keep this session out for ever.
+    const MOST_ATTEMPTS: u32 = 30;
+    let order: Vec<(u32, Mode)> = wanted.to_vec();
+    with_owner_of_transaction(|| {
+        let mut first = None;
+        for attempt in 0..MOST_ATTEMPTS {
+            let mut held = Vec::with_capacity(order.len());
+            if let Some(position) = first {
+                let (relation, mode) = order[position];
+                lock_relation(relation, mode);
+                held.push(position);
+            }
+            first = None;
+            for position in (0..order.len()).filter(|position| !held.contains(position)).collect::<Vec<_>>() {
+                let (relation, mode) = order[position];
+                if try_lock_relation(relation, mode) || lock_soon(relation, mode, patience(attempt))? {
+                    held.push(position);
+                } else {
+                    first = Some(position);
+                    break;
+                }
+            }
+            if first.is_none() {
+                return Ok(());
+            }
+            held.into_iter().for_each(|position| unlock_relation(order[position].0, order[position].1));
+        }
+        order.iter().for_each(|&(relation, mode)| lock_relation(relation, mode));
+        Ok(())
+    })
+}
+
+/// Shorter than other sessions wait before they look for a deadlock, and longer each time.
+fn patience(attempt: u32) -> Duration {
+    const SHORTEST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_millis(400);
+    (SHORTEST * 2_u32.pow(attempt.min(10))).min(LONGEST)
+}
+
+/// Waits for a lock for so long, or for as long as `lock_timeout` allows where that is shorter; false when it was not
+/// granted by then.
+fn lock_soon(relation: u32, mode: Mode, longest: Duration) -> Result<bool> {
+    // SAFETY: reads a backend-local variable.
+    let lock_timeout = unsafe { pg_sys::LockTimeout };
+    if lock_timeout > 0 && longest.as_millis() >= lock_timeout.unsigned_abs().into() {
+        lock_relation(relation, mode);
+        return Ok(true);
+    }
+    let locked = transaction::attempt(|| {
+        settings::set_local(c"lock_timeout", &longest.as_millis().to_string())?;
+        lock_relation(relation, mode);
+        Ok(())
+    });
+    match locked {
+        Ok(()) => Ok(true),
+        Err(error) if error.sqlstate == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives up a lock that [`lock_together`] has just taken.
+fn unlock_relation(relation: u32, mode: Mode) {
+    // SAFETY: the lock belongs to the current resource owner; nothing was done yet that needs it.
+    unsafe { pg_sys::UnlockRelationOid(relation.into(), mode.code()) }
+}
+
+/// Exchanges a lock that [`lock_together`] has taken for a weaker one.
+pub fn weaken(relation: u32, from: Mode, to: Mode) {
+    with_owner_of_transaction(|| {
+        lock_relation(relation, to);
+        unlock_relation(relation, from);
+    });
+}
+
+/// Whether this transaction keeps everybody else out.
+pub fn is_held_exclusively(relation: u32) -> bool {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: opened under a lock that the caller has, and closed again; a vanished relation gives null.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation.into(), no_lock);
+        if opened.is_null() {
+            return false;
+        }
+        let held = pg_sys::CheckRelationLockedByMe(opened, Mode::AccessExclusive.code(), false);
+        pg_sys::relation_close(opened, no_lock);
+        held
+    }
+}
+
+/// Runs `work` with locks going to the transaction itself, or its subtransaction, and not to the statement: there they go
+/// anyway at the end of a subtransaction, and only their owner can give them up.
+fn with_owner_of_transaction<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the owner lives as long as the transaction; after an ERROR the server puts its own in place.
+    unsafe {
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::CurrentResourceOwner = pg_sys::CurTransactionResourceOwner;
+        let value = work();
+        pg_sys::CurrentResourceOwner = owner;
+        value
+    }
 }
 
 /// How long a lock is kept.

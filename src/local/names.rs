@@ -13,6 +13,20 @@ pub fn visible_relation(name: &str) -> Result<Option<u32>> {
     Ok((relation != pg_sys::Oid::INVALID).then(|| relation.to_u32()))
 }
 
+/// The relation of a schema-qualified name, or none where either part is missing.
+pub fn relation_in(schema: &str, name: &str) -> Result<Option<u32>> {
+    let (schema, name) = (encoding::to_database(schema)?, encoding::to_database(name)?);
+    // SAFETY: syscache look-ups.
+    let relation = unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        if schema == pg_sys::Oid::INVALID {
+            return Ok(None);
+        }
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    Ok((relation != pg_sys::Oid::INVALID).then(|| relation.to_u32()))
+}
+
 /// The name of the schema of a relation, which may have been dropped.
 pub fn schema_of(relation: u32) -> Option<String> {
     // SAFETY: syscache look-ups; the name is a copy or null.

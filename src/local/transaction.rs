@@ -1,5 +1,6 @@
 //! Transaction identifiers.
 
+use crate::error::{Result, catch};
 use pgrx::pg_sys;
 
 /// The top transaction's identifier; assigns one if it has none yet.
@@ -40,6 +41,24 @@ pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> T {
         pg_sys::MemoryContextSwitchTo(context);
         let value = work();
         pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        value
+    }
+}
+
+/// Runs `work` in a subtransaction, which lasts if the work succeeds. An ERROR of it becomes a value.
+pub fn attempt<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: begun and ended in pairs; context and owner are put back.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let value = catch(work);
+        match value {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
         value

@@ -8,6 +8,8 @@ use crate::compat;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 
 /// A target and what replaces it. The caller holds ACCESS EXCLUSIVE on the target.
@@ -80,6 +82,7 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
     unsafe {
         let relation = pg_sys::table_open(target.into(), exclusive);
         pg_sys::CheckTableNotInUse(relation, c"replace the rows of".as_ptr());
+        refuse_other_indexes(relation, swap.table)?;
         compat::TransferPredicateLocksToHeapRelation(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::LockRelationOid(stage.into(), exclusive);
@@ -96,6 +99,26 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
         }
         Ok(toasts)
     }
+}
+
+/// Makes sure that every index of the target gets new storage together with the table: one that kept its own would point
+/// to rows that are no longer there.
+///
+/// # Safety
+/// The relation is open and locked.
+unsafe fn refuse_other_indexes(relation: pg_sys::Relation, table: &TableSpec) -> Result<()> {
+    // SAFETY: promised by the caller; the list is a copy.
+    let found: BTreeSet<u32> = unsafe {
+        let list = pgrx::PgList::<()>::from_pg(pg_sys::RelationGetIndexList(relation));
+        list.iter_oid().map(pg_sys::Oid::to_u32).collect()
+    };
+    if found == table.indexes.iter().map(|index| index.oid).collect() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("the indexes of table {} are not those that were planned", table.qualified_name()),
+    ))
 }
 
 /// TOAST tables after the exchange; invalid OIDs where there is none.
