@@ -587,18 +587,21 @@ fn others_hold_targets_for_long() {
 #[test]
 fn a_deadlock_with_an_application_is_found() {
     let (mut pair, before) = pair("fault_deadlock");
-    // Targets are locked in the order of their OIDs: the application goes the other way.
+    // The caller's transaction keeps something that the application wants, which keeps a target.
     let mut application = pair.another_destination_session();
     application
         .batch_execute("SET deadlock_timeout = '100ms'; BEGIN; UPDATE note SET item = item WHERE id = 1")
         .unwrap();
     let sql = pair.pull_sql("overwrite => true, parallel => 2");
     let mut session = pair.another_destination_session();
-    session.batch_execute("SET deadlock_timeout = '10s'").unwrap();
+    session.batch_execute("SET deadlock_timeout = '10s'; BEGIN; SELECT pg_advisory_xact_lock(1)").unwrap();
     let (pulled, written) = std::thread::scope(|scope| {
-        let pull = scope.spawn(move || session.query(&sql, &[]).map(|_| ()).map_err(|error| failure(&error)));
+        let pull = scope.spawn(move || {
+            let pulled = session.query(&sql, &[]).map(|_| ()).map_err(|error| failure(&error));
+            session.batch_execute("COMMIT").map(|()| pulled).unwrap()
+        });
         eventually("the pull waits", || waiting(&mut pair.destination) == 1);
-        let written = application.batch_execute("UPDATE item SET name = name WHERE id = 1; COMMIT");
+        let written = application.batch_execute("SELECT pg_advisory_xact_lock(1); COMMIT");
         (pull.join().unwrap(), written)
     });
     // Whoever finds it gives way; the other goes on.
