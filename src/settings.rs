@@ -11,6 +11,7 @@ const NAME: &CStr = c"pgcopy.protected";
 
 static PROTECTED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SOURCE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
+static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
 static RETRY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
 
 /// Whether somebody gave the setting a value before the library was loaded, when it was not known who may.
@@ -36,6 +37,12 @@ pub fn retry_timeout() -> Duration {
     Duration::from_millis(RETRY_TIMEOUT.get().unsigned_abs().into())
 }
 
+/// How long a pull tries to get all readers out of its targets; `None` for as long as it takes.
+pub fn swap_timeout() -> Option<Duration> {
+    let milliseconds = SWAP_TIMEOUT.get().unsigned_abs();
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+}
+
 /// How long a source may be silent while an answer is due; `None` for as long as it takes.
 pub fn source_timeout() -> Option<Duration> {
     let milliseconds = SOURCE_TIMEOUT.get().unsigned_abs();
@@ -49,6 +56,16 @@ pub fn register() {
         c"How long a source may be silent while an answer is due.",
         c"A pull fails when nothing has arrived for so long. 0 waits for as long as it takes.",
         &SOURCE_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"pgcopy.swap_timeout",
+        c"How long a pull waits for readers of its targets before the swap.",
+        c"It tries for short times, so that other readers pass in between. 0 waits for as long as it takes.",
+        &SWAP_TIMEOUT,
         0,
         i32::MAX,
         GucContext::Userset,

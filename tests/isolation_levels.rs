@@ -439,3 +439,44 @@ fn statements_that_lock_along_foreign_keys_do_not_deadlock_with_a_pull() {
     pair.assert_same_content();
     pair.assert_nothing_left();
 }
+
+#[test]
+fn readers_pass_while_a_swap_waits_for_one_of_them() {
+    let mut pair = Pair::with(
+        "level_readers",
+        "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE kind (id int PRIMARY KEY)",
+        "INSERT INTO item SELECT generate_series(1, 100); INSERT INTO kind SELECT generate_series(1, 100)",
+    );
+    pair.destination.batch_execute("INSERT INTO item VALUES (1); INSERT INTO kind VALUES (1)").unwrap();
+    let mut reader = pair.another_destination_session();
+    reader.batch_execute("BEGIN; SELECT * FROM kind /* a long report */").unwrap();
+    let sql = pair.pull_sql("overwrite => true, parallel => 1");
+    for workers in [0, 1] {
+        let mut session = pair.another_destination_session();
+        session.batch_execute("SET pgcopy.swap_timeout = '1s'").unwrap();
+        let refused = failure(session.batch_execute(&sql.replace("=> 1", &format!("=> {workers}")))).unwrap();
+        assert_eq!(refused.sqlstate, "55P03", "{refused:?}");
+        assert!(refused.detail.contains("a long report"), "{refused:?}");
+        assert!(refused.message.contains("kind"), "{refused:?}");
+    }
+    let mut session = pair.another_destination_session();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(move || session.batch_execute(&sql).unwrap());
+        eventually("the swap waits", || {
+            text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.jobs WHERE phase = 'swapping'") == "1"
+        });
+        // Other readers of both tables, in either order, get through although the first one stays.
+        let mut others = [pair.another_destination_session(), pair.another_destination_session()];
+        for round in 0..10 {
+            let order = if round % 2 == 0 { "item, kind" } else { "kind, item" };
+            for other in &mut others {
+                other.batch_execute("SET statement_timeout = '20s'").unwrap();
+                assert_eq!(text(other, &format!("SELECT count(*)::text FROM {order}")), "1");
+            }
+        }
+        reader.batch_execute("COMMIT").unwrap();
+        pull.join().unwrap();
+    });
+    pair.assert_same_content();
+    pair.assert_nothing_left();
+}

@@ -38,7 +38,7 @@ struct Order {
 }
 
 /// Settings of the caller's session that a job works with.
-const SETTINGS: [&CStr; 12] = [
+const SETTINGS: [&CStr; 13] = [
     c"maintenance_work_mem",
     c"work_mem",
     c"lock_timeout",
@@ -51,6 +51,7 @@ const SETTINGS: [&CStr; 12] = [
     c"wal_compression",
     c"pgcopy.source_timeout",
     c"pgcopy.retry_timeout",
+    c"pgcopy.swap_timeout",
 ];
 
 /// What else a load works with: how a name finds its table, what a new one is made like, how texts become values.

@@ -479,9 +479,7 @@ impl Pull<'_> {
         // Writers wait already, and nobody else has a use for them.
         sequences::continue_at(&self.prepared.sequences.iter().map(|pair| pair.local.oid).zip(values).collect())?;
         // From here on readers wait.
-        for &position in &order {
-            locks::lock_relation(self.spec.tables[position].target, Mode::AccessExclusive);
-        }
+        self.keep_readers_out(&order)?;
         stage::swap(&tables, storage)?;
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place(shared)?;
@@ -507,6 +505,15 @@ impl Pull<'_> {
         report.append(&mut loaded_in_place);
         report.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(report)
+    }
+
+    fn keep_readers_out(&self, order: &[usize]) -> Result<()> {
+        let targets: Vec<u32> = order.iter().map(|&position| self.spec.tables[position].target).collect();
+        let longest = [crate::settings::swap_timeout(), locks::lock_timeout()].into_iter().flatten().min();
+        match locks::lock_in_short_tries(&targets, longest)? {
+            None => Ok(()),
+            Some(relation) => Err(history::kept_by_readers(relation)?),
+        }
     }
 
     /// Replaces the rows of the targets whose storage cannot be exchanged.

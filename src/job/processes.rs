@@ -2,10 +2,10 @@
 
 use super::shared::{Segment, Shared};
 use crate::compat::signals;
-use crate::local::{interrupts, locks, settings};
+pub(super) use crate::local::interrupts::wait;
+use crate::local::{locks, settings};
 use pgrx::pg_sys;
 use std::ffi::CStr;
-use std::time::Duration;
 
 /// A background process that this session started.
 pub(super) struct Process(*mut pg_sys::BackgroundWorkerHandle);
@@ -57,17 +57,6 @@ fn copy_text<const N: usize>(target: &mut [std::ffi::c_char; N], text: &[u8]) {
     for (to, from) in target[..N - 1].iter_mut().zip(text) {
         *to = *from as std::ffi::c_char;
     }
-}
-
-/// Sleeps until somebody wakes this process or the time is over, then serves interrupts.
-pub(super) fn wait(longest: Duration) {
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: waits on this process's own latch.
-    unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, longest.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
-        pg_sys::ResetLatch(pg_sys::MyLatch);
-    }
-    interrupts::check();
 }
 
 /// Ends the wait of another process. One that is gone is no error.

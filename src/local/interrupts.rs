@@ -1,6 +1,20 @@
 //! Cancels, terminations and other signals.
 
+use pgrx::pg_sys;
+use std::time::Duration;
+
 /// Raises the ERROR of a pending cancel or termination, and does the server's other duties of that kind.
 pub fn check() {
     pgrx::check_for_interrupts!();
+}
+
+/// Waits until somebody wakes this process or the time is over, then serves interrupts.
+pub fn wait(longest: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: waits on this process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, longest.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    check();
 }

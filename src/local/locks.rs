@@ -1,6 +1,6 @@
 //! Locks on the targets and on tables that foreign keys tie to them.
 
-use super::{settings, transaction};
+use super::{interrupts, settings, transaction};
 use crate::error::Result;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -80,6 +80,49 @@ pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
     })
 }
 
+/// Keeps everybody else out of all of the relations until the end of the transaction, or returns one that somebody else
+/// holds when the time is over, and keeps none.
+///
+/// A request for this lock that waits makes all new readers wait behind it, for as long as the slowest of the present
+/// readers takes. Therefore the locks are tried for a short time, all or none, and between the tries readers pass. Readers
+/// who lock several of the relations, in whatever order, cannot deadlock with this either.
+pub fn lock_in_short_tries(relations: &[u32], longest: Option<Duration>) -> Result<Option<u32>> {
+    let begun = Instant::now();
+    with_owner_of_transaction(|| {
+        for attempt in 0.. {
+            let mut held = Vec::with_capacity(relations.len());
+            let mut missed = None;
+            for &relation in relations {
+                if try_lock_relation(relation, Mode::AccessExclusive)
+                    || lock_soon(relation, Mode::AccessExclusive, patience(attempt))?
+                {
+                    held.push(relation);
+                } else {
+                    missed = Some(relation);
+                    break;
+                }
+            }
+            if missed.is_none() {
+                break;
+            }
+            held.into_iter().for_each(|relation| unlock_relation(relation, Mode::AccessExclusive));
+            if longest.is_some_and(|longest| begun.elapsed() >= longest) {
+                return Ok(missed);
+            }
+            // As long as the try took, so that readers get as much time as they lose.
+            interrupts::wait(patience(attempt));
+        }
+        Ok(None)
+    })
+}
+
+/// What `lock_timeout` is set to; `None` for no limit.
+pub fn lock_timeout() -> Option<Duration> {
+    // SAFETY: reads a backend-local variable.
+    let milliseconds = unsafe { pg_sys::LockTimeout }.unsigned_abs();
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+}
+
 /// Shorter than other sessions wait before they look for a deadlock, and longer each time.
 fn patience(attempt: u32) -> Duration {
     const SHORTEST: Duration = Duration::from_millis(50);
@@ -90,9 +133,7 @@ fn patience(attempt: u32) -> Duration {
 /// Waits for a lock for so long, or for as long as `lock_timeout` allows where that is shorter; false when it was not
 /// granted by then.
 fn lock_soon(relation: u32, mode: Mode, longest: Duration) -> Result<bool> {
-    // SAFETY: reads a backend-local variable.
-    let lock_timeout = unsafe { pg_sys::LockTimeout };
-    if lock_timeout > 0 && longest.as_millis() >= lock_timeout.unsigned_abs().into() {
+    if lock_timeout().is_some_and(|timeout| timeout <= longest) {
         lock_relation(relation, mode);
         return Ok(true);
     }
