@@ -749,3 +749,71 @@ unsafe extern "C-unwind" fn plan_serially(
         }
     }
 }
+
+/// Settings that are not the server's own and that every user may set, with their values where they were given one.
+pub fn custom_settings() -> Vec<(std::ffi::CString, std::ffi::CString)> {
+    const OWN: &[u8] = b"pgcopy.";
+    // SAFETY: an array of as many settings as counted, which stays as it is while nothing is set. A value is a static buffer
+    // or the setting's own string, copied at once.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let (variables, count) = (pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions());
+        #[cfg(not(feature = "pg15"))]
+        let (variables, count) = {
+            let mut count = 0;
+            (pg_sys::get_guc_variables(&mut count), count)
+        };
+        (0..count as usize)
+            .map(|position| *variables.add(position))
+            .filter(|variable| {
+                (**variable).context == pg_sys::GucContext::PGC_USERSET
+                    && (**variable).source != pg_sys::GucSource::PGC_S_DEFAULT
+            })
+            .map(|variable| CStr::from_ptr((*variable).name))
+            .filter(|name| name.to_bytes().contains(&b'.') && !name.to_bytes().starts_with(OWN))
+            .filter_map(|name| {
+                let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+                (!value.is_null()).then(|| (name.to_owned(), CStr::from_ptr(value).to_owned()))
+            })
+            .collect()
+    }
+}
+
+mod output {
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C-unwind" {
+        /// `DOUBLE_SHORTEST_DECIMAL_LEN` bytes at most, with a NUL (`common/shortest_dec.h`). Raises nothing.
+        pub fn double_to_shortest_decimal_buf(value: f64, result: *mut c_char) -> c_int;
+        /// `FLOAT_SHORTEST_DECIMAL_LEN` bytes at most. Raises nothing.
+        pub fn float_to_shortest_decimal_buf(value: f32, result: *mut c_char) -> c_int;
+        /// `utils/bytea.h`
+        pub static bytea_output: c_int;
+    }
+
+    pub const SHORTEST_DECIMAL_BYTES: usize = 32;
+    /// `BYTEA_OUTPUT_HEX`
+    pub const HEX: c_int = 1;
+}
+
+/// Appends the number as its type's output function writes it with all digits.
+pub fn write_float8(value: f64, out: &mut Vec<u8>) {
+    let mut buffer = [0u8; output::SHORTEST_DECIMAL_BYTES];
+    // SAFETY: the buffer is longer than any such text. The function calls nothing that raises.
+    let length = unsafe { output::double_to_shortest_decimal_buf(value, buffer.as_mut_ptr().cast()) };
+    out.extend_from_slice(&buffer[..length as usize]);
+}
+
+/// The same of a `real`.
+pub fn write_float4(value: f32, out: &mut Vec<u8>) {
+    let mut buffer = [0u8; output::SHORTEST_DECIMAL_BYTES];
+    // SAFETY: as above.
+    let length = unsafe { output::float_to_shortest_decimal_buf(value, buffer.as_mut_ptr().cast()) };
+    out.extend_from_slice(&buffer[..length as usize]);
+}
+
+/// Whether the session's `bytea_output` is `hex`.
+pub fn bytea_output_is_hex() -> bool {
+    // SAFETY: a backend-local variable.
+    unsafe { output::bytea_output == output::HEX }
+}

@@ -3,24 +3,24 @@
 use crate::harness::{Failure, Pair, texts};
 use xtask::server::ScratchDirectory;
 
-struct Files {
-    pair: Pair,
+pub struct Files {
+    pub pair: Pair,
     directory: ScratchDirectory,
 }
 
 impl Files {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let (pair, directory) = Pair::with_files(name);
         Self { pair, directory }
     }
 
     /// With a path in the test's directory for each `@name`.
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         sql.replace('@', &format!("{}/", self.directory.path().display()))
     }
 
     /// A file of a query's rows, with the folders above it.
-    fn write(&mut self, file: &str, query: &str) {
+    pub fn write(&mut self, file: &str, query: &str) {
         let path = self.directory.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         // The server may be another user's.
@@ -33,17 +33,17 @@ impl Files {
         self.run(&format!("COPY ({query}) TO '@{file}' (FORMAT parquet)"));
     }
 
-    fn run(&mut self, sql: &str) {
+    pub fn run(&mut self, sql: &str) {
         let sql = self.sql(sql);
         let client = &mut self.pair.destination;
         client.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {}", crate::harness::describe(&error)));
     }
 
-    fn load(&mut self, arguments: &str) {
+    pub fn load(&mut self, arguments: &str) {
         self.run(&format!("SELECT pgcopy.load_parquet({arguments})"));
     }
 
-    fn refused(&mut self, sql: &str) -> Failure {
+    pub fn refused(&mut self, sql: &str) -> Failure {
         let sql = self.sql(sql);
         match self.pair.destination.batch_execute(&sql) {
             Ok(()) => panic!("{sql} succeeded"),
@@ -56,7 +56,7 @@ impl Files {
         assert!(failure.message.contains(words) || failure.detail.contains(words), "{arguments}: {failure:?}");
     }
 
-    fn assert_rows(&mut self, query: &str, rows: &[&str]) {
+    pub fn assert_rows(&mut self, query: &str, rows: &[&str]) {
         assert_eq!(texts(&mut self.pair.destination, query), rows, "{query}");
     }
 }

@@ -8,7 +8,7 @@ use super::processes::{self, Process, Status};
 use super::shared::{self, Segment};
 use crate::error::{Error, Result, telling};
 use crate::local::identity::{self, Caller};
-use crate::local::settings;
+use crate::local::settings::{self, ValueSettings};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,7 @@ struct Order {
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     settings: Vec<(String, String)>,
+    value_settings: ValueSettings,
 }
 
 /// Settings of the caller's session that a job works with.
@@ -54,17 +55,13 @@ const SETTINGS: [&CStr; 13] = [
     c"pgcopy.swap_timeout",
 ];
 
-/// What else a load works with: how a name finds its table, what a new one is made like, how texts become values.
-const LOAD_SETTINGS: [&CStr; 9] = [
+/// What else a load works with: how a name finds its table, and what a new one is made like.
+const LOAD_SETTINGS: [&CStr; 5] = [
     c"search_path",
     c"default_tablespace",
     c"default_table_access_method",
     c"default_toast_compression",
     c"session_replication_role",
-    c"datestyle",
-    c"intervalstyle",
-    c"timezone",
-    c"xmloption",
 ];
 
 /// An order on its way. The text follows.
@@ -145,6 +142,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
         source,
         called: shared::now(),
         settings: settings.filter_map(|name| Some((text(name), settings::value(name)?))).collect(),
+        value_settings: ValueSettings::of_this_session(),
     };
     let json = serde_json::to_vec(&order).map_err(|error| Error::internal(error.to_string()))?;
     let segment = Segment::create(size_of::<Letter>() + json.len()).ok_or_else(no_process)?;
@@ -207,6 +205,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         let text = |text: &str| CString::new(text).map_err(|_| Error::internal("a setting holds a NUL"));
         settings::set_for_process(&text(name)?, &text(value)?);
     }
+    order.value_settings.adopt_for_process();
     processes::report_activity(&format!("pgcopy job {}: leader", order.job));
     processes::in_transaction(|| history::announce(order.job, order.caller.current, &order.source, order.called))?;
     letterbox.accept();

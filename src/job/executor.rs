@@ -132,9 +132,7 @@ impl<'a> Executor<'a> {
         let (shared, makes_toast_here) = (self.shared, self.works_in_leader);
         let loaded = run_as(Role::TableOwner(spec.owner), || {
             settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
-            settings::set_local(c"datestyle", "ISO, YMD")?;
-            settings::set_local(c"intervalstyle", "postgres")?;
-            settings::set_local(c"timezone", "UTC")?;
+            files.settings.adopt();
             let helper = Helper { shared, task, table, stage, makes_toast_here, report };
             let loaded = load::load_row_groups(files, part, open_files, spec, stage, &helper);
             helper.report.end();

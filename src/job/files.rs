@@ -5,12 +5,13 @@ use super::prepare::{self, Prepared};
 use super::spec::{InPlaceTable, JobSpec, NewColumn, NewTable, TableSpec};
 use super::{history, shared};
 use crate::error::{Error, Result, tell};
-use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles};
+use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles, Target};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
 use crate::local::locks::{self, Until};
 use crate::local::progress::CopyReport;
-use crate::local::{files as rights, names, rows, settings, spi};
+use crate::local::settings::{self, ValueSettings};
+use crate::local::{files as rights, names, rows, spi};
 use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, ColumnList, FilesSpec, Matching, RowGroup, TargetColumn};
@@ -156,6 +157,7 @@ impl FoundFiles {
             parts: self.outlines.iter().enumerate().map(row_groups).collect(),
             columns: pairs.iter().map(|(_, source)| source.clone()).collect(),
             on_lossy,
+            settings: ValueSettings::of_this_session(),
         }
     }
 }
@@ -244,7 +246,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
         refuse_unasked_overwrite(request, table, &qualified)?;
     }
     let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, request, target: &target };
-    let rows = match exchangeable(table, arguments.mode)? {
+    let rows = match exchangeable(table, arguments.mode, pairs)? {
         Some(local) => load.exchange(local, spec, files, &found.outlines, &arguments)?,
         None => {
             if arguments.mode == Mode::Replace {
@@ -302,7 +304,7 @@ fn lock_target(
             return Ok(LockedTarget { pairs: pair(&table)?, table, is_new: true, locked_by_load: None });
         };
         let pairs = pair(&table)?;
-        let exchange = exchangeable(&table, arguments.mode)?.is_some();
+        let exchange = exchangeable(&table, arguments.mode, &pairs)?.is_some();
         if !exchange {
             let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
             rights::refuse_insert(table.oid, &numbers)?;
@@ -395,7 +397,15 @@ fn insert(
 
 /// The target as it is now, if new storage can take the place of its own: it holds nothing that must stay, and nothing
 /// but the rows themselves would notice.
-fn exchangeable(table: &TargetTable, mode: Mode) -> Result<Option<Relation>> {
+fn exchangeable(
+    table: &TargetTable,
+    mode: Mode,
+    pairs: &[(TargetColumn, mapping::ColumnSource)],
+) -> Result<Option<Relation>> {
+    // Workers have no search path but the catalogs'.
+    if pairs.iter().any(|(column, _)| Target::of(column.type_oid.into(), column.typmod).looks_up_names()) {
+        return Ok(None);
+    }
     if table.kind != 'r' || !table.is_owner || rights::fires_or_filters(table.oid)? {
         return Ok(None);
     }

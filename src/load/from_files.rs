@@ -1,6 +1,6 @@
 //! Rows of Parquet files to heap: a batch of columns at a time.
 
-use super::arrow::{self, ColumnReader, PreparedColumn, Target};
+use super::arrow::{self, ColumnReader, PreparedColumn, Rebase, Rules, Target};
 use super::expressions::Filter;
 use super::insert::Inserter;
 use super::tuple::Accept;
@@ -189,16 +189,25 @@ impl EachRow<'_> {
         let columns = BatchColumns::plan(self.files, self.row_group.file, self.file)?;
         let mut batches = self.file.read(self.row_group.number, &columns.read)?;
         let expected = self.file.rows(self.row_group.number);
+        let rules = Rules {
+            on_lossy: self.files.on_lossy,
+            extremes_are_infinite: self.file.schema.provenance.extremes_are_infinite,
+        };
         let mut loaded = Loaded::default();
-        while let Some(batch) = batches.next()? {
+        let rebase = Rebase::of(&self.file.schema.provenance);
+        while let Some(mut batch) = batches.next()? {
             interrupts::check();
+            if let Some(rebase) = &rebase {
+                let shapes = columns.read.iter().map(|column| &self.file.schema.columns[*column].shape);
+                batch = rebase.batch(batch, shapes)?;
+            }
             let prepared: Vec<PreparedColumn<'_>> = columns
                 .sources
                 .iter()
                 .zip(self.targets)
                 .map(|(source, target)| {
                     let (array, shape) = columns.array(source, &batch, self.file);
-                    PreparedColumn::new(array, shape, target, self.files.on_lossy)
+                    PreparedColumn::new(array, shape, target, rules)
                 })
                 .collect();
             let rows = Batch::new(&prepared, &columns);

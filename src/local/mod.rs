@@ -23,6 +23,7 @@ pub mod sequences;
 pub mod settings;
 pub mod spi;
 pub mod text;
+pub mod time_zone;
 pub mod transaction;
 pub mod transient;
 pub mod types;

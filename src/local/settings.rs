@@ -1,8 +1,10 @@
 //! Settings of the current session or worker.
 
 use super::spi;
+use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 
 /// Sets for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
@@ -42,6 +44,79 @@ pub fn read_values_alike() -> Result<()> {
     set_local(c"intervalstyle", "postgres")?;
     set_local(c"timezone", "UTC")?;
     set_local(c"xmloption", "content")
+}
+
+/// The server's settings that input and output functions of types look at, and functions in the defaults and checks of a
+/// table. The search path is none of them: it chooses code.
+const OF_VALUES: [&CStr; 13] = [
+    c"datestyle",
+    c"intervalstyle",
+    c"timezone",
+    c"timezone_abbreviations",
+    c"lc_monetary",
+    c"lc_numeric",
+    c"lc_time",
+    c"array_nulls",
+    c"bytea_output",
+    c"extra_float_digits",
+    c"xmlbinary",
+    c"xmloption",
+    c"default_text_search_config",
+];
+
+/// Settings of a session under which texts mean the same in another process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ValueSettings(Vec<(CString, CString)>);
+
+impl ValueSettings {
+    /// Those of the server, and those that extensions and users have made up.
+    pub fn of_this_session() -> Self {
+        let server = OF_VALUES.iter().filter_map(|name| Some(((*name).to_owned(), value_in_database_encoding(name)?)));
+        Self(server.chain(compat::custom_settings()).collect())
+    }
+
+    /// Sets them as [`set_local`] does.
+    pub fn adopt(&self) {
+        for (name, value) in &self.0 {
+            // SAFETY: both strings outlive the call, which copies them. Nothing is set that a user could not set: what an
+            // extension that is loaded later reserves for others stays out of reach.
+            unsafe {
+                pg_sys::set_config_option(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                    pg_sys::GucAction::GUC_ACTION_SAVE,
+                    true,
+                    0,
+                    false,
+                );
+            }
+        }
+    }
+
+    /// Sets them for the rest of this process; for background processes of ours.
+    pub fn adopt_for_process(&self) {
+        for (name, value) in &self.0 {
+            // SAFETY: as above.
+            unsafe {
+                pg_sys::SetConfigOption(
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    pg_sys::GucContext::PGC_USERSET,
+                    pg_sys::GucSource::PGC_S_SESSION,
+                );
+            }
+        }
+    }
+}
+
+fn value_in_database_encoding(name: &CStr) -> Option<CString> {
+    // SAFETY: the answer is a static buffer or the setting's own string, copied at once.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_owned())
+    }
 }
 
 /// As `server_version_num`.

@@ -51,8 +51,7 @@ impl ParquetFile {
         let read = || {
             let metadata = parquetpages::read_metadata(source.as_ref(), &Limits::default())
                 .map_err(|error| pages_error(name, error))?;
-            let file = metadata.file_metadata();
-            let schema = FileSchema::new(file.schema_descr(), file.key_value_metadata())?;
+            let schema = FileSchema::new(metadata.file_metadata())?;
             Ok((Arc::new(metadata), schema))
         };
         let (metadata, schema) = read().map_err(|error: Error| error.detail(format!("File {name}.")))?;

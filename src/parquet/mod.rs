@@ -2,10 +2,12 @@
 
 mod copy_hook;
 pub mod credentials;
+mod embedded;
 pub mod file;
 pub mod files;
 mod http_client;
 pub mod plan;
+pub mod provenance;
 pub mod schema;
 pub mod store;
 mod write;

@@ -6,6 +6,7 @@ use super::schema::{FileColumn, Shape};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::load::{OnLossy, Target};
+use crate::local::settings::ValueSettings;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ pub struct FilesSpec {
     /// For each column of the target that the files fill, in the order of its attributes.
     pub columns: Vec<ColumnSource>,
     pub on_lossy: OnLossy,
+    /// Of the caller's session, in which texts are read.
+    pub settings: ValueSettings,
 }
 
 /// A piece of a file, by positions from 0.
@@ -453,8 +456,10 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
         (S::Float16 | S::Float32 | S::Float64, S::Float16 | S::Float32 | S::Float64) => S::Float64,
         (S::Decimal { precision: p1, scale: s1 }, S::Decimal { precision: p2, scale: s2 }) => {
             let scale = s1.max(s2);
-            let whole = (i32::from(p1) - i32::from(s1)).max(i32::from(p2) - i32::from(s2));
-            S::Decimal { precision: u8::try_from(whole + i32::from(scale)).ok()?, scale }
+            let whole = p1.saturating_sub(s1).max(p2.saturating_sub(s2));
+            // One without a sensible precision may have any digits.
+            let precision = if p1.min(p2) > 0 { whole.saturating_add(scale) } else { 0 };
+            S::Decimal { precision, scale }
         }
         (S::Timestamp { utc: u1, .. }, S::Timestamp { utc: u2, .. }) if u1 == u2 => *left,
         (S::Time(_), S::Time(_)) => *left,

@@ -1,12 +1,12 @@
 //! What a Parquet file holds, and in which form it is read.
 
+use super::embedded::{self, Hint};
+use super::provenance::Provenance;
 use crate::error::{Error, Result};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
-use parquet::arrow::{
-    ARROW_SCHEMA_META_KEY, FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema,
-};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::FileMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use pgrx::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,9 +48,10 @@ pub enum Scalar {
     Float16,
     Float32,
     Float64,
+    /// A precision that makes no sense is 0. The scale says all that reading takes.
     Decimal {
-        precision: u8,
-        scale: i8,
+        precision: i32,
+        scale: i32,
     },
     Date,
     /// Milliseconds.
@@ -78,6 +79,7 @@ pub enum Scalar {
 /// they are stored, and INT96 and INTERVAL keep every bit.
 pub struct FileSchema {
     pub columns: Vec<FileColumn>,
+    pub provenance: Provenance,
     physical: SchemaDescriptor,
     hint: Fields,
 }
@@ -85,19 +87,17 @@ pub struct FileSchema {
 impl FileSchema {
     /// # Errors
     /// For schemas that make no sense. The text does not name the file.
-    pub fn new(original: &SchemaDescriptor, metadata: Option<&Vec<KeyValue>>) -> Result<Self> {
-        guarded(|| Self::build(original, metadata))
+    pub fn new(metadata: &FileMetaData) -> Result<Self> {
+        guarded(|| Self::build(metadata))
     }
 
-    fn build(original: &SchemaDescriptor, metadata: Option<&Vec<KeyValue>>) -> Result<Self> {
-        let embedded = embedded_leaf_types(original, metadata);
+    fn build(metadata: &FileMetaData) -> Result<Self> {
+        let original = metadata.schema_descr();
+        let hints = embedded::hints(original.root_schema(), metadata.key_value_metadata());
         let mut scalars = Vec::with_capacity(original.num_columns());
         let root = original.root_schema();
-        let fields = root
-            .get_fields()
-            .iter()
-            .map(|field| physical_type(field, &embedded, &mut scalars))
-            .collect::<Result<_>>()?;
+        let fields =
+            root.get_fields().iter().map(|field| physical_type(field, &hints, &mut scalars)).collect::<Result<_>>()?;
         let physical_root = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(unreadable)?;
         let physical = SchemaDescriptor::new(Arc::new(physical_root));
         let arrow = parquet_to_arrow_schema(&physical, None).map_err(unreadable)?;
@@ -119,7 +119,8 @@ impl FileSchema {
             return Err(malformed("its schema has a column without fields"));
         }
         let hint = arrow.fields().iter().map(|field| as_view(field)).collect();
-        Ok(Self { columns, physical, hint })
+        let provenance = Provenance::of(metadata.created_by(), metadata.key_value_metadata());
+        Ok(Self { columns, provenance, physical, hint })
     }
 
     /// How the crate is told to read the columns at the given positions.
@@ -151,37 +152,12 @@ pub fn unreadable(error: impl std::fmt::Display) -> Error {
     malformed(KINDS.iter().fold(error.to_string(), |text, kind| text.replace(kind, "")))
 }
 
-/// The types of the leaves by the Arrow schema that some writers embed. It is only a hint: one that is no use is ignored.
-fn embedded_leaf_types(original: &SchemaDescriptor, metadata: Option<&Vec<KeyValue>>) -> Vec<DataType> {
-    let has_one = metadata.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY));
-    let schema = has_one.then(|| guarded(|| parquet_to_arrow_schema(original, metadata).map_err(unreadable)));
-    let mut leaves = Vec::new();
-    if let Some(Ok(schema)) = schema {
-        schema.fields().iter().for_each(|field| collect_leaves(field.data_type(), &mut leaves));
-    }
-    if leaves.len() == original.num_columns() { leaves } else { Vec::new() }
-}
-
-fn collect_leaves(data_type: &DataType, leaves: &mut Vec<DataType>) {
-    match data_type {
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::ListView(field)
-        | DataType::LargeListView(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => collect_leaves(field.data_type(), leaves),
-        DataType::Struct(fields) => fields.iter().for_each(|field| collect_leaves(field.data_type(), leaves)),
-        leaf => leaves.push(leaf.clone()),
-    }
-}
-
 /// The type as it is to be read; what its leaves mean is pushed to `scalars`.
-fn physical_type(original: &TypePtr, embedded: &[DataType], scalars: &mut Vec<Scalar>) -> Result<TypePtr> {
+fn physical_type(original: &TypePtr, hints: &[Option<Hint>], scalars: &mut Vec<Scalar>) -> Result<TypePtr> {
     let info = original.get_basic_info();
     let built = match original.as_ref() {
         Type::GroupType { fields, .. } => {
-            let fields =
-                fields.iter().map(|field| physical_type(field, embedded, scalars)).collect::<Result<Vec<_>>>()?;
+            let fields = fields.iter().map(|field| physical_type(field, hints, scalars)).collect::<Result<Vec<_>>>()?;
             Type::group_type_builder(info.name())
                 .with_repetition(info.repetition())
                 .with_converted_type(info.converted_type())
@@ -190,7 +166,7 @@ fn physical_type(original: &TypePtr, embedded: &[DataType], scalars: &mut Vec<Sc
                 .build()
         }
         Type::PrimitiveType { physical_type, type_length, .. } => {
-            let (scalar, keeps_annotation) = scalar_of(original, embedded.get(scalars.len()));
+            let (scalar, keeps_annotation) = scalar_of(original, hints.get(scalars.len()).copied().flatten());
             scalars.push(scalar);
             let (physical, length) = match physical_type {
                 Physical::INT96 => (Physical::FIXED_LEN_BYTE_ARRAY, INT96_BYTES),
@@ -219,7 +195,7 @@ const INTERVAL_BYTES: i32 = 12;
 const UUID_BYTES: i32 = 16;
 
 /// What a leaf means, and whether the Parquet library must know of it too.
-fn scalar_of(leaf: &Type, embedded: Option<&DataType>) -> (Scalar, bool) {
+fn scalar_of(leaf: &Type, hint: Option<Hint>) -> (Scalar, bool) {
     let info = leaf.get_basic_info();
     let (logical, converted) = (info.logical_type_ref(), info.converted_type());
     if let Some(LogicalType::Unknown) = logical {
@@ -234,12 +210,8 @@ fn scalar_of(leaf: &Type, embedded: Option<&DataType>) -> (Scalar, bool) {
         _ => None,
     };
     if let Some((precision, scale)) = decimal() {
-        let scalar = match (u8::try_from(precision), i8::try_from(scale)) {
-            (Ok(precision), Ok(scale)) if precision <= 76 => Scalar::Decimal { precision, scale },
-            // The library refuses it in its words.
-            _ => Scalar::Decimal { precision: 0, scale: 0 },
-        };
-        return (scalar, true);
+        // The library has no type for many digits, and none for bytes beyond the sixteenth.
+        return (Scalar::Decimal { precision, scale }, false);
     }
     let unannotated = logical.is_none() && converted == ConvertedType::NONE;
     match physical_type {
@@ -249,8 +221,8 @@ fn scalar_of(leaf: &Type, embedded: Option<&DataType>) -> (Scalar, bool) {
         Physical::INT96 => (Scalar::Int96, false),
         Physical::INT32 | Physical::INT64 => {
             let bits = if *physical_type == Physical::INT32 { 32 } else { 64 };
-            if let Some(scalar) = embedded.filter(|_| unannotated).and_then(|embedded| hinted(embedded, bits)) {
-                return (scalar, false);
+            if let Some(hint) = hint.filter(|hint| unannotated && hint.bits == bits) {
+                return (hint.scalar, false);
             }
             integer_scalar(logical, converted, bits)
         }
@@ -270,17 +242,6 @@ fn scalar_of(leaf: &Type, embedded: Option<&DataType>) -> (Scalar, bool) {
             (None, ConvertedType::INTERVAL) if *type_length == INTERVAL_BYTES => (Scalar::Interval, false),
             _ => (Scalar::FixedBytes(*type_length), false),
         },
-    }
-}
-
-/// Types of Arrow that Parquet has no annotation for.
-fn hinted(embedded: &DataType, bits: u8) -> Option<Scalar> {
-    match (embedded, bits) {
-        (DataType::Duration(unit), 64) => Some(Scalar::Duration(*unit)),
-        (DataType::Date64, 64) => Some(Scalar::DateMillis),
-        (DataType::Timestamp(unit, zone), 64) => Some(Scalar::Timestamp { unit: *unit, utc: zone.is_some() }),
-        (DataType::Time32(unit), 32) | (DataType::Time64(unit), 64) => Some(Scalar::Time(*unit)),
-        _ => None,
     }
 }
 
@@ -417,6 +378,9 @@ impl Shape {
     }
 }
 
+/// The most that a declared `numeric` has (`NUMERIC_MAX_PRECISION`).
+const MOST_DIGITS: i32 = 1000;
+
 impl Scalar {
     fn default_type(self) -> String {
         match self {
@@ -427,7 +391,13 @@ impl Scalar {
             Self::Int { .. } => "bigint".into(),
             Self::Float16 | Self::Float32 => "real".into(),
             Self::Float64 => "double precision".into(),
-            Self::Decimal { precision, scale } => format!("numeric({precision},{scale})"),
+            Self::Decimal { precision: precision @ 1..=MOST_DIGITS, scale }
+                if (-MOST_DIGITS..=MOST_DIGITS).contains(&scale) =>
+            {
+                format!("numeric({precision},{scale})")
+            }
+            // More digits than a declaration can have.
+            Self::Decimal { .. } => "numeric".into(),
             Self::Date | Self::DateMillis => "date".into(),
             Self::Time(_) => "time without time zone".into(),
             Self::Timestamp { utc: false, .. } | Self::Int96 => "timestamp without time zone".into(),

@@ -18,6 +18,8 @@ pub fn run(options: &Options) -> Result<()> {
         succeed(cargo(options.version).args([
             "test",
             "-p",
+            "calendar",
+            "-p",
             "plan",
             "-p",
             "conninfo",

@@ -167,28 +167,60 @@ impl Entries {
     }
 }
 
+/// Digits that a `numeric` stores together.
+const GROUP: usize = 4;
+/// What the short stored form has at most behind the point, and more than it has before.
+const LONGEST_SCALE: usize = 0x3f;
+const LONGEST_WHOLE: usize = 64 * GROUP;
+
+fn split_at_point(digits: &[u8]) -> (&[u8], &[u8]) {
+    match digits.iter().position(|&byte| byte == b'.') {
+        Some(point) => (&digits[..point], &digits[point + 1..]),
+        None => (digits, &[]),
+    }
+}
+
+/// The number with its point where the exponent moves it; `None` where that is far away.
+fn without_exponent(mantissa: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
+    let exponent: i32 = std::str::from_utf8(exponent).ok()?.parse().ok()?;
+    let (whole, fraction) = split_at_point(mantissa);
+    if exponent.unsigned_abs() as usize > LONGEST_WHOLE || mantissa.len() > LONGEST_WHOLE {
+        return None;
+    }
+    let point = whole.len() as i32 + exponent;
+    let zeros = |count: i32| std::iter::repeat_n(b'0', count.max(0) as usize);
+    let all = || whole.iter().chain(fraction).copied();
+    let before = all().take(point.max(0) as usize).chain(zeros(point - (whole.len() + fraction.len()) as i32));
+    let mut moved: Vec<u8> = if point > 0 { before.collect() } else { vec![b'0'] };
+    moved.push(b'.');
+    moved.extend(zeros(-point).chain(all().skip(point.max(0) as usize)));
+    if moved.last() == Some(&b'.') {
+        moved.pop();
+    }
+    Some(moved)
+}
+
 /// Appends a number as a `numeric` with its length word; `None` for what does not have the short stored form.
 fn write_numeric(number: &[u8], output: &mut Vec<u8>) -> Option<()> {
     const SHORT: u16 = 0x8000;
     const NEGATIVE: u16 = 0x2000;
     const SCALE_SHIFT: u16 = 7;
-    const LONGEST_SCALE: usize = 0x3f;
     const WEIGHT_NEGATIVE: u16 = 0x0040;
     const WEIGHT_MASK: u16 = 0x003f;
-    const GROUP: usize = 4;
     let (negative, digits) = match number.split_first() {
         Some((b'-', rest)) => (true, rest),
         _ => (false, number),
     };
-    let point = digits.iter().position(|&byte| byte == b'.');
-    let (whole, fraction) = match point {
-        Some(point) => (&digits[..point], &digits[point + 1..]),
-        None => (digits, &[][..]),
+    let shifted;
+    let digits = match digits.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(mark) => {
+            shifted = without_exponent(&digits[..mark], &digits[mark + 1..])?;
+            &shifted
+        }
+        None => digits,
     };
-    if fraction.len() > LONGEST_SCALE
-        || whole.len() > 60 * GROUP
-        || number.iter().any(|byte| matches!(byte, b'e' | b'E'))
-    {
+    let (whole, fraction) = split_at_point(digits);
+    if fraction.len() > LONGEST_SCALE || whole.len() > LONGEST_WHOLE {
         return None;
     }
     let start = output.len();

@@ -4,11 +4,50 @@ use super::super::numeric::{self, Limits};
 use super::super::tuple::Value;
 use super::scalar::OnLossy;
 use super::target::{Target, lossy};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Decimal128Type;
-use arrow_buffer::i256;
+use arrow_array::types::{BinaryViewType, Int32Type, Int64Type};
+use arrow_buffer::NullBuffer;
+use pgrx::prelude::*;
+use std::fmt::Write;
+
+/// A decimal without its point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unscaled<'a> {
+    Small(i128),
+    /// More than 16 bytes in two's complement, big-endian; the first one is no mere repetition of the sign.
+    Big(&'a [u8]),
+}
+
+impl<'a> Unscaled<'a> {
+    pub(super) fn of_bytes(bytes: &'a [u8]) -> Self {
+        match small(bytes) {
+            Some(value) => Self::Small(value),
+            None => Self::Big(significant(bytes)),
+        }
+    }
+}
+
+/// The number that is stored in up to 16 bytes, or in more of which the rest only repeats the sign.
+#[inline]
+fn small(bytes: &[u8]) -> Option<i128> {
+    const BYTES: usize = size_of::<i128>();
+    let bytes = if bytes.len() > BYTES { significant(bytes) } else { bytes };
+    let sign = if bytes.first().is_some_and(|first| *first >= 0x80) { 0xff } else { 0 };
+    let mut extended = [sign; BYTES];
+    extended.get_mut(BYTES.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+    Some(i128::from_be_bytes(extended))
+}
+
+/// Without leading bytes that repeat the sign.
+fn significant(bytes: &[u8]) -> &[u8] {
+    let repeated = bytes
+        .windows(2)
+        .take_while(|pair| (pair[0] == 0 && pair[1] < 0x80) || (pair[0] == 0xff && pair[1] >= 0x80))
+        .count();
+    &bytes[repeated..]
+}
 
 /// A whole column of short decimals, converted at once.
 pub(super) struct Decimals {
@@ -25,17 +64,36 @@ const LARGEST_FAST: u128 = 10u128.pow(FAST_DIGITS);
 
 impl Decimals {
     /// `None` when some value needs the long way, be it only for its error.
-    pub(super) fn convert(array: &dyn Array, scale: i8, limits: Option<Limits>) -> Option<Self> {
-        let array = array.as_primitive_opt::<Decimal128Type>()?;
+    pub(super) fn convert(array: &dyn Array, scale: i32, limits: Option<Limits>) -> Option<Self> {
+        let nulls = array.nulls();
+        if let Some(array) = array.as_primitive_opt::<Int64Type>() {
+            return Self::of(array.values().iter().map(|value| Some(i128::from(*value))), nulls, scale, limits);
+        }
+        if let Some(array) = array.as_primitive_opt::<Int32Type>() {
+            return Self::of(array.values().iter().map(|value| Some(i128::from(*value))), nulls, scale, limits);
+        }
+        if let Some(array) = array.as_fixed_size_binary_opt() {
+            return Self::of((0..array.len()).map(|row| small(array.value(row))), nulls, scale, limits);
+        }
+        let array = array.as_byte_view_opt::<BinaryViewType>()?;
+        Self::of((0..array.len()).map(|row| small(array.value(row))), nulls, scale, limits)
+    }
+
+    fn of(
+        values: impl ExactSizeIterator<Item = Option<i128>>,
+        nulls: Option<&NullBuffer>,
+        scale: i32,
+        limits: Option<Limits>,
+    ) -> Option<Self> {
         let scale = u32::try_from(scale).ok().filter(|scale| *scale <= FAST_DIGITS)?;
         let kept = match limits {
             Some(limits) => u32::try_from(limits.scale).ok()?,
             None => scale,
         };
         let mut column = Self {
-            headers: Vec::with_capacity(array.len()),
-            ends: Vec::with_capacity(array.len()),
-            digits: Vec::with_capacity(array.len() * 8),
+            headers: Vec::with_capacity(values.len()),
+            ends: Vec::with_capacity(values.len()),
+            digits: Vec::with_capacity(values.len() * 8),
         };
         // Digits that are cut off must be zeros.
         let cut = 10u128.pow(scale.saturating_sub(kept));
@@ -43,8 +101,9 @@ impl Decimals {
             Some(limits) => 10u128.checked_pow(u32::try_from(limits.precision).ok()?)?,
             None => u128::MAX,
         };
-        for (row, &value) in array.values().iter().enumerate() {
-            if array.is_valid(row) {
+        for (row, value) in values.enumerate() {
+            if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                let value = value?;
                 let mut magnitude = value.unsigned_abs();
                 if magnitude >= LARGEST_FAST || (cut > 1 && magnitude % cut != 0) {
                     return None;
@@ -71,20 +130,7 @@ impl Decimals {
     }
 }
 
-/// Any decimal, through the type's input function.
-pub(super) fn store(
-    unscaled: i256,
-    scale: i8,
-    limits: Option<Limits>,
-    target: &Target,
-    on_lossy: OnLossy,
-) -> Result<Value<'static>> {
-    let mut text = String::new();
-    super::atom::decimal_text(unscaled, scale, &mut text);
-    store_text(text, limits, target, on_lossy)
-}
-
-/// The same of a number's text, with or without an exponent.
+/// Any number as its text, through the type's input function.
 pub(super) fn store_text(
     mut text: String,
     limits: Option<Limits>,
@@ -136,15 +182,116 @@ fn fraction_digits(text: &str) -> i32 {
     digits - exponent
 }
 
-/// The number without its fraction, and whether it had none.
-pub(super) fn whole_part(unscaled: i256, scale: i8) -> (i256, bool) {
-    let power = |exponent: u8| i256::from_i128(10).checked_pow(exponent.into());
-    if scale <= 0 {
-        let scaled = power(scale.unsigned_abs()).and_then(|power| unscaled.checked_mul(power));
-        return (scaled.unwrap_or(i256::MAX), true);
+/// The most that a `numeric` has before and behind its point (`numeric.c`).
+const MOST_WHOLE_DIGITS: usize = 131_072;
+const MOST_FRACTION_DIGITS: usize = 16_383;
+
+fn overflow() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
+}
+
+/// Appends the number as `numeric` writes it.
+///
+/// # Errors
+/// For what `numeric` cannot hold.
+pub(super) fn write_decimal(unscaled: Unscaled<'_>, scale: i32, out: &mut String) -> Result<()> {
+    let (negative, digits) = decimal_digits(unscaled)?;
+    let zeros = usize::try_from(-i64::from(scale)).unwrap_or(0);
+    let fraction = usize::try_from(scale).unwrap_or(0);
+    if fraction > MOST_FRACTION_DIGITS || zeros > MOST_WHOLE_DIGITS {
+        return Err(overflow());
     }
-    match power(scale as u8) {
-        Some(power) => (unscaled / power, unscaled % power == i256::ZERO),
-        None => (i256::ZERO, unscaled == i256::ZERO),
+    let is_zero = digits == "0";
+    if negative {
+        out.push('-');
     }
+    if fraction == 0 {
+        if !is_zero && digits.len() + zeros > MOST_WHOLE_DIGITS {
+            return Err(overflow());
+        }
+        out.push_str(&digits);
+        if !is_zero {
+            out.extend(std::iter::repeat_n('0', zeros));
+        }
+        return Ok(());
+    }
+    let whole = digits.len().saturating_sub(fraction);
+    if whole > MOST_WHOLE_DIGITS {
+        return Err(overflow());
+    }
+    out.push_str(if whole == 0 { "0" } else { &digits[..whole] });
+    out.push('.');
+    out.extend(std::iter::repeat_n('0', fraction.saturating_sub(digits.len())));
+    out.push_str(&digits[whole..]);
+    Ok(())
+}
+
+/// The sign, and the digits of the magnitude.
+fn decimal_digits(unscaled: Unscaled<'_>) -> Result<(bool, String)> {
+    match unscaled {
+        Unscaled::Small(value) => Ok((value < 0, value.unsigned_abs().to_string())),
+        Unscaled::Big(bytes) => {
+            // Three digits take ten bits at most.
+            const MOST_BYTES: usize = (MOST_WHOLE_DIGITS + MOST_FRACTION_DIGITS) * 10 / 3 / 8;
+            if bytes.len() > MOST_BYTES {
+                return Err(overflow());
+            }
+            let negative = bytes.first().is_some_and(|first| *first >= 0x80);
+            Ok((negative, magnitude_digits(bytes, negative)))
+        }
+    }
+}
+
+fn magnitude_digits(bytes: &[u8], negative: bool) -> String {
+    const GROUP: u64 = 1_000_000_000;
+    const GROUP_DIGITS: usize = 9;
+    // The least significant first.
+    let mut limbs: Vec<u32> = bytes
+        .rchunks(4)
+        .map(|chunk| {
+            let mut extended = [if negative { 0xff } else { 0 }; 4];
+            extended[4 - chunk.len()..].copy_from_slice(chunk);
+            u32::from_be_bytes(extended)
+        })
+        .collect();
+    if negative {
+        let mut carry = true;
+        for limb in &mut limbs {
+            (*limb, carry) = (!*limb).overflowing_add(carry.into());
+        }
+        if carry {
+            limbs.push(1);
+        }
+    }
+    let mut groups = Vec::new();
+    while let Some(top) = limbs.last() {
+        if *top == 0 {
+            limbs.pop();
+            continue;
+        }
+        let mut remainder = 0u64;
+        for limb in limbs.iter_mut().rev() {
+            let dividend = remainder << 32 | u64::from(*limb);
+            *limb = (dividend / GROUP) as u32;
+            remainder = dividend % GROUP;
+        }
+        groups.push(remainder);
+    }
+    let mut digits = String::with_capacity(groups.len() * GROUP_DIGITS);
+    for group in groups.iter().rev() {
+        // Writing to a string does not fail.
+        let _ = if digits.is_empty() { write!(digits, "{group}") } else { write!(digits, "{group:09}") };
+    }
+    if digits.is_empty() {
+        digits.push('0');
+    }
+    digits
+}
+
+/// The number without its fraction, and whether it had none; `None` for a number beyond every integer type.
+pub(super) fn whole_part(unscaled: Unscaled<'_>, scale: i32) -> Result<(Option<i128>, bool)> {
+    let mut text = String::new();
+    write_decimal(unscaled, scale, &mut text)?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    Ok((whole.parse().ok(), fraction.bytes().all(|digit| digit == b'0')))
 }

@@ -4,8 +4,10 @@ mod atom;
 mod decimal;
 mod json;
 mod nested;
+mod rebase;
 mod scalar;
 mod target;
+mod text;
 
 use super::tuple::{Accept, Value};
 use crate::error::Result;
@@ -20,7 +22,9 @@ use decimal::Decimals;
 use target::Kind;
 
 pub(super) use nested::datum_of;
+pub(super) use rebase::Rebase;
 pub use scalar::OnLossy;
+pub(super) use scalar::Rules;
 pub use target::Target;
 
 /// A column of a batch, ready to be read row by row.
@@ -28,7 +32,7 @@ pub(super) struct PreparedColumn<'a> {
     array: &'a dyn Array,
     shape: &'a Shape,
     target: &'a Target,
-    on_lossy: OnLossy,
+    rules: Rules,
     decimals: Option<Decimals>,
 }
 
@@ -61,14 +65,14 @@ enum Values<'a> {
 }
 
 impl<'a> PreparedColumn<'a> {
-    pub(super) fn new(array: &'a dyn Array, shape: &'a Shape, target: &'a Target, on_lossy: OnLossy) -> Self {
+    pub(super) fn new(array: &'a dyn Array, shape: &'a Shape, target: &'a Target, rules: Rules) -> Self {
         let decimals = match (shape, &target.kind) {
             (Shape::Scalar(Scalar::Decimal { scale, .. }), Kind::Numeric { limits }) if !target.is_domain() => {
                 Decimals::convert(array, *scale, *limits)
             }
             _ => None,
         };
-        Self { array, shape, target, on_lossy, decimals }
+        Self { array, shape, target, rules, decimals }
     }
 
     pub(super) fn reader(&'a self) -> ColumnReader<'a> {
@@ -96,6 +100,9 @@ impl<'a> PreparedColumn<'a> {
             return None;
         }
         let Shape::Scalar(scalar) = self.shape else { return None };
+        if self.rules.extremes_are_infinite && has_extremes(self.array, *scalar) {
+            return None;
+        }
         let array = self.array;
         let int32 = || array.as_primitive_opt::<Int32Type>().map(|array| array.values().as_ref());
         let int64 = || array.as_primitive_opt::<Int64Type>().map(|array| array.values().as_ref());
@@ -108,7 +115,7 @@ impl<'a> PreparedColumn<'a> {
             (Scalar::Float64, Kind::Float8) => (Values::Float64(array.as_primitive_opt::<Float64Type>()?.values()), 8),
             (Scalar::Date, Kind::Date) => (Values::Date(array.as_primitive_opt::<Date32Type>()?.values()), 8),
             (Scalar::Timestamp { unit, .. }, Kind::Timestamp { step: 1, .. }) => {
-                (Values::Timestamp { values: int64()?, unit: *unit, on_lossy: self.on_lossy }, 8)
+                (Values::Timestamp { values: int64()?, unit: *unit, on_lossy: self.rules.on_lossy }, 8)
             }
             (Scalar::Text | Scalar::Enum | Scalar::Json | Scalar::Bytes, Kind::Text { limit: None })
                 if encoding::database_is_utf8() =>
@@ -132,6 +139,19 @@ impl<'a> PreparedColumn<'a> {
     }
 }
 
+/// Whether one of the values stands for infinity if it is read so. NULLs may count.
+fn has_extremes(array: &dyn Array, scalar: Scalar) -> bool {
+    match scalar {
+        Scalar::Date => array.as_primitive_opt::<Date32Type>().is_some_and(|array| {
+            array.values().iter().any(|days| atom::infinite((*days).into(), i32::MAX.into()).is_some())
+        }),
+        Scalar::Timestamp { .. } => array
+            .as_primitive_opt::<Int64Type>()
+            .is_some_and(|array| array.values().iter().any(|value| atom::infinite(*value, i64::MAX).is_some())),
+        _ => false,
+    }
+}
+
 fn longest_view(array: &BinaryViewArray) -> usize {
     array.lengths().max().unwrap_or(0) as usize
 }
@@ -151,13 +171,13 @@ impl<'a> ColumnReader<'a> {
             Values::Int64(values) => Ok(to.accept(Value::Bits(values[row] as u64))),
             Values::Float32(values) => Ok(to.accept(Value::Bits(values[row].to_bits().into()))),
             Values::Float64(values) => Ok(to.accept(Value::Bits(values[row].to_bits()))),
-            Values::Date(values) => Ok(to.accept(scalar::date(values[row].into())?)),
+            Values::Date(values) => Ok(to.accept(Value::Bits(scalar::date(values[row].into())? as u64))),
             Values::Timestamp { values, unit: TimeUnit::Microsecond, .. } => {
-                Ok(to.accept(scalar::microseconds(values[row])?))
+                Ok(to.accept(Value::Bits(scalar::microseconds(values[row])? as u64)))
             }
             Values::Timestamp { values, unit, on_lossy } => {
                 let value = scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?;
-                Ok(to.accept(value))
+                Ok(to.accept(Value::Bits(value as u64)))
             }
             Values::Text(array) => {
                 let bytes = array.value(row);
@@ -168,7 +188,7 @@ impl<'a> ColumnReader<'a> {
             Values::Uuid(array) => Ok(to.accept(Value::Fixed(array.value(row)))),
             Values::Decimals(decimals) => Ok(to.accept(decimals.value(row))),
             Values::Any(column) => {
-                let value = nested::convert(column.array, column.shape, column.target, row, column.on_lossy)?;
+                let value = nested::convert(column.array, column.shape, column.target, row, column.rules)?;
                 Ok(to.accept(value))
             }
         }

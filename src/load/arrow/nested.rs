@@ -4,7 +4,7 @@ use super::super::decode::to_datum;
 use super::super::tuple::Value;
 use super::atom::atom_at;
 use super::json;
-use super::scalar::{OnLossy, store, text};
+use super::scalar::{Rules, store, text};
 use super::target::{ElementLayout, Kind, Target, entry_shape};
 use crate::error::{Error, Result};
 use crate::parquet::schema::{Scalar, Shape, malformed};
@@ -19,7 +19,7 @@ pub(super) fn convert<'a>(
     shape: &Shape,
     target: &Target,
     row: usize,
-    on_lossy: OnLossy,
+    rules: Rules,
 ) -> Result<Value<'a>> {
     let value = if array.is_null(row) || *shape == Shape::Scalar(Scalar::Null) {
         Value::Null
@@ -28,19 +28,19 @@ pub(super) fn convert<'a>(
             // A text is a document already.
             (Shape::Scalar(Scalar::Json | Scalar::Text), _) | (Shape::Scalar(_), Kind::Text { .. }) => {
                 let Shape::Scalar(scalar) = shape else { return Err(Error::internal("a scalar was expected")) };
-                store(atom_at(array, *scalar, row)?, target, on_lossy)?
+                store(atom_at(array, *scalar, row, rules)?, target, rules.on_lossy)?
             }
             (_, Kind::Json | Kind::Jsonb) => {
                 let mut document = Vec::new();
-                json::write(array, shape, row, &mut document)?;
-                owned(text(&document, target, on_lossy)?)
+                json::write(array, shape, row, rules, &mut document)?;
+                owned(text(&document, target, rules.on_lossy)?)
             }
-            (Shape::Scalar(scalar), _) => store(atom_at(array, *scalar, row)?, target, on_lossy)?,
+            (Shape::Scalar(scalar), _) => store(atom_at(array, *scalar, row, rules)?, target, rules.on_lossy)?,
             (Shape::List(_) | Shape::Map(..), Kind::Array { element, layout }) => {
-                Value::Datum(array_of(array, shape, element, *layout, row, on_lossy)?)
+                Value::Datum(array_of(array, shape, element, *layout, row, rules)?)
             }
             (Shape::Struct(fields), Kind::Composite { attributes, descriptor }) => {
-                Value::Datum(row_of(array, fields, attributes, *descriptor, row, on_lossy)?)
+                Value::Datum(row_of(array, fields, attributes, *descriptor, row, rules)?)
             }
             _ => return Err(Error::internal("a value of a structure that its column does not take")),
         }
@@ -80,10 +80,10 @@ fn array_of(
     element: &Target,
     layout: ElementLayout,
     row: usize,
-    on_lossy: OnLossy,
+    rules: Rules,
 ) -> Result<pg_sys::Datum> {
     let mut elements = Elements::default();
-    collect(array, shape, element, row, 0, on_lossy, &mut elements)?;
+    collect(array, shape, element, row, 0, rules, &mut elements)?;
     let no_elements = elements.data.is_empty();
     if no_elements && elements.dimensions.len() > 1 {
         return Err(not_rectangular());
@@ -115,7 +115,7 @@ fn collect(
     element: &Target,
     row: usize,
     depth: usize,
-    on_lossy: OnLossy,
+    rules: Rules,
     elements: &mut Elements,
 ) -> Result<()> {
     let inner = match shape {
@@ -142,9 +142,9 @@ fn collect(
             if values.is_null(position) {
                 return Err(not_rectangular());
             }
-            collect(values.as_ref(), &inner, element, position, depth + 1, on_lossy, elements)?;
+            collect(values.as_ref(), &inner, element, position, depth + 1, rules, elements)?;
         } else {
-            let value = datum_of(convert(values.as_ref(), &inner, element, position, on_lossy)?);
+            let value = datum_of(convert(values.as_ref(), &inner, element, position, rules)?);
             elements.nulls.push(value.is_none());
             elements.data.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
         }
@@ -166,7 +166,7 @@ fn row_of(
     attributes: &[(String, Option<Target>)],
     descriptor: pg_sys::TupleDesc,
     row: usize,
-    on_lossy: OnLossy,
+    rules: Rules,
 ) -> Result<pg_sys::Datum> {
     let structure = array.as_struct_opt().ok_or_else(|| malformed("a structure came as something else"))?;
     let mut values = Vec::with_capacity(attributes.len());
@@ -175,7 +175,7 @@ fn row_of(
         let field = fields.iter().position(|(field, _)| field == name);
         let value = match (field, target) {
             (Some(field), Some(target)) => {
-                datum_of(convert(structure.column(field).as_ref(), &fields[field].1, target, row, on_lossy)?)
+                datum_of(convert(structure.column(field).as_ref(), &fields[field].1, target, row, rules)?)
             }
             (None, Some(target)) => {
                 target.check_domain(None);

@@ -2,12 +2,13 @@
 
 use super::super::decode::{is_text, store_varlena};
 use super::super::tuple::Value;
-use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY};
+use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY, Side};
 use super::decimal;
+use super::nested::datum_of;
 use super::target::{Kind, Target, lossy, out_of_range};
+use super::text as texts;
 use crate::error::{Error, Result};
 use crate::local::encoding;
-use arrow_buffer::i256;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,14 @@ pub enum OnLossy {
     Error,
     /// It is rounded towards the past or zero, or cut.
     Truncate,
+}
+
+/// How values of a file are read.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Rules {
+    pub(in super::super) on_lossy: OnLossy,
+    /// The largest date and timestamp, and their negatives, stand for infinity.
+    pub(in super::super) extremes_are_infinite: bool,
 }
 
 /// Days and microseconds from 1970 to PostgreSQL's epoch.
@@ -33,12 +42,11 @@ pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> R
         (Kind::Int { bytes }, Atom::Float32(value)) => whole(value.into(), *bytes, on_lossy)?,
         (Kind::Int { bytes }, Atom::Float64(value)) => whole(value, *bytes, on_lossy)?,
         (Kind::Int { bytes }, Atom::Decimal { unscaled, scale }) => {
-            let (value, exact) = decimal::whole_part(unscaled, scale);
+            let (value, exact) = decimal::whole_part(unscaled, scale)?;
             if !exact {
                 refuse("the number has a fraction, which an integer has not")?;
             }
-            let value = value.to_i128().ok_or_else(|| out_of_range("integer out of range"))?;
-            int(value, *bytes)?
+            int(value.ok_or_else(|| out_of_range("integer out of range"))?, *bytes)?
         }
         (Kind::Oid, Atom::Int(value)) => match u32::try_from(value) {
             Ok(value) => Value::Bits(value.into()),
@@ -55,7 +63,7 @@ pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> R
         }
         (Kind::Float8, Atom::Decimal { unscaled, scale }) => {
             let mut text = String::new();
-            super::atom::decimal_text(unscaled, scale, &mut text);
+            decimal::write_decimal(unscaled, scale, &mut text)?;
             // 15 digits survive the way there and back.
             if text.trim_start_matches(['-', '0', '.']).trim_end_matches('0').replace('.', "").len() > 15 {
                 refuse("the number has more digits than double precision")?;
@@ -80,48 +88,50 @@ pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> R
             }
             Value::Bits(float.to_bits().into())
         }
-        (Kind::Numeric { limits }, Atom::Int(value)) => {
-            decimal::store(i256::from_i128(value), 0, *limits, target, on_lossy)?
-        }
-        (Kind::Numeric { limits }, Atom::Decimal { unscaled, scale }) => {
-            decimal::store(unscaled, scale, *limits, target, on_lossy)?
-        }
-        (Kind::Numeric { limits }, Atom::Float32(_) | Atom::Float64(_)) => {
+        (Kind::Numeric { limits }, Atom::Int(_) | Atom::Decimal { .. } | Atom::Float32(_) | Atom::Float64(_)) => {
             let mut text = Vec::new();
-            atom.write_text(&mut text);
+            texts::write(&atom, on_lossy, &mut text)?;
             decimal::store_text(String::from_utf8_lossy(&text).into_owned(), *limits, target, on_lossy)?
         }
-        (Kind::Date, Atom::Date(days)) => date(days)?,
+        (Kind::Date, Atom::Date(days)) => Value::Bits(date(days)? as u64),
+        (Kind::Date, Atom::InfiniteDate(side) | Atom::InfiniteTimestamp { side, .. }) => {
+            Value::Bits(infinite_date(side) as u64)
+        }
+        (Kind::Timestamp { .. }, Atom::InfiniteDate(side) | Atom::InfiniteTimestamp { side, .. }) => {
+            Value::Bits(infinite_timestamp(side) as u64)
+        }
         (Kind::Date, Atom::Timestamp(instant)) => {
             if instant.microseconds.rem_euclid(MICROSECONDS_PER_DAY) != 0 || instant.nanoseconds != 0 {
                 refuse("the time of day would be lost")?;
             }
-            date(i64::try_from(instant.microseconds.div_euclid(MICROSECONDS_PER_DAY)).unwrap_or(i64::MAX))?
+            let days = i64::try_from(instant.microseconds.div_euclid(MICROSECONDS_PER_DAY)).unwrap_or(i64::MAX);
+            Value::Bits(date(days)? as u64)
         }
-        (Kind::Timestamp { step, .. }, Atom::Timestamp(instant)) => timestamp(instant, *step, on_lossy)?,
+        (Kind::Timestamp { step, .. }, Atom::Timestamp(instant)) => {
+            Value::Bits(timestamp(instant, *step, on_lossy)? as u64)
+        }
         (Kind::Timestamp { step, .. }, Atom::Date(days)) => {
             let microseconds = i128::from(days) * MICROSECONDS_PER_DAY;
-            timestamp(Instant { microseconds, nanoseconds: 0, utc: false }, *step, on_lossy)?
+            let midnight = Instant { microseconds, nanoseconds: 0, utc: false };
+            Value::Bits(timestamp(midnight, *step, on_lossy)? as u64)
         }
         (Kind::Time { step }, Atom::Time(nanoseconds)) => {
-            let microseconds = nanoseconds.div_euclid(1000);
+            let microseconds = time(nanoseconds)?;
             if nanoseconds % 1000 != 0 || microseconds % step != 0 {
                 refuse("the time has more digits than the column keeps")?;
             }
-            if !(0..=MICROSECONDS_PER_DAY as i64).contains(&microseconds) {
-                return Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "time out of range"));
-            }
             Value::Bits((microseconds - microseconds % step) as u64)
         }
-        (Kind::Interval, Atom::Interval(value)) => interval(value, on_lossy)?,
+        (Kind::Interval, Atom::Interval(value)) => Value::Datum(interval(value, on_lossy)?),
         (Kind::Uuid, Atom::Uuid(bytes) | Atom::Bytes(bytes)) => Value::Fixed(bytes),
         (Kind::Bytes, Atom::Bytes(bytes) | Atom::Uuid(bytes)) => Value::Varlena(bytes),
         (_, Atom::Text(bytes)) => text(bytes, target, on_lossy)?,
         (Kind::Text { .. } | Kind::PaddedText { .. }, Atom::Bytes(bytes)) => text(bytes, target, on_lossy)?,
         (_, other) => {
             let mut written = Vec::new();
-            other.write_text(&mut written);
-            Value::Datum(target.input(&written)?)
+            texts::write(&other, on_lossy, &mut written)?;
+            // Half a number is another number.
+            datum_of(text(&written, target, OnLossy::Error)?).map_or(Value::Null, Value::Datum)
         }
     })
 }
@@ -153,15 +163,42 @@ fn whole(value: f64, bytes: u8, on_lossy: OnLossy) -> Result<Value<'static>> {
 const DATES: std::ops::Range<i64> = -2_451_545..2_145_031_949;
 const TIMESTAMPS: std::ops::Range<i128> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
-pub(super) fn date(days: i64) -> Result<Value<'static>> {
+/// Days since PostgreSQL's epoch.
+#[inline]
+pub(super) fn date(days: i64) -> Result<i64> {
     let here = days.saturating_sub(EPOCH_DAYS);
     if DATES.contains(&here) {
-        return Ok(Value::Bits(here as u64));
+        return Ok(here);
     }
     Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "date out of range"))
 }
 
-pub(super) fn timestamp(instant: Instant, step: i64, on_lossy: OnLossy) -> Result<Value<'static>> {
+/// `DATEVAL_NOBEGIN` and `DATEVAL_NOEND`.
+pub(super) fn infinite_date(side: Side) -> i64 {
+    match side {
+        Side::Past => i32::MIN.into(),
+        Side::Future => i32::MAX.into(),
+    }
+}
+
+/// `DT_NOBEGIN` and `DT_NOEND`.
+pub(super) fn infinite_timestamp(side: Side) -> i64 {
+    match side {
+        Side::Past => i64::MIN,
+        Side::Future => i64::MAX,
+    }
+}
+
+/// Microseconds since midnight, which are less than the nanoseconds by up to one; 24:00:00 is a time, too.
+pub(super) fn time(nanoseconds: i64) -> Result<i64> {
+    if (0..=MICROSECONDS_PER_DAY as i64 * 1000).contains(&nanoseconds) {
+        return Ok(nanoseconds / 1000);
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "time out of range"))
+}
+
+/// Microseconds since PostgreSQL's epoch.
+pub(super) fn timestamp(instant: Instant, step: i64, on_lossy: OnLossy) -> Result<i64> {
     let here = instant.microseconds - EPOCH_MICROSECONDS;
     let beyond = here.rem_euclid(i128::from(step));
     if (beyond != 0 || instant.nanoseconds != 0) && on_lossy == OnLossy::Error {
@@ -170,20 +207,20 @@ pub(super) fn timestamp(instant: Instant, step: i64, on_lossy: OnLossy) -> Resul
     if !TIMESTAMPS.contains(&here) {
         return Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "timestamp out of range"));
     }
-    Ok(Value::Bits((here - beyond) as i64 as u64))
+    Ok((here - beyond) as i64)
 }
 
-/// Microseconds since 1970, of which nothing is lost.
+/// The same of microseconds since 1970, of which nothing is lost.
 #[inline]
-pub(super) fn microseconds(value: i64) -> Result<Value<'static>> {
+pub(super) fn microseconds(value: i64) -> Result<i64> {
     match value.checked_sub(EPOCH_MICROSECONDS as i64) {
-        Some(here) if TIMESTAMPS.contains(&here.into()) => Ok(Value::Bits(here as u64)),
+        Some(here) if TIMESTAMPS.contains(&here.into()) => Ok(here),
         _ => Err(Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "timestamp out of range")),
     }
 }
 
 /// As the server's `Interval`: microseconds, days, months.
-fn interval(value: Interval, on_lossy: OnLossy) -> Result<Value<'static>> {
+pub(super) fn interval(value: Interval, on_lossy: OnLossy) -> Result<pg_sys::Datum> {
     let overflow = || Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "interval out of range");
     if value.nanoseconds % 1000 != 0 && on_lossy == OnLossy::Error {
         return Err(lossy("the interval has more digits than microseconds"));
@@ -195,7 +232,7 @@ fn interval(value: Interval, on_lossy: OnLossy) -> Result<Value<'static>> {
     unsafe {
         let interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>();
         interval.write(pg_sys::Interval { time: microseconds, day: days, month: months });
-        Ok(Value::Datum(pg_sys::Datum::from(interval)))
+        Ok(pg_sys::Datum::from(interval))
     }
 }
 

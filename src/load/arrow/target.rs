@@ -168,11 +168,36 @@ impl Target {
         }
     }
 
+    /// Whether the type's input function looks for objects along the search path.
+    pub fn looks_up_names(&self) -> bool {
+        match &self.kind {
+            Kind::Array { element, .. } => element.looks_up_names(),
+            Kind::Composite { attributes, .. } => {
+                attributes.iter().filter_map(|(_, target)| target.as_ref()).any(Self::looks_up_names)
+            }
+            _ => matches!(
+                self.type_oid,
+                pg_sys::REGCLASSOID
+                    | pg_sys::REGCOLLATIONOID
+                    | pg_sys::REGCONFIGOID
+                    | pg_sys::REGDICTIONARYOID
+                    | pg_sys::REGOPEROID
+                    | pg_sys::REGOPERATOROID
+                    | pg_sys::REGPROCOID
+                    | pg_sys::REGPROCEDUREOID
+                    | pg_sys::REGTYPEOID
+            ),
+        }
+    }
+
     /// Why values of the shape cannot be stored here, if so.
     pub fn refusal(&self, shape: &Shape) -> Option<String> {
         let refused = |reason: &str| Some(reason.to_owned());
         match (shape, &self.kind) {
-            (_, Kind::Json | Kind::Jsonb) => None,
+            (_, Kind::Json) => None,
+            (shape, Kind::Jsonb) => repeated_field(shape).map(|name| {
+                format!("the structure has two fields \"{name}\", of which jsonb keeps one; json keeps both")
+            }),
             (Shape::Scalar(scalar), kind) => scalar_refusal(*scalar, kind),
             (Shape::List(element), Kind::Array { element: target, .. }) => {
                 // Lists of lists become one array of several dimensions.
@@ -184,6 +209,9 @@ impl Target {
             }
             (Shape::Map(key, value), Kind::Array { element, .. }) => element.refusal(&entry_shape(key, value)),
             (Shape::Struct(fields), Kind::Composite { attributes, .. }) => {
+                if let Some(name) = repeated_name(fields) {
+                    return Some(format!("the structure has two fields \"{name}\"; json keeps both"));
+                }
                 for (name, shape) in fields {
                     let found = attributes.iter().find(|(attribute, _)| attribute == name);
                     let Some((_, Some(target))) = found else {
@@ -202,6 +230,24 @@ impl Target {
             (Shape::Struct(_), _) => refused("a structure goes into a composite type, json or jsonb"),
         }
     }
+}
+
+/// The name that two fields of one structure have, at any depth.
+fn repeated_field(shape: &Shape) -> Option<&str> {
+    match shape {
+        Shape::Scalar(_) => None,
+        Shape::List(element) => repeated_field(element),
+        Shape::Map(key, value) => repeated_field(key).or_else(|| repeated_field(value)),
+        Shape::Struct(fields) => {
+            repeated_name(fields).or_else(|| fields.iter().find_map(|(_, field)| repeated_field(field)))
+        }
+    }
+}
+
+fn repeated_name(fields: &[(String, Shape)]) -> Option<&str> {
+    let mut names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// A map's entry as the structure that Parquet stores.
