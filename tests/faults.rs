@@ -643,3 +643,48 @@ fn clean_up_leaves_running_jobs_alone() {
     pair.assert_same_content();
     pair.assert_nothing_left();
 }
+
+#[test]
+fn a_change_of_definition_on_the_source_does_not_hang_the_pull() {
+    let (mut pair, _) = pair("fault_source_change");
+    for workers in [0, 2] {
+        for gives_up in [true, false] {
+            // The snapshot and its locks are there, and no worker has begun.
+            let mut holder = pair.another_destination_session();
+            holder.batch_execute("BEGIN; LOCK TABLE item IN ROW EXCLUSIVE MODE").unwrap();
+            let sql = pair.pull_sql(&format!("overwrite => true, parallel => {workers}"));
+            let mut session = pair.another_destination_session();
+            session.batch_execute("SET pgcopy.retry_timeout = '3s'; SET statement_timeout = '60s'").unwrap();
+            let mut changer = pair.another_source_session();
+            let result = std::thread::scope(|scope| {
+                let pull = scope.spawn(|| session.batch_execute(&sql).map_err(|error| failure(&error)));
+                eventually("the pull waits", || waiting(&mut pair.destination) == 1);
+                let change = scope.spawn(move || {
+                    let timeout = if gives_up { "1s" } else { "60s" };
+                    changer
+                        .batch_execute(&format!("SET lock_timeout = '{timeout}'; BEGIN; LOCK TABLE item; COMMIT"))
+                        .is_ok()
+                });
+                eventually("the change waits", || {
+                    text(
+                        &mut pair.source,
+                        "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'item'::regclass",
+                    ) == "1"
+                });
+                holder.batch_execute("COMMIT").unwrap();
+                let result = pull.join().unwrap();
+                assert_eq!(change.join().unwrap(), !gives_up, "the change is made once the pull has ended");
+                result
+            });
+            if gives_up {
+                result.unwrap();
+                pair.assert_same_content();
+            } else {
+                let failure = result.unwrap_err();
+                assert_eq!(failure.sqlstate, "55P03", "{failure:?}");
+                assert!(failure.message.contains("item"), "{failure:?}");
+            }
+            pair.assert_nothing_left();
+        }
+    }
+}

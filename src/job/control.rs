@@ -42,7 +42,11 @@ pub fn wait(job: i64, timeout: Option<Duration>) -> Result<String> {
 /// The deadlock detector cannot see that this session waits for the job.
 fn refuse_to_block(job: &OpenJob) -> Result<()> {
     let blocked: bool = extension::query_json(
-        "SELECT (pg_backend_pid() = ANY (pg_blocking_pids($1)))::text",
+        "WITH RECURSIVE blocker(pid) AS (
+             SELECT unnest(pg_blocking_pids($1))
+             UNION SELECT unnest(pg_blocking_pids(b.pid)) FROM blocker b
+         )
+         SELECT EXISTS (SELECT FROM blocker WHERE pid = pg_backend_pid())::text",
         &[Param::Int4(job.leader_pid)],
     )?;
     if !blocked {

@@ -81,7 +81,7 @@ impl<'a> Executor<'a> {
         }
         let session = self.connect()?;
         let copies: Vec<_> = parts.into_iter().map(|(table, part)| load::copy_of(table, part)).collect();
-        Ok(Some(source::start_copies(&session, &copies)))
+        source::start_copies(&session, &copies).map(Some)
     }
 
     fn run_one(&self, kind: TaskKind) -> Result<()> {

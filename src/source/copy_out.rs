@@ -1,8 +1,12 @@
 use super::Session;
 use super::session::RunningCopies;
 use crate::error::Result;
+use crate::local::interrupts;
+use pgrx::prelude::*;
 use plan::{Part, Wire};
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// One part of a source table, as `COPY … TO STDOUT` sends it.
 pub struct CopyOut<'a> {
@@ -34,14 +38,43 @@ impl CopyOut<'_> {
 
     /// Starts the stream for somebody who asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
-        let copies = session.start_copies(self.statement());
+        let copies = session.start_copies(&[], &[self.statement()]);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
     }
 }
 
-/// Starts the streams of several parts, which arrive one after the other.
-pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> RunningCopies {
-    session.start_copies(copies.iter().map(CopyOut::statement).collect::<Vec<_>>().join("; "))
+/// Starts the streams of several parts, which arrive one after the other, in a session that has joined a snapshot.
+///
+/// The tables are locked first, without waiting: the session that made the snapshot has locked them, and a lock that is
+/// waited for would queue behind a session that waits for that one, and so for the end of the job.
+///
+/// # Errors
+/// 55P03 when such a session has not given up after `pgcopy.retry_timeout`.
+pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<RunningCopies> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let lock = |copy: &CopyOut<'_>| format!("{}{}", if copy.partitioned { "" } else { "ONLY " }, copy.table);
+    let tables: BTreeSet<String> = copies.iter().map(lock).collect();
+    let tables = tables.into_iter().collect::<Vec<_>>().join(", ");
+    let locks = [format!("LOCK TABLE {tables} IN ACCESS SHARE MODE NOWAIT")];
+    let statements: Vec<String> = copies.iter().map(CopyOut::statement).collect();
+    let begun = Instant::now();
+    loop {
+        let mut running = session.start_copies(&locks, &statements);
+        match running.begin() {
+            Ok(()) => return Ok(running),
+            Err(error) if error.sqlstate != PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => return Err(error),
+            Err(error) if begun.elapsed() >= crate::settings::retry_timeout() => {
+                return Err(error
+                    .detail("Another session of the source waits for a stronger lock on the table than the job has.")
+                    .hint("Call again when the change of the table's definition on the source is done."));
+            }
+            Err(_) => {
+                drop(running);
+                interrupts::wait(PAUSE);
+                session.join_again()?;
+            }
+        }
+    }
 }
 
 /// A stream of COPY to read from.

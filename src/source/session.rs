@@ -2,6 +2,7 @@ use super::connection::{Connection, query_error};
 use super::origin::Origin;
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,8 @@ pub struct Session {
     pub version: u32,
     /// In which COPY sends texts, where that is not UTF8.
     copy_encoding: Option<String>,
+    /// The name of the snapshot that [`Session::join_snapshot`] has joined.
+    joined: RefCell<Option<String>>,
 }
 
 /// Timeouts come first, since the role's own may be short. The ones that not every version has are set through
@@ -50,7 +53,8 @@ const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
     pub fn open(origin: &Origin) -> Result<Self> {
-        let mut session = Self { connection: Connection::open(origin)?, version: 0, copy_encoding: None };
+        let mut session =
+            Self { connection: Connection::open(origin)?, version: 0, copy_encoding: None, joined: RefCell::default() };
         let version = session.query_value(SETTINGS)?;
         session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
         if session.version < OLDEST_VERSION {
@@ -94,7 +98,16 @@ impl Session {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             plan::quote_literal(snapshot)
         ));
-        joined.map_err(|error| if is_gone(&error) { lost_snapshot(&error) } else { error })
+        joined.map_err(|error| if is_gone(&error) { lost_snapshot(&error) } else { error })?;
+        *self.joined.borrow_mut() = Some(snapshot.to_owned());
+        Ok(())
+    }
+
+    /// Joins the snapshot anew, after an error has ended the transaction.
+    pub(super) fn join_again(&self) -> Result<()> {
+        let snapshot = self.joined.borrow().clone().ok_or_else(|| Error::internal("no snapshot was joined"))?;
+        self.rollback()?;
+        self.join_snapshot(&snapshot)
     }
 
     pub fn rollback(&self) -> Result<()> {
@@ -145,16 +158,18 @@ impl Session {
         })
     }
 
-    /// Sends `COPY … TO STDOUT` commands together: one way to the source and back serves all of them.
-    pub(super) fn start_copies(self: &Rc<Self>, commands: String) -> RunningCopies {
+    /// Sends `COPY … TO STDOUT` commands together, after commands that prepare for them: one way to the source and back
+    /// serves all of them.
+    pub(super) fn start_copies(self: &Rc<Self>, preparations: &[String], copies: &[String]) -> RunningCopies {
         let session = Rc::clone(self);
+        let commands = preparations.iter().chain(copies).cloned().collect::<Vec<_>>().join("; ");
         // The source has read all of the text by the time that the setting changes.
         let commands = match &self.copy_encoding {
             Some(encoding) => format!("{}; {commands}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)),
             None => commands,
         };
         let answers = Box::pin(async move { session.connection.client().simple_query(&commands).await });
-        RunningCopies { session: Rc::clone(self), answers, rows: None }
+        RunningCopies { session: Rc::clone(self), answers, preparations: preparations.len(), rows: None }
     }
 }
 
@@ -171,11 +186,24 @@ enum CopyEvent {
 pub struct RunningCopies {
     session: Rc<Session>,
     answers: Pin<Box<dyn Future<Output = CopyAnswers>>>,
+    /// The number of commands before the first COPY, without those for the encoding.
+    preparations: usize,
     /// What the source says it sent with each command, once all are answered.
     rows: Option<Vec<u64>>,
 }
 
 impl RunningCopies {
+    /// Waits until the first stream has begun, or the source has answered without one.
+    ///
+    /// # Errors
+    /// What the source reports of the commands before the first COPY or of that, or a lost connection.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        match self.wait()? {
+            CopyEvent::Data => Ok(()),
+            CopyEvent::Answered(answers) => self.note_answers(answers),
+        }
+    }
+
     /// Calls `on_data` with what has arrived of the stream in work, and waits only when nothing has. False at the end of
     /// the stream; the next one begins then.
     ///
@@ -224,11 +252,13 @@ impl RunningCopies {
             _ => None,
         });
         let mut rows: Vec<u64> = rows.collect();
+        let mut others = self.preparations;
         if self.session.copy_encoding.is_some() {
-            // The first and the last command are not COPY.
+            // The last command and one before the first COPY set the encoding.
             rows.pop();
-            rows.drain(..rows.len().min(1));
+            others += 1;
         }
+        rows.drain(..rows.len().min(others));
         self.rows = Some(rows);
         Ok(())
     }

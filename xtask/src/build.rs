@@ -40,6 +40,14 @@ pub fn build_and_install(version: Version, profile: Profile) -> Result<Installat
 /// A `cargo` that builds for a server version, as used for the extension and for its lints.
 pub fn cargo(version: Version) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the outer cargo tells this program about itself would make build scripts of dependencies run again, and what
+    // depends on them compile again, whenever somebody alternates between these commands and plain ones.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_PRIMARY_PACKAGE" {
+            command.env_remove(&name);
+        }
+    }
     command.current_dir(root()).env("PGRX_PG_CONFIG_PATH", version.pg_config());
     command
 }
