@@ -93,7 +93,7 @@ fn wrong_arguments() {
     let mut failure = |source: &str| {
         Failure::of(&pair.destination.query(&format!("SELECT * FROM pgcopy.pull('{source}')"), &[]).unwrap_err())
     };
-    assert_eq!(failure("hots=nowhere").message, "invalid connection string: unknown connection parameter \"hots\"");
+    assert_eq!(failure("hots=nowhere").message, "invalid connection string: unknown connection parameter");
     assert_eq!(failure("host=127.0.0.1 port=1 user=postgres").sqlstate, "08001");
     let refused = failure("postgres://postgres:geheim@127.0.0.1:1/x");
     assert!(!format!("{refused:?}").contains("geheim"));

@@ -5,7 +5,7 @@ use crate::local::foreign_server::{self, ForeignServer, Wrapper};
 use crate::local::identity::{Caller, role_name};
 use crate::local::{logging, rights};
 use crate::settings;
-use conninfo::{ConnInfo, ConnInfoError};
+use conninfo::{ConnInfo, ConnInfoError, Place};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -65,8 +65,10 @@ impl Origin {
     fn from_string(text: &str, caller: Caller) -> Result<Self> {
         let info = ConnInfo::parse(text).map_err(|error| {
             let hint = match &error {
-                ConnInfoError::UnknownParameter(name) if let Some(meant) = conninfo::closest(name) => {
-                    format!("Perhaps you meant \"{meant}\".")
+                ConnInfoError::UnknownParameter { meant: Some(meant) } => format!("Perhaps you meant \"{meant}\"."),
+                ConnInfoError::UnknownParameter { meant: None } => {
+                    let names = [Place::Server, Place::UserMapping].into_iter().flat_map(conninfo::parameters_of);
+                    format!("The parameters are: {}.", names.collect::<Vec<_>>().join(", "))
                 }
                 ConnInfoError::UnsupportedParameter(_) => {
                     "Leave it out; the documentation lists the parameters that are supported.".to_owned()
@@ -86,14 +88,15 @@ impl Origin {
     }
 
     fn from_server(name: &str, caller: Caller) -> Result<Self> {
-        // What does not look like a name may be a mistyped connection string, whose password must not be shown.
-        let is_plain = name.chars().all(|character| character.is_alphanumeric() || "_-.$ ".contains(character));
-        let server = if is_plain {
+        // What does not look like a name may be a mistyped connection string, whose password must not be shown. A name
+        // with spaces may be either.
+        let consists_of = |others: &str| name.chars().all(|c| c.is_alphanumeric() || others.contains(c));
+        let is_plain = name.len() <= LONGEST_NAME && consists_of("_-.$");
+        let may_be_name = name.len() <= LONGEST_NAME && consists_of("_-.$ ");
+        let server = if may_be_name { foreign_server::find(name, caller.current)? } else { None };
+        if is_plain || server.is_some() {
             logging::show_statement();
-            foreign_server::find(name, caller.current)?
-        } else {
-            None
-        };
+        }
         let Some(server) = server else {
             let message = if is_plain && !name.is_empty() {
                 format!("server \"{name}\" does not exist")
@@ -126,6 +129,9 @@ impl Origin {
         Ok(Self { info, trust, patience: settings::retry_timeout(), server: Some(name.to_owned()) })
     }
 }
+
+/// A longer name than the server keeps is that of no object.
+const LONGEST_NAME: usize = 63;
 
 fn sqlstate_of(error: &ConnInfoError) -> PgSqlErrorCode {
     match error {

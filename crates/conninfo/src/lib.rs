@@ -90,7 +90,10 @@ pub enum TlsVersion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnInfoError {
     Syntax(&'static str),
-    UnknownParameter(String),
+    /// Its name may be a piece of a password, and is not kept. What was probably meant is.
+    UnknownParameter {
+        meant: Option<&'static str>,
+    },
     /// Known to libpq, but without meaning or support here.
     UnsupportedParameter(String),
     InvalidValue(String),
@@ -107,7 +110,7 @@ impl fmt::Display for ConnInfoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(what) | Self::Conflict(what) => write!(f, "{what}"),
-            Self::UnknownParameter(name) => write!(f, "unknown connection parameter \"{name}\""),
+            Self::UnknownParameter { .. } => write!(f, "unknown connection parameter"),
             Self::UnsupportedParameter(name) => {
                 write!(f, "connection parameter \"{name}\" is not supported")
             }
@@ -178,11 +181,16 @@ impl ConnInfo {
             let invalid = || ConnInfoError::InvalidValue(name.clone());
             let follows = std::mem::replace(&mut follows_password, name.ends_with("password"));
             if !is_known(&name) {
-                return Err(unknown(name, follows));
+                return Err(unknown(&name, follows));
             }
             // libpq treats an empty value as the parameter's default.
             if value.is_empty() {
                 continue;
+            }
+            if matches!(name.as_str(), "host" | "hostaddr" | "user" | "dbname" | "application_name")
+                && holds_another_parameter(&value)
+            {
+                return Err(ConnInfoError::Syntax("the parameters of a connection string are separated by spaces"));
             }
             match name.as_str() {
                 "host" => hosts = Some(value),
@@ -260,8 +268,8 @@ impl ConnInfo {
     }
 }
 
-/// The name is quoted only where it cannot be a piece of a password.
-fn unknown(name: String, follows_password: bool) -> ConnInfoError {
+/// The name is never quoted: it may be a piece of a password.
+fn unknown(name: &str, follows_password: bool) -> ConnInfoError {
     if follows_password {
         return ConnInfoError::Syntax(
             "unknown connection parameter after the password; a password with spaces must be in single quotes",
@@ -270,7 +278,22 @@ fn unknown(name: String, follows_password: bool) -> ConnInfoError {
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
         return ConnInfoError::Syntax("what precedes \"=\" in the connection string is not the name of a parameter");
     }
-    ConnInfoError::UnknownParameter(name)
+    ConnInfoError::UnknownParameter { meant: closest(name) }
+}
+
+/// Whether the value is followed by a further parameter behind what is no separator here, but elsewhere; a password may be
+/// among those.
+fn holds_another_parameter(value: &str) -> bool {
+    let begins_parameter = |text: &str| {
+        let name = text.split('=').next().filter(|name| name.len() < text.len());
+        name.is_some_and(|name| is_known(name.trim().to_ascii_lowercase().as_str()))
+    };
+    value.split([';', '&', ',', '|']).skip(1).any(begins_parameter)
+}
+
+/// Whether the text may be the name or the address of a host; anything else may be a piece of a password.
+fn is_host(text: &str) -> bool {
+    text.starts_with('/') || text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%'))
 }
 
 /// Zero and below mean the operating system's default.
@@ -325,6 +348,11 @@ fn pair_hosts(
         text.map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
     };
     let (names, addresses) = (list(hosts), list(addresses));
+    for (parameter, list) in [("host", &names), ("hostaddr", &addresses)] {
+        if !list.iter().flatten().all(|text| is_host(text)) {
+            return Err(ConnInfoError::InvalidValue(parameter.into()));
+        }
+    }
     let count = addresses.as_ref().or(names.as_ref()).map_or(1, Vec::len);
     if names.as_ref().is_some_and(|names| names.len() != count) {
         return Err(ConnInfoError::Conflict("hostaddr and host differ in their number of hosts"));
@@ -395,7 +423,8 @@ mod tests {
     #[test]
     fn refusals_name_the_parameter() {
         let error = |text| ConnInfo::parse(text).unwrap_err();
-        assert_eq!(error("hots=x"), ConnInfoError::UnknownParameter("hots".into()));
+        assert_eq!(error("hots=x"), ConnInfoError::UnknownParameter { meant: Some("host") });
+        assert_eq!(error("database=x"), ConnInfoError::UnknownParameter { meant: None });
         assert_eq!(
             error("host=a,b hostaddr=1.2.3.4"),
             ConnInfoError::Conflict("hostaddr and host differ in their number of hosts")
@@ -476,8 +505,56 @@ mod tests {
             "postgres://app:1?geheim@h/shop",
             "postgres://app:1?2geheim=3@h/shop",
             "user=app;password=geheim;dbname=geheim port=geheim",
+            // What libpq would take for a host, a database, a port or a parameter.
+            "postgres://app:geh@geheim@h/shop",
+            "postgres://app:geh@geheim@h:5432,h2/shop?sslmode=require",
+            "postgres://app@geheim@h/shop",
+            "postgres://app:geh@geheim/x@h/shop",
+            "postgres://app:geh@h:geheim",
+            "postgres://app:geh@[geheim",
+            "postgres://app:geh@[::1]geheim",
+            "postgres://app:geh%geheim@h/shop",
+            "postgres://app:geheim%@h/shop",
+            "postgres://app:geheim%00@h/shop",
+            "postgres://app:geheim%ff@h/shop",
+            "postgres://app:geh?geheim=x@h/shop",
+            "postgres://app:geh?user=geheim@h/shop",
+            "postgres://h/shop?user=app&geheim=1",
+            "postgres://h/shop?user=app&password=ge&geheim=1",
+            "postgres://h/shop?user=app&password=ge&geheim",
+            "postgres://h/shop?user=app&passwd=geheim",
+            "postgres://app:ge heim@h ge/geheim geheim",
+            "postgres://app:ge'@h'geheim'/shop",
+            "host=h password='geheim",
+            "host=h password=geheim\\",
+            "host=h password='it's geheim",
+            "host=h password='it's geheim=x",
+            "host=h password='it'geheim=x",
+            "host=h password=`geh geheim`",
+            "host=h password=\"geh geheim\" dbname=x",
+            "password=\"geh host=geheim\" dbname=x",
+            "host=h passwordgeheim=x",
+            "host=h geheim= dbname=x",
+            "host=h password geheim dbname=x",
+            "host=h password geheim=x",
+            "host=h; password=geheim",
+            "host=h,password=geheim",
+            "host=h;Password=geheim;Database=x",
+            "user=app&password=geheim&host=h",
+            "dbname=shop;user=app;password=geheim",
+            "host=geh@geheim",
+            "jdbc:postgresql://h/shop?user=app&password=geheim",
+            "postgresql:app:geheim@h/shop?x=y",
         ] {
-            assert!(!ConnInfo::parse(text).unwrap_err().to_string().contains("geheim"), "{text}");
+            let shown = match ConnInfo::parse(text) {
+                Ok(info) => [info.to_string(), format!("{info:?}")],
+                Err(error) => [error.to_string(), format!("{error:?}")],
+            };
+            for shown in shown {
+                assert!(!shown.contains("geh") && !shown.contains("heim"), "{text}: {shown}");
+            }
         }
+        let error = ConnInfo::parse("postgres://app:S3CR@ET@host").unwrap_err().to_string();
+        assert!(error.contains("percent-encode @, : and / in the password"), "{error}");
     }
 }

@@ -12,7 +12,8 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
         Some((rest, query)) => (rest, query),
         None => (text, ""),
     };
-    // The credentials end at the first "@" before the path, as libpq has it; a password's own "@" must be encoded.
+    // The credentials end at the first "@" before the path, as libpq has it. Any further one is most likely a password's,
+    // of which the rest would then be taken for a host, a database or a parameter, and shown as such.
     let path_start = rest.find('/').unwrap_or(rest.len());
     let (credentials, rest) = match rest[..path_start].find('@') {
         Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
@@ -28,6 +29,11 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
             parameters.push(("password".into(), decode(password)?));
         }
     }
+    if rest.contains('@') || query.contains('@') {
+        return Err(ConnInfoError::Syntax(
+            "more than one \"@\" in the URI; percent-encode @, : and / in the password, as %40, %3A and %2F",
+        ));
+    }
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
@@ -41,11 +47,6 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
     }
     if ports.iter().any(|port| !port.is_empty()) {
         parameters.push(("port".into(), ports.join(",")));
-    }
-    if path.contains('@') {
-        return Err(ConnInfoError::Syntax(
-            "unexpected \"@\" after the host in the URI; \"/\", \"?\" and \"@\" in a password must be percent-encoded",
-        ));
     }
     if !path.is_empty() {
         parameters.push(("dbname".into(), decode(path)?));

@@ -48,7 +48,7 @@ impl Pattern {
             base: names[..base].join("/"),
             is_absolute: text.starts_with('/'),
             is_literal: !names.iter().any(is_wild),
-            names: names[base..].iter().map(|name| parse_name(name).map_or(Name::AnyDepth, Name::Wild)).collect(),
+            names: names_below(&names[base..]),
         }
     }
 
@@ -122,12 +122,11 @@ impl Pattern {
     }
 
     fn progress(&self, mut next: Vec<usize>, mut inside: bool) -> Progress {
-        let mut checked = 0;
-        while let Some(&position) = next.get(checked) {
-            if self.names.get(position) == Some(&Name::AnyDepth) && !next.contains(&(position + 1)) {
-                next.push(position + 1);
+        // `**` may stand for no folder at all. Another one never follows it.
+        for number in 0..next.len() {
+            if self.names.get(next[number]) == Some(&Name::AnyDepth) {
+                next.push(next[number] + 1);
             }
-            checked += 1;
         }
         inside |= next.contains(&self.names.len());
         next.retain(|&position| position < self.names.len());
@@ -149,6 +148,13 @@ pub fn is_data_file(name: &str) -> bool {
     !is_hidden(name) && (lower.ends_with(".parquet") || lower.ends_with(".parq"))
 }
 
+/// Several `**` in a row say no more than one.
+fn names_below(texts: &[&str]) -> Vec<Name> {
+    let mut names: Vec<Name> = texts.iter().map(|text| parse_name(text).map_or(Name::AnyDepth, Name::Wild)).collect();
+    names.dedup_by(|next, name| *next == Name::AnyDepth && *name == Name::AnyDepth);
+    names
+}
+
 /// Nothing for `**`.
 fn parse_name(text: &str) -> Option<Vec<Token>> {
     if text == "**" {
@@ -156,12 +162,15 @@ fn parse_name(text: &str) -> Option<Vec<Token>> {
     }
     let mut tokens = Vec::new();
     let mut rest = text;
+    // Brackets behind the last closing one need not be looked at again and again.
+    let last_closing = text.rfind(']').unwrap_or(0);
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
         match c {
             '*' if tokens.last() == Some(&Token::AnyRun) => {}
             '*' => tokens.push(Token::AnyRun),
             '?' => tokens.push(Token::AnyOne),
+            '[' if text.len() - rest.len() > last_closing => tokens.push(Token::One('[')),
             '[' => match parse_set(rest) {
                 Some((set, after)) => {
                     tokens.push(set);
@@ -266,6 +275,20 @@ mod tests {
         assert!(takes("/d/[]]", "/d/]") && takes("/d/[[]1]", "/d/[1]") && takes("/d/a[", "/d/a["));
         assert!(takes("/d/[a-]", "/d/-"));
         assert!(takes("*.parquet", "a.parquet"));
+    }
+
+    #[test]
+    fn no_pattern_takes_longer_than_both_lengths_allow() {
+        let name = "a".repeat(2_000);
+        assert!(!takes(&format!("/d/{}b", "a*".repeat(400)), &format!("/d/{name}")));
+        // Brackets without a partner, and sets of many members.
+        assert!(!takes(&format!("/d/{}", "[".repeat(300_000)), "/d/a"));
+        assert!(!takes(&format!("/d/[{}]", "x-y".repeat(100_000)), "/d/a"));
+        // Folders of any depth, of which each could be taken by every part of the pattern.
+        let folders = "a/".repeat(2_000);
+        assert!(!takes(&format!("/d/{}b", "**/".repeat(2_000)), &format!("/d/{folders}a")));
+        assert!(!takes(&format!("/d/{}b", "**/a/".repeat(300)), &format!("/d/{}a", "a/".repeat(600))));
+        assert!(takes(&format!("/d/{}b", "**/a/".repeat(300)), &format!("/d/{}b", "a/".repeat(600))));
     }
 
     #[test]

@@ -108,17 +108,28 @@ fn push(pieces: &mut Vec<Piece>, text: &str) {
     }
 }
 
+/// Takes time linear in the lengths of both: what stands between two runs is looked for where it comes first, which leaves
+/// the most for the rest.
 fn matches(pieces: &[Piece], text: &str) -> bool {
-    match pieces.split_first() {
-        None => text.is_empty(),
-        Some((Piece::Text(literal), rest)) => {
-            text.strip_prefix(literal.as_str()).is_some_and(|text| matches(rest, text))
-        }
-        Some((Piece::AnyRun, [])) => true,
-        Some((Piece::AnyRun, rest)) => {
-            text.char_indices().map(|(start, _)| start).chain([text.len()]).any(|start| matches(rest, &text[start..]))
-        }
+    let mut rest = text;
+    let mut behind_run = false;
+    for (number, piece) in pieces.iter().enumerate() {
+        let Piece::Text(literal) = piece else {
+            behind_run = true;
+            continue;
+        };
+        let after = if !behind_run {
+            rest.strip_prefix(literal.as_str())
+        } else if number + 1 == pieces.len() {
+            return rest.ends_with(literal.as_str());
+        } else {
+            rest.find(literal.as_str()).map(|start| &rest[start + literal.len()..])
+        };
+        let Some(after) = after else { return false };
+        rest = after;
+        behind_run = false;
     }
+    behind_run || rest.is_empty()
 }
 
 #[cfg(test)]
@@ -152,6 +163,41 @@ mod tests {
         assert!(matches!(Pattern::parse("\"a"), Err(PatternError::UnterminatedQuote(_))));
         assert!(matches!(Pattern::parse("a."), Err(PatternError::EmptyName(_))));
         assert!(matches!(Pattern::parse("\"\""), Err(PatternError::EmptyName(_))));
+    }
+
+    #[test]
+    fn many_runs_take_no_longer_than_few() {
+        let name = "a".repeat(100_000);
+        let pattern = "a*".repeat(400);
+        assert!(matches(&pattern, "public", &name));
+        assert!(!matches(&format!("{pattern}b"), "public", &name));
+        assert!(!matches(&format!("{pattern}b*"), "public", &name));
+        assert!(matches(&format!("*b*{pattern}c"), "public", &format!("b{name}c")));
+    }
+
+    #[test]
+    fn runs_match_as_if_every_way_was_tried() {
+        fn slowly(pattern: &[char], text: &[char]) -> bool {
+            match pattern {
+                [] => text.is_empty(),
+                ['*', rest @ ..] => (0..=text.len()).any(|start| slowly(rest, &text[start..])),
+                [one, rest @ ..] => text.first() == Some(one) && slowly(rest, &text[1..]),
+            }
+        }
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let mut word = |letters: &[char], longest: u64| -> Vec<char> {
+            let mut next = || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                seed >> 33
+            };
+            (0..1 + next() % longest).map(|_| letters[next() as usize % letters.len()]).collect()
+        };
+        for _ in 0..20_000 {
+            let (pattern, text) = (word(&['a', 'b', 'ä', '*'], 7), word(&['a', 'b', 'ä'], 8));
+            let as_text = |word: &[char]| word.iter().collect::<String>();
+            let expected = slowly(&pattern, &text);
+            assert_eq!(matches(&as_text(&pattern), "x", &as_text(&text)), expected, "{pattern:?} {text:?}");
+        }
     }
 
     #[test]
