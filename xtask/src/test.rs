@@ -30,6 +30,8 @@ pub fn run(options: &Options) -> Result<()> {
             "-p",
             "jsonb",
             "-p",
+            "longsort",
+            "-p",
             "parquetpages",
         ]))?;
     }

@@ -67,8 +67,7 @@ impl<E: Entry> Sorter<E> {
     }
 
     fn write_run(&mut self) {
-        interrupts::check();
-        self.entries.sort_unstable();
+        longsort::sort(&mut self.entries, &mut interrupts::check);
         // SAFETY: entries are plain bytes; the file belongs to this transaction, which deletes it at its end.
         unsafe {
             let file = pg_sys::BufFileCreateTemp(false);
@@ -88,7 +87,7 @@ impl<E: Entry> Sorter<E> {
     pub(super) fn drain(mut self, mut on_entry: impl FnMut(E) -> Result<()>) -> Result<()> {
         const ENTRIES_BETWEEN_INTERRUPTS: usize = 64 * 1024;
         if self.runs.is_empty() {
-            self.entries.sort_unstable();
+            longsort::sort(&mut self.entries, &mut interrupts::check);
             for chunk in self.entries.chunks(ENTRIES_BETWEEN_INTERRUPTS) {
                 interrupts::check();
                 chunk.iter().try_for_each(|&entry| on_entry(entry))?;
