@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error with the parts that PostgreSQL's message style knows.
+///
+/// Names, values and messages in it come from anywhere. What makes an error writes out their control characters, so that
+/// all that reaches people consists of lines that were made here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// In the packed form of `PgSqlErrorCode`.
@@ -19,7 +22,7 @@ pub struct Error {
 
 impl Error {
     pub fn new(sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { sqlstate: sqlstate as i32, message: message.into(), detail: None, hint: None }
+        Self { sqlstate: sqlstate as i32, message: plan::one_line(&message.into()), detail: None, hint: None }
     }
 
     /// For what cannot happen unless there is a bug here.
@@ -27,8 +30,14 @@ impl Error {
         Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
     }
 
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
+    /// Adds a line to the detail.
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        self.details([detail.into()])
+    }
+
+    /// Adds several lines.
+    pub fn details(mut self, lines: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let detail = plan::lines(lines);
         self.detail = Some(match self.detail {
             Some(first) => format!("{first}\n{detail}"),
             None => detail,
@@ -37,7 +46,7 @@ impl Error {
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(plan::one_line(&hint.into()));
         self
     }
 
@@ -69,9 +78,9 @@ impl Error {
     fn from_report(report: &ErrorReportWithLevel) -> Self {
         Self {
             sqlstate: report.sql_error_code() as i32,
-            message: encoding::message_of_server(report.message()),
-            detail: report.detail().map(encoding::message_of_server),
-            hint: report.hint().map(encoding::message_of_server),
+            message: plan::one_line(&encoding::message_of_server(report.message())),
+            detail: report.detail().map(|text| plan::as_lines(&encoding::message_of_server(text))),
+            hint: report.hint().map(|text| plan::as_lines(&encoding::message_of_server(text))),
         }
     }
 }
@@ -102,7 +111,16 @@ impl std::error::Error for Error {}
 
 impl From<copystream::StreamError> for Error {
     fn from(error: copystream::StreamError) -> Self {
-        Self::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, error.to_string())
+        use copystream::StreamError::*;
+        let sqlstate = match error {
+            BadSignature | UnknownHeaderFlags(_) | HeaderLength(_) | DataAfterEnd | Truncated => {
+                PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION
+            }
+            FieldCount { .. } | FieldLength { .. } | DanglingEscape => PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT,
+            FieldTooLong { .. } | RowTooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            OutOfMemory { .. } => PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+        };
+        Self::new(sqlstate, error.to_string())
     }
 }
 
@@ -128,9 +146,10 @@ pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -
     result.inspect_err(listener)
 }
 
-/// A NOTICE for the caller.
+/// A NOTICE for the caller, in one line.
 pub fn tell(text: &str) {
-    encoding::announce_message(text);
+    let text = plan::one_line(text);
+    encoding::announce_message(&text);
     pgrx::notice!("{text}");
 }
 

@@ -366,7 +366,7 @@ pub(super) fn kept_by_readers(relation: u32) -> Result<Error> {
         format!("could not get the readers out of table {} in time; nothing was touched", found.table),
     );
     let error = match found.readers {
-        Some(readers) => error.detail(format!("It is in use by:\n{readers}")),
+        Some(readers) => error.detail("It is in use by:").details(readers.lines()),
         None => error,
     };
     Ok(error.hint("End what reads the table, or raise pgcopy.swap_timeout and lock_timeout."))

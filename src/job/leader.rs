@@ -157,7 +157,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
-    pgrx::notice!(
+    tell(&format!(
         "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} checked{}",
         count_of(report.len(), "table"),
         pretty_bytes(bytes),
@@ -167,7 +167,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
             0 => String::new(),
             trusted => format!(", {trusted} guaranteed by the source"),
         }
-    );
+    ));
     Ok(report)
 }
 

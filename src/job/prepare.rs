@@ -6,15 +6,15 @@ use crate::local::catalog::{
     self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
 };
 use crate::local::identity::Caller;
-use crate::local::{encoding, rights, rows, settings, spi};
+use crate::local::{encoding, interrupts, rights, rows, settings, spi};
 use crate::parquet::plan::FilesSpec;
-use crate::source::{self, Origin, Session};
+use crate::source::{self, GuaranteedKey, Origin, Session};
 use crate::stage;
 use pgrx::prelude::*;
 use plan::catalog::{ColumnSequence, LockTable, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 /// The arguments of a pull, as given.
@@ -208,7 +208,7 @@ fn snapshot_of(
 ) -> Result<(Vec<Relation>, Pairing, String)> {
     const ATTEMPTS: usize = 5;
     let pair = |relations: &[Relation]| -> Result<Pairing> {
-        let mut pairing = plan::pair(relations, local, include, exclude);
+        let mut pairing = plan::pair(relations, local, include, exclude, &interrupts::check);
         note_missing_rights(session, relations, &mut pairing)?;
         Ok(pairing)
     };
@@ -237,9 +237,11 @@ fn snapshot_of(
 
 /// What the source's user may not read, before locking the first such table fails.
 fn note_missing_rights(session: &Session, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
-    let oids: Vec<u32> = pairing.pairs.iter().map(|pair| relations[pair.source].oid).collect();
+    let pulled: HashMap<u32, &Relation> =
+        pairing.pairs.iter().map(|pair| &relations[pair.source]).map(|relation| (relation.oid, relation)).collect();
+    let oids: Vec<u32> = pulled.keys().copied().collect();
     for missing in source::read_missing_rights(session, &oids)? {
-        if let Some(relation) = relations.iter().find(|relation| relation.oid == missing.relation) {
+        if let Some(relation) = pulled.get(&missing.relation) {
             let text = format!("{}: {}", relation.qualified_name(), missing.reason);
             pairing.problems.push(Problem::new(ProblemKind::Rights, text));
         }
@@ -264,9 +266,9 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
         1 => "there is a problem".to_owned(),
         count => format!("there are {count} problems"),
     };
-    let lines = problems.iter().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("\n");
+    let lines = problems.iter().map(|problem| problem.text.as_str());
     let unmatched = problems.iter().any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
-    let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).detail(lines);
+    let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).details(lines);
     if problems.iter().all(|problem| problem.kind == ProblemKind::Rights) {
         return Err(error.hint("Get the rights that are missing, or leave these tables out with exclude."));
     }
@@ -508,20 +510,23 @@ impl Prepared {
         let counterpart: HashMap<u32, u32> =
             self.targets_by(Method::Swap).map(|target| (target.local.oid, target.source.oid)).collect();
         let source_oids: Vec<u32> = counterpart.values().copied().collect();
-        let guaranteed = source::read_guaranteed_keys(self.session()?, &source_oids)?;
+        let guaranteed: HashSet<GuaranteedKey> = source::read_guaranteed_keys(self.session()?, &source_oids)?
+            .into_iter()
+            .map(|mut key| {
+                key.columns.sort();
+                key
+            })
+            .collect();
         let is_guaranteed = |key: &ForeignKey| {
             let ends = (counterpart.get(&key.referencing), counterpart.get(&key.referenced));
             let (Some(&referencing), Some(&referenced)) = ends else { return false };
-            guaranteed.iter().any(|other| {
-                let mut pairs = other.columns.clone();
-                let mut wanted: Vec<_> =
-                    key.keys.iter().map(|pair| (pair.referencing.clone(), pair.referenced.clone())).collect();
-                pairs.sort();
-                wanted.sort();
-                (other.referencing, other.referenced) == (referencing, referenced)
-                    && pairs == wanted
-                    && (other.match_full || !key.match_full)
-            })
+            let mut columns: Vec<_> =
+                key.keys.iter().map(|pair| (pair.referencing.clone(), pair.referenced.clone())).collect();
+            columns.sort();
+            let as_strict = |match_full| {
+                guaranteed.contains(&GuaranteedKey { referencing, referenced, match_full, columns: columns.clone() })
+            };
+            as_strict(true) || !key.match_full && as_strict(false)
         };
         self.trusted_keys = self.foreign_keys.iter().filter(|key| is_guaranteed(key)).map(|key| key.oid).collect();
         Ok(())
@@ -672,7 +677,7 @@ impl Prepared {
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("{what} that the pull would replace; nothing was touched"),
         )
-        .detail(lines.join("\n"))
+        .details(lines)
         .hint(format!("To replace them: SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(request))))
     }
 
@@ -844,7 +849,7 @@ fn refuse_full_lock_table(server: &str, table: LockTable, more: u64) -> Result<(
     )
     .detail(format!(
         "The pull takes about {more} locks; there is room for {}, of which {} are in use.",
-        table.per_transaction * table.transactions,
+        table.room(),
         table.used
     ))
     .hint(format!(

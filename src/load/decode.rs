@@ -1,8 +1,8 @@
 use super::numeric::{self, Limits};
-use super::tuple::{Accept, Value};
+use super::tuple::{Accept, VARHDRSZ, Value, long_length};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::encoding;
+use crate::local::{encoding, memory};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -72,7 +72,8 @@ const DATE_END: i32 = 2_145_031_949;
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
-const VARHDRSZ: usize = 4;
+/// Memory that is given back after the value that it was needed for.
+const LARGE: usize = 1 << 20;
 /// What the wire form of `jsonb` begins with.
 const JSONB_VERSION: u8 = 1;
 
@@ -272,13 +273,19 @@ impl ColumnDecoder {
             return Ok(Value::Null);
         };
         // Receive functions expect a NUL behind the value.
+        let wanted = bytes.len() + 1;
+        if scratch.capacity() > LARGE && wanted < LARGE {
+            *scratch = Vec::new();
+        }
         scratch.clear();
+        memory::reserve(scratch, wanted);
         scratch.extend_from_slice(bytes);
         scratch.push(0);
         let mut buffer = pg_sys::StringInfoData {
             data: scratch.as_mut_ptr().cast(),
-            len: bytes.len() as i32,
-            maxlen: scratch.len() as i32,
+            // No row of the stream is longer than the server's limit, which is below that of the type.
+            len: i32::try_from(bytes.len()).expect("fields are shorter than 1 GB"),
+            maxlen: i32::try_from(scratch.len()).expect("fields are shorter than 1 GB"),
             cursor: 0,
         };
         // SAFETY: the buffer is valid for the call and is not grown by receive functions, which only read.
@@ -296,9 +303,12 @@ impl ColumnDecoder {
     /// Calls the type's input function.
     pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
         match field {
-            Some(bytes) if self.watched.is_some() => {
-                self.read_watched(|decoder| decoder.input(Some(&mut bytes.clone())))
-            }
+            Some(bytes) if self.watched.is_some() => self.read_watched(|decoder| {
+                let mut copy = Vec::new();
+                memory::reserve(&mut copy, bytes.len() + 1);
+                copy.extend_from_slice(bytes);
+                decoder.input(Some(&mut copy))
+            }),
             field => self.input(field),
         }
     }
@@ -307,8 +317,10 @@ impl ColumnDecoder {
         let text = match field {
             None => std::ptr::null_mut(),
             Some(bytes) => {
+                let length = i32::try_from(bytes.len()).expect("fields are shorter than 1 GB");
                 // SAFETY: the bytes are valid for the call, which raises when they are not in the server's encoding.
-                unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), bytes.len() as i32, false) };
+                unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), length, false) };
+                memory::reserve(bytes, 1);
                 bytes.push(0);
                 bytes.as_mut_ptr().cast()
             }
@@ -395,11 +407,11 @@ fn inet(bytes: &[u8]) -> Option<Value<'_>> {
 
 /// Copies a payload behind a length word, in the current memory context.
 pub(super) fn store_varlena(payload: &[u8]) -> Value<'static> {
-    let total = VARHDRSZ + payload.len();
-    // SAFETY: memory of that size, which nobody else uses.
+    let word = long_length(payload.len());
+    // SAFETY: memory of that size, which nobody else uses, aligned for any type.
     unsafe {
-        let target = pg_sys::palloc(total).cast::<u8>();
-        pgrx::set_varsize_4b(target.cast(), total as i32);
+        let target = pg_sys::palloc(VARHDRSZ + payload.len()).cast::<u8>();
+        target.cast::<u32>().write(word);
         std::ptr::copy_nonoverlapping(payload.as_ptr(), target.add(VARHDRSZ), payload.len());
         Value::Datum(pg_sys::Datum::from(target))
     }
@@ -448,32 +460,32 @@ pub(super) fn to_datum(value: Value<'_>, mut allocate: impl FnMut(usize) -> *mut
             Some(pg_sys::Datum::from(target))
         }
         Value::Varlena(bytes) => {
-            let total = VARHDRSZ + bytes.len();
-            let target = allocate(total);
-            // SAFETY: as above; a value is at most 1 GB, so that the length fits.
+            let word = long_length(bytes.len());
+            let target = allocate(VARHDRSZ + bytes.len());
+            // SAFETY: as above.
             unsafe {
-                pgrx::set_varsize_4b(target.cast(), total as i32);
+                target.cast::<u32>().write(word);
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
             }
             Some(pg_sys::Datum::from(target))
         }
         Value::Pieces { head, tail } => {
-            let total = VARHDRSZ + head.len() + tail.len();
-            let target = allocate(total);
-            // SAFETY: `allocate` gave `total` bytes, aligned; a wire field is at most 1 GB, so that the length fits.
+            let word = long_length(head.len() + tail.len());
+            let target = allocate(VARHDRSZ + head.len() + tail.len());
+            // SAFETY: `allocate` gave so many bytes, aligned.
             unsafe {
-                pgrx::set_varsize_4b(target.cast(), total as i32);
+                target.cast::<u32>().write(word);
                 std::ptr::copy_nonoverlapping(head.as_ptr(), target.add(VARHDRSZ), head.len());
                 std::ptr::copy_nonoverlapping(tail.as_ptr(), target.add(VARHDRSZ + head.len()), tail.len());
             }
             Some(pg_sys::Datum::from(target))
         }
         Value::Numeric { header, digits } => {
-            let total = VARHDRSZ + 2 + digits.len();
-            let target = allocate(total);
+            let word = long_length(2 + digits.len());
+            let target = allocate(VARHDRSZ + 2 + digits.len());
             // SAFETY: as above; the header word and the digit groups are 2-aligned behind the 4-byte length.
             unsafe {
-                pgrx::set_varsize_4b(target.cast(), total as i32);
+                target.cast::<u32>().write(word);
                 target.add(VARHDRSZ).cast::<u16>().write(header);
                 let mut group = target.add(VARHDRSZ + 2).cast::<u16>();
                 for digits in digits.chunks_exact(2) {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::encoding;
 use crate::source::{CopyReader, Session};
-use copystream::{BinaryStream, TextStream};
+use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::{Part, Wire};
@@ -23,6 +23,8 @@ struct Source {
     counter: Counter,
     rows: u64,
     failed: bool,
+    /// The one that the failure is about, where it is about one.
+    column: Option<usize>,
     /// Is told of bytes that have arrived.
     listener: Box<dyn Fn(u64)>,
 }
@@ -37,16 +39,20 @@ impl Source {
     fn read(&mut self, buffer: &mut [u8], least: usize) -> Result<usize> {
         let read = self.reader.read(buffer, least).inspect_err(|_| self.failed = true)?;
         let rows = &mut self.rows;
-        match &mut self.counter {
+        let counted = match &mut self.counter {
             Counter::Binary(stream) => stream.feed(&buffer[..read], |_| {
                 *rows += 1;
-                Ok::<_, Error>(())
-            })?,
+                Ok::<_, StreamError>(())
+            }),
             Counter::Text(stream) => stream.feed(&buffer[..read], |_| {
                 *rows += 1;
-                Ok::<_, Error>(())
-            })?,
-        }
+                Ok::<_, StreamError>(())
+            }),
+        };
+        counted.inspect_err(|error| {
+            self.failed = true;
+            self.column = error.column();
+        })?;
         Ok(read)
     }
 
@@ -57,7 +63,8 @@ impl Source {
         }
         let row = if self.failed { (!super::is_refusal(&error)).then_some(self.rows + 1) } else { here };
         let row = row.map_or_else(String::new, |row| format!(", row {row}"));
-        error.detail(format!("Table {}{row}.", table.qualified_name()))
+        let column = self.column.map_or_else(String::new, |column| super::column_of(table, column));
+        error.detail(format!("Table {}{row}{column}.", table.qualified_name()))
     }
 }
 
@@ -73,7 +80,7 @@ pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn
         Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
     };
     SOURCE.with_borrow_mut(|source| {
-        *source = Some(Source { reader, counter, rows: 0, failed: false, listener: Box::new(listener) })
+        *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener: Box::new(listener) })
     });
     let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;

@@ -17,7 +17,7 @@ use crate::compat;
 use crate::error::{Error, Result, catch};
 use crate::job::TableSpec;
 use crate::source::{CopyOut, RunningCopies};
-use copystream::{BinaryStream, TextStream};
+use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
 use std::cell::Cell;
@@ -43,6 +43,35 @@ struct Position {
     row: Cell<u64>,
     /// Position among the copied columns, where one is being decoded.
     column: Cell<Option<usize>>,
+}
+
+/// Why a chunk of a stream cannot be stored.
+enum FeedError {
+    /// A row cannot be told from what follows it.
+    Stream(StreamError),
+    /// A whole row cannot be stored.
+    Row(Error),
+}
+
+impl From<StreamError> for FeedError {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl FeedError {
+    /// The error itself, and in `position` where it is, after so many rows.
+    #[cold]
+    fn at(self, position: &Position, rows: u64) -> Error {
+        match self {
+            Self::Row(error) => error,
+            Self::Stream(error) => {
+                position.row.set(rows + 1);
+                position.column.set(error.column());
+                error.into()
+            }
+        }
+    }
 }
 
 /// What a load needs of whoever runs it.
@@ -88,11 +117,12 @@ pub fn load_part(
             Wire::Binary => {
                 let mut stream = BinaryStream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, rows| {
-                    stream.feed(chunk, |row| {
+                    let fed = stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
-                        writer.add_binary(row)
-                    })
+                        writer.add_binary(row).map_err(FeedError::Row)
+                    });
+                    fed.map_err(|error| error.at(&position, *rows))
                 })?;
                 stream.finish()?;
                 loaded
@@ -100,11 +130,12 @@ pub fn load_part(
             Wire::Text => {
                 let mut stream = TextStream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, rows| {
-                    stream.feed(chunk, |row| {
+                    let fed = stream.feed(chunk, |row| {
                         *rows += 1;
                         position.row.set(*rows);
-                        writer.add_text(row)
-                    })
+                        writer.add_text(row).map_err(FeedError::Row)
+                    });
+                    fed.map_err(|error| error.at(&position, *rows))
                 })?;
                 stream.finish()?;
                 loaded
@@ -179,10 +210,16 @@ fn locate(error: Error, table: &TableSpec, part: Part, position: &Position) -> E
     }
     let of_part = if part.is_whole() { String::new() } else { format!(" from page {} on", part.first_page) };
     let column = match position.column.get() {
-        Some(column) => format!(", column {}", plan::quote_identifier(&table.columns[column].name)),
+        Some(column) => column_of(table, column),
         None => String::new(),
     };
     error.detail(format!("Table {}, row {row}{of_part}{column}.", table.qualified_name()))
+}
+
+/// Names a column by its position in the stream, which is that among the copied ones.
+fn column_of(table: &TableSpec, column: usize) -> String {
+    let name = table.columns.get(column).map(|column| plan::quote_identifier(&column.name));
+    name.map_or_else(String::new, |name| format!(", column {name}"))
 }
 
 /// Whether a source does not want to send any row: it lacks a privilege, or the table.
@@ -190,8 +227,8 @@ fn is_refusal(error: &Error) -> bool {
     compat::sqlstate_class(error.sqlstate) == *b"42"
 }
 
-/// Not a lost connection, a cancel or a full disk.
+/// Not a lost connection, a cancel or a full disk. Memory is short because of a row.
 fn concerns_a_row(sqlstate: i32) -> bool {
     let class = compat::sqlstate_class(sqlstate);
-    !matches!(&class, b"08" | b"53" | b"57" | b"58")
+    !matches!(&class, b"08" | b"53" | b"57" | b"58") || sqlstate == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32
 }

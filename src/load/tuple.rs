@@ -1,7 +1,10 @@
 //! Rows in the form in which the heap stores them, put together value by value without a slot in between.
 
 use crate::compat::AttributeLayout;
+use crate::error::Error;
+use crate::local::memory;
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 /// A decoded value that is not yet in anybody's memory.
 #[derive(Clone, Copy)]
@@ -44,6 +47,17 @@ impl<R, F: FnOnce(Value<'_>) -> R> Accept<R> for F {
 pub(super) const HEADER_BYTES: usize = 23;
 /// Longest value that the one-byte length can tell, length included.
 const LONGEST_SHORT: usize = 0x7f;
+/// The length word of a value, included in what it tells.
+pub(super) const VARHDRSZ: usize = 4;
+/// What may stand behind a length word: the length would not fit into it otherwise, and a part of the value would be read
+/// as the next one. The server's own limit is the same.
+pub(super) const LONGEST_PAYLOAD: usize = memory::MAX_ALLOC_SIZE - VARHDRSZ;
+/// The longest row that the server would form.
+pub(super) const LONGEST_FORMED_ROW: usize = memory::MAX_ALLOC_SIZE;
+/// On top of it, what lengths and padding of the values may take at most.
+const MOST_PADDING: usize = 1 << 20;
+/// Memory that is given back after the row that it was needed for.
+const LARGE: usize = 16 << 20;
 
 const HAS_NULL: u16 = 0x0001;
 const HAS_VARWIDTH: u16 = 0x0002;
@@ -90,8 +104,23 @@ impl TupleBuilder {
 
     #[cold]
     fn grow(&mut self, bytes: usize) {
-        self.words.resize(bytes.div_ceil(8).next_power_of_two(), 0);
+        if bytes > LONGEST_FORMED_ROW + MOST_PADDING {
+            too_big(bytes).raise();
+        }
+        let words = bytes.div_ceil(8).next_power_of_two();
+        let more = words - self.words.len();
+        memory::reserve(&mut self.words, more);
+        self.words.resize(words, 0);
         self.capacity = self.words.len() * 8;
+    }
+
+    /// Gives back the memory of a huge row.
+    pub(super) fn forget_large(&mut self) {
+        if self.capacity > LARGE {
+            self.words = Vec::new();
+            (self.capacity, self.position) = (0, self.data_start);
+            self.grow(self.data_start + 1024);
+        }
     }
 
     #[inline]
@@ -125,7 +154,9 @@ impl TupleBuilder {
         let aligned = self.position.next_multiple_of(alignment);
         let start = self.start();
         while self.position < aligned {
-            // SAFETY: every caller has reserved the bytes for the value and its padding.
+            // As in `put`.
+            assert!(self.position < self.capacity);
+            // SAFETY: within the buffer, as just checked.
             unsafe { start.add(self.position).write(0) };
             self.position += 1;
         }
@@ -134,7 +165,7 @@ impl TupleBuilder {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         // Every caller has reserved them; a mistake there must not become a write past the end.
-        assert!(self.position + bytes.len() <= self.capacity);
+        assert!(bytes.len() <= self.capacity - self.position);
         // SAFETY: within the buffer, as just checked; the bytes are not of the buffer.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start().add(self.position), bytes.len()) };
         self.position += bytes.len();
@@ -209,7 +240,7 @@ impl TupleBuilder {
             self.put(&[short_length(payload + 1)]);
         } else {
             self.align(layout.alignment);
-            self.put(&long_length(payload + 4).to_ne_bytes());
+            self.put(&long_length(payload).to_ne_bytes());
         }
     }
 
@@ -305,12 +336,30 @@ fn short_length(total: usize) -> u8 {
     total as u8 | 0x80
 }
 
-#[cfg(target_endian = "little")]
-fn long_length(total: usize) -> u32 {
-    (total as u32) << 2
+/// The length word of a value with so many bytes behind it.
+#[inline]
+pub(super) fn long_length(payload: usize) -> u32 {
+    if payload > LONGEST_PAYLOAD {
+        refuse_long_value(payload);
+    }
+    let total = (payload + VARHDRSZ) as u32;
+    if cfg!(target_endian = "little") { total << 2 } else { total }
 }
 
-#[cfg(target_endian = "big")]
-fn long_length(total: usize) -> u32 {
-    total as u32
+#[cold]
+fn refuse_long_value(payload: usize) -> ! {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        format!("value is too long: {payload} bytes, at most {LONGEST_PAYLOAD} are possible"),
+    )
+    .raise()
+}
+
+/// As the server words it for a row that does not fit into a page.
+#[cold]
+pub(super) fn too_big(bytes: usize) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        format!("row is too big: size {bytes}, maximum size {LONGEST_FORMED_ROW}"),
+    )
 }

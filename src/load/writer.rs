@@ -2,7 +2,7 @@ use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::heap_pages::{HeapPages, LONGEST_ROW};
-use super::tuple::{Accept, TupleBuilder, Value};
+use super::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
 use super::{LoadHelper, Position};
 use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
@@ -249,6 +249,9 @@ impl<'a, D> TableWriter<'a, D> {
         interrupts::check();
         self.have_toast_table()?;
         let row = self.builder.finish();
+        if row.len() > LONGEST_FORMED_ROW {
+            return Err(too_big(row.len()));
+        }
         let mut tuple = pg_sys::HeapTupleData {
             t_len: row.len() as u32,
             t_data: row.as_mut_ptr().cast(),
@@ -274,7 +277,9 @@ impl<'a, D> TableWriter<'a, D> {
                 format!("row is too big: size {}, maximum size {LONGEST_ROW}", fitting.len()),
             ));
         }
-        Ok(self.pages.add(fitting))
+        let written = self.pages.add(fitting);
+        self.builder.forget_large();
+        Ok(written)
     }
 
     /// A stage table may have been made without, because nobody expected it to need one.

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod interrupts;
 pub mod locks;
 pub mod logging;
+pub mod memory;
 pub mod names;
 pub mod network;
 pub mod new_file;

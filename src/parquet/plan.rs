@@ -254,7 +254,7 @@ pub fn match_columns(
         problems.push(format!("and {more} more"));
     }
     Err(Error::new(PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH, "the files do not fit the target; nothing was touched")
-        .detail(problems.join("\n"))
+        .details(problems)
         .hint(matching.hint()))
 }
 

@@ -1,8 +1,13 @@
 use super::Session;
 use crate::error::{Error, Result};
+use crate::local::{interrupts, memory};
+use pgrx::prelude::*;
 use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
 
 pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
     read_json(session, catalog::RELATIONS_QUERY)
@@ -10,16 +15,25 @@ pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
 
 /// `peer` is the other side's version.
 pub fn read_columns(session: &Session, peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
-    read_json(session, &catalog::columns_query(session.version, peer, relations))
+    let columns: Vec<RelationColumn> = read_json(session, &catalog::columns_query(session.version, peer, relations))?;
+    let mut seen = HashSet::new();
+    for RelationColumn { relation, column } in &columns {
+        if !(1..=MOST_COLUMNS).contains(&column.number) || !seen.insert((relation, column.number)) {
+            return Err(unexpected(format!("a column has the number {} among those of its table", column.number)));
+        }
+    }
+    Ok(columns)
 }
+
+/// `MaxHeapAttributeNumber` (`access/htup_details.h`).
+const MOST_COLUMNS: i16 = 1600;
 
 pub fn read_enums(session: &Session, relations: &[u32]) -> Result<Vec<Enum>> {
     read_json(session, &catalog::enums_query(session.version, relations))
 }
 
 pub fn read_lock_table(session: &Session) -> Result<LockTable> {
-    let text = session.query_value(catalog::LOCK_TABLE_QUERY)?;
-    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))
+    parse(&one(session.query_values(&[catalog::LOCK_TABLE_QUERY.to_owned()])?)?)
 }
 
 pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<ColumnSequence>> {
@@ -70,7 +84,7 @@ pub fn read_sequence_values(session: &Session, sequences: &[String]) -> Result<V
 }
 
 /// A foreign key of the source that its rows are known to satisfy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct GuaranteedKey {
     pub referencing: u32,
     pub referenced: u32,
@@ -134,15 +148,64 @@ where
         })
         .collect();
     let mut values = Vec::with_capacity(objects.len());
-    for text in session.query_values(&queries.join("; "))? {
-        let of_query: Vec<T> = serde_json::from_str(&text)
-            .map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))?;
-        values.extend(of_query);
+    for text in session.query_values(&queries)? {
+        let of_query: Elements<T> = parse(&text)?;
+        values.extend(of_query.0);
+    }
+    // Each object has its own.
+    if values.len() != objects.len() {
+        return Err(unexpected(format!("{} values for {} objects", values.len(), objects.len())));
     }
     Ok(values)
 }
 
 fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
-    let text = session.query_value(sql)?;
-    serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected answer of the source: {error}")))
+    let text = one(session.query_values(&[sql.to_owned()])?)?;
+    Ok(parse::<Elements<T>>(&text)?.0)
+}
+
+fn one(mut values: Vec<Vec<u8>>) -> Result<Vec<u8>> {
+    values.pop().ok_or_else(|| unexpected("no value".to_owned()))
+}
+
+/// Parses an answer after making sure that there is memory for what it becomes.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    /// Bytes that a value takes at most, however short it is in the text.
+    const MOST_BYTES_OF_A_VALUE: usize = 192;
+    let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    memory::expect(text.len() + values * MOST_BYTES_OF_A_VALUE);
+    serde_json::from_slice(text).map_err(|error| unexpected(error.to_string()))
+}
+
+fn unexpected(what: String) -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "unexpected answer of the source").detail(what)
+}
+
+/// The elements of an array, between which interrupts are looked for: the source tells how many there are.
+struct Elements<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Elements<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_seq(ElementsVisitor(PhantomData))
+    }
+}
+
+struct ElementsVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ElementsVisitor<T> {
+    type Value = Elements<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> std::result::Result<Elements<T>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = sequence.next_element()? {
+            interrupts::check();
+            memory::reserve(&mut elements, 1);
+            elements.push(element);
+        }
+        Ok(Elements(elements))
+    }
 }

@@ -3,7 +3,9 @@ use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
 use crate::error::{Error, Result, with_causes};
 use crate::local::network::Network;
+use crate::settings;
 use conninfo::{ConnInfo, Host, SslMode};
+use futures_util::StreamExt;
 use pgrx::prelude::*;
 use std::future::Future;
 use std::net::IpAddr;
@@ -13,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// How long the end of a connection may take.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
@@ -49,21 +51,19 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Tries the hosts in their order, and all of them again for a while where the reason may pass.
+    /// Tries the hosts in their order, and all of them again for a while where the reason may pass. All of it takes no
+    /// longer than a source may be silent.
     pub(super) fn open(origin: &Origin) -> Result<Self> {
+        let limit = settings::source_timeout();
         let network = Network::start()?;
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match open_any_host(&network, origin) {
-                Ok((client, tap, driver)) => return Ok(Self { client: Some(client), tap, driver, network }),
-                Err(failure) if !failure.passing || started.elapsed() + pause > origin.patience => {
-                    return Err(failure.error);
-                }
-                Err(_) => network.wait(async { tokio::time::sleep(pause).await }),
+        let opened = network.wait(async {
+            match limit {
+                Some(limit) => tokio::time::timeout(limit, open_patiently(network.runtime(), origin)).await,
+                None => Ok(open_patiently(network.runtime(), origin).await),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        });
+        let (client, tap, driver) = opened.unwrap_or_else(|_| Err(silent(limit.unwrap_or_default())))?;
+        Ok(Self { client: Some(client), tap, driver, network })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -76,6 +76,30 @@ impl Connection {
     }
 }
 
+/// The error of a source from which nothing has come for so long.
+pub(super) fn silent(limit: Duration) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
+        format!("the source has been silent for {} s", limit.as_secs_f64()),
+    )
+    .hint("pgcopy.source_timeout is how long a pull waits.")
+}
+
+async fn open_patiently(runtime: &Runtime, origin: &Origin) -> Result<Connected> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match open_any_host(runtime, origin).await {
+            Ok(connected) => return Ok(connected),
+            Err(failure) if !failure.passing || started.elapsed() + pause > origin.patience => {
+                return Err(failure.error);
+            }
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 fn describe(host: &Host) -> String {
     if host.is_socket_directory() {
         format!("socket \"{}/.s.PGSQL.{}\"", host.name, host.port)
@@ -84,14 +108,14 @@ fn describe(host: &Host) -> String {
     }
 }
 
-fn open_any_host(network: &Network, origin: &Origin) -> std::result::Result<Connected, Failure> {
+async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Result<Connected, Failure> {
     let wanted = origin.info.target_session_attrs.as_deref().unwrap_or("any");
     let rounds = if wanted == "prefer-standby" { vec!["standby", "any"] } else { vec![wanted] };
     let mut failures: Vec<(&Host, Failure)> = Vec::new();
     for wanted in rounds {
         failures.clear();
         for host in &origin.info.hosts {
-            match open_host(network, origin, host, wanted) {
+            match open_host(runtime, origin, host, wanted).await {
                 Ok(connected) => return Ok(connected),
                 Err(failure) => {
                     let is_final = failure.answered && !failure.passing;
@@ -115,8 +139,13 @@ fn open_any_host(network: &Network, origin: &Origin) -> std::result::Result<Conn
     Err(Failure { error, answered, passing })
 }
 
-fn open_host(network: &Network, origin: &Origin, host: &Host, wanted: &str) -> std::result::Result<Connected, Failure> {
-    let (client, tap, driver) = connect(network, &origin.info, host)?;
+async fn open_host(
+    runtime: &Runtime,
+    origin: &Origin,
+    host: &Host,
+    wanted: &str,
+) -> std::result::Result<Connected, Failure> {
+    let (client, tap, driver) = connect(runtime, &origin.info, host).await?;
     // A source that lets us in without it has trusted the server's own identity, not the caller.
     if origin.trust == Trust::PasswordRequired && !tap.password_was_asked() {
         let error =
@@ -126,12 +155,33 @@ fn open_host(network: &Network, origin: &Origin, host: &Host, wanted: &str) -> s
         return Err(Failure { error, answered: true, passing: false });
     }
     if wanted != "any" {
-        refuse_other_session(network, &client, wanted)?;
+        let limit = connect_timeout(&origin.info).unwrap_or(LONGEST_TIMEOUT);
+        let asked = tokio::time::timeout(limit, refuse_other_session(&client, &tap, wanted)).await;
+        asked.unwrap_or_else(|_| Err(Failure::timed_out()))?;
     }
     Ok((client, tap, driver))
 }
 
-fn connect(network: &Network, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
+/// How long an attempt to connect may take when the connection string does not tell.
+const DEFAULT_CONNECT_TIMEOUT: u32 = 30;
+
+/// `None` for as long as the operating system takes.
+fn connect_timeout(info: &ConnInfo) -> Option<Duration> {
+    let seconds = info.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// Holds for all that a host is asked, as in libpq.
+async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
+    let attempts = try_modes(runtime, info, host);
+    match connect_timeout(info) {
+        Some(limit) => tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(Failure::timed_out())),
+        None => attempts.await,
+    }
+}
+
+/// With and without encryption, in the order that `sslmode` wants.
+async fn try_modes(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
     let config = configuration(info);
     let attempts: &[WireSslMode] = match info.ssl_mode {
         // As in libpq, encryption is not for Unix sockets.
@@ -145,16 +195,7 @@ fn connect(network: &Network, info: &ConnInfo, host: &Host) -> std::result::Resu
     for &mode in attempts {
         let mut config = config.clone();
         config.ssl_mode(mode);
-        let attempt = attempt(network.runtime(), info, host, &config, mode);
-        let connected = network.wait(async {
-            match info.connect_timeout {
-                Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds.into()), attempt)
-                    .await
-                    .unwrap_or_else(|_| Err(Failure::unanswered("timeout expired".to_owned(), true))),
-                None => attempt.await,
-            }
-        });
-        match connected {
+        match attempt(runtime, info, host, &config, mode).await {
             Ok(connected) => return Ok(connected),
             Err(failure) => {
                 let answered = failure.answered && !failure.is_access_rule();
@@ -183,6 +224,10 @@ impl Failure {
         Self { error, answered: false, passing }
     }
 
+    fn timed_out() -> Self {
+        Self::unanswered("timeout expired".to_owned(), true)
+    }
+
     /// Of our own making: files that cannot be used and the like.
     fn own(error: Error) -> Self {
         Self { error, answered: true, passing: false }
@@ -194,6 +239,9 @@ impl Failure {
     }
 
     fn from_library(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Self {
+        if let Some(refusal) = tap.refusal() {
+            return Self::own(refusal.into());
+        }
         if let Some(code) = error.code() {
             return Self { error: query_error(error), answered: true, passing: PASSING.contains(&code.code()) };
         }
@@ -329,18 +377,18 @@ fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
 }
 
 /// As libpq understands `target_session_attrs`.
-fn refuse_other_session(network: &Network, client: &Client, wanted: &str) -> std::result::Result<(), Failure> {
-    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'";
-    let messages = network.wait(client.simple_query(query)).map_err(|error| Failure {
-        passing: error.code().is_none_or(|code| PASSING.contains(&code.code())),
-        error: query_error(&error),
+async fn refuse_other_session(client: &Client, tap: &Tap, wanted: &str) -> std::result::Result<(), Failure> {
+    let query = "SELECT pg_catalog.concat(pg_catalog.pg_is_in_recovery(), ' ', pg_catalog.current_setting('transaction_read_only'))";
+    let answers = answers(client, tap, query, 1).await;
+    let answers = answers.map_err(|error| Failure {
+        passing: error.passing.unwrap_or(true),
+        error: error.error,
         answered: false,
     })?;
-    let row = messages.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("t"), row.get(1) == Some("t"))),
-        _ => None,
-    });
-    let (standby, read_only) = row.unwrap_or_default();
+    let (standby, read_only) = match answers.values.first().map(|answer| answer.split_once(' ')) {
+        Some(Some((standby, read_only))) => (standby == "t", read_only == "on"),
+        _ => return Err(Failure::unanswered("the server does not tell what it is".to_owned(), false)),
+    };
     let fits = match wanted {
         "read-write" => !read_only,
         "read-only" => read_only,
@@ -375,20 +423,76 @@ fn configuration(info: &ConnInfo) -> Config {
     config
 }
 
+/// What the source has answered to a few commands, beside the data of COPY.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// The first column of each row.
+    pub(super) values: Vec<String>,
+    /// What each command has worked on.
+    pub(super) rows: Vec<u64>,
+}
+
+pub(super) struct AnswerError {
+    pub(super) error: Error,
+    /// Whether it may be otherwise in a moment, where the source itself has answered.
+    passing: Option<bool>,
+}
+
+/// Bytes that the values of an answer may have together.
+const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// Runs commands of which each returns a short value, or nothing. Whoever sends more is not listened to.
+pub(super) async fn answers(
+    client: &Client,
+    tap: &Tap,
+    commands: &str,
+    count: usize,
+) -> std::result::Result<Answers, AnswerError> {
+    let failed = |error: tokio_postgres::Error| AnswerError {
+        passing: error.code().map(|code| PASSING.contains(&code.code())),
+        error: tap.refusal().map_or_else(|| query_error(&error), Error::from),
+    };
+    let mut stream = std::pin::pin!(client.simple_query_raw(commands).await.map_err(failed)?);
+    let mut answers = Answers::default();
+    let mut bytes = 0;
+    while let Some(message) = stream.next().await {
+        match message.map_err(failed)? {
+            SimpleQueryMessage::Row(row) => {
+                let value = if row.is_empty() { None } else { row.try_get(0).map_err(failed)? };
+                bytes += value.map_or(0, str::len);
+                answers.values.extend(value.map(str::to_owned));
+            }
+            SimpleQueryMessage::CommandComplete(rows) => answers.rows.push(rows),
+            _ => {}
+        }
+        if bytes > LONGEST_ANSWER || answers.values.len() > count || answers.rows.len() > count {
+            let error = Error::new(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "the source's answer is longer than any that was asked for",
+            );
+            return Err(AnswerError { error, passing: Some(false) });
+        }
+    }
+    Ok(answers)
+}
+
 /// What the source, or the way to it, said.
-pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
+fn query_error(error: &tokio_postgres::Error) -> Error {
     let Some(answer) = error.as_db_error() else {
         return Error::new(
             PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
             format!("lost the connection to the source: {}", with_causes(error)),
         );
     };
-    Error {
-        sqlstate: packed_sqlstate(answer.code().code()),
-        message: format!("the source reports: {}", answer.message()),
-        detail: answer.detail().map(str::to_owned),
-        hint: answer.hint().map(str::to_owned),
+    let mut error = Error::internal(format!("the source reports: {}", answer.message()));
+    error.sqlstate = packed_sqlstate(answer.code().code());
+    if let Some(detail) = answer.detail() {
+        error = error.detail(detail);
     }
+    if let Some(hint) = answer.hint() {
+        error = error.hint(hint);
+    }
+    error
 }
 
 /// As the macro `MAKE_SQLSTATE` packs five characters.

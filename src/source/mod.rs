@@ -10,8 +10,8 @@ mod tap;
 mod tls;
 
 pub use catalog::{
-    SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_missing_rights,
-    read_relations, read_sequence_values, read_sequences,
+    GuaranteedKey, SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table,
+    read_missing_rights, read_relations, read_sequence_values, read_sequences,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
 pub use origin::Origin;

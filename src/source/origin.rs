@@ -32,10 +32,11 @@ pub struct Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.server {
-            Some(server) => write!(f, "{server} ({})", self.info),
-            None => write!(f, "{}", self.info),
-        }
+        let text = match &self.server {
+            Some(server) => format!("{server} ({})", self.info),
+            None => self.info.to_string(),
+        };
+        f.write_str(&plan::one_line(&text))
     }
 }
 

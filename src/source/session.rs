@@ -1,13 +1,14 @@
-use super::connection::{Connection, query_error};
+use super::connection::{AnswerError, Answers, Connection, answers, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
+use crate::local::{interrupts, memory};
+use copystream::BinaryStream;
 use pgrx::prelude::*;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use tokio_postgres::SimpleQueryMessage;
 
 /// A session on the source, set so that values read the same everywhere and nothing times out.
 pub struct Session {
@@ -114,34 +115,75 @@ impl Session {
         self.execute("ROLLBACK")
     }
 
-    /// Runs statements that return nothing.
+    /// Runs a few statements that return nothing.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.answer(self.connection.client().batch_execute(sql))?.map_err(|error| query_error(&error))
+        self.short_answers(sql).map(drop)
     }
 
-    /// The first column of the last row.
+    /// The first column of the last row of a few statements; a short one.
     pub fn query_value(&self, sql: &str) -> Result<String> {
-        let messages = self.answer(self.connection.client().simple_query(sql))?.map_err(|error| query_error(&error))?;
-        messages
-            .iter()
-            .rev()
-            .find_map(|message| match message {
-                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-                _ => None,
-            })
-            .ok_or_else(|| Error::internal("a query on the source returned no value"))
+        self.short_answers(sql)?.values.pop().ok_or_else(no_value)
     }
 
-    /// The first column of every row of every query.
-    pub fn query_values(&self, sql: &str) -> Result<Vec<String>> {
-        let messages = self.answer(self.connection.client().simple_query(sql))?.map_err(|error| query_error(&error))?;
-        Ok(messages
-            .iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-                _ => None,
-            })
-            .collect())
+    fn short_answers(&self, sql: &str) -> Result<Answers> {
+        const MOST_COMMANDS: usize = 32;
+        let connection = &self.connection;
+        self.answer(answers(connection.client(), &connection.tap, sql, MOST_COMMANDS))?.map_err(|error| error.error)
+    }
+
+    /// The one value of each query, of any length. They travel as rows of COPY do, together.
+    pub fn query_values(&self, queries: &[String]) -> Result<Vec<Vec<u8>>> {
+        let connection = &self.connection;
+        let copies: Vec<_> = queries.iter().map(|query| format!("COPY ({query}) TO STDOUT (FORMAT binary)")).collect();
+        let commands = copies.join("; ");
+        let mut answers = std::pin::pin!(answers(connection.client(), &connection.tap, &commands, queries.len()));
+        let mut values: Vec<Vec<u8>> = Vec::with_capacity(queries.len());
+        let mut bytes = 0;
+        for number in 0..queries.len() {
+            let mut stream = BinaryStream::new(1);
+            loop {
+                match self.copy_event(answers.as_mut())? {
+                    CopyEvent::Data => {}
+                    CopyEvent::Answered(answers) => {
+                        return Err(answers.map_or_else(|error| error.error, |_| no_value()));
+                    }
+                }
+                let ended = connection.tap.take_data(&mut |chunk| {
+                    bytes += chunk.len();
+                    if bytes > memory::MAX_ALLOC_SIZE {
+                        return Err(Error::new(
+                            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                            "the catalog of the source is too big",
+                        ));
+                    }
+                    stream.feed(chunk, |mut row| {
+                        if values.len() > number {
+                            return Err(Error::new(
+                                PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
+                                "a query on the source returned more than one row",
+                            ));
+                        }
+                        let field = row.next_field().ok_or_else(no_value)?;
+                        let mut value = Vec::new();
+                        memory::reserve(&mut value, field.len());
+                        value.extend_from_slice(field);
+                        values.push(value);
+                        Ok(())
+                    })
+                })?;
+                if ended {
+                    break;
+                }
+            }
+            stream.finish()?;
+            if values.len() <= number {
+                return Err(no_value());
+            }
+        }
+        match self.copy_event(answers.as_mut())? {
+            CopyEvent::Data => Err(unasked_data()),
+            CopyEvent::Answered(answers) => answers.map(|_| values).map_err(|error| error.error),
+        }
     }
 
     /// Waits for something to arrive, for as long as the source may be silent.
@@ -149,31 +191,54 @@ impl Session {
         let Some(limit) = crate::settings::source_timeout() else {
             return Ok(self.connection.wait(future));
         };
-        self.connection.wait(async { tokio::time::timeout(limit, future).await }).map_err(|_| {
-            Error::new(
-                PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
-                format!("the source has been silent for {} s", limit.as_secs_f64()),
-            )
-            .hint("pgcopy.source_timeout is how long a pull waits.")
-        })
+        self.connection.wait(async { tokio::time::timeout(limit, future).await }).map_err(|_| silent(limit))
+    }
+
+    /// Waits for COPY data, or for the commands to be answered.
+    fn copy_event(&self, mut answers: Pin<&mut dyn Future<Output = CopyAnswers>>) -> Result<CopyEvent> {
+        // Where something has always arrived already, nothing waits.
+        interrupts::check();
+        let connection = &self.connection;
+        self.answer(poll_fn(|context| {
+            if connection.tap.poll_data(context).is_ready() {
+                return Poll::Ready(CopyEvent::Data);
+            }
+            answers.as_mut().poll(context).map(CopyEvent::Answered)
+        }))
     }
 
     /// Sends `COPY … TO STDOUT` commands together, after commands that prepare for them: one way to the source and back
     /// serves all of them.
     pub(super) fn start_copies(self: &Rc<Self>, preparations: &[String], copies: &[String]) -> RunningCopies {
         let session = Rc::clone(self);
-        let commands = preparations.iter().chain(copies).cloned().collect::<Vec<_>>().join("; ");
+        let mut count = preparations.len() + copies.len();
+        let mut commands = preparations.iter().chain(copies).cloned().collect::<Vec<_>>().join("; ");
         // The source has read all of the text by the time that the setting changes.
-        let commands = match &self.copy_encoding {
-            Some(encoding) => format!("{}; {commands}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)),
-            None => commands,
-        };
-        let answers = Box::pin(async move { session.connection.client().simple_query(&commands).await });
+        if let Some(encoding) = &self.copy_encoding {
+            commands = format!("{}; {commands}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING));
+            count += 2;
+        }
+        let answers = Box::pin(async move {
+            let connection = &session.connection;
+            answers(connection.client(), &connection.tap, &commands, count).await
+        });
         RunningCopies { session: Rc::clone(self), answers, preparations: preparations.len(), rows: None }
     }
 }
 
-type CopyAnswers = std::result::Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>;
+fn no_value() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "a query on the source returned no value")
+}
+
+fn ended_early() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "the source ended COPY early")
+}
+
+fn unasked_data() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "the source sent more than was asked for")
+}
+
+type CopyAnswers = std::result::Result<Answers, AnswerError>;
 
 enum CopyEvent {
     /// Data has arrived, or the end of a stream.
@@ -193,14 +258,14 @@ pub struct RunningCopies {
 }
 
 impl RunningCopies {
-    /// Waits until the first stream has begun, or the source has answered without one.
+    /// Waits until the first stream has begun.
     ///
     /// # Errors
     /// What the source reports of the commands before the first COPY or of that, or a lost connection.
     pub(super) fn begin(&mut self) -> Result<()> {
         match self.wait()? {
             CopyEvent::Data => Ok(()),
-            CopyEvent::Answered(answers) => self.note_answers(answers),
+            CopyEvent::Answered(answers) => self.note_answers(answers).and(Err(ended_early())),
         }
     }
 
@@ -215,7 +280,7 @@ impl RunningCopies {
             // The source has refused a command.
             CopyEvent::Answered(answers) => {
                 self.note_answers(answers)?;
-                Err(Error::internal("the source ended COPY early"))
+                Err(ended_early())
             }
         }
     }
@@ -227,7 +292,7 @@ impl RunningCopies {
     pub fn finish(mut self) -> Result<Vec<u64>> {
         while self.rows.is_none() {
             match self.wait()? {
-                CopyEvent::Data => return Err(Error::internal("the source sent more than was asked for")),
+                CopyEvent::Data => return Err(unasked_data()),
                 CopyEvent::Answered(answers) => self.note_answers(answers)?,
             }
         }
@@ -235,23 +300,11 @@ impl RunningCopies {
     }
 
     fn wait(&mut self) -> Result<CopyEvent> {
-        let connection = &self.session.connection;
-        let answers = &mut self.answers;
-        self.session.answer(poll_fn(|context| {
-            if connection.tap.poll_data(context).is_ready() {
-                return Poll::Ready(CopyEvent::Data);
-            }
-            answers.as_mut().poll(context).map(CopyEvent::Answered)
-        }))
+        self.session.copy_event(self.answers.as_mut())
     }
 
     fn note_answers(&mut self, answers: CopyAnswers) -> Result<()> {
-        let messages = answers.map_err(|error| query_error(&error))?;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
-            _ => None,
-        });
-        let mut rows: Vec<u64> = rows.collect();
+        let mut rows = answers.map_err(|error| error.error)?.rows;
         let mut others = self.preparations;
         if self.session.copy_encoding.is_some() {
             // The last command and one before the first COPY set the encoding.

@@ -3,9 +3,13 @@
 //! The library hands every row on in a buffer of its own, which costs as much as decoding the row. So its messages pass
 //! through here: those that carry COPY data stay, and whoever copies reads them where they lie; all others go on to the
 //! library. The message formats are those of the manual's chapter "Frontend/Backend Protocol".
+//!
+//! The library takes memory for every message as long as the source says that it is, and keeps what it is told of
+//! settings. So nothing long gets to it, nor what nobody here asks it for.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use conninfo::AllowedAuthentication;
+use pgrx::prelude::*;
 use postgres_openssl::TlsStream as OpensslStream;
 use std::fmt;
 use std::io;
@@ -37,6 +41,8 @@ const BUFFER_BYTES: usize = 512 * 1024;
 const HEADER_BYTES: usize = 5;
 /// What an authentication message begins with.
 const CODE_BYTES: usize = 4;
+/// What the library gets at once. Whatever is long comes by COPY; an error may be long, but not that long.
+const LONGEST_MESSAGE: usize = 1024 * 1024;
 /// What a message without content tells as its length.
 const EMPTY: usize = 4;
 
@@ -68,7 +74,49 @@ struct State {
     passing: usize,
     /// Bytes of the message in work that are COPY data.
     data_left: usize,
+    /// Bytes of the message in work that nobody needs.
+    skipping: usize,
     authentication: Authentication,
+    /// Why nothing more of the source is taken.
+    refusal: Option<Refusal>,
+}
+
+/// What a source must not send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// A way of authentication that the connection string does not allow.
+    Authentication(&'static str),
+    MessageLength(u32),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authentication("none") => {
+                f.write_str("the server asks for no authentication, which require_auth forbids")
+            }
+            Self::Authentication(method) => {
+                write!(f, "the server asks for authentication by {method}, which require_auth forbids")
+            }
+            Self::MessageLength(length) => write!(f, "the source sent a message of {length} bytes"),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let sqlstate = match refusal {
+            Refusal::Authentication(_) => PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+            Refusal::MessageLength(length) if (length as usize) < EMPTY => PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
+            Refusal::MessageLength(_) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        };
+        let error = Self::new(sqlstate, refusal.to_string());
+        match refusal {
+            Refusal::MessageLength(_) => error
+                .detail(format!("Messages of {EMPTY} to {LONGEST_MESSAGE} bytes are taken; only rows may be longer.")),
+            _ => error,
+        }
+    }
 }
 
 /// What the server has asked for before it let us in.
@@ -79,13 +127,14 @@ struct Authentication {
     /// Whether anything was asked for.
     anything_asked: bool,
     done: bool,
-    /// The way that was asked for although it is not allowed.
-    refused: Option<&'static str>,
 }
 
 impl Authentication {
     /// Takes note of an authentication message's code.
-    fn note(&mut self, code: u32) {
+    ///
+    /// # Errors
+    /// For what is not allowed.
+    fn note(&mut self, code: u32) -> std::result::Result<(), Refusal> {
         let method = match code {
             0 if self.done || self.anything_asked => None,
             0 => Some("none"),
@@ -102,8 +151,9 @@ impl Authentication {
         if let (Some(method), Some(allowed)) = (method, self.allowed)
             && !allowed.allows(method)
         {
-            self.refused = Some(method);
+            return Err(Refusal::Authentication(method));
         }
+        Ok(())
     }
 }
 
@@ -138,8 +188,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What is at the front of the buffer.
 enum Front {
-    /// Something that the connection string does not allow.
-    Refused(&'static str),
+    /// Something that must not be.
+    Refused(Refusal),
     /// `data_left` tells how much, of which some has arrived.
     Data,
     /// A COPY has ended.
@@ -158,8 +208,16 @@ impl State {
     /// Looks at what comes next, past the messages that only mark a copy's beginning and past the headers of data.
     fn front(&mut self) -> Front {
         loop {
-            if let Some(method) = self.authentication.refused {
-                return Front::Refused(method);
+            if let Some(refusal) = self.refusal {
+                return Front::Refused(refusal);
+            }
+            if self.skipping > 0 {
+                let skipped = self.skipping.min(self.available());
+                self.start += skipped;
+                self.skipping -= skipped;
+                if self.skipping > 0 {
+                    return Front::Incomplete;
+                }
             }
             if self.data_left > 0 {
                 return if self.available() > 0 { Front::Data } else { Front::Incomplete };
@@ -170,10 +228,21 @@ impl State {
             let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER_BYTES>() else {
                 return Front::Incomplete;
             };
-            let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+            let announced = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+            let length = announced as usize;
+            let longest = match header[0] {
+                // Streamed, or skipped.
+                b'd' | b'H' | b'S' | b'N' | b'A' => i32::MAX as usize,
+                b'c' => EMPTY,
+                _ => LONGEST_MESSAGE,
+            };
+            if !(EMPTY..=longest).contains(&length) {
+                self.refusal = Some(Refusal::MessageLength(announced));
+                continue;
+            }
             match header[0] {
                 b'd' => {
-                    let data = length.saturating_sub(EMPTY);
+                    let data = length - EMPTY;
                     // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
                     if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
                         return Front::Incomplete;
@@ -181,23 +250,22 @@ impl State {
                     self.start += HEADER_BYTES;
                     self.data_left = data;
                 }
-                b'c' if length == EMPTY => return Front::End,
-                // CopyOutResponse. A length that is not one of its is for the library to refuse.
-                b'H' if (EMPTY..BUFFER_BYTES / 2).contains(&length) => {
-                    if self.available() < length + 1 {
-                        return Front::Incomplete;
-                    }
-                    self.start += length + 1;
-                }
+                b'c' => return Front::End,
+                // CopyOutResponse; ParameterStatus, NoticeResponse and NotificationResponse, which the library would keep
+                // or only log.
+                b'H' | b'S' | b'N' | b'A' => self.skipping = length + 1,
                 b'R' if length >= EMPTY + CODE_BYTES => {
                     let message = &self.buffer[self.start..self.end];
                     let Some(code) = message.get(HEADER_BYTES..HEADER_BYTES + CODE_BYTES) else {
                         return Front::Incomplete;
                     };
-                    self.authentication.note(code.iter().fold(0, |code, &byte| code << 8 | u32::from(byte)));
-                    self.passing = length + 1;
+                    let code = code.iter().fold(0, |code, &byte| code << 8 | u32::from(byte));
+                    match self.authentication.note(code) {
+                        Ok(()) => self.passing = length + 1,
+                        Err(refusal) => self.refusal = Some(refusal),
+                    }
                 }
-                _ => self.passing = length.max(EMPTY) + 1,
+                _ => self.passing = length + 1,
             }
         }
     }
@@ -258,7 +326,9 @@ impl Tap {
             end: 0,
             passing: 0,
             data_left: 0,
+            skipping: 0,
             authentication: Authentication { allowed, ..Authentication::default() },
+            refusal: None,
         };
         Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
     }
@@ -266,6 +336,11 @@ impl Tap {
     /// Whether the server has asked for a password, of any kind.
     pub(super) fn password_was_asked(&self) -> bool {
         lock(&self.state).authentication.password_asked
+    }
+
+    /// Why nothing more of the source is taken, where that is so.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        lock(&self.state).refusal
     }
 
     /// The socket as the library gets it.
@@ -322,13 +397,7 @@ impl AsyncRead for TappedSocket {
         loop {
             match state.front() {
                 Front::Other => break,
-                Front::Refused(method) => {
-                    let text = match method {
-                        "none" => "the server asks for no authentication, which require_auth forbids".to_owned(),
-                        method => format!("the server asks for authentication by {method}, which require_auth forbids"),
-                    };
-                    return Poll::Ready(Err(io::Error::other(text)));
-                }
+                Front::Refused(refusal) => return Poll::Ready(Err(io::Error::other(refusal.to_string()))),
                 Front::Data | Front::End => {
                     let copier = lock(&tap.wakers.copier).take();
                     if let Some(copier) = copier {

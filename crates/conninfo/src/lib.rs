@@ -40,7 +40,7 @@ pub struct ConnInfo {
     pub target_session_attrs: Option<String>,
     pub application_name: Option<String>,
     pub options: Option<String>,
-    /// Seconds for each host; `None` waits as long as the operating system does.
+    /// Seconds for each host; 0 waits as long as the operating system does.
     pub connect_timeout: Option<u32>,
     pub keepalives: bool,
     /// Seconds.
@@ -225,8 +225,12 @@ impl ConnInfo {
                 "connect_timeout" => {
                     let seconds: i64 = value.trim().parse().map_err(|_| invalid())?;
                     // As in libpq: zero and below wait for ever, and a single second is too little to be meant.
-                    info.connect_timeout = u32::try_from(seconds).ok().filter(|&seconds| seconds > 0);
-                    info.connect_timeout = info.connect_timeout.map(|seconds| seconds.max(2));
+                    info.connect_timeout = Some(match u32::try_from(seconds) {
+                        Ok(seconds @ 1..) => seconds.max(2),
+                        Ok(0) => 0,
+                        Err(_) if seconds < 0 => 0,
+                        Err(_) => u32::MAX,
+                    });
                 }
                 "keepalives" => info.keepalives = value.trim() != "0",
                 "keepalives_idle" => info.keepalives_idle = number(&value).ok_or_else(invalid)?,

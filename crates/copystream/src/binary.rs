@@ -1,13 +1,17 @@
-use crate::{StreamError, carry::Carry};
+use crate::{LONGEST_FIELD, LONGEST_ROW, StreamError, carry::Carry};
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The low 16 header flags are for the reader to ignore, the others are critical. Bit 16 would announce row OIDs.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
+/// What is behind the header is for readers that know of it. No server has written anything there yet.
+const LONGEST_EXTENSION: i32 = 0xffff;
 
 /// Reads binary COPY.
 pub struct BinaryStream {
     columns: usize,
     carry: Carry,
+    /// An unfinished row has at least so many bytes.
+    least: usize,
     state: State,
 }
 
@@ -49,7 +53,7 @@ impl<'a> BinaryRow<'a> {
 
 impl BinaryStream {
     pub fn new(columns: usize) -> Self {
-        Self { columns, carry: Carry::default(), state: State::Header }
+        Self { columns, carry: Carry::default(), least: 0, state: State::Header }
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -61,7 +65,11 @@ impl BinaryStream {
         chunk: &[u8],
         mut on_row: impl FnMut(BinaryRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let bytes = self.carry.join(chunk);
+        if self.carry.len() + chunk.len() < self.least {
+            return Ok(self.carry.push(chunk)?);
+        }
+        let bytes = self.carry.join(chunk)?;
+        self.least = 0;
         let mut position = 0;
         loop {
             let rest = &bytes[position..];
@@ -82,14 +90,16 @@ impl BinaryStream {
                         position += 2;
                         self.state = State::End;
                     }
-                    Frame::Incomplete => break,
+                    Frame::Incomplete(least) => {
+                        self.least = least;
+                        break;
+                    }
                 },
                 State::End if rest.is_empty() => break,
                 State::End => return Err(StreamError::DataAfterEnd.into()),
             }
         }
-        self.carry.keep(chunk, position);
-        Ok(())
+        Ok(self.carry.keep(chunk, position)?)
     }
 
     /// To be called when the stream has ended.
@@ -114,7 +124,10 @@ fn header_length(bytes: &[u8]) -> Result<Option<usize>, StreamError> {
         return Err(StreamError::UnknownHeaderFlags(flags));
     }
     let extension = i32::from_be_bytes([fixed[15], fixed[16], fixed[17], fixed[18]]);
-    let extension = usize::try_from(extension).map_err(|_| StreamError::FieldLength(extension))?;
+    if !(0..=LONGEST_EXTENSION).contains(&extension) {
+        return Err(StreamError::HeaderLength(extension));
+    }
+    let extension = extension as usize;
     Ok((rest.len() >= extension).then_some(19 + extension))
 }
 
@@ -122,13 +135,14 @@ enum Frame {
     /// A whole row of that many bytes, field count included.
     Row(usize),
     End,
-    Incomplete,
+    /// What there is of a row that has at least so many bytes.
+    Incomplete(usize),
 }
 
 #[inline]
 fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
     let Some(count) = bytes.first_chunk::<2>() else {
-        return Ok(Frame::Incomplete);
+        return Ok(Frame::Incomplete(2));
     };
     let count = i16::from_be_bytes(*count);
     if count == -1 {
@@ -138,19 +152,32 @@ fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
         return Err(StreamError::FieldCount { expected: columns, found: count.into() });
     }
     let mut position = 2;
-    for _ in 0..columns {
+    for column in 0..columns {
         let Some(length) = bytes.get(position..).and_then(|rest| rest.first_chunk::<4>()) else {
-            return Ok(Frame::Incomplete);
+            return Ok(Frame::Incomplete(position + 4));
         };
         let length = i32::from_be_bytes(*length);
         position += 4;
         if length > 0 {
             position += length as usize;
+            // A field that is too long by itself makes the row too long.
+            if position > LONGEST_ROW {
+                return Err(too_long(column, length as usize));
+            }
         } else if length < -1 {
-            return Err(StreamError::FieldLength(length));
+            return Err(StreamError::FieldLength { column, length });
         }
     }
-    Ok(if position <= bytes.len() { Frame::Row(position) } else { Frame::Incomplete })
+    Ok(if position <= bytes.len() { Frame::Row(position) } else { Frame::Incomplete(position) })
+}
+
+#[cold]
+fn too_long(column: usize, length: usize) -> StreamError {
+    if length > LONGEST_FIELD {
+        StreamError::FieldTooLong { column, length }
+    } else {
+        StreamError::RowTooLong { column: Some(column) }
+    }
 }
 
 #[cfg(test)]
@@ -204,9 +231,68 @@ mod tests {
         let with = |tail: &[u8]| [header, tail].concat();
         assert_eq!(read(b"PGCOPX\n\xff\r\n\0", 3), Err(StreamError::BadSignature));
         assert_eq!(read(&with(&[0, 3]), 64), Err(StreamError::FieldCount { expected: 2, found: 3 }));
-        assert_eq!(read(&with(&[0, 2, 0xff, 0xff, 0xff, 0xfe]), 64), Err(StreamError::FieldLength(-2)));
+        assert_eq!(
+            read(&with(&[0, 2, 0xff, 0xff, 0xff, 0xfe]), 64),
+            Err(StreamError::FieldLength { column: 0, length: -2 })
+        );
         assert_eq!(read(&with(&[0xff, 0xff, 1]), 64), Err(StreamError::DataAfterEnd));
-        assert_eq!(read(&with(&[0, 2, 0x7f, 0xff, 0xff, 0xff]), 64), Err(StreamError::Truncated));
+    }
+
+    /// The error of a row of two columns whose second field announces that length, before any of it has come.
+    fn announce(length: i32) -> Result<Vec<Vec<Option<Vec<u8>>>>, StreamError> {
+        let header = &sample()[..22];
+        read(&[header, &[0, 2, 0, 0, 0, 1, 7], &length.to_be_bytes()].concat(), 64)
+    }
+
+    #[test]
+    fn lengths_that_no_server_sends_are_refused_as_soon_as_they_are_announced() {
+        for difference in -5i64..=5 {
+            let length = (1 << 30) + difference;
+            let expected = if length as usize > LONGEST_FIELD {
+                StreamError::FieldTooLong { column: 1, length: length as usize }
+            } else {
+                // With the first field and the lengths of both.
+                StreamError::RowTooLong { column: Some(1) }
+            };
+            assert_eq!(announce(length as i32), Err(expected), "2^30 {difference:+}");
+        }
+        let longest = (LONGEST_ROW - 2 - 4 - 1 - 4) as i32;
+        assert_eq!(announce(longest), Err(StreamError::Truncated));
+        assert_eq!(announce(longest + 1), Err(StreamError::RowTooLong { column: Some(1) }));
+        assert_eq!(announce(i32::MAX), Err(StreamError::FieldTooLong { column: 1, length: i32::MAX as usize }));
+        for negative in [-2, -3, -(1 << 30), i32::MIN] {
+            assert_eq!(announce(negative), Err(StreamError::FieldLength { column: 1, length: negative }));
+        }
+    }
+
+    #[test]
+    fn the_header_is_followed_by_little_or_nothing() {
+        let with_extension = |length: i32| {
+            let mut stream = sample()[..15].to_vec();
+            stream.extend(length.to_be_bytes());
+            read(&stream, 64)
+        };
+        assert_eq!(with_extension(LONGEST_EXTENSION), Err(StreamError::Truncated));
+        for length in [LONGEST_EXTENSION + 1, i32::MAX, -1, i32::MIN] {
+            assert_eq!(with_extension(length), Err(StreamError::HeaderLength(length)));
+        }
+    }
+
+    #[test]
+    fn a_long_row_in_many_pieces() {
+        let mut stream = sample()[..22].to_vec();
+        let long = vec![5; 3 << 20];
+        for _ in 0..2 {
+            stream.extend([0, 2]);
+            stream.extend((long.len() as u32).to_be_bytes());
+            stream.extend(&long);
+            stream.extend([0, 0, 0, 1, 9]);
+        }
+        stream.extend([0xff, 0xff]);
+        let row = vec![Some(long), Some(vec![9])];
+        for chunk in [1000, 77_777, 1 << 20, usize::MAX] {
+            assert!(read(&stream, chunk).unwrap() == [row.clone(), row.clone()], "chunks of {chunk}");
+        }
     }
 
     #[test]

@@ -11,7 +11,13 @@ mod text;
 pub use binary::{BinaryRow, BinaryStream};
 pub use text::{TextRow, TextStream};
 
-/// Why a stream cannot be read on.
+/// Bytes of the longest field: a server allocates no more for a value (`MaxAllocSize`, `utils/memutils.h`), whose length
+/// word is among them.
+pub const LONGEST_FIELD: usize = 0x3fff_ffff - 4;
+/// Bytes of the longest row: a server sends each in one message, which it puts together in memory of that size.
+pub const LONGEST_ROW: usize = 0x3fff_ffff - 1;
+
+/// Why a stream cannot be read on. Columns are positions in the stream, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
     /// The stream does not begin with the signature of binary COPY.
@@ -20,8 +26,16 @@ pub enum StreamError {
     UnknownHeaderFlags(u32),
     /// A row announces another number of fields than the table has columns.
     FieldCount { expected: usize, found: i64 },
+    /// The header announces a negative number of bytes behind it, or more than any server has use for.
+    HeaderLength(i32),
     /// A field announces a negative length other than -1.
-    FieldLength(i32),
+    FieldLength { column: usize, length: i32 },
+    /// A field announces more than [`LONGEST_FIELD`] bytes.
+    FieldTooLong { column: usize, length: usize },
+    /// A row has more than [`LONGEST_ROW`] bytes. The column that is too much is known where fields tell their length.
+    RowTooLong { column: Option<usize> },
+    /// There is no memory for an unfinished row of so many bytes.
+    OutOfMemory { bytes: usize },
     /// Bytes follow the end-of-data marker.
     DataAfterEnd,
     /// The stream ended without its end-of-data marker, or inside a row.
@@ -40,10 +54,36 @@ impl std::fmt::Display for StreamError {
             Self::FieldCount { expected, found } => {
                 write!(f, "a row of the COPY stream has {found} fields where {expected} were expected")
             }
-            Self::FieldLength(length) => write!(f, "a field of the COPY stream has the invalid length {length}"),
+            Self::HeaderLength(length) => {
+                write!(f, "the header of the COPY stream has an extension of the invalid length {length}")
+            }
+            Self::FieldLength { length, .. } => {
+                write!(f, "a field of the COPY stream has the invalid length {length}")
+            }
+            Self::FieldTooLong { length, .. } => {
+                write!(
+                    f,
+                    "a field of the COPY stream is too long: {length} bytes, at most {LONGEST_FIELD} are possible"
+                )
+            }
+            Self::RowTooLong { .. } => {
+                write!(f, "a row of the COPY stream is too long: at most {LONGEST_ROW} bytes are possible")
+            }
+            Self::OutOfMemory { bytes } => write!(f, "out of memory for a row of {bytes} bytes"),
             Self::DataAfterEnd => write!(f, "the COPY stream goes on after its end marker"),
             Self::Truncated => write!(f, "the COPY stream ended early"),
             Self::DanglingEscape => write!(f, "a row of the COPY stream ends in a backslash"),
+        }
+    }
+}
+
+impl StreamError {
+    /// The column that the error is about, where it is about one.
+    pub fn column(&self) -> Option<usize> {
+        match self {
+            Self::FieldLength { column, .. } | Self::FieldTooLong { column, .. } => Some(*column),
+            Self::RowTooLong { column } => *column,
+            _ => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-use crate::{StreamError, carry::Carry};
+use crate::{LONGEST_ROW, StreamError, carry::Carry};
 
 /// Reads text COPY with its default delimiter, NULL marker and escapes.
 pub struct TextStream {
@@ -6,6 +6,7 @@ pub struct TextStream {
     carry: Carry,
     /// How much of the carried bytes is known to hold no newline, so that a huge row is searched once.
     searched: usize,
+    longest_row: usize,
 }
 
 /// One whole row, without its newline. Its fields are read in order with [`TextRow::next_field`].
@@ -17,7 +18,8 @@ impl TextRow<'_> {
     /// Reads the next field: `Ok(true)` with its unescaped bytes in `value`, or `Ok(false)` for NULL.
     ///
     /// # Errors
-    /// [`StreamError::DanglingEscape`], or [`StreamError::FieldCount`] when the row has no further field.
+    /// [`StreamError::DanglingEscape`], [`StreamError::FieldCount`] when the row has no further field, or
+    /// [`StreamError::OutOfMemory`].
     pub fn next_field(&mut self, value: &mut Vec<u8>) -> Result<bool, StreamError> {
         value.clear();
         let rest = self.rest.ok_or(StreamError::FieldCount { expected: 1, found: 0 })?;
@@ -27,6 +29,8 @@ impl TextRow<'_> {
         if field == b"\\N" {
             return Ok(false);
         }
+        // With room for the NUL that a caller may need behind it.
+        value.try_reserve(field.len() + 1).map_err(|_| StreamError::OutOfMemory { bytes: field.len() })?;
         unescape(field, value)?;
         Ok(true)
     }
@@ -34,23 +38,26 @@ impl TextRow<'_> {
 
 impl TextStream {
     pub fn new(columns: usize) -> Self {
-        Self { columns, carry: Carry::default(), searched: 0 }
+        Self { columns, carry: Carry::default(), searched: 0, longest_row: LONGEST_ROW }
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
     ///
     /// # Errors
-    /// Whatever `on_row` returns, or [`StreamError::FieldCount`] for a row of another width.
+    /// Whatever `on_row` returns, or a [`StreamError`] for a row of another width or one that no server sends.
     pub fn feed<E: From<StreamError>>(
         &mut self,
         chunk: &[u8],
         mut on_row: impl FnMut(TextRow<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let bytes = self.carry.join(chunk);
+        let bytes = self.carry.join(chunk)?;
         let mut position = 0;
         let mut searched = std::mem::take(&mut self.searched);
         while let Some(length) = bytes[searched..].iter().position(|&byte| byte == b'\n') {
             let length = searched + length - position;
+            if length > self.longest_row {
+                return Err(StreamError::RowTooLong { column: None }.into());
+            }
             let row = &bytes[position..position + length];
             let found = match self.columns {
                 0 if row.is_empty() => 0,
@@ -64,8 +71,10 @@ impl TextStream {
             searched = position;
         }
         self.searched = bytes.len() - position;
-        self.carry.keep(chunk, position);
-        Ok(())
+        if self.searched > self.longest_row {
+            return Err(StreamError::RowTooLong { column: None }.into());
+        }
+        Ok(self.carry.keep(chunk, position)?)
     }
 
     /// To be called when the stream has ended.
@@ -141,6 +150,18 @@ mod tests {
         ];
         for chunk in 1..stream.len() + 1 {
             assert_eq!(read(stream, 3, chunk).unwrap(), expected, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn rows_without_an_end_are_refused() {
+        for (ended, chunk) in [(true, 7), (false, 7), (true, 5000), (false, 5000)] {
+            let mut reader = TextStream::new(1);
+            reader.longest_row = 1000;
+            let mut feed = |bytes: &[u8]| bytes.chunks(chunk).try_for_each(|piece| reader.feed(piece, |_| Ok(())));
+            feed(&[vec![b'x'; 1000], vec![b'\n']].concat()).unwrap();
+            let long = [vec![b'x'; 1001], vec![b'\n'; usize::from(ended)]].concat();
+            assert_eq!(feed(&long), Err(StreamError::RowTooLong { column: None }), "{ended} {chunk}");
         }
     }
 

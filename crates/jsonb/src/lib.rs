@@ -6,6 +6,8 @@
 
 mod parse;
 
+#[cfg(test)]
+use parse::MOST_NODES;
 use parse::{Node, Parser};
 
 const SCALAR: u32 = 0x1000_0000;
@@ -24,6 +26,11 @@ const LENGTH_MASK: u32 = 0x0fff_ffff;
 const HAS_OFFSET: u32 = 0x8000_0000;
 const OFFSET_STRIDE: usize = 32;
 
+/// Longer documents are the server's, whose memory is bounded and which can do without.
+const LONGEST_DOCUMENT: usize = 1 << 20;
+/// Memory that is kept from one document to the next.
+const KEPT_MEMORY: usize = 256 << 10;
+
 /// Encodes one document after the other in the same memory.
 #[derive(Default)]
 pub struct Encoder {
@@ -34,7 +41,7 @@ pub struct Encoder {
 impl Encoder {
     /// The stored form, without the length word in front, of a text in UTF-8.
     pub fn encode(&mut self, text: &[u8]) -> Option<&[u8]> {
-        let root = self.parser.parse(text)?;
+        let root = self.parse(text)?;
         self.output.clear();
         let writer = Writer { parser: &self.parser, text, output: &mut self.output };
         writer.write_root(root)?;
@@ -43,7 +50,18 @@ impl Encoder {
 
     /// Whether the text is plainly a valid JSON document.
     pub fn is_valid(&mut self, text: &[u8]) -> bool {
-        self.parser.parse(text).is_some()
+        self.parse(text).is_some()
+    }
+
+    fn parse(&mut self, text: &[u8]) -> Option<Node> {
+        if text.len() > LONGEST_DOCUMENT {
+            return None;
+        }
+        // What a long document has taken is not kept for the short ones.
+        if self.parser.memory() + self.output.capacity() > KEPT_MEMORY {
+            *self = Self::default();
+        }
+        self.parser.parse(text)
     }
 }
 
@@ -313,6 +331,20 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert!(encoder.encode(deep.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn huge_documents_are_left_to_the_server() {
+        let mut encoder = Encoder::default();
+        let array = |values: usize| format!("[{}0]", "0,".repeat(values - 1));
+        assert!(encoder.encode(array(MOST_NODES - 1).as_bytes()).is_some());
+        assert!(encoder.encode(b"{}").is_some());
+        assert!(encoder.parser.memory() + encoder.output.capacity() <= KEPT_MEMORY);
+        assert!(!encoder.is_valid(array(MOST_NODES + 1).as_bytes()));
+        assert!(!encoder.is_valid(format!("{{{}\"\":0}}", "\"\":0,".repeat(MOST_NODES)).as_bytes()));
+        let text = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        assert!(encoder.is_valid(text(LONGEST_DOCUMENT).as_bytes()));
+        assert!(!encoder.is_valid(text(LONGEST_DOCUMENT + 1).as_bytes()));
     }
 
     #[test]

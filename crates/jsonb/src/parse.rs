@@ -34,6 +34,8 @@ pub(crate) enum Node {
 
 /// Deeper documents are the server's, which watches its stack.
 const DEEPEST: usize = 200;
+/// Documents of more values and keys are the server's: a node takes more memory than the shortest value in the text.
+pub(crate) const MOST_NODES: usize = 1 << 16;
 
 #[derive(Default)]
 pub(crate) struct Parser {
@@ -53,6 +55,21 @@ impl Parser {
         let root = self.value(&mut cursor, 0)?;
         cursor.skip_space();
         (cursor.position == text.len()).then_some(root)
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        (self.children.capacity() + self.pending.capacity()) * size_of::<Node>() + self.resolved.capacity()
+    }
+
+    /// Nothing when there would be too many.
+    #[inline]
+    fn add(&mut self, node: Node) -> Option<()> {
+        if self.children.len() + self.pending.len() >= MOST_NODES {
+            return None;
+        }
+        self.pending.push(node);
+        Some(())
     }
 
     pub(crate) fn children(&self, first: usize, count: usize) -> &[Node] {
@@ -93,7 +110,7 @@ impl Parser {
         }
         loop {
             let value = self.value(cursor, depth + 1)?;
-            self.pending.push(value);
+            self.add(value)?;
             cursor.skip_space();
             match cursor.next()? {
                 b',' => {}
@@ -122,13 +139,13 @@ impl Parser {
                 return None;
             }
             let key = self.string_value(cursor)?;
-            self.pending.push(Node::String(key));
+            self.add(Node::String(key))?;
             cursor.skip_space();
             if cursor.next()? != b':' {
                 return None;
             }
             let value = self.value(cursor, depth + 1)?;
-            self.pending.push(value);
+            self.add(value)?;
             cursor.skip_space();
             match cursor.next()? {
                 b',' => {}

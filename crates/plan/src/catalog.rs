@@ -384,10 +384,15 @@ pub struct LockTable {
 }
 
 impl LockTable {
+    /// So many locks fit into it.
+    pub fn room(&self) -> u64 {
+        self.per_transaction.saturating_mul(self.transactions)
+    }
+
     /// The value of `max_locks_per_transaction` that makes room for so many more locks, where there is none.
     pub fn wanted_setting(&self, more: u64) -> Option<u64> {
-        let wanted = self.used + more;
-        (wanted > self.per_transaction * self.transactions).then(|| wanted.div_ceil(self.transactions.max(1)))
+        let wanted = self.used.saturating_add(more);
+        (wanted > self.room()).then(|| wanted.div_ceil(self.transactions.max(1)))
     }
 }
 

@@ -51,16 +51,28 @@ impl Problem {
 /// matches on the source alone is left out with a notice; what a pattern names literally must exist on both sides.
 /// A partitioned table whose partitions are the same on both sides stands for them; one whose partitions differ is a
 /// target itself.
-pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]>, exclude: &[Pattern]) -> Pairing {
+///
+/// `interrupt` is called all the time: the source decides how many relations there are.
+pub fn pair(
+    source: &[Relation],
+    target: &[Relation],
+    include: Option<&[Pattern]>,
+    exclude: &[Pattern],
+    interrupt: &dyn Fn(),
+) -> Pairing {
     let mut pairing = Pairing::default();
     let targets = index_by_name(target);
-    let mut wanted = select(source, target, include, exclude, &mut pairing);
-    let excluded_here = excluded_relations(source, exclude);
+    let matches = |pattern: &Pattern, relation: &Relation| {
+        interrupt();
+        pattern.matches(&relation.schema, &relation.name)
+    };
+    let mut wanted = select(source, target, include, exclude, &matches, &mut pairing);
+    let excluded_here = excluded_relations(source, exclude, &matches);
     let excluded = |relation: &Relation| excluded_here.contains(&relation.oid);
     wanted.retain(|&position, _| !excluded(&source[position]));
     include_partitions(&mut wanted, source, excluded);
     let whole = partitioned_as_a_whole(&wanted, source, target, &targets);
-    let excluded_there = excluded_relations(target, exclude);
+    let excluded_there = excluded_relations(target, exclude, &matches);
     for (relations, excluded, roots) in
         [(source, &excluded_here, &whole.source_roots), (target, &excluded_there, &whole.target_roots)]
     {
@@ -78,6 +90,7 @@ pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]
     }
     let mut only_on_source = Vec::new();
     for (&position, &named) in &wanted {
+        interrupt();
         let relation = &source[position];
         let name = relation.qualified_name();
         if !relation.is_table() {
@@ -123,7 +136,7 @@ pub fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]
         }
     }
     if !only_on_source.is_empty() {
-        pairing.notices.push(format!("not on the destination, left out: {}", only_on_source.join(", ")));
+        pairing.notices.push(format!("not on the destination, left out: {}", crate::list(&only_on_source)));
     }
     pairing
 }
@@ -134,10 +147,11 @@ fn select(
     target: &[Relation],
     include: Option<&[Pattern]>,
     exclude: &[Pattern],
+    matches: &dyn Fn(&Pattern, &Relation) -> bool,
     pairing: &mut Pairing,
 ) -> BTreeMap<usize, bool> {
     for pattern in exclude.iter().filter(|pattern| pattern.is_literal()) {
-        if !source.iter().chain(target).any(|relation| pattern.matches(&relation.schema, &relation.name)) {
+        if !source.iter().chain(target).any(|relation| matches(pattern, relation)) {
             pairing.problems.push(Problem::new(
                 ProblemKind::UnmatchedPattern,
                 format!("exclude pattern {pattern}: no table of this name on either side"),
@@ -155,7 +169,7 @@ fn select(
     for pattern in patterns {
         let mut matched = false;
         for (position, relation) in source.iter().enumerate() {
-            if !pattern.matches(&relation.schema, &relation.name) {
+            if !matches(pattern, relation) {
                 continue;
             }
             if pattern.is_literal() {
@@ -174,7 +188,7 @@ fn select(
                 ));
                 continue;
             }
-            let here = target.iter().any(|relation| pattern.matches(&relation.schema, &relation.name));
+            let here = target.iter().any(|relation| matches(pattern, relation));
             let where_it_is = if here { "; there is one on the destination" } else { "" };
             pairing.problems.push(Problem::new(
                 ProblemKind::UnmatchedPattern,
@@ -186,10 +200,14 @@ fn select(
 }
 
 /// OIDs of what the patterns name, partitions of it included.
-fn excluded_relations(relations: &[Relation], exclude: &[Pattern]) -> HashSet<u32> {
+fn excluded_relations(
+    relations: &[Relation],
+    exclude: &[Pattern],
+    matches: &dyn Fn(&Pattern, &Relation) -> bool,
+) -> HashSet<u32> {
     let named: HashSet<u32> = relations
         .iter()
-        .filter(|relation| exclude.iter().any(|pattern| pattern.matches(&relation.schema, &relation.name)))
+        .filter(|relation| exclude.iter().any(|pattern| matches(pattern, relation)))
         .map(|relation| relation.oid)
         .collect();
     let is_below = |relation: &&Relation| relation.ancestors().any(|ancestor| named.contains(&ancestor));
@@ -227,6 +245,7 @@ fn partitioned_as_a_whole(
     targets: &HashMap<(&str, &str), usize>,
 ) -> WholeTables {
     let mut whole = WholeTables::default();
+    let (source_leaves, target_leaves) = (leaves(source), leaves(target));
     for relation in wanted.keys().map(|&position| &source[position]) {
         let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else { continue };
         let other = &target[at];
@@ -236,7 +255,7 @@ fn partitioned_as_a_whole(
             && partitioned
             && relation.is_table()
             && other.is_table()
-            && (relation.kind != other.kind || leaves(source, relation.oid) != leaves(target, other.oid))
+            && (relation.kind != other.kind || source_leaves.get(&relation.oid) != target_leaves.get(&other.oid))
         {
             whole.source_roots.insert(relation.oid);
             whole.target_roots.insert(other.oid);
@@ -245,13 +264,19 @@ fn partitioned_as_a_whole(
     whole
 }
 
-/// Names and layouts of a partitioned table's leaves; equal for tables that can be pulled leaf by leaf.
-fn leaves(relations: &[Relation], root: u32) -> BTreeSet<(&str, &str, Option<&str>)> {
-    relations
-        .iter()
-        .filter(|leaf| leaf.partition_root == Some(root) && leaf.kind != 'p')
-        .map(|leaf| (leaf.schema.as_str(), leaf.name.as_str(), leaf.partition_layout.as_deref()))
-        .collect()
+/// Name and layout of a leaf.
+type Leaf<'a> = (&'a str, &'a str, Option<&'a str>);
+
+/// The leaves of each partitioned table that has any; equal for tables that can be pulled leaf by leaf.
+fn leaves(relations: &[Relation]) -> HashMap<u32, BTreeSet<Leaf<'_>>> {
+    let mut leaves: HashMap<u32, BTreeSet<Leaf<'_>>> = HashMap::new();
+    for leaf in relations.iter().filter(|leaf| leaf.kind != 'p') {
+        if let Some(root) = leaf.partition_root {
+            let leaf = (leaf.schema.as_str(), leaf.name.as_str(), leaf.partition_layout.as_deref());
+            leaves.entry(root).or_default().insert(leaf);
+        }
+    }
+    leaves
 }
 
 impl Pairing {
@@ -328,6 +353,32 @@ fn index_by_name(relations: &[Relation]) -> HashMap<(&str, &str), usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]>, exclude: &[Pattern]) -> Pairing {
+        super::pair(source, target, include, exclude, &|| ())
+    }
+
+    #[test]
+    fn many_relations_can_be_interrupted() {
+        let source = tables(&["a"; 1000]);
+        let asked = std::cell::Cell::new(0);
+        super::pair(&source, &[], Some(&patterns(&["x*", "y*"])), &patterns(&["z*"]), &|| asked.set(asked.get() + 1));
+        assert!(asked.get() >= 3000, "{}", asked.get());
+    }
+
+    #[test]
+    fn many_partitioned_tables_are_compared_in_one_go() {
+        let names: Vec<String> = (0..40_000).map(|number| format!("t{number}")).collect();
+        let mut source = tables(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for (position, relation) in source.iter_mut().enumerate() {
+            match position % 2 {
+                0 => relation.kind = 'p',
+                _ => relation.partition_root = Some(position as u32),
+            }
+        }
+        let pairing = pair(&source, &source, None, &[]);
+        assert_eq!((pairing.pairs.len(), pairing.problems.len()), (20_000, 0));
+    }
 
     fn tables(names: &[&str]) -> Vec<Relation> {
         names.iter().zip(1..).map(|(name, oid)| Relation::named(oid, "public", name)).collect()
