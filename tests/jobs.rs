@@ -121,6 +121,88 @@ fn a_job_has_the_callers_role_and_settings() {
 }
 
 #[test]
+fn a_session_that_waits_does_not_block_the_job_through_others() {
+    let mut pair = pair("job_wait_others");
+    let mut owner = pair.another_source_session();
+    let mut waiting = pair.another_destination_session();
+    let mut third = pair.another_destination_session();
+    let mut lock = owner.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE item").unwrap();
+    let dsn = pair.dsn();
+    let job = start(&mut pair.destination, &dsn, "overwrite => true, parallel => 1");
+    let here =
+        "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                AND state = 'active' AND";
+    std::thread::scope(|scope| {
+        let wait = scope.spawn(|| waiting.query(&format!("SELECT pgcopy.wait({job})"), &[]).map(|_| ()));
+        let waits = format!("{here} query LIKE '%pgcopy.wait(%'");
+        eventually("the session waits", || text(&mut pair.destination, &waits) == "1");
+        // It has the table, and waits for all who may look at the old index.
+        let reindex = scope.spawn(|| third.batch_execute("REINDEX TABLE CONCURRENTLY item"));
+        let waits = format!("{here} wait_event = 'virtualxid'");
+        eventually("the index is waiting", || text(&mut pair.destination, &waits) == "1");
+        // Now the job comes to its locks.
+        lock.rollback().unwrap();
+        assert_eq!(Failure::of(&wait.join().unwrap().unwrap_err()).sqlstate, "40P01");
+        // The detector finds what may still be in each other's way.
+        let _ = reindex.join().unwrap();
+    });
+    let state = wait(&mut pair.destination, job);
+    let error = job_line(&mut pair.destination, job, "error");
+    assert!(state == "completed" || error.contains("deadlock"), "{state} {error}");
+    pair.destination.batch_execute("REINDEX TABLE item").unwrap();
+}
+
+#[test]
+fn a_session_that_waits_notices_that_the_job_has_lost_its_process() {
+    let mut pair = pair("job_lost");
+    let mut owner = pair.another_source_session();
+    let mut waiting = pair.another_destination_session();
+    let mut lock = owner.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE item").unwrap();
+    let dsn = pair.dsn();
+    // Without a steward nobody writes down how it ends.
+    let job = start(&mut pair.destination, &dsn, "overwrite => true");
+    let leader = wait_for_worker(&mut pair.destination, "%leader");
+    std::thread::scope(|scope| {
+        let state = scope.spawn(|| wait(&mut waiting, job));
+        let waits = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pgcopy.wait(%'
+                     AND state = 'active' AND pid <> pg_backend_pid()";
+        eventually("the session waits", || text(&mut pair.destination, waits) == "1");
+        text(&mut pair.destination, &format!("SELECT pg_terminate_backend({leader})::text"));
+        assert_eq!(state.join().unwrap(), "failed");
+    });
+    lock.rollback().unwrap();
+}
+
+#[test]
+fn a_cancel_does_not_keep_a_job_from_writing_down_how_it_ended() {
+    let mut pair = pair("job_end");
+    let mut other = pair.another_destination_session();
+    let mut owner = pair.another_source_session();
+    let mut lock = owner.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE item").unwrap();
+    let dsn = pair.dsn();
+    let job = start(&mut pair.destination, &dsn, "parallel => 0");
+    let leader = wait_for_worker(&mut pair.destination, "%leader");
+    let mut row = other.transaction().unwrap();
+    row.batch_execute(&format!("SELECT FROM pgcopy.job WHERE job = {job} FOR UPDATE")).unwrap();
+    // It finds that the tables hold rows.
+    lock.rollback().unwrap();
+    let waits = format!("SELECT count(*)::text FROM pg_locks WHERE pid = {leader} AND NOT granted");
+    eventually("the job writes down its end", || text(&mut pair.destination, &waits) == "1");
+    text(&mut pair.destination, &format!("SELECT pg_cancel_backend({leader})::text"));
+    std::thread::sleep(Duration::from_millis(200));
+    row.rollback().unwrap();
+    assert_eq!(wait(&mut pair.destination, job), "failed");
+    assert!(
+        job_line(&mut pair.destination, job, "error").starts_with("2 tables hold rows that the pull would replace")
+    );
+    assert_eq!(text(&mut pair.destination, "SELECT state FROM pgcopy.job"), "failed");
+    pair.assert_nothing_left();
+}
+
+#[test]
 fn a_job_that_cannot_be_done_says_why() {
     let mut pair = pair("job_fails");
     let dsn = pair.dsn();

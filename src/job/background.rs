@@ -217,6 +217,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
             Work::LoadParquet(request) => files::load_as(request, Some(order.job)).map(drop),
         }
     });
+    processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;
     result
 }

@@ -120,6 +120,21 @@ pub(super) fn accept_signals() {
     }
 }
 
+/// Lets nobody cancel what this process still has to do.
+pub(super) fn refuse_cancels() {
+    // SAFETY: the process was asked for one thing, which is over; nothing of it is left to cancel.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        pg_sys::QueryCancelPending = 0;
+    }
+}
+
+/// Makes the activity of other processes readable anew: the server shows a transaction always what it has seen first.
+pub(super) fn forget_activity() {
+    // SAFETY: drops a copy that belongs to this process, and that the next reader makes again.
+    unsafe { pg_sys::pgstat_clear_backend_activity_snapshot() }
+}
+
 /// Connects this process to the database, as the given role or as the bootstrap superuser, and makes it independent of
 /// the settings that the database and the role have for sessions.
 pub(super) fn connect(database: u32, role: Option<u32>) {

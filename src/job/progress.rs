@@ -1,6 +1,7 @@
 //! What other sessions see of running jobs: what is written down, and what the jobs' shared memory tells.
 
 use super::history;
+use super::processes;
 use super::shared::{self, Activity, Phase, Shared};
 use crate::error::Result;
 use crate::local::identity::Caller;
@@ -99,6 +100,7 @@ pub(super) fn open_jobs() -> Result<Vec<OpenJob>> {
 
 /// `only` names the jobs to look at, where not all are wanted.
 fn read_open_jobs(only: Option<&[i64]>) -> Result<Vec<OpenJob>> {
+    processes::forget_activity();
     extension::query_json(
         "SELECT coalesce(json_agg(json_build_object(
              'job', j.job, 'state', j.state, 'segment', j.segment, 'leader_pid', j.leader_pid,
