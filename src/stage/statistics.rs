@@ -79,7 +79,7 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
             // SAFETY: changes of catalog rows whose relations this transaction, or its job, has locked against others.
             unsafe {
                 // The target's own describe the old rows.
-                pg_sys::RemoveStatistics(old.into(), 0);
+                remove_own_statistics(old, None);
                 pg_sys::CopyStatistics(new.into(), old.into());
             }
         }
@@ -90,12 +90,15 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
     unsafe { pg_sys::CommandCounterIncrement() };
     for (target, number) in virtuals {
         // SAFETY: as above. The stage table's columns are ordinary ones, of NULLs.
-        unsafe { pg_sys::RemoveStatistics(target.into(), number) };
+        unsafe { remove_own_statistics(target, Some(number)) };
     }
     if extended.is_empty() {
         return Ok(());
     }
-    extension::execute("DELETE FROM pg_statistic_ext_data WHERE stxoid = ANY ($1)", &[Param::OidArray(&extended)])?;
+    extension::execute(
+        "DELETE FROM pg_statistic_ext_data WHERE stxoid = ANY ($1) AND NOT stxdinherit",
+        &[Param::OidArray(&extended)],
+    )?;
     extension::execute(
         "UPDATE pg_statistic_ext_data d SET stxoid = t.oid
          FROM unnest($2) t(oid)
@@ -104,4 +107,44 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
          WHERE d.stxoid = s.oid",
         &[Param::Int8(job), Param::OidArray(&extended)],
     )
+}
+
+/// Removes what ANALYZE has found out about a relation's own rows, of one column or of all. What it has found out about
+/// the relation together with those that inherit from it stays, until the next ANALYZE of them all.
+///
+/// # Safety
+/// The relation is locked against other changes of its statistics.
+unsafe fn remove_own_statistics(relation: u32, column: Option<i16>) {
+    let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
+    // SAFETY: promised by the caller. Keys and scan are those of the catalog's own index; a tuple stays until the scan goes on.
+    unsafe {
+        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+        let catalog = pg_sys::table_open(pg_sys::StatisticRelationId, lock);
+        let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
+        let oid = pg_sys::Oid::from(relation);
+        pg_sys::ScanKeyInit(&mut keys[0], 1, equal, pg_sys::F_OIDEQ.into(), oid.into());
+        if let Some(number) = column {
+            pg_sys::ScanKeyInit(&mut keys[1], 2, equal, pg_sys::F_INT2EQ.into(), number.into());
+        }
+        let scan = pg_sys::systable_beginscan(
+            catalog,
+            pg_sys::StatisticRelidAttnumInhIndexId.into(),
+            true,
+            std::ptr::null_mut(),
+            1 + i32::from(column.is_some()),
+            keys.as_mut_ptr(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_statistic>();
+            if !(*form).stainherit {
+                pg_sys::CatalogTupleDelete(catalog, &mut (*tuple).t_self);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalog, lock);
+    }
 }

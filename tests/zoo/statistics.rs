@@ -81,3 +81,43 @@ fn an_empty_table_has_none_of_the_old_ones() {
     );
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pg_stats WHERE tablename = 'item'"), "0");
 }
+
+#[test]
+fn those_of_an_inheritance_tree_stay() {
+    let mut pair = Pair::with(
+        "zoo_statistics_tree",
+        "CREATE TABLE item (id int PRIMARY KEY, v text); CREATE TABLE item_more () INHERITS (item); CREATE INDEX ON item ((id % 3));
+         CREATE STATISTICS item_iv ON id, v FROM item; CREATE STATISTICS item_e ON (id + 1) FROM item",
+        "INSERT INTO item SELECT i, 'p' FROM generate_series(1, 5) i; INSERT INTO item_more SELECT i, 'c' FROM generate_series(11, 15) i; ANALYZE",
+    );
+    pair.destination
+        .batch_execute("INSERT INTO item VALUES (1, 'old'); INSERT INTO item_more VALUES (2, 'older'); ANALYZE")
+        .unwrap();
+    let of = |pair: &mut Pair, inherited: bool| {
+        texts(
+            &mut pair.destination,
+            &format!(
+                "SELECT concat_ws(' ', tablename, attname, n_distinct, most_common_vals, histogram_bounds) FROM pg_stats
+                 WHERE schemaname = 'public' AND inherited = {inherited} AND tablename LIKE 'item%'
+                 UNION ALL SELECT concat_ws(' ', statistics_name, n_distinct, dependencies, most_common_vals) FROM pg_stats_ext WHERE inherited = {inherited}
+                 UNION ALL SELECT concat_ws(' ', statistics_name, expr, n_distinct, histogram_bounds) FROM pg_stats_ext_exprs WHERE inherited = {inherited}
+                 ORDER BY 1"
+            ),
+        )
+    };
+    let tree = of(&mut pair, true);
+    assert!(tree.len() >= 4, "{tree:?}");
+    let old = of(&mut pair, false);
+    for workers in [2, 0] {
+        pair.pull(&format!("include => '{{item}}', overwrite => true, parallel => {workers}"));
+        assert_eq!(of(&mut pair, true), tree, "with {workers} workers");
+        let new = of(&mut pair, false);
+        assert_ne!(new, old);
+        pair.destination.batch_execute("ANALYZE item").unwrap();
+        assert_eq!(of(&mut pair, false), new, "with {workers} workers");
+        pair.destination
+            .batch_execute("BEGIN; TRUNCATE ONLY item; INSERT INTO item VALUES (1, 'old'); COMMIT; ANALYZE")
+            .unwrap();
+    }
+    pair.assert_nothing_left();
+}
