@@ -38,6 +38,7 @@ mod schemas;
 mod secrets;
 mod sequences;
 mod servers;
+mod stage_tables;
 mod silent_source;
 mod tpch;
 mod versions;

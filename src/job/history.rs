@@ -3,7 +3,7 @@
 use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
 use crate::error::{Error, Result};
-use crate::local::identity::{Caller, Role, role_name, run_as};
+use crate::local::identity::{Caller, role_name};
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, transaction};
 use crate::stage;
@@ -241,6 +241,19 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
     tasks
 }
 
+/// Whether a transaction has one of the tables in use, or waits for one, and sees the catalogs as they were before the
+/// transaction `xid` ended.
+pub(super) fn have_older_readers(tables: &[u32], xid: u64) -> Result<bool> {
+    extension::query_json(
+        "SELECT EXISTS (
+             SELECT FROM pg_locks l JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
+             WHERE l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND l.relation = ANY ($1)
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND age(a.backend_xmin) >= age($2::xid8::xid))::text",
+        &[Param::OidArray(tables), Param::Text(&xid.to_string())],
+    )
+}
+
 /// The stage tables of a job that still exist.
 fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     extension::query_json(
@@ -259,7 +272,7 @@ pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
         return Ok(false);
     }
     tables.truncate(TABLES_AT_ONCE);
-    run_as(Role::Extension, || stage::remove(tables));
+    stage::remove(tables)?;
     Ok(true)
 }
 

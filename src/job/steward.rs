@@ -118,7 +118,42 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
         return Ok(());
     }
     processes::in_transaction(|| history::finish(spec, shared, outcome))?;
+    let_older_readers_pass(spec, shared)?;
     // With the new rows of a job that failed, or with the old rows of one that did not.
-    while processes::in_transaction(|| history::drop_stage_tables(spec.job))? {}
+    drop_stage_tables(spec)
+}
+
+/// Who drops a type or an operator class in the same moment may be faster than the look at what an index needs.
+fn drop_stage_tables(spec: &JobSpec) -> Result<()> {
+    const MOST_FAILURES: u32 = 10;
+    let mut failures = 0;
+    loop {
+        match processes::in_transaction(|| history::drop_stage_tables(spec.job)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if failures < MOST_FAILURES => {
+                failures += 1;
+                pgrx::log!("pgcopy job {}: dropping stage tables: {}", spec.job, error.message);
+                processes::wait(Duration::from_millis(100));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A pg_dump that has read the catalogs while the stage tables were there, and has waited for a target since, locks each
+/// of them before it leaves it out, and fails where one is gone.
+fn let_older_readers_pass(spec: &JobSpec, shared: Shared) -> Result<()> {
+    /// More than it takes to lock what was found, and not as long as a dump may take.
+    const LONGEST: Duration = Duration::from_secs(10);
+    let begun = Instant::now();
+    let targets: Vec<u32> = spec.tables.iter().map(|table| table.target).collect();
+    // SAFETY: reads a flag that only this process's signal handler sets.
+    while begun.elapsed() < LONGEST && unsafe { pg_sys::ShutdownRequestPending } == 0 {
+        if !processes::in_transaction(|| history::have_older_readers(&targets, shared.leader_xid()))? {
+            break;
+        }
+        processes::wait(Duration::from_millis(100));
+    }
     Ok(())
 }

@@ -79,6 +79,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         })?;
         pg_sys::relation_close(target, lock);
         super::statistics::prepare(job, heap.to_u32(), table, &indexes)?;
+        super::dependencies::belong_to_extension(heap, &indexes)?;
         Ok(Stage { heap: heap.to_u32(), indexes })
     }
 }
@@ -125,6 +126,7 @@ fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage
         );
         pg_sys::CommandCounterIncrement();
         create_toast(heap, pg_sys::Oid::INVALID);
+        super::dependencies::belong_to_extension(heap, &[])?;
         Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
     }
 }

@@ -4,6 +4,7 @@ mod analyze;
 mod btree;
 mod check;
 mod create;
+mod dependencies;
 mod foreign_key;
 mod index;
 mod integer_keys;

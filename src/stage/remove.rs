@@ -1,19 +1,51 @@
+use crate::error::Result;
+use crate::local::identity::{Role, run_as};
 use crate::local::locks::{Mode, lock_relation};
+use crate::local::spi::{Param, extension};
 use pgrx::pg_sys;
 
 /// Drops stage tables that are still there, and whatever belongs to them. Not by DROP TABLE: an event trigger of the user's
 /// could refuse that, and would be told of tables that are none of its business.
-pub fn remove(stages: impl IntoIterator<Item = u32>) {
-    let flags = pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY;
-    for stage in stages {
-        let table =
-            pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: stage.into(), objectSubId: 0 };
-        lock_relation(stage, Mode::AccessExclusive);
-        // SAFETY: nobody but us knows the table, and it is locked before the look at whether another process was faster.
-        unsafe {
-            if !pg_sys::get_rel_name(table.objectId).is_null() {
-                pg_sys::performDeletion(&table, pg_sys::DropBehavior::DROP_CASCADE, flags as i32);
+pub fn remove(stages: impl IntoIterator<Item = u32>) -> Result<()> {
+    let flags =
+        pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY | pg_sys::PERFORM_DELETION_SKIP_EXTENSIONS;
+    let stages: Vec<u32> = stages.into_iter().collect();
+    stages.iter().for_each(|&stage| lock_relation(stage, Mode::AccessExclusive));
+    give_indexes_existing_classes(&stages)?;
+    run_as(Role::Extension, || {
+        for stage in stages {
+            let table =
+                pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: stage.into(), objectSubId: 0 };
+            // SAFETY: nobody but us knows the table, and it is locked before the look at whether another process was faster.
+            unsafe {
+                if !pg_sys::get_rel_name(table.objectId).is_null() {
+                    pg_sys::performDeletion(&table, pg_sys::DropBehavior::DROP_CASCADE, flags as i32);
+                }
             }
         }
-    }
+    });
+    Ok(())
+}
+
+/// Stage tables keep nobody from dropping an operator class, but an index cannot even be dropped without its own.
+fn give_indexes_existing_classes(stages: &[u32]) -> Result<()> {
+    // B-trees over integers: an index that is only dropped is not looked into.
+    extension::execute(
+        "WITH bereft AS MATERIALIZED (
+             SELECT i.indexrelid, i.indnkeyatts FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+             WHERE i.indrelid = ANY ($1)
+               AND (EXISTS (SELECT FROM unnest(i.indclass::oid[]) k(oid)
+                            WHERE NOT EXISTS (SELECT FROM pg_opclass o WHERE o.oid = k.oid))
+                    OR NOT EXISTS (SELECT FROM pg_am m WHERE m.oid = c.relam))
+         ), classes AS (
+             UPDATE pg_index i
+             SET indclass = (SELECT string_agg('1978', ' ') FROM generate_series(1, b.indnkeyatts))::oidvector
+             FROM bereft b WHERE i.indexrelid = b.indexrelid
+         ), options AS (
+             UPDATE pg_attribute a SET attoptions = NULL
+             FROM bereft b WHERE a.attrelid = b.indexrelid AND a.attoptions IS NOT NULL
+         )
+         UPDATE pg_class c SET relam = 403 FROM bereft b WHERE c.oid = b.indexrelid",
+        &[Param::OidArray(stages)],
+    )
 }

@@ -42,7 +42,7 @@ pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
     // SAFETY: between commands of our own transaction.
     unsafe { pg_sys::CommandCounterIncrement() };
     if storage == Storage::MadeHere {
-        super::remove(tables.iter().map(|table| table.stage.heap));
+        super::remove(tables.iter().map(|table| table.stage.heap))?;
     } else {
         for (_, toasts) in exchanged_toasts.iter().filter(|(_, toasts)| toasts.of_stage != pg_sys::Oid::INVALID) {
             let name = format!("pgcopy_old_{}", toasts.of_stage.to_u32());
@@ -97,6 +97,7 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
         for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
             swap_storage(index.oid, *stage_index, false, storage)?;
         }
+        super::dependencies::leave_owner(stage);
         Ok(toasts)
     }
 }
