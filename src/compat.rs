@@ -219,6 +219,29 @@ pub unsafe fn expand_virtual_columns(expression: *mut pg_sys::Node, relation: pg
     }
 }
 
+/// A copy of an expression in which `mutator` has changed the parts of the topmost node.
+///
+/// # Safety
+/// The node is null or a whole tree, and the mutator returns such.
+pub unsafe fn mutate_expression(
+    node: *mut pg_sys::Node,
+    mutator: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut std::ffi::c_void) -> *mut pg_sys::Node,
+    context: *mut std::ffi::c_void,
+) -> *mut pg_sys::Node {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        {
+            type Undeclared = unsafe extern "C-unwind" fn() -> *mut pg_sys::Node;
+            // The server's declaration leaves the parameters out, but it calls the function with both.
+            let mutator = std::mem::transmute::<*const (), Undeclared>(mutator as *const ());
+            pg_sys::expression_tree_mutator(node, Some(mutator), context)
+        }
+        #[cfg(not(feature = "pg15"))]
+        pg_sys::expression_tree_mutator_impl(node, Some(mutator), context)
+    }
+}
+
 /// SQL for whether the last column of the foreign key `k` is a period, which keys need only cover together.
 pub const FOREIGN_KEY_HAS_PERIOD: &str = if cfg!(feature = "pg18") { "k.conperiod" } else { "false" };
 

@@ -9,6 +9,7 @@ use super::shared::{self, Segment};
 use crate::error::{Error, Result, telling};
 use crate::local::identity::{self, Caller};
 use crate::local::settings::{self, ValueSettings};
+use crate::local::transaction;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,13 @@ pub fn start_load_parquet(request: &LoadRequest) -> Result<i64> {
 }
 
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
+    if transaction::has_written_extension() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "extension \"pgcopy\" was created or altered by this transaction, which other processes cannot see",
+        )
+        .hint("Commit first, or call the function without \"start_\"."));
+    }
     let job = history::next_job()?;
     let settings = SETTINGS.iter().chain(more_settings);
     let order = Order {

@@ -11,7 +11,7 @@ use crate::local::copy_statement::WhereClause;
 use crate::local::locks::{self, Until};
 use crate::local::progress::CopyReport;
 use crate::local::settings::{self, ValueSettings};
-use crate::local::{files as rights, names, rows, spi};
+use crate::local::{files as rights, names, rows, spi, transaction};
 use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, ColumnList, FilesSpec, Matching, RowGroup, TargetColumn};
@@ -229,6 +229,7 @@ pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
 /// `job` is the number of a job that is written down already.
 pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<LoadedFile>> {
     let (started, called) = (Instant::now(), shared::now());
+    let has_written = transaction::has_written();
     let arguments = Arguments::of(request)?;
     refuse_where_forbidden(request, c"pgcopy.load_parquet()")?;
     locks::keep_extension(Until::EndOfTransaction);
@@ -245,7 +246,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     if arguments.mode == Mode::Replace {
         refuse_unasked_overwrite(request, table, &qualified)?;
     }
-    let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, request, target: &target };
+    let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, has_written, request, target: &target };
     let rows = match exchangeable(table, arguments.mode, pairs)? {
         Some(local) => load.exchange(local, spec, files, &found.outlines, &arguments)?,
         None => {
@@ -426,6 +427,8 @@ struct Load<'a> {
     job: i64,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
+    /// Whether the caller's transaction had written anything then.
+    has_written: bool,
     request: &'a LoadRequest,
     target: &'a LockedTarget,
 }
@@ -483,7 +486,7 @@ impl Load<'_> {
             verbose: false,
             refresh: false,
         };
-        let prepared = Prepared::for_files(local, spec, files, arguments.workers)?;
+        let prepared = Prepared::for_files(local, spec, files, arguments.workers, self.has_written)?;
         let locked_here = self.target.locked_by_load.map(|_| table.oid);
         let stored = exchange_for_files(&prepared, &pull, self.job, self.called, locked_here)?;
         load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;

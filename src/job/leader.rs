@@ -1,14 +1,14 @@
 //! The session that called `pull`: all that it does is in the caller's own transaction.
 
+use super::enforcement::Suspended;
 use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
 use super::shared::{self, Next, Phase, Segment, Shared};
-use super::spec::JobSpec;
+use super::spec::{ForeignKeyCheck, JobSpec, group_foreign_keys};
 use crate::error::{Error, Result, tell, telling};
 use crate::load::{self, Loaded};
-use crate::local::catalog::ForeignKeyDefinition;
 use crate::local::identity::{Role, run_as};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::{interrupts, rights, sequences, settings, spi, transaction};
@@ -151,9 +151,20 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     }
     let job = job.map_or_else(history::next_job, Ok)?;
     let spec = prepared.job_spec(job)?;
+    let in_place_checks = prepared.in_place_checks()?;
+    let checked = spec.foreign_keys.len() + in_place_checks.len();
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
-    let pull = Pull { prepared: &prepared, spec: &spec, schedule: &schedule, request, called, locked_here: None, told };
+    let pull = Pull {
+        prepared: &prepared,
+        spec: &spec,
+        schedule: &schedule,
+        in_place_checks,
+        request,
+        called,
+        locked_here: None,
+        told,
+    };
     let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
@@ -162,7 +173,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
         count_of(report.len(), "table"),
         pretty_bytes(bytes),
         rows as f64 / seconds.max(0.001),
-        count_of(spec.foreign_keys.len() + prepared.replaced_keys.len(), "foreign key"),
+        count_of(checked, "foreign key"),
         match prepared.trusted_keys.len() {
             0 => String::new(),
             trusted => format!(", {trusted} guaranteed by the source"),
@@ -183,7 +194,9 @@ pub(super) fn exchange_for_files(
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
-    let report = Pull { prepared, spec: &spec, schedule: &schedule, request, called, locked_here, told }.run()?;
+    let in_place_checks = Vec::new();
+    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, request, called, locked_here, told };
+    let report = pull.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
 }
 
@@ -228,7 +241,7 @@ fn load_in_session<T>(shared: Shared, load: Option<impl FnOnce(&dyn Fn(Loaded)) 
 }
 
 /// Does a job that its steward sees to: it is known, however it ends. `None` when the server has no background process to
-/// give; nothing has happened then.
+/// give, or none that could see the extension; nothing has happened then.
 fn with_steward<T>(
     spec: &JobSpec,
     schedule: &Schedule,
@@ -237,6 +250,10 @@ fn with_steward<T>(
     lead: impl FnOnce(Shared, &Segment, &Process) -> Result<T>,
 ) -> Result<Option<T>> {
     let json = serde_json::to_vec(spec).map_err(|error| Error::internal(error.to_string()))?;
+    // It would not find the extension.
+    if transaction::has_written_extension() {
+        return Ok(None);
+    }
     let bytes = Shared::bytes(spec, &json, schedule, workers);
     let Some(segment) = Segment::create(bytes) else {
         return Ok(None);
@@ -284,6 +301,8 @@ struct Pull<'a> {
     prepared: &'a Prepared,
     spec: &'a JobSpec,
     schedule: &'a Schedule,
+    /// Of foreign keys that need the rows of the targets that are loaded in place.
+    in_place_checks: Vec<ForeignKeyCheck>,
     request: &'a Request,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
@@ -302,7 +321,8 @@ impl Pull<'_> {
         let is_new = self.spec.tables.iter().all(|table| table.new_table.is_some());
         let touched = |&oid: &u32| self.locked_here != Some(oid) && locks::is_written_or_locked_here(oid);
         let touched_here = !is_new && involved.iter().any(touched);
-        let workers = if touched_here || self.spec.tables.is_empty() {
+        let works_here = touched_here || self.spec.works_in_session || transaction::has_written_extension();
+        let workers = if works_here || self.spec.tables.is_empty() {
             0
         } else {
             self.prepared.workers.min(self.schedule.tasks.len())
@@ -437,11 +457,6 @@ impl Pull<'_> {
         modes.extend(self.prepared.targets_by(Method::Swap).map(|target| (target.local.oid, Mode::Exclusive)));
         // What is loaded in place shows its readers nothing in between only by keeping them out.
         modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
-        for key in &self.prepared.replaced_keys {
-            for oid in [key.referencing, key.referenced] {
-                modes.entry(oid).or_insert(Mode::AccessExclusive);
-            }
-        }
         if self.request.wait {
             locks::lock_together(&modes.into_iter().collect::<Vec<_>>())?;
         } else {
@@ -518,7 +533,7 @@ impl Pull<'_> {
 
     /// Replaces the rows of the targets whose storage cannot be exchanged.
     ///
-    /// Foreign keys there are dropped, because TRUNCATE does not go with them, and come back as they were, validated.
+    /// Triggers do not fire, those of foreign keys included: the keys are checked when all rows are there.
     fn load_in_place(&self, shared: Shared) -> Result<Vec<PulledTable>> {
         let targets: Vec<_> = self.prepared.targets_by(Method::InPlace).collect();
         if targets.is_empty() {
@@ -529,14 +544,7 @@ impl Pull<'_> {
         settings::with_catalog_search_path(|| {
             // Triggers and rules of the targets do not fire.
             settings::set_local(c"session_replication_role", "replica")?;
-            for trigger in &self.prepared.stubborn_triggers {
-                let name = plan::quote_identifier(&trigger.name);
-                spi::execute(&format!("ALTER TABLE ONLY {} DISABLE TRIGGER {name}", trigger.table))?;
-            }
-            for key in &self.prepared.replaced_keys {
-                let name = plan::quote_identifier(&key.name);
-                spi::execute(&format!("ALTER TABLE {} DROP CONSTRAINT {name}", key.table))?;
-            }
+            let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
             for root in self.prepared.published_roots() {
                 truncate_as_owner(root)?;
             }
@@ -566,16 +574,22 @@ impl Pull<'_> {
                     seconds: shared.table_seconds(position),
                 });
             }
-            for trigger in &self.prepared.stubborn_triggers {
-                let name = plan::quote_identifier(&trigger.name);
-                let enable = format!("ENABLE {} TRIGGER {name}", trigger.enabled);
-                spi::execute(&format!("ALTER TABLE ONLY {} {enable}", trigger.table))?;
-            }
+            suspended.resume()?;
             settings::set_local(c"session_replication_role", "origin")?;
-            self.prepared.replaced_keys.iter().try_for_each(restore_foreign_key)?;
+            self.check_keys_in_place()?;
             session.rollback()?;
             Ok(report)
         })
+    }
+
+    fn check_keys_in_place(&self) -> Result<()> {
+        let memory = self.spec.maintenance_memory as usize * 1024;
+        for group in group_foreign_keys(&self.in_place_checks) {
+            let checks: Vec<&ForeignKeyCheck> = group.iter().map(|&position| &self.in_place_checks[position]).collect();
+            // All targets have their new rows.
+            settings::scoped(|| stage::check_foreign_keys(&checks, |_| None, memory))?;
+        }
+        Ok(())
     }
 }
 
@@ -589,29 +603,6 @@ fn truncate_as_owner(table: &str) -> Result<()> {
     match owner.and_then(|owner| owner.parse().ok()) {
         Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
         None => spi::execute(&truncate),
-    }
-}
-
-/// Checking may call casts that belong to the referencing table's owner, and runs as that owner; what else it takes to
-/// make the key is the caller's right.
-fn restore_foreign_key(key: &ForeignKeyDefinition) -> Result<()> {
-    let (table, name) = (&key.table, plan::quote_identifier(&key.name));
-    let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {}", key.definition);
-    let owner = Role::TableOwner(key.referencing_owner);
-    if !key.validated {
-        spi::execute(&add)?;
-    } else if key.referencing_partitioned {
-        // Servers before 18 do not take NOT VALID here.
-        run_as(owner, || spi::execute(&add))?;
-    } else {
-        spi::execute(&format!("{add} NOT VALID"))?;
-        run_as(owner, || spi::execute(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}")))?;
-    }
-    match &key.comment {
-        Some(comment) => {
-            spi::execute(&format!("COMMENT ON CONSTRAINT {name} ON {table} IS {}", plan::quote_literal(comment)))
-        }
-        None => Ok(()),
     }
 }
 

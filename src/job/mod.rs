@@ -2,6 +2,7 @@
 
 mod background;
 mod control;
+mod enforcement;
 mod executor;
 mod files;
 mod history;

@@ -1,12 +1,13 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
 use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
+use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::catalog::{
-    self, Definition, ForeignKey, ForeignKeyDefinition, Generated, Publication, StubbornTrigger,
-};
-use crate::local::identity::Caller;
-use crate::local::{encoding, interrupts, rights, rows, settings, spi};
+use crate::local::catalog::{self, Definition, ForeignKey, Generated, Publication};
+use crate::local::identity::{Caller, Role, run_as};
+use crate::local::settings::{self, ValueSettings};
+use crate::local::transaction::{self, Instants};
+use crate::local::{encoding, expressions, interrupts, rights, rows, spi};
 use crate::parquet::plan::FilesSpec;
 use crate::source::{self, GuaranteedKey, Origin, Session};
 use crate::stage;
@@ -52,13 +53,13 @@ pub(super) struct Prepared {
     pub(super) trusted_keys: BTreeSet<u32>,
     /// Tables that are loaded in place, with all their partitions.
     pub(super) in_place_members: Vec<u32>,
-    /// Foreign keys at those, to be dropped and restored.
-    pub(super) replaced_keys: Vec<ForeignKeyDefinition>,
+    /// Whether the caller's transaction had written anything when it called.
+    has_written: bool,
+    /// Whether the rows depend on what other transactions do not see.
+    depends_on_own_changes: bool,
     pub(super) sequences: Vec<SequencePair>,
     /// Materialized views to refresh (schema-qualified names), each after those that it reads.
     pub(super) refreshed: Vec<String>,
-    /// Triggers of the tables that are loaded in place.
-    pub(super) stubborn_triggers: Vec<StubbornTrigger>,
     pub(super) notices: Vec<String>,
     /// Also those that cannot be pulled.
     all_targets: Vec<u32>,
@@ -147,6 +148,7 @@ impl Arguments {
 
 /// Plans the pull. Nothing is locked or written here.
 pub(super) fn prepare(request: &Request) -> Result<Prepared> {
+    let has_written = transaction::has_written();
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = connect(&request.source)?;
     session.set_copy_encoding(&encoding::database_name())?;
@@ -158,7 +160,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             origin: Some(origin),
             snapshot,
             notices: std::mem::take(&mut pairing.notices),
-            ..Prepared::for_caller(workers)
+            ..Prepared::for_caller(workers, has_written)
         };
         prepared.pair_targets(source, local, &mut pairing)?;
         prepared.plan_foreign_keys(&mut pairing.problems)?;
@@ -169,6 +171,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             prepared.trust_the_source()?;
         }
         prepared.refuse_too_many_locks()?;
+        prepared.plan_who_works()?;
         Ok(prepared)
     })
 }
@@ -281,7 +284,7 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
 
 impl Prepared {
     /// Nothing to do yet.
-    fn for_caller(workers: usize) -> Self {
+    fn for_caller(workers: usize, has_written: bool) -> Self {
         Self {
             session: None,
             files: None,
@@ -293,10 +296,10 @@ impl Prepared {
             foreign_keys: Vec::new(),
             trusted_keys: BTreeSet::new(),
             in_place_members: Vec::new(),
-            replaced_keys: Vec::new(),
+            has_written,
+            depends_on_own_changes: false,
             sequences: Vec::new(),
             refreshed: Vec::new(),
-            stubborn_triggers: Vec::new(),
             notices: Vec::new(),
             all_targets: Vec::new(),
             columns: Vec::new(),
@@ -304,8 +307,15 @@ impl Prepared {
         }
     }
 
-    /// A load of files into one table, whose storage will be exchanged.
-    pub(super) fn for_files(local: Relation, mut spec: TableSpec, files: FilesSpec, workers: usize) -> Result<Self> {
+    /// A load of files into one table, whose storage will be exchanged. `has_written` tells of the caller's transaction as it
+    /// was when it called.
+    pub(super) fn for_files(
+        local: Relation,
+        mut spec: TableSpec,
+        files: FilesSpec,
+        workers: usize,
+        has_written: bool,
+    ) -> Result<Self> {
         settings::with_catalog_search_path(|| {
             let oids = [local.oid];
             let definitions = catalog::read_definitions(&oids)?;
@@ -325,12 +335,13 @@ impl Prepared {
                 all_targets: oids.to_vec(),
                 columns: catalog::read_columns(settings::version(), &oids)?,
                 definitions,
-                ..Self::for_caller(workers)
+                ..Self::for_caller(workers, has_written)
             };
             prepared.targets.push(Target { source, local, spec, method: Method::Swap, warnings: Vec::new() });
             let mut problems = Vec::new();
             prepared.plan_foreign_keys(&mut problems)?;
             refuse_problems(&problems)?;
+            prepared.plan_who_works()?;
             Ok(prepared)
         })
     }
@@ -482,25 +493,30 @@ impl Prepared {
         self.targets_by(method).map(|target| target.local.oid).collect()
     }
 
+    /// Other processes evaluate expressions with what is committed.
+    fn plan_who_works(&mut self) -> Result<()> {
+        let swapped = self.oids_by(Method::Swap);
+        self.depends_on_own_changes = self.has_written && catalog::depend_on_own_changes(&swapped)?;
+        Ok(())
+    }
+
     fn plan_foreign_keys(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
         let in_place = self.oids_by(Method::InPlace);
         self.in_place_members = catalog::partition_members(&in_place)?;
-        self.replaced_keys = catalog::read_foreign_key_definitions(&self.in_place_members)?;
-        self.stubborn_triggers = catalog::read_stubborn_triggers(&self.in_place_members)?;
-        // Rights on the targets themselves are told of already.
-        let targets: BTreeSet<u32> = self.all_targets.iter().copied().collect();
-        let others: Vec<u32> = self
-            .replaced_keys
+        self.foreign_keys = self.read_foreign_keys_to_check()?;
+        // Keys of other tables are suspended there. Rights on the targets themselves are told of already.
+        let others: BTreeSet<u32> = self
+            .foreign_keys
             .iter()
+            .filter(|key| self.waits_for_in_place(key))
             .flat_map(|key| [key.referencing, key.referenced])
-            .filter(|oid| !targets.contains(oid))
+            .filter(|oid| !self.all_targets.contains(oid) && !self.in_place_members.contains(oid))
             .collect();
         problems.extend(
-            rights::not_owned(&others)?
+            rights::not_owned(&others.into_iter().collect::<Vec<_>>())?
                 .into_iter()
                 .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}"))),
         );
-        self.foreign_keys = self.read_foreign_keys_to_check()?;
         Ok(())
     }
 
@@ -532,12 +548,63 @@ impl Prepared {
         Ok(())
     }
 
-    /// Keys at a target that is loaded in place are dropped and come back validated; the others are checked.
     fn read_foreign_keys_to_check(&self) -> Result<Vec<ForeignKey>> {
-        let mut keys = catalog::read_foreign_keys(&self.oids_by(Method::Swap))?;
-        let in_place = &self.in_place_members;
-        keys.retain(|key| ![key.referencing, key.referenced].iter().any(|oid| in_place.contains(oid)));
-        Ok(keys)
+        let mut changed = self.oids_by(Method::Swap);
+        changed.extend(&self.in_place_members);
+        catalog::read_foreign_keys(&changed)
+    }
+
+    /// Whether a foreign key can only be checked when the targets that are loaded in place have their rows.
+    fn waits_for_in_place(&self, key: &ForeignKey) -> bool {
+        let ends = [key.referencing, key.referenced];
+        ends.iter().chain(&key.referenced_leaves).any(|oid| self.in_place_members.contains(oid))
+    }
+
+    /// The checks of those.
+    pub(super) fn in_place_checks(&self) -> Result<Vec<ForeignKeyCheck>> {
+        self.checks(&HashMap::new(), |key| self.waits_for_in_place(key))
+    }
+
+    /// `positions` are those of the targets among the job's tables.
+    fn checks(
+        &self,
+        positions: &HashMap<u32, usize>,
+        is_meant: impl Fn(&ForeignKey) -> bool,
+    ) -> Result<Vec<ForeignKeyCheck>> {
+        let readable = self.readable_referencing()?;
+        self.foreign_keys
+            .iter()
+            .filter(|key| !self.trusted_keys.contains(&key.oid) && is_meant(key))
+            .map(|key| {
+                let is_target =
+                    self.all_targets.contains(&key.referencing) || self.in_place_members.contains(&key.referencing);
+                stage::foreign_key_check(key, positions, is_target, readable.contains(&key.referencing))
+            })
+            .collect()
+    }
+
+    /// The spec of a target whose defaults are those of the caller's session and transaction, as far as they are the same for
+    /// all rows.
+    fn spec_for_caller(&self, target: &Target) -> Result<TableSpec> {
+        let mut spec = target.spec.clone();
+        for default in &mut spec.defaults {
+            let expression = expressions::with_values_of_session(&default.expression)?;
+            // Functions in it are the owner's code. One that cannot be computed is an error of the first row, if there is one.
+            let computed = transaction::in_subtransaction(|| {
+                crate::error::catch(|| {
+                    run_as(Role::TableOwner(spec.owner), || {
+                        settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
+                        expressions::with_stable_parts_computed(&expression)
+                    })
+                })
+            });
+            default.expression = match computed {
+                Ok(computed) => computed,
+                Err(error) if &compat::sqlstate_class(error.sqlstate) == b"57" => return Err(error),
+                Err(_) => expression,
+            };
+        }
+        Ok(spec)
     }
 
     fn pair_sequences(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
@@ -707,9 +774,7 @@ impl Prepared {
                 && catalog::read_definitions(&oids)? == self.definitions
                 && catalog::read_columns(self.source_version(), &oids)? == self.columns
                 && self.have_same_defaults()
-                && catalog::read_stubborn_triggers(&self.in_place_members)? == self.stubborn_triggers
-                && self.read_foreign_keys_to_check()? == self.foreign_keys
-                && catalog::read_foreign_key_definitions(&self.in_place_members)? == self.replaced_keys;
+                && self.read_foreign_keys_to_check()? == self.foreign_keys;
             if same {
                 return Ok(());
             }
@@ -725,23 +790,20 @@ impl Prepared {
     pub(super) fn job_spec(&self, job: i64) -> Result<JobSpec> {
         let positions: HashMap<u32, usize> =
             self.targets_by(Method::Swap).enumerate().map(|(position, target)| (target.local.oid, position)).collect();
-        let readable = self.readable_referencing()?;
-        let foreign_keys: Vec<ForeignKeyCheck> = self
-            .foreign_keys
-            .iter()
-            .filter(|key| !self.trusted_keys.contains(&key.oid))
-            .map(|key| {
-                let is_target = positions.contains_key(&key.referencing);
-                stage::foreign_key_check(key, &positions, is_target, readable.contains(&key.referencing))
-            })
-            .collect::<Result<_>>()?;
+        let foreign_keys = self.checks(&positions, |key| !self.waits_for_in_place(key))?;
+        let tables: Vec<TableSpec> =
+            self.targets_by(Method::Swap).map(|target| self.spec_for_caller(target)).collect::<Result<_>>()?;
+        let mut works_in_session = self.depends_on_own_changes;
+        for default in tables.iter().flat_map(|table| &table.defaults) {
+            works_in_session |= expressions::asks_the_session(&default.expression)?;
+        }
         Ok(JobSpec {
             job,
             caller: self.caller,
             source: self.origin.clone(),
             files: self.files.clone(),
             snapshot: self.snapshot.clone(),
-            tables: self.targets_by(Method::Swap).map(|target| target.spec.clone()).collect(),
+            tables,
             in_place: self
                 .targets_by(Method::InPlace)
                 .map(|target| InPlaceTable {
@@ -753,6 +815,9 @@ impl Prepared {
             foreign_key_groups: group_foreign_keys(&foreign_keys),
             foreign_keys,
             source_timeout: settings::value(c"pgcopy.source_timeout").unwrap_or_default(),
+            settings: ValueSettings::of_this_session(),
+            instants: Instants::of_this_session(),
+            works_in_session,
             maintenance_memory: settings::maintenance_work_mem(),
         })
     }

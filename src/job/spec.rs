@@ -1,5 +1,7 @@
 use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
 use crate::local::identity::Caller;
+use crate::local::settings::ValueSettings;
+use crate::local::transaction::Instants;
 use crate::parquet::plan::FilesSpec;
 use crate::source::Origin;
 use crate::stage::{KeyColumns, KeyEnd, MOST_KEY_COLUMNS};
@@ -24,6 +26,12 @@ pub struct JobSpec {
     pub foreign_key_groups: Vec<Vec<usize>>,
     /// Milliseconds that the source may be silent, as `pgcopy.source_timeout` has it.
     pub source_timeout: String,
+    /// Of the caller's session: functions may read them.
+    pub settings: ValueSettings,
+    /// Of the caller's transaction.
+    pub instants: Instants,
+    /// Whether the rows depend on what only the caller's session knows, so that it must do the work.
+    pub works_in_session: bool,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
 }
@@ -193,6 +201,9 @@ impl JobSpec {
             foreign_keys: Vec::new(),
             foreign_key_groups: Vec::new(),
             source_timeout: String::new(),
+            settings: ValueSettings::default(),
+            instants: Instants::of_this_session(),
+            works_in_session: true,
             maintenance_memory: 0,
         }
     }

@@ -55,6 +55,7 @@ const MOST_TASKS_REMEMBERED: usize = 2000;
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
     processes::connect(shared.database(), Some(spec.caller.authenticated));
+    spec.settings.adopt_for_process();
     // What else a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
@@ -72,6 +73,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
                 processes::report_activity(&format!("pgcopy job {}: {first}{more}", spec.job));
                 processes::in_transaction(|| {
+                    spec.instants.adopt();
                     if matches!(schedule.tasks[tasks[0]].kind, TaskKind::Create { .. }) {
                         // A crash must find the tables in the catalog, or nobody would know whose the files are.
                         settings::set_local(c"synchronous_commit", "local")?;

@@ -1,7 +1,7 @@
 use crate::compat;
 use crate::error::Result;
 use crate::local::copy_statement::WhereClause;
-use crate::local::encoding;
+use crate::local::expressions::parse;
 use pgrx::pg_sys;
 
 /// Expressions of the target, evaluated on the slots of its stage table: both have the same attribute numbers.
@@ -27,6 +27,16 @@ impl Expressions {
         let node = parse(node_tree)?;
         // SAFETY: a whole tree, which lives in the current context like what is made of it.
         Ok(Expression(unsafe { pg_sys::ExecPrepareExpr(node.cast(), self.state) }))
+    }
+
+    /// The same for an expression that gives the same value to every row of a command; `None` for another.
+    pub(super) fn prepare_stable(&mut self, node_tree: &str) -> Result<Option<Expression>> {
+        let node = parse(node_tree)?;
+        // SAFETY: as above.
+        unsafe {
+            let is_volatile = pg_sys::contain_volatile_functions(node);
+            Ok((!is_volatile).then(|| Expression(pg_sys::ExecPrepareExpr(node.cast(), self.state))))
+        }
     }
 
     /// The same for an expression that may mention columns which no row holds.
@@ -83,12 +93,6 @@ impl Expressions {
         // SAFETY: values that live in this memory were stored or dropped with the batch.
         unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
     }
-}
-
-fn parse(node_tree: &str) -> Result<*mut pg_sys::Node> {
-    let text = encoding::to_database(node_tree)?;
-    // SAFETY: the text was written by nodeToString of this very server version and is parsed by its inverse.
-    Ok(unsafe { pg_sys::stringToNode(text.as_ptr().cast_mut()) }.cast())
 }
 
 impl Drop for Expressions {

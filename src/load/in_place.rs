@@ -1,6 +1,7 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
 use super::Loaded;
+use super::expressions::Expressions;
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::encoding;
@@ -90,7 +91,24 @@ pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn
     // Whatever COPY FROM did not ask for, the source's last word is needed.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
+    if rows > 0 {
+        refuse_unfit_defaults(table)?;
+    }
     Ok(Loaded { rows, bytes: reader.bytes() })
+}
+
+/// COPY FROM leaves NULL in a column without a default, even where the column's domain refuses it.
+fn refuse_unfit_defaults(table: &TableSpec) -> Result<()> {
+    crate::error::catch(|| {
+        let mut expressions = Expressions::new();
+        for default in &table.defaults {
+            if let Some(expression) = expressions.prepare_stable(&default.expression)? {
+                expressions.value(&expression, std::ptr::null_mut());
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| error.detail(format!("Table {}.", table.qualified_name())))
 }
 
 /// Learns from COPY FROM which row an error is about. It tells that in the context of its messages and nowhere else.

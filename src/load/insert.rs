@@ -5,6 +5,7 @@ use super::arrow::Target;
 use super::expressions::Filter;
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::catalog;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -140,6 +141,8 @@ impl Inserter {
                 nulls[attribute] = is_null;
             }
             pg_sys::ExecStoreVirtualTuple(slot);
+            // The condition and constraints may ask for it.
+            (*slot).tts_tableOid = (*self.relation).rd_id;
             let passes = match &self.filter {
                 Some(filter) => {
                     (*expressions).ecxt_scantuple = slot;
@@ -336,7 +339,7 @@ unsafe fn defaults_of(relation: pg_sys::Relation, filled: &[usize]) -> (Vec<(usi
         }
         // SAFETY: the expression is planned as COPY FROM does it, and lives in the current context.
         unsafe {
-            let expression = pg_sys::build_column_default(relation, position as i32 + 1);
+            let expression = catalog::default_expression(relation, position as i16 + 1);
             if !expression.is_null() {
                 let planned = pg_sys::expression_planner(expression.cast());
                 volatile |= pg_sys::contain_volatile_functions(planned.cast());

@@ -440,6 +440,9 @@ impl<'a> CheckedRows<'a> {
         }
         // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
+        // The row is the target's, whatever table it is in for now.
+        // SAFETY: made above.
+        unsafe { (*slot).tts_tableOid = table.target.into() };
         Ok(Self { slot, expressions, computed, checks, not_null, bounds })
     }
 

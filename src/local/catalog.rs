@@ -1,6 +1,6 @@
 //! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
 
-use super::{settings, spi};
+use super::{expressions, settings, spi};
 use crate::compat;
 use crate::error::Result;
 use pgrx::pg_sys;
@@ -339,37 +339,6 @@ pub fn partition_members(relations: &[u32]) -> Result<Vec<u32>> {
     ))
 }
 
-/// A foreign key as it can be dropped and created again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ForeignKeyDefinition {
-    pub name: String,
-    /// Schema-qualified, quoted.
-    pub table: String,
-    pub referencing: u32,
-    pub referencing_owner: u32,
-    pub referencing_partitioned: bool,
-    pub referenced: u32,
-    pub definition: String,
-    pub validated: bool,
-    pub comment: Option<String>,
-}
-
-/// The foreign keys from or to the given tables that are not themselves parts of another one.
-pub fn read_foreign_key_definitions(relations: &[u32]) -> Result<Vec<ForeignKeyDefinition>> {
-    let oids = catalog::array(relations);
-    spi::query_json(&format!(
-        "SELECT coalesce(json_agg(r ORDER BY r.position), '[]'::json)::text
-         FROM (
-             SELECT k.oid AS position, k.conname AS name, format('%I.%I', n.nspname, c.relname) AS table,
-                    k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced,
-                    c.relowner::bigint AS referencing_owner, c.relkind = 'p' AS referencing_partitioned,
-                    pg_get_constraintdef(k.oid) AS definition, k.convalidated AS validated, obj_description(k.oid, 'pg_constraint') AS comment
-             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY ({oids}) OR k.confrelid = ANY ({oids}))
-         ) r"
-    ))
-}
-
 /// What fills a column that a row leaves out, as a node tree; `None` for NULL.
 pub fn column_default(relation: u32, number: i16) -> Option<String> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
@@ -379,38 +348,156 @@ pub fn column_default(relation: u32, number: i16) -> Option<String> {
         if opened.is_null() {
             return None;
         }
-        let tree = compat::build_column_default(opened, number.into());
+        let tree = default_expression(opened, number);
         pg_sys::relation_close(opened, lock);
-        if tree.is_null() {
-            return None;
-        }
-        let text = pg_sys::nodeToString(tree.cast());
-        Some(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+        (!tree.is_null()).then(|| expressions::text_of(tree))
     }
 }
 
-/// A trigger that fires although `session_replication_role` is `replica`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StubbornTrigger {
-    /// Schema-qualified, quoted.
-    pub table: String,
-    pub name: String,
-    /// `ALWAYS` or `REPLICA`.
-    pub enabled: String,
+/// What fills a column that a row leaves out, as INSERT does it; null for a NULL that the column's type takes. Unlike INSERT,
+/// COPY FROM does not ask a domain about NULL.
+///
+/// # Safety
+/// The relation is open and has the column.
+pub unsafe fn default_expression(relation: pg_sys::Relation, number: i16) -> *mut pg_sys::Node {
+    // SAFETY: promised by the caller; the nodes are palloc'd in the current context.
+    unsafe {
+        let tree = compat::build_column_default(relation, number.into());
+        let position = usize::try_from(number - 1).expect("attribute numbers start at 1");
+        let type_oid = compat::attributes((*relation).rd_att)[position].type_oid;
+        let mut typmod = -1;
+        let base_type = pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod);
+        if !tree.is_null() || base_type == type_oid {
+            return tree;
+        }
+        let null = pg_sys::makeNullConst(base_type, typmod, pg_sys::get_typcollation(base_type));
+        pg_sys::coerce_to_domain(
+            null.cast(),
+            base_type,
+            typmod,
+            type_oid,
+            pg_sys::CoercionContext::COERCION_IMPLICIT,
+            pg_sys::CoercionForm::COERCE_IMPLICIT_CAST,
+            -1,
+            false,
+        )
+    }
 }
 
-pub fn read_stubborn_triggers(relations: &[u32]) -> Result<Vec<StubbornTrigger>> {
-    spi::query_json(&format!(
-        "SELECT coalesce(json_agg(r ORDER BY r.\"table\", r.name), '[]'::json)::text
-         FROM (
-             SELECT format('%I.%I', n.nspname, c.relname) AS table, t.tgname AS name,
-                    CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END AS enabled
-             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE t.tgrelid = ANY ({}) AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
-         ) r",
-        catalog::array(relations)
-    ))
+/// Whether the rows of the given tables depend on something that other transactions do not see, or not as this one does,
+/// which has written before. Types, operators, text-search configurations and the like count if this transaction has
+/// changed them. A function, other than compiled ones, may look at anything that this transaction has written.
+pub fn depend_on_own_changes(relations: &[u32]) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Used {
+        functions: bool,
+        changed: bool,
+        domains: Vec<u32>,
+    }
+    // The age of what this transaction has written is not above 0, nor is that of what began later and is committed.
+    let used: Used = spi::query_json(&format!(
+        "WITH RECURSIVE target AS MATERIALIZED (
+             SELECT t.oid FROM unnest({oids}) t(oid)
+         ), part AS (
+             SELECT 'pg_class'::regclass::oid AS classid, t.oid AS objid FROM target t
+             UNION SELECT 'pg_class'::regclass, a.relid FROM target t CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a
+             UNION SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i JOIN target t ON t.oid = i.indrelid
+             UNION SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN target t ON t.oid IN (k.conrelid, k.confrelid)
+             UNION SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef d JOIN target t ON t.oid = d.adrelid
+             UNION SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext s JOIN target t ON t.oid = s.stxrelid
+         ), used(classid, objid) AS (
+             SELECT d.refclassid, d.refobjid FROM part p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+             WHERE d.refclassid NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass, 'pg_extension'::regclass, 'pg_constraint'::regclass)
+             UNION
+             SELECT n.classid, n.objid
+             FROM used u CROSS JOIN LATERAL (
+                 SELECT d.refclassid, d.refobjid FROM pg_depend d
+                 WHERE d.classid = u.classid AND d.objid = u.objid
+                   AND d.refclassid NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass, 'pg_extension'::regclass)
+                 UNION ALL
+                 SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k
+                 WHERE u.classid = 'pg_type'::regclass AND k.contypid = u.objid
+                 UNION ALL
+                 SELECT 'pg_type'::regclass, a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
+                 WHERE u.classid = 'pg_type'::regclass AND t.oid = u.objid AND t.typrelid <> 0 AND a.attnum > 0
+                   AND a.atttypid >= {FIRST_NORMAL_OBJECT_ID}
+                 UNION ALL
+                 SELECT 'pg_operator'::regclass, o.amopopr FROM pg_amop o
+                 WHERE u.classid = 'pg_opfamily'::regclass AND o.amopfamily = u.objid AND o.amopopr >= {FIRST_NORMAL_OBJECT_ID}
+                 UNION ALL
+                 SELECT 'pg_proc'::regclass, f.amproc FROM pg_amproc f
+                 WHERE u.classid = 'pg_opfamily'::regclass AND f.amprocfamily = u.objid AND f.amproc >= {FIRST_NORMAL_OBJECT_ID}
+             ) n(classid, objid)
+         )
+         SELECT json_build_object(
+                    'functions', EXISTS (SELECT FROM used u JOIN pg_proc f ON u.classid = 'pg_proc'::regclass AND f.oid = u.objid
+                                         JOIN pg_language l ON l.oid = f.prolang WHERE l.lanname NOT IN ('internal', 'c')),
+                    'changed', EXISTS (
+                        SELECT FROM used u CROSS JOIN LATERAL (
+                            SELECT xmin FROM pg_depend WHERE classid = u.classid AND objid = u.objid
+                            UNION ALL SELECT xmin FROM pg_type WHERE u.classid = 'pg_type'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_enum WHERE u.classid = 'pg_type'::regclass AND enumtypid = u.objid
+                            UNION ALL SELECT xmin FROM pg_range WHERE u.classid = 'pg_type'::regclass AND rngtypid = u.objid
+                            UNION ALL SELECT a.xmin FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
+                                      WHERE u.classid = 'pg_type'::regclass AND t.oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_proc WHERE u.classid = 'pg_proc'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_constraint WHERE u.classid = 'pg_constraint'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_operator WHERE u.classid = 'pg_operator'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_opclass WHERE u.classid = 'pg_opclass'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_opfamily WHERE u.classid = 'pg_opfamily'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_amop WHERE u.classid = 'pg_opfamily'::regclass AND amopfamily = u.objid
+                            UNION ALL SELECT xmin FROM pg_amproc WHERE u.classid = 'pg_opfamily'::regclass AND amprocfamily = u.objid
+                            UNION ALL SELECT xmin FROM pg_collation WHERE u.classid = 'pg_collation'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_ts_config WHERE u.classid = 'pg_ts_config'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_ts_config_map WHERE u.classid = 'pg_ts_config'::regclass AND mapcfg = u.objid
+                            UNION ALL SELECT xmin FROM pg_ts_dict WHERE u.classid = 'pg_ts_dict'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_ts_parser WHERE u.classid = 'pg_ts_parser'::regclass AND oid = u.objid
+                            UNION ALL SELECT xmin FROM pg_ts_template WHERE u.classid = 'pg_ts_template'::regclass AND oid = u.objid
+                        ) w(xmin) WHERE age(w.xmin) <= 0),
+                    'domains', (SELECT coalesce(json_agg(t.oid::bigint), '[]'::json)
+                                FROM used u JOIN pg_type t ON u.classid = 'pg_type'::regclass AND t.oid = u.objid
+                                WHERE t.typtype = 'd'))::text",
+        oids = catalog::array(relations)
+    ))?;
+    Ok(used.functions || used.changed || used.domains.iter().any(|&domain| has_lost_checks_here(domain)))
 }
+
+/// Whether this transaction has dropped a constraint of a domain, or changed one: nothing else tells that it is gone.
+fn has_lost_checks_here(domain: u32) -> bool {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
+    // SAFETY: keys and scan are those of the catalog's own index; dead rows are looked at, but not into.
+    unsafe {
+        let column = pg_sys::get_attnum(CONSTRAINTS.into(), c"contypid".as_ptr());
+        let relation = pg_sys::table_open(CONSTRAINTS.into(), lock);
+        let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
+        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::F_OIDEQ.into(), pg_sys::Oid::from(domain).into());
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            CONSTRAINT_TYPE_INDEX.into(),
+            true,
+            &raw mut pg_sys::SnapshotAnyData,
+            1,
+            &mut key,
+        );
+        let mut lost = false;
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let deleted_by = (*(*tuple).t_data).t_choice.t_heap.t_xmax;
+            lost |= pg_sys::TransactionIdIsCurrentTransactionId(deleted_by);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, lock);
+        lost
+    }
+}
+
+/// `pg_constraint` and `pg_constraint_contypid_index` (`catalog/pg_constraint.h`).
+const CONSTRAINTS: u32 = 2606;
+const CONSTRAINT_TYPE_INDEX: u32 = 2666;
 
 /// Materialized views whose content depends on the given tables, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

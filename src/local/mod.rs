@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod copy_statement;
 pub mod datum;
 pub mod encoding;
+pub mod expressions;
 pub mod files;
 pub mod foreign_server;
 pub mod identity;

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, catch};
 use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
 
 /// The top transaction's identifier; assigns one if it has none yet.
 pub fn assign_top_xid() -> u64 {
@@ -13,6 +14,68 @@ pub fn assign_top_xid() -> u64 {
 pub fn is_in_progress(full_xid: u64) -> bool {
     // SAFETY: reads shared memory only; the low half is the 32-bit identifier.
     unsafe { pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from_inner(full_xid as u32)) }
+}
+
+/// Whether this transaction has written anything that other transactions do not see yet.
+pub fn has_written() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID }
+}
+
+/// Whether this transaction has created the extension or altered it, so that other processes know nothing of that.
+pub fn has_written_extension() -> bool {
+    if !has_written() {
+        return false;
+    }
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
+    // SAFETY: keys and scan are those of the catalog's own index; the tuple stays until the end of the scan.
+    unsafe {
+        let catalog = pg_sys::table_open(pg_sys::ExtensionRelationId, lock);
+        let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
+        let name = pg_sys::Datum::from(c"pgcopy".as_ptr());
+        let column = pg_sys::Anum_pg_extension_extname as pg_sys::AttrNumber;
+        pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::F_NAMEEQ.into(), name);
+        let index = pg_sys::ExtensionNameIndexId.into();
+        let scan = pg_sys::systable_beginscan(catalog, index, true, std::ptr::null_mut(), 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        let own =
+            !tuple.is_null() && pg_sys::TransactionIdIsCurrentTransactionId((*(*tuple).t_data).t_choice.t_heap.t_xmin);
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalog, lock);
+        own
+    }
+}
+
+/// When a transaction and its current command began, in microseconds since PostgreSQL's epoch.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Instants {
+    transaction: i64,
+    statement: i64,
+}
+
+impl Instants {
+    pub fn of_this_session() -> Self {
+        // SAFETY: both read backend-local variables.
+        unsafe {
+            Self {
+                transaction: pg_sys::GetCurrentTransactionStartTimestamp(),
+                statement: pg_sys::GetCurrentStatementStartTimestamp(),
+            }
+        }
+    }
+
+    /// Makes them those of this process's own transaction, as those of a parallel worker are its leader's.
+    pub fn adopt(self) {
+        // SAFETY: the server insists on being in a parallel worker, which this process is as far as these instants are
+        // concerned; nothing else runs in between.
+        unsafe {
+            let number = pg_sys::ParallelWorkerNumber;
+            pg_sys::ParallelWorkerNumber = 0;
+            pg_sys::SetParallelStartTimestamps(self.transaction, self.statement);
+            pg_sys::ParallelWorkerNumber = number;
+        }
+    }
 }
 
 pub fn make_changes_visible() {

@@ -123,7 +123,7 @@ impl Rows {
     }
 }
 
-/// As [`KeyScan::scan`], for a table that has other rows than those that the active snapshot sees.
+/// As [`KeyScan::scan`], for a table that has other rows than those that are committed now, or of this transaction.
 ///
 /// # Safety
 /// The relation is open and the parts are columns of it, of integer types.
@@ -134,7 +134,8 @@ unsafe fn scan_visible(relation: pg_sys::Relation, parts: &[KeyPart], mut on_row
     // SAFETY: the slot is made for the relation; an ERROR releases everything with the transaction.
     unsafe {
         let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-        let scan = pg_sys::table_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, std::ptr::null_mut());
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = pg_sys::table_beginscan(relation, snapshot, 0, std::ptr::null_mut());
         let mut rows = 0u32;
         while pg_sys::table_scan_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
             if i32::from((*slot).tts_nvalid) < last {
@@ -158,6 +159,7 @@ unsafe fn scan_visible(relation: pg_sys::Relation, parts: &[KeyPart], mut on_row
             }
         }
         pg_sys::table_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::ExecDropSingleTupleTableSlot(slot);
     }
 }

@@ -99,3 +99,81 @@ fn virtual_on_both_sides_or_on_one() {
     pair.destination.batch_execute("CREATE TABLE item (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL)").unwrap();
     assert_eq!(pair.pull_error("").detail, "public.item: column b is generated on the destination only");
 }
+
+#[test]
+fn expressions_know_the_table_that_a_row_is_in() {
+    let mut pair = Pair::new("zoo_tableoid");
+    pair.source
+        .batch_execute("CREATE TABLE item (id int, b text) PARTITION BY LIST (id); CREATE TABLE item_1 PARTITION OF item FOR VALUES IN (1);
+                        CREATE TABLE item_2 PARTITION OF item FOR VALUES IN (2); INSERT INTO item VALUES (1, 'a'), (2, 'b');
+                        CREATE TABLE single (id int, b text); INSERT INTO single VALUES (1, repeat('x', 5000)), (2, NULL)")
+        .unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE item (id int, b text, place oid GENERATED ALWAYS AS (tableoid) STORED, CHECK (tableoid <> 0 AND tableoid <> 'item'::regclass)) PARTITION BY LIST (id);
+             CREATE TABLE item_1 PARTITION OF item (CHECK (tableoid = 'item_1'::regclass)) FOR VALUES IN (1); CREATE TABLE item_2 PARTITION OF item FOR VALUES IN (2);
+             CREATE TABLE single (id int, b text, place regclass GENERATED ALWAYS AS (tableoid::regclass) STORED, CHECK (tableoid = 'single'::regclass));
+             CREATE FUNCTION whole(single) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS
+                 $$BEGIN RETURN $1.id > 0 AND pg_typeof($1)::text IN ('single', 'public.single') AND length(coalesce($1.b, '')) <> 1; END$$;
+             ALTER TABLE single ADD CHECK (public.whole(single)), ADD CHECK (single IS NOT NULL OR b IS NULL)",
+        )
+        .unwrap();
+    for workers in [2, 0] {
+        pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        let places = "SELECT string_agg(place::regclass::text || (place = tableoid)::text, ' ' ORDER BY place::regclass::text) FROM";
+        assert_eq!(text(&mut pair.destination, &format!("{places} item")), "item_1true item_2true");
+        assert_eq!(text(&mut pair.destination, &format!("{places} single")), "singletrue singletrue");
+    }
+    pair.source.batch_execute("UPDATE single SET b = 'x' WHERE id = 2").unwrap();
+    for workers in [2, 0] {
+        let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+        assert_eq!(
+            (failure.sqlstate.as_str(), failure.message.contains("single_check")),
+            ("23514", true),
+            "{}",
+            failure.message
+        );
+    }
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn so_do_those_of_files_and_conditions() {
+    let (mut pair, directory) = Pair::with_files("zoo_tableoid_files");
+    let path = directory.path().join("items.parquet").display().to_string();
+    pair.destination
+        .batch_execute(&format!(
+            "COPY (SELECT i AS id FROM generate_series(1, 2) i) TO '{path}' WITH (FORMAT parquet);
+             CREATE TABLE item (id int, place oid GENERATED ALWAYS AS (tableoid) STORED, CHECK (tableoid = 'item'::regclass));
+             CREATE TABLE parted (LIKE item INCLUDING GENERATED) PARTITION BY LIST (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+             CREATE TABLE parted_2 PARTITION OF parted DEFAULT"
+        ))
+        .unwrap();
+    let places = "SELECT string_agg(DISTINCT concat_ws(' ', place::regclass, place = tableoid), ', ') FROM";
+    // Into an empty table, into one with rows, and into partitions.
+    for load in ["parallel => 2", "mode => 'append'", "parallel => 0, mode => 'replace', overwrite => true"] {
+        pair.destination
+            .batch_execute(&format!("SELECT * FROM pgcopy.load_parquet('{path}', target => 'item', {load})"))
+            .unwrap();
+        assert_eq!(text(&mut pair.destination, &format!("{places} item")), "item t", "{load}");
+    }
+    pair.destination
+        .batch_execute(&format!("SELECT * FROM pgcopy.load_parquet('{path}', target => 'parted')"))
+        .unwrap();
+    assert_eq!(text(&mut pair.destination, &format!("{places} parted")), "parted_1 t, parted_2 t");
+    if installation().version().major() < 18 {
+        for (condition, rows) in [
+            ("tableoid = 'item'::regclass", "2"),
+            ("tableoid = 0", "0"),
+            ("tableoid = 'item'::regclass AND random() >= 0", "2"),
+        ] {
+            pair.destination
+                .batch_execute(&format!(
+                    "TRUNCATE item; COPY item FROM '{path}' WITH (FORMAT parquet) WHERE {condition}"
+                ))
+                .unwrap();
+            assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), rows, "{condition}");
+        }
+    }
+    pair.assert_nothing_left();
+}
