@@ -238,7 +238,7 @@ fn the_source_restarts_or_is_killed() {
             } else {
                 // One backend is enough: the server ends them all.
                 let victim = "SELECT pid::text FROM pg_stat_activity
-                              WHERE application_name = 'pgcopy' AND query LIKE 'COPY%public.%' AND state = 'active' LIMIT 1";
+                              WHERE application_name = 'pgcopy' AND query LIKE '%COPY%public.%' AND state = 'active' LIMIT 1";
                 let mut pid = String::new();
                 eventually("the source sends", || {
                     pid = text(&mut pair.source, victim);

@@ -16,15 +16,24 @@ pub fn refresh_order(views: &[u32], reads: &[(u32, u32)]) -> Vec<u32> {
     finished.into_iter().rev().filter(|relation| wanted.contains(relation)).collect()
 }
 
-/// Views that read each other in a circle can be defined, though not read; they end the descent.
+/// Appends the relation after all that read it, directly or not. Views that read each other in a circle can be defined,
+/// though not read; they end the descent. It may be deep, so that it has a stack of its own.
 fn visit(relation: u32, readers: &HashMap<u32, Vec<u32>>, seen: &mut HashSet<u32>, finished: &mut Vec<u32>) {
+    let readers_of = |relation| readers.get(&relation).map_or(&[][..], Vec::as_slice).iter();
     if !seen.insert(relation) {
         return;
     }
-    for &reader in readers.get(&relation).into_iter().flatten() {
-        visit(reader, readers, seen, finished);
+    let mut open = vec![(relation, readers_of(relation))];
+    while let Some((relation, readers)) = open.last_mut() {
+        match readers.next() {
+            Some(&reader) if seen.insert(reader) => open.push((reader, readers_of(reader))),
+            Some(_) => {}
+            None => {
+                finished.push(*relation);
+                open.pop();
+            }
+        }
     }
-    finished.push(relation);
 }
 
 #[cfg(test)]
@@ -36,6 +45,14 @@ mod tests {
         // 1 is a table, 4 a plain view between two materialized ones.
         let reads = [(1, 2), (4, 3), (2, 4), (1, 3), (3, 5), (2, 5)];
         assert_eq!(refresh_order(&[5, 3, 2], &reads), [2, 3, 5]);
+    }
+
+    #[test]
+    fn views_upon_views_upon_views() {
+        let depth = 300_000;
+        let reads: Vec<(u32, u32)> = (1..depth).map(|view| (view, view + 1)).collect();
+        let views: Vec<u32> = (2..=depth).rev().collect();
+        assert!(refresh_order(&views, &reads).into_iter().eq(2..=depth));
     }
 
     #[test]
