@@ -8,6 +8,8 @@ use pgrx::pg_sys;
 
 /// `pg_constraint` (`catalog/pg_constraint.h`).
 const CONSTRAINTS: u32 = 2606;
+/// `pg_statistic_ext` (`catalog/pg_statistic_ext.h`).
+const STATISTICS_OBJECTS: u32 = 3381;
 
 /// Makes a new stage table, with its indexes, constraints and extended statistics, a member of the extension alone. Members
 /// are not dumped, and DROP EXTENSION takes them along.
@@ -37,7 +39,7 @@ pub(super) unsafe fn belong_to_extension(heap: pg_sys::Oid, indexes: &[u32]) -> 
         let relation = pg_sys::table_open(heap, pg_sys::NoLock as pg_sys::LOCKMODE);
         let statistics = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetStatExtList(relation));
         for object in statistics.iter_oid() {
-            let object = address(pg_sys::StatisticExtRelationId, object);
+            let object = address(STATISTICS_OBJECTS.into(), object);
             forget_objects_used_by(object);
             pg_sys::recordDependencyOn(&object, &extension, member);
         }
