@@ -5,6 +5,15 @@ use postgres::Client;
 use std::process::Command;
 use xtask::server::{self, Options};
 
+/// Whether these servers come with their client programs. Those of Debian do, others may come without.
+fn can_dump() -> bool {
+    let found = installation().program("pg_dump").exists();
+    if !found {
+        println!("not checked: these servers come without pg_dump");
+    }
+    found
+}
+
 /// The text of a dump of the destination.
 fn dump(pair: &Pair) -> String {
     let output = Command::new(installation().program("pg_dump"))
@@ -27,6 +36,9 @@ const MANY_KINDS: &str = "
 
 #[test]
 fn a_dump_leaves_them_out() {
+    if !can_dump() {
+        return;
+    }
     let mut pair = Pair::with(
         "stage_dump",
         MANY_KINDS,
@@ -92,7 +104,9 @@ fn crashed(name: &str) -> (OwnServers, Pair) {
 fn those_of_a_crash_are_not_dumped_and_go_with_the_extension() {
     let (_servers, mut pair) = crashed("stage_crash");
     assert_ne!(stage_tables(&mut pair.destination), "0");
-    assert_eq!(staged(&dump(&pair)), Vec::<&str>::new());
+    if can_dump() {
+        assert_eq!(staged(&dump(&pair)), Vec::<&str>::new());
+    }
     // Types that they have columns of are free.
     pair.destination
         .batch_execute("ALTER DOMAIN word ADD CONSTRAINT good CHECK (VALUE <> 'bad'); DROP TABLE felt; DROP TYPE mood; DROP DOMAIN word")
