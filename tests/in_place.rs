@@ -199,3 +199,46 @@ fn published_tables_publish_the_change() {
     pair.destination.batch_execute("SELECT pg_drop_replication_slot('published_test')").unwrap();
     assert_eq!(changes, ["INSERT 50", "TRUNCATE 1"]);
 }
+
+#[test]
+fn constraints_that_are_deferred_hold_for_what_is_loaded_in_place() {
+    let mut pair = Pair::new("deferred_in_place");
+    pair.both("CREATE TABLE kind (name text PRIMARY KEY)");
+    pair.source
+        .batch_execute(
+            "CREATE TABLE event (id int, at int, kind text) PARTITION BY RANGE (id);
+             CREATE TABLE event_all PARTITION OF event DEFAULT;
+             INSERT INTO kind VALUES ('a'), ('b');
+             INSERT INTO event SELECT i, i, 'a' FROM generate_series(1, 100) i",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE event (id int, at int, kind text CONSTRAINT known REFERENCES kind DEFERRABLE INITIALLY DEFERRED,
+                                 CONSTRAINT once UNIQUE (id, at) DEFERRABLE INITIALLY DEFERRED) PARTITION BY RANGE (id);
+             CREATE TABLE event_low PARTITION OF event FOR VALUES FROM (0) TO (50);
+             CREATE TABLE event_high PARTITION OF event DEFAULT;
+             INSERT INTO kind VALUES ('old'); INSERT INTO event VALUES (7, 7, 'old')",
+        )
+        .unwrap();
+    pair.pull("overwrite => true");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM event"), "100");
+    let deferred = "SELECT string_agg(DISTINCT conname || ' ' || condeferred::text, ', ') FROM pg_constraint
+                    WHERE conname IN ('known', 'once') AND conparentid = 0";
+    assert_eq!(text(&mut pair.destination, deferred), "known true, once true");
+    let before = pair.destination_state();
+    pair.source.batch_execute("INSERT INTO event VALUES (3, 3, 'a')").unwrap();
+    let failure = pair.pull_error("overwrite => true");
+    assert_eq!(failure.sqlstate, "23505", "{failure:?}");
+    pair.source.batch_execute("DELETE FROM event WHERE id = 3; INSERT INTO event VALUES (60, 3, 'c')").unwrap();
+    let failure = pair.pull_error("overwrite => true");
+    assert_eq!(
+        (failure.sqlstate.as_str(), failure.message.as_str(), failure.detail.as_str()),
+        (
+            "23503",
+            "insert or update on table \"event_high\" violates foreign key constraint \"known\"",
+            "Key (kind)=(c) is not present in table \"kind\"."
+        )
+    );
+    assert_eq!(pair.destination_state(), before);
+}

@@ -7,7 +7,7 @@ use super::prepare;
 use super::processes::{self, Process, Status};
 use super::shared::{self, Segment};
 use crate::error::{Error, Result, telling};
-use crate::local::identity::{self, Caller};
+use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction;
 use pgrx::pg_sys;
@@ -218,12 +218,9 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     processes::in_transaction(|| history::announce(order.job, order.caller.current, &order.source, order.called))?;
     letterbox.accept();
     segment.detach();
-    let result = processes::in_transaction(|| {
-        identity::become_caller(order.caller);
-        match &order.work {
-            Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
-            Work::LoadParquet(request) => files::load_as(request, Some(order.job)).map(drop),
-        }
+    let result = processes::in_transaction_of(order.caller, || match &order.work {
+        Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
+        Work::LoadParquet(request) => files::load_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;

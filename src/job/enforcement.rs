@@ -5,6 +5,7 @@
 //! that others reference, and that the triggers are disabled.
 
 use crate::error::Result;
+use crate::local::identity::Caller;
 use crate::local::spi::{Param, extension};
 use crate::local::transaction;
 use pgrx::pg_sys;
@@ -18,7 +19,7 @@ pub(super) struct Suspended {
     triggers: Vec<FiringTrigger>,
 }
 
-/// A trigger that would fire although `session_replication_role` is `replica`.
+/// A trigger that would fire.
 #[derive(Deserialize)]
 struct FiringTrigger {
     oid: u32,
@@ -38,8 +39,18 @@ impl Suspended {
                               UNION SELECT a.relid FROM unnest($1) t(oid) CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a)),
                  'triggers', (SELECT coalesce(json_agg(json_build_object(
                                          'oid', t.oid::bigint, 'table', t.tgrelid::bigint, 'enabled', t.tgenabled)), '[]')
-                              FROM pg_trigger t WHERE t.tgrelid = ANY ($1) AND t.tgenabled IN ('A', 'R')))::text",
-            &[Param::OidArray(tables)],
+                              FROM pg_trigger t
+                              LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint
+                              WHERE t.tgenabled <> 'D'
+                                AND (t.tgrelid = ANY ($1)
+                                         -- Those of unique and exclusion constraints check the new rows.
+                                         AND NOT (t.tgisinternal AND coalesce(k.contype IN ('p', 'u', 'x'), false))
+                                     OR t.tgrelid IN (
+                                            -- Which TRUNCATE fires where a partitioned table above publishes it.
+                                            SELECT a.relid FROM unnest($1) o(oid) CROSS JOIN LATERAL pg_partition_ancestors(o.oid) a
+                                            JOIN pg_class c ON c.oid = a.relid WHERE pg_has_role($2, c.relowner, 'USAGE'))
+                                         AND NOT t.tgisinternal AND (t.tgtype & 32) <> 0)))::text",
+            &[Param::OidArray(tables), Param::Oid(Caller::of_this_session().current)],
         )?;
         extension::execute(
             "UPDATE pg_constraint SET contype = 't' WHERE oid = ANY ($1)",

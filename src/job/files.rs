@@ -8,10 +8,11 @@ use crate::error::{Error, Result, tell};
 use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles, Target};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
+use crate::local::identity::{self, run_as};
 use crate::local::locks::{self, Until};
 use crate::local::progress::CopyReport;
 use crate::local::settings::{self, ValueSettings};
-use crate::local::{files as rights, names, rows, spi, transaction};
+use crate::local::{files as rights, names, rights as owners, rows, spi, transaction};
 use crate::parquet::file::{FileOutline, ParquetFile};
 use crate::parquet::files::DataFile;
 use crate::parquet::plan::{self as mapping, ColumnList, FilesSpec, Matching, RowGroup, TargetColumn};
@@ -336,7 +337,7 @@ fn lock_target(
 
 /// Empties the table, which is locked already, as TRUNCATE does it, triggers included.
 fn truncate(table: &TargetTable, qualified: &str) -> Result<()> {
-    spi::execute_in_session(&format!("TRUNCATE {qualified}"))?;
+    as_code_of(table.owner, || spi::execute_in_session(&format!("TRUNCATE {qualified}")))?;
     // The schema of a locked table can still be renamed, and another take its name.
     if names::relation_in(&table.schema, &table.name)? == Some(table.oid) && locks::is_held_exclusively(table.oid) {
         return Ok(());
@@ -377,6 +378,14 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let filter = request.where_clause.map(Filter::of);
     let rows = insert(&files, &mut found.open, &table_spec(&table, &pairs), filter, &|_| ())?;
     Ok(rows.iter().sum())
+}
+
+/// Runs what triggers, defaults and other code of a table may be part of.
+fn as_code_of<T>(owner: u32, work: impl FnOnce() -> T) -> T {
+    match identity::code_of_table(owner) {
+        Some(role) => run_as(role, work),
+        None => work(),
+    }
 }
 
 /// As COPY FROM does it, in this session, and seen as such.
@@ -443,7 +452,12 @@ impl Load<'_> {
         };
         let job = JobSpec::of_session(self.job, files, in_place);
         let files = job.files.as_ref().ok_or_else(|| Error::internal("a load without files"))?;
-        leader::work_in_session(&job, self.called, |on_progress| insert(files, open, spec, None, on_progress))
+        if identity::code_of_table(spec.owner).is_some() {
+            refuse_foreign_partitions(&self.target.table)?;
+        }
+        leader::work_in_session(&job, self.called, |on_progress| {
+            as_code_of(spec.owner, || insert(files, open, spec, None, on_progress))
+        })
     }
 
     /// Loads into a stage table, with workers where there are some, and exchanges storage. Returns the rows of each file.
@@ -492,6 +506,21 @@ impl Load<'_> {
         load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
         Ok(rows_by_file)
     }
+}
+
+/// Rows that are routed run the code of every partition as the owner of the table.
+fn refuse_foreign_partitions(table: &TargetTable) -> Result<()> {
+    let partitions = owners::foreign_partition_code(&[table.oid], &[])?;
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let name = plan::qualified(&table.schema, &table.name);
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("cannot load into table {name} with partitions of other owners"),
+    )
+    .detail(partitions.join("\n"))
+    .hint("Load into the partitions, or give them the owner of the table."))
 }
 
 fn pages_of(bytes: u64) -> u32 {
@@ -615,7 +644,7 @@ fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matchin
     let columns = mapping::new_columns(&found.outlines, &found.data_files, matching)?;
     mapping::check_new_names(&columns, &found.outlines)?;
     let qualified = plan::qualified(schema, name);
-    spi::execute_in_session(&mapping::create_table(&qualified, &columns))?;
+    spi::execute_in_session(&mapping::create_table(&qualified, &columns, mapping::NewColumn::qualified_type))?;
     tell(&format!("created table {qualified}"));
     // The first temporary table makes its schema.
     let (schema, name) = resolve_name(&qualified)?;
@@ -695,7 +724,7 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
     let data_files = &data_files[..1];
     let file = ParquetFile::open(&data_files[0].name, store.open(&data_files[0])?)?;
     let columns = mapping::new_columns(&[file.outline(None)], data_files, &Matching::default())?;
-    let statement = mapping::create_table(&stem_of(&data_files[0].name), &columns);
+    let statement = mapping::create_table(&stem_of(&data_files[0].name), &columns, |column| column.type_name.clone());
     let groups = file.metadata.row_groups();
     Ok(file
         .schema

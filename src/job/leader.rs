@@ -11,7 +11,7 @@ use crate::error::{Error, Result, tell, telling};
 use crate::load::{self, Loaded};
 use crate::local::identity::{Role, run_as};
 use crate::local::locks::{self, Mode, Until};
-use crate::local::{interrupts, rights, sequences, settings, spi, transaction};
+use crate::local::{catalog, interrupts, rights, sequences, settings, spi, transaction};
 use crate::source;
 use crate::stage::{self, Stage, Storage, SwapTable};
 use pgrx::pg_sys;
@@ -542,9 +542,12 @@ impl Pull<'_> {
         shared.enter_phase(Phase::InPlace);
         let session = self.prepared.session()?;
         settings::with_catalog_search_path(|| {
-            // Triggers and rules of the targets do not fire.
-            settings::set_local(c"session_replication_role", "replica")?;
+            // Code of the owners must not run while other tables' triggers and foreign keys are off.
+            settings::set_local(c"session_replication_role", "origin")?;
             let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
+            // Restricted code cannot leave checks for the end of the transaction.
+            let deferred = catalog::read_deferred_keys(&self.prepared.in_place_members)?;
+            set_constraints(&deferred, "IMMEDIATE")?;
             for root in self.prepared.published_roots() {
                 truncate_as_owner(root)?;
             }
@@ -552,7 +555,7 @@ impl Pull<'_> {
             for (position, target) in (self.spec.tables.len()..).zip(targets) {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
-                // Expressions of indexes and constraints, and triggers that fire always, are the owner's code.
+                // Expressions of indexes and constraints are the owner's code.
                 let loaded = run_as(Role::TableOwner(target.spec.owner), || {
                     spi::execute(&format!("TRUNCATE {name}"))?;
                     settings::read_values_alike()?;
@@ -574,8 +577,8 @@ impl Pull<'_> {
                     seconds: shared.table_seconds(position),
                 });
             }
+            set_constraints(&deferred, "DEFERRED")?;
             suspended.resume()?;
-            settings::set_local(c"session_replication_role", "origin")?;
             self.check_keys_in_place()?;
             session.rollback()?;
             Ok(report)
@@ -593,7 +596,14 @@ impl Pull<'_> {
     }
 }
 
-/// Triggers of the table that fire always are its owner's code; whether the table may be emptied is up to the caller.
+fn set_constraints(names: &[String], when: &str) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    spi::execute(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
+}
+
+/// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.
 fn truncate_as_owner(table: &str) -> Result<()> {
     let truncate = format!("TRUNCATE {table}");
     let owner = spi::query_text(&format!(

@@ -517,6 +517,14 @@ impl Prepared {
                 .into_iter()
                 .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}"))),
         );
+        let computes = |target: &&Target| {
+            let definition = self.definitions.iter().find(|definition| definition.oid == target.local.oid);
+            definition.is_some_and(|definition| definition.computes_partition_key)
+        };
+        let compared: Vec<u32> =
+            self.targets_by(Method::Swap).filter(computes).map(|target| target.local.oid).collect();
+        let foreign = rights::foreign_partition_code(&in_place, &compared)?;
+        problems.extend(foreign.into_iter().map(|text| Problem::new(ProblemKind::Rights, text)));
         Ok(())
     }
 
@@ -571,7 +579,7 @@ impl Prepared {
         positions: &HashMap<u32, usize>,
         is_meant: impl Fn(&ForeignKey) -> bool,
     ) -> Result<Vec<ForeignKeyCheck>> {
-        let readable = self.readable_referencing()?;
+        let readable = readable_referencing(&self.foreign_keys)?;
         self.foreign_keys
             .iter()
             .filter(|key| !self.trusted_keys.contains(&key.oid) && is_meant(key))
@@ -822,16 +830,6 @@ impl Prepared {
         })
     }
 
-    fn readable_referencing(&self) -> Result<BTreeSet<u32>> {
-        let oids: Vec<u32> = self.foreign_keys.iter().map(|key| key.referencing).collect();
-        let readable: Vec<u32> = spi::query_json(&format!(
-            "SELECT coalesce(pg_catalog.json_agg(r::pg_catalog.int8), '[]'::pg_catalog.json)::pg_catalog.text
-             FROM pg_catalog.unnest({}) r WHERE pg_catalog.has_table_privilege(r, 'SELECT')",
-            plan::catalog::array(&oids)
-        ))?;
-        Ok(readable.into_iter().collect())
-    }
-
     /// Tables outside of the pull that a foreign key ties to a target.
     pub(super) fn tied_tables(&self) -> BTreeSet<u32> {
         let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
@@ -841,6 +839,17 @@ impl Prepared {
             .filter(|oid| !targets.contains(oid))
             .collect()
     }
+}
+
+/// The referencing tables whose values the caller may see.
+fn readable_referencing(keys: &[ForeignKey]) -> Result<BTreeSet<u32>> {
+    let oids: Vec<u32> = keys.iter().map(|key| key.referencing).collect();
+    let readable: Vec<u32> = spi::query_json(&format!(
+        "SELECT coalesce(json_agg(r::int8), '[]'::json)::text
+         FROM unnest({}) r WHERE has_table_privilege(r, 'SELECT') AND NOT row_security_active(r)",
+        plan::catalog::array(&oids)
+    ))?;
+    Ok(readable.into_iter().collect())
 }
 
 /// Why a target's storage cannot be exchanged; empty if it can.

@@ -2,6 +2,7 @@
 
 use super::shared::{Segment, Shared};
 use crate::compat::signals;
+use crate::local::identity::{self, Caller};
 pub(super) use crate::local::interrupts::wait;
 use crate::local::{locks, settings};
 use pgrx::pg_sys;
@@ -142,6 +143,20 @@ pub(super) fn connect(database: u32, role: Option<u32>) {
     // SAFETY: called once, before the first transaction.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role, 0) }
     settings::pin_for_own_process();
+}
+
+/// Runs `work` as the caller in a transaction of its own, what is deferred to its end included. On an error the
+/// transaction is rolled back.
+pub(super) fn in_transaction_of<T>(
+    caller: Caller,
+    work: impl FnOnce() -> crate::error::Result<T>,
+) -> crate::error::Result<T> {
+    let outcome = in_transaction(|| {
+        identity::become_caller(caller);
+        work()
+    });
+    identity::leave_caller();
+    outcome
 }
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.

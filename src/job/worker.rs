@@ -3,7 +3,7 @@ use super::processes;
 use super::shared::{Next, Shared};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{identity, settings, transaction};
+use crate::local::{settings, transaction};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::TaskKind;
@@ -72,7 +72,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                 let first = spec.describe_task(schedule.tasks[tasks[0]].kind);
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
                 processes::report_activity(&format!("pgcopy job {}: {first}{more}", spec.job));
-                processes::in_transaction(|| {
+                processes::in_transaction_of(spec.caller, || {
                     spec.instants.adopt();
                     if matches!(schedule.tasks[tasks[0]].kind, TaskKind::Create { .. }) {
                         // A crash must find the tables in the catalog, or nobody would know whose the files are.
@@ -83,7 +83,6 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                         tasks_since = 0;
                     }
                     tasks_since += tasks.len();
-                    identity::become_caller(spec.caller);
                     executor.run(&tasks)
                 })?;
                 shared.tasks_done(&schedule, &tasks);

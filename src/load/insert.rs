@@ -6,6 +6,8 @@ use super::expressions::Filter;
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog;
+use crate::local::identity;
+use pgrx::PgList;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -299,7 +301,12 @@ impl Inserter {
             self.flush();
             pg_sys::FreeBulkInsertState(self.bulk_insert);
             pg_sys::ExecASInsertTriggers(self.state, self.root, self.transition_capture);
-            pg_sys::AfterTriggerEndQuery(self.state);
+            // Restricted code cannot leave checks for the end of the transaction; the server's own checks may be left.
+            if self.defers_nothing_but_checks() {
+                identity::without_restrictions(|| pg_sys::AfterTriggerEndQuery(self.state));
+            } else {
+                pg_sys::AfterTriggerEndQuery(self.state);
+            }
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             if !self.routing.is_null() {
                 compat::ExecCleanupTupleRouting(self.table_state, self.routing);
@@ -312,6 +319,37 @@ impl Inserter {
         self.stored
     }
 }
+
+impl Inserter {
+    /// Whether foreign keys or other constraints of the table, or of the partitions that got rows, may be deferred, while
+    /// nobody's own triggers fire when the command ends.
+    fn defers_nothing_but_checks(&self) -> bool {
+        // SAFETY: the lists hold what the state has opened, which is open until the command has ended.
+        unsafe {
+            let opened = [(*self.state).es_opened_result_relations, (*self.state).es_tuple_routing_result_relations];
+            let mut defers = false;
+            for list in opened {
+                for target in PgList::<pg_sys::ResultRelInfo>::from_pg(list).iter_ptr() {
+                    let triggers = (*target).ri_TrigDesc;
+                    if triggers.is_null() {
+                        continue;
+                    }
+                    let count = (*triggers).numtriggers as usize;
+                    for trigger in std::slice::from_raw_parts((*triggers).triggers, count) {
+                        if !trigger.tgisinternal && i32::from(trigger.tgtype) & FIRES_BEFORE == 0 {
+                            return false;
+                        }
+                        defers |= trigger.tgisinternal && trigger.tgdeferrable;
+                    }
+                }
+            }
+            defers
+        }
+    }
+}
+
+/// `TRIGGER_TYPE_BEFORE` and `TRIGGER_TYPE_INSTEAD` (`catalog/pg_trigger.h`).
+const FIRES_BEFORE: i32 = 2 | 64;
 
 unsafe fn refuse_relation(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: promised by the caller: the relation is open.

@@ -462,6 +462,16 @@ pub fn depend_on_own_changes(relations: &[u32]) -> Result<bool> {
     Ok(used.functions || used.changed || used.domains.iter().any(|&domain| has_lost_checks_here(domain)))
 }
 
+/// Unique and exclusion constraints that are looked at when the transaction ends, schema-qualified.
+pub fn read_deferred_keys(relations: &[u32]) -> Result<Vec<String>> {
+    spi::query_json(&format!(
+        "SELECT coalesce(json_agg(DISTINCT format('%I.%I', n.nspname, k.conname)), '[]'::json)::text
+         FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+         WHERE k.conrelid = ANY ({}) AND k.contype IN ('p', 'u', 'x') AND k.condeferred",
+        catalog::array(relations)
+    ))
+}
+
 /// Whether this transaction has dropped a constraint of a domain, or changed one: nothing else tells that it is gone.
 fn has_lost_checks_here(domain: u32) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -3,19 +3,34 @@
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-/// The caller, as a worker must become it.
+/// The caller, as a background process must become it: all that a session knows of who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Who logged in: a worker's session belongs to it, because `current` may be a role that cannot log in.
+    /// Who logged in: a process's session belongs to it, because `current` may be a role that cannot log in.
     pub authenticated: u32,
+    /// Who `SET SESSION AUTHORIZATION` has made the session's.
+    session: u32,
+    /// Who `SET ROLE` has made the current one, functions of others aside.
+    outer: u32,
     pub current: u32,
+    /// What the current code may not do, such as change its role within a function of another's.
+    security_context: i32,
 }
 
 impl Caller {
     pub fn of_this_session() -> Self {
-        // SAFETY: both read backend-local variables that are set for the whole life of a session.
+        let mut current = pg_sys::Oid::INVALID;
+        let mut security_context = 0;
+        // SAFETY: all read backend-local variables that are set for the whole life of a session.
         unsafe {
-            Self { authenticated: pg_sys::GetAuthenticatedUserId().to_u32(), current: pg_sys::GetUserId().to_u32() }
+            pg_sys::GetUserIdAndSecContext(&mut current, &mut security_context);
+            Self {
+                authenticated: pg_sys::GetAuthenticatedUserId().to_u32(),
+                session: pg_sys::GetSessionUserId().to_u32(),
+                outer: pg_sys::GetOuterUserId().to_u32(),
+                current: current.to_u32(),
+                security_context,
+            }
         }
     }
 
@@ -73,8 +88,50 @@ pub fn role_name(role: u32) -> String {
     }
 }
 
-/// Makes a worker's transaction run as the caller, whatever role its session belongs to.
+/// Makes this process, in the transaction that it has begun, be who the caller was. Code that runs as the caller can
+/// become nobody that it could not become in the caller's session.
 pub fn become_caller(caller: Caller) {
-    // SAFETY: as ParallelWorkerMain does; the end of the transaction restores the session's own role.
-    unsafe { pg_sys::SetUserIdAndSecContext(caller.current.into(), 0) }
+    // SAFETY: in the order of ParallelWorkerMain; the process is one of ours, and logged in as the caller was. The roles
+    // were the session's when the caller called, so that nobody is asked whether they may be taken.
+    unsafe {
+        pg_sys::SetSessionAuthorization(caller.session.into(), is_superuser(caller.session));
+        if caller.outer != caller.session {
+            pg_sys::SetCurrentRoleId(caller.outer.into(), is_superuser(caller.outer));
+        }
+        pg_sys::SetUserIdAndSecContext(caller.current.into(), caller.security_context);
+    }
+}
+
+/// Ends what [`become_caller`] has begun, when its transaction was committed: no security context outlasts a transaction.
+pub fn leave_caller() {
+    // SAFETY: as at the end of every function with rights of its own.
+    unsafe { pg_sys::SetUserIdAndSecContext(pg_sys::GetOuterUserId(), 0) }
+}
+
+/// Whom code that belongs to a table runs as in a command of the caller's that writes to it: as the table's owner under
+/// restrictions, unless that is what the session is anyway. `None` where it runs as the caller, who lacks the owner's
+/// rights and whom the owner's code must not be run for with them.
+pub fn code_of_table(owner: u32) -> Option<Role> {
+    let caller = Caller::of_this_session();
+    let all_owner =
+        [caller.authenticated, caller.session, caller.outer, caller.current].iter().all(|&role| role == owner);
+    // SAFETY: syscache look-ups inside a transaction.
+    let has_rights = unsafe { pg_sys::has_privs_of_role(caller.current.into(), owner.into()) };
+    (has_rights && !all_owner).then_some(Role::TableOwner(owner))
+}
+
+/// Runs code of the server's own that restrictions would stand in the way of. It must not run anybody's functions.
+pub fn without_restrictions<T>(work: impl FnOnce() -> T) -> T {
+    let mut user = pg_sys::Oid::INVALID;
+    let mut context = 0;
+    // SAFETY: as for `run_as`.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let restricted = pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+        let other = if context & restricted == 0 { 0 } else { pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32 };
+        pg_sys::SetUserIdAndSecContext(user, context & !restricted | other);
+        let value = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
 }

@@ -60,3 +60,25 @@ pub fn refuse_protected() -> Result<()> {
     )
     .hint("A superuser can change the setting of the database or the role."))
 }
+
+/// Where code of one owner's would run as another's: of partitions (or tables above them) that do not belong to the role as
+/// which rows are stored, or to one that has its rights anyway. `routed` are tables that rows go through to their
+/// partitions; `compared` are partitions whose rows are compared with bounds that the tables above them compute.
+pub fn foreign_partition_code(routed: &[u32], compared: &[u32]) -> Result<Vec<String>> {
+    spi::query_json(&format!(
+        "SELECT coalesce(json_agg(DISTINCT format('%I.%I: functions of %I would run as %I', n.nspname, c.relname,
+                                                  pg_get_userbyid(c.relowner), pg_get_userbyid(r.runs_as))), '[]'::json)::text
+         FROM (
+             SELECT p.relid::oid AS oid, t.relowner AS runs_as
+             FROM pg_class t CROSS JOIN LATERAL pg_partition_tree(t.oid) p WHERE t.oid = ANY ({})
+             UNION ALL
+             SELECT a.relid, t.relowner
+             FROM pg_class t CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a WHERE t.oid = ANY ({})
+         ) r
+         JOIN pg_class c ON c.oid = r.oid
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE NOT pg_has_role(c.relowner, r.runs_as, 'USAGE')",
+        plan::catalog::array(routed),
+        plan::catalog::array(compared)
+    ))
+}

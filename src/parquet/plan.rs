@@ -358,6 +358,16 @@ pub struct NewColumn {
     source: String,
 }
 
+impl NewColumn {
+    /// The type whatever is on the search path. The grammar itself sees to the other names.
+    pub fn qualified_type(&self) -> String {
+        match self.type_name.trim_end_matches("[]") {
+            "bytea" | "date" | "json" | "jsonb" | "text" | "uuid" => format!("pg_catalog.{}", self.type_name),
+            _ => self.type_name.clone(),
+        }
+    }
+}
+
 /// The columns that files need, with the names that they are to have.
 ///
 /// # Errors
@@ -495,10 +505,10 @@ fn folder_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> &'static st
 }
 
 /// The statement that makes a table for the files. `name` is quoted where it must be.
-pub fn create_table(name: &str, columns: &[NewColumn]) -> String {
+pub fn create_table(name: &str, columns: &[NewColumn], type_of: impl Fn(&NewColumn) -> String) -> String {
     let columns: Vec<_> = columns
         .iter()
-        .map(|column| format!("{} {}", ::plan::quote_identifier(&column.name), column.type_name))
+        .map(|column| format!("{} {}", ::plan::quote_identifier(&column.name), type_of(column)))
         .collect();
     format!("CREATE TABLE {name} ({})", columns.join(", "))
 }
