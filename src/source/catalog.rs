@@ -10,7 +10,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
-    read_json(session, catalog::RELATIONS_QUERY)
+    // For this one query: what amounts of money mean is up to the source's own setting.
+    let settings: String = catalog::RELATIONS_SETTINGS
+        .iter()
+        .map(|(name, value)| format!("SET LOCAL {} = '{value}'; ", name.to_string_lossy()))
+        .collect();
+    read_json(session, &format!("{settings}{}", catalog::RELATIONS_QUERY))
 }
 
 /// `peer` is the other side's version.
