@@ -183,10 +183,10 @@ fn published_tables_publish_the_change() {
     pair.destination
         .batch_execute("INSERT INTO item VALUES (1000, 'old'); CREATE PUBLICATION news FOR TABLE item")
         .unwrap();
+    assert_eq!(methods(&mut pair), ["item in place {\"loaded in place: news publishes it\"}", "other swap {}"]);
     pair.destination
         .batch_execute("SELECT pg_create_logical_replication_slot('published_test', 'test_decoding')")
         .unwrap();
-    assert_eq!(methods(&mut pair), ["item in place {\"loaded in place: news publishes it\"}", "other swap {}"]);
     pair.pull("overwrite => true");
     pair.assert_same_content();
     let changes = texts(

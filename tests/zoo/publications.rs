@@ -196,14 +196,14 @@ fn slots_without_publications_are_told_of_and_served_in_place() {
     let notice = "logical replication slot zoo_slots_decoding gets nothing of tables that are swapped";
     assert!(pair.notices().iter().any(|line| line.starts_with(notice)));
     pair.assert_same_content();
-    assert_eq!(changes_of_slot(&mut pair), Vec::<String>::new());
+    assert_eq!(changes_of_slot(&mut pair, "zoo_slots_decoding"), Vec::<String>::new());
 
     assert!(warnings(&mut pair, ", method => 'in place'").iter().all(|line| {
         line.contains(" in place ") && line.contains("loaded in place: as asked for") && !line.contains("gets nothing")
     }));
     for call in ["pull", "start_pull"] {
         pair.destination.batch_execute("DELETE FROM item WHERE id > 10").unwrap();
-        changes_of_slot(&mut pair);
+        changes_of_slot(&mut pair, "zoo_slots_decoding");
         pair.notices();
         let sql = format!("pgcopy.{call}('{}', overwrite => true, method => 'in place')", pair.dsn());
         if call == "pull" {
@@ -214,7 +214,7 @@ fn slots_without_publications_are_told_of_and_served_in_place() {
         }
         pair.assert_same_content();
         assert_eq!(
-            changes_of_slot(&mut pair),
+            changes_of_slot(&mut pair, "zoo_slots_decoding"),
             [
                 "public.item: INSERT 50",
                 "public.item: TRUNCATE 1",
@@ -232,13 +232,49 @@ fn slots_without_publications_are_told_of_and_served_in_place() {
     shared_destination().batch_execute("SELECT pg_drop_replication_slot('zoo_slots_elsewhere')").unwrap();
 }
 
+/// An exchange of storage is only a faster way for them to load.
+#[test]
+fn files_are_loaded_so_that_slots_without_publications_get_them() {
+    let (mut pair, files) = Pair::with_files("zoo_slots_files");
+    let file = files.path().join("rows.parquet").display().to_string();
+    let server = &mut pair.destination;
+    server
+        .batch_execute(&format!(
+            "CREATE TABLE empty (id int); CREATE TABLE full_one (id int); INSERT INTO full_one VALUES (-1);
+             COPY (SELECT generate_series(1, 20) AS id) TO '{file}' (FORMAT parquet)"
+        ))
+        .unwrap();
+    server.batch_execute("SELECT pg_create_logical_replication_slot('zoo_slots_files', 'test_decoding')").unwrap();
+    for (table, arguments) in [
+        ("empty", ""),
+        ("full_one", ", mode => 'replace', overwrite => true"),
+        ("new_one", ", create_table => 'if_missing'"),
+    ] {
+        server
+            .batch_execute(&format!("SELECT * FROM pgcopy.load_parquet('{file}', target => '{table}'{arguments})"))
+            .unwrap();
+    }
+    assert_eq!(
+        changes_of_slot(&mut pair, "zoo_slots_files"),
+        [
+            "public.empty: INSERT 20",
+            "public.full_one: INSERT 20",
+            "public.full_one: TRUNCATE 1",
+            "public.new_one: INSERT 20",
+        ]
+    );
+    pair.destination.batch_execute("SELECT pg_drop_replication_slot('zoo_slots_files')").unwrap();
+}
+
 /// Kinds of changes of tables, with their numbers, that the slot has got since the last call.
-fn changes_of_slot(pair: &mut Pair) -> Vec<String> {
+fn changes_of_slot(pair: &mut Pair, slot: &str) -> Vec<String> {
     texts(
         &mut pair.destination,
-        "SELECT format('%s %s', change, count(*)) FROM (
-             SELECT substring(data FROM 'table (\\S+: [A-Z]+)') AS change
-             FROM pg_logical_slot_get_changes('zoo_slots_decoding', NULL, NULL)) c
-         WHERE change LIKE 'public.%' GROUP BY change ORDER BY change",
+        &format!(
+            "SELECT format('%s %s', change, count(*)) FROM (
+                 SELECT substring(data FROM 'table (\\S+: [A-Z]+)') AS change
+                 FROM pg_logical_slot_get_changes('{slot}', NULL, NULL)) c
+             WHERE change LIKE 'public.%' GROUP BY change ORDER BY change"
+        ),
     )
 }
