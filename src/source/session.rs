@@ -4,7 +4,6 @@ use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
 use pgrx::prelude::*;
-use pgrx::prelude::*;
 use plan::catalog::Relation;
 use std::cell::RefCell;
 use std::future::poll_fn;
