@@ -1,6 +1,6 @@
-COMMENT ON FUNCTION pgcopy.pull(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION pgcopy.pull(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean, text) IS
     'replaces the rows of local tables with those of another server, all or nothing';
-COMMENT ON FUNCTION pgcopy.start_pull(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION pgcopy.start_pull(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean, text) IS
     'starts a pgcopy.pull that runs on its own, and returns the number of the job';
 COMMENT ON FUNCTION pgcopy.wait(bigint, interval) IS 'waits until a job is over and returns its state';
 COMMENT ON FUNCTION pgcopy.cancel(bigint) IS 'cancels a running job';
@@ -9,7 +9,7 @@ COMMENT ON FUNCTION pgcopy.live_jobs() IS 'what pgcopy.jobs shows of running job
 COMMENT ON FUNCTION pgcopy.live_tables() IS 'what pgcopy.job_tables shows of running jobs';
 COMMENT ON FUNCTION pgcopy.live_tasks() IS 'what pgcopy.timeline shows of running jobs';
 COMMENT ON FUNCTION pgcopy.progress_lines() IS 'what pgcopy.progress shows';
-COMMENT ON FUNCTION pgcopy.plan(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION pgcopy.plan(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean, text) IS
     'shows what pgcopy.pull with the same arguments would do; touches nothing';
 COMMENT ON FUNCTION pgcopy.list(text, text, boolean) IS 'lists the tables of another server with their rows and sizes';
 COMMENT ON FUNCTION pgcopy.cleanup() IS 'removes what dead jobs left behind and returns their number';

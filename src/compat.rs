@@ -357,6 +357,56 @@ pub unsafe fn read_page(storage: pg_sys::SMgrRelation, fork: pg_sys::ForkNumber:
     }
 }
 
+/// Whether a page that was read past the buffer manager is one that the manager would accept: new, or with a header that makes
+/// sense and a checksum that is right, where there are any and `ignore_checksum_failure` is off.
+///
+/// # Safety
+/// `page` points to a whole page.
+pub unsafe fn is_page_sound(page: *mut u8, block: u32) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::PageIsVerifiedExtended(
+            page.cast(),
+            block,
+            (pg_sys::PIV_LOG_WARNING | pg_sys::PIV_REPORT_STAT) as std::ffi::c_int,
+        );
+        #[cfg(feature = "pg18")]
+        {
+            let ignored = if pg_sys::ignore_checksum_failure { pg_sys::PIV_IGNORE_CHECKSUM_FAILURE } else { 0 };
+            let mut failed = false;
+            let flags = (pg_sys::PIV_LOG_WARNING | ignored) as std::ffi::c_int;
+            return pg_sys::PageIsVerified(page.cast(), block, flags, &mut failed);
+        }
+    }
+}
+
+/// The path of a relation's main file, below the data directory.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn relation_path(relation: pg_sys::Relation) -> String {
+    // SAFETY: promised by the caller; the function is a syscache lookup, and its text is palloc'd in the current context.
+    unsafe {
+        let path = pg_sys::OidFunctionCall1Coll(
+            pg_sys::Oid::from(pg_sys::F_PG_RELATION_FILEPATH),
+            pg_sys::Oid::INVALID,
+            pg_sys::Datum::from((*relation).rd_id),
+        );
+        from_database(CStr::from_ptr(pg_sys::text_to_cstring(path.cast_mut_ptr())))
+    }
+}
+
+/// Calls a function of the server, or of another module, through a pointer, with the guard that the bindings put around every
+/// function that they know: an ERROR unwinds the frames above instead of jumping over them.
+///
+/// # Safety
+/// As the function that is called; `call` does nothing else.
+pub unsafe fn guarded<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: promised by the caller; the server's functions are called from its one thread.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }
+}
+
 /// Reads exactly so many bytes of a temporary file.
 ///
 /// # Safety
@@ -767,7 +817,7 @@ unsafe extern "C-unwind" fn plan_serially(
     // SAFETY: hands the server's own arguments on.
     unsafe {
         match PREVIOUS_PLANNER {
-            Some(previous) => previous(query, text, options, parameters),
+            Some(previous) => guarded(|| previous(query, text, options, parameters)),
             None => pg_sys::standard_planner(query, text, options, parameters),
         }
     }

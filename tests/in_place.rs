@@ -183,10 +183,10 @@ fn published_tables_publish_the_change() {
     pair.destination
         .batch_execute("INSERT INTO item VALUES (1000, 'old'); CREATE PUBLICATION news FOR TABLE item")
         .unwrap();
+    assert_eq!(methods(&mut pair), ["item in place {\"loaded in place: news publishes it\"}", "other swap {}"]);
     pair.destination
         .batch_execute("SELECT pg_create_logical_replication_slot('published_test', 'test_decoding')")
         .unwrap();
-    assert_eq!(methods(&mut pair), ["item in place {\"loaded in place: news publishes it\"}", "other swap {}"]);
     pair.pull("overwrite => true");
     pair.assert_same_content();
     let changes = texts(
@@ -241,4 +241,39 @@ fn constraints_that_are_deferred_hold_for_what_is_loaded_in_place() {
         )
     );
     assert_eq!(pair.destination_state(), before);
+    pair.assert_nothing_left();
+}
+
+/// A TRUNCATE is not undone by a snapshot that is older: whoever read the partition afterwards would find it empty.
+#[test]
+fn partitions_that_are_read_through_their_table_cannot_be_truncated_meanwhile() {
+    let mut pair = Pair::new("locked_partitions");
+    pair.both(PARTITIONED);
+    pair.source
+        .batch_execute(
+            "CREATE TABLE event_low PARTITION OF event FOR VALUES FROM (0) TO (500) PARTITION BY RANGE (id);
+             CREATE TABLE event_lowest PARTITION OF event_low FOR VALUES FROM (0) TO (100);
+             INSERT INTO event SELECT i, 'n' || i FROM generate_series(1, 99) i",
+        )
+        .unwrap();
+    pair.destination.batch_execute("CREATE TABLE event_all PARTITION OF event DEFAULT").unwrap();
+    let (mut other, mut watcher, mut source) =
+        (pair.another_destination_session(), pair.another_destination_session(), pair.another_source_session());
+    other.batch_execute("BEGIN; LOCK TABLE event IN ACCESS SHARE MODE").unwrap();
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(|| pair.pull("parallel => 1"));
+        crate::harness::eventually("the pull waits for its lock", || {
+            text(
+                &mut watcher,
+                "SELECT count(*)::text FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND NOT granted",
+            ) != "0"
+        });
+        let failure = crate::harness::Failure::of(
+            &source.batch_execute("SET lock_timeout = '500ms'; TRUNCATE event_lowest").unwrap_err(),
+        );
+        assert_eq!(failure.sqlstate, "55P03");
+        other.batch_execute("COMMIT").unwrap();
+        pull.join().unwrap();
+    });
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM event"), "99");
 }

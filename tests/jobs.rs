@@ -665,6 +665,101 @@ fn a_crash_leaves_no_job_that_seems_to_run() {
     pair.assert_nothing_left();
 }
 
+/// Somebody reads what a dead job has left, as pg_dump does: others go on, and the table goes when its reader has.
+#[test]
+fn a_reader_of_a_dead_jobs_table_holds_nobody_up() {
+    let mut pair = Pair::with("dead_job_reader", "CREATE TABLE item (id int)", "INSERT INTO item VALUES (1)");
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE pgcopy_stage.job_4711_1 (id int); CREATE TABLE pgcopy_stage.job_4711_2 (id int);
+             CREATE TABLE pgcopy_stage.job_4712_1 (id int);
+             INSERT INTO pgcopy.job (job, role, source, state, tables, started) VALUES (4711, 'postgres', 'gone', 'running', 2, now())",
+        )
+        .unwrap();
+    let left = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+                WHERE relnamespace = 'pgcopy_stage'::regnamespace AND relkind = 'r'";
+    let mut reader = pair.another_destination_session();
+    reader.batch_execute("BEGIN; SELECT * FROM pgcopy_stage.job_4711_1").unwrap();
+    pair.destination.batch_execute("SET statement_timeout = '60s'").unwrap();
+    for workers in [2, 0] {
+        pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        crate::harness::no_process_left(&mut pair.destination);
+        assert_eq!(text(&mut pair.destination, left), "job_4711_1");
+    }
+    assert_eq!(
+        text(&mut pair.destination, "SELECT state || ': ' || error FROM pgcopy.jobs WHERE job = 4711"),
+        "failed: the processes of the job ended before it did"
+    );
+    text(&mut pair.destination, "SELECT pgcopy.cleanup()::text");
+    assert_eq!(text(&mut pair.destination, left), "job_4711_1");
+    reader.batch_execute("COMMIT").unwrap();
+    text(&mut pair.destination, "SELECT pgcopy.cleanup()::text");
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn a_clean_up_whose_transaction_stays_open_holds_nobody_up() {
+    let mut pair = Pair::with("open_cleanup", "CREATE TABLE item (id int)", "INSERT INTO item VALUES (1)");
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE pgcopy_stage.job_4711_1 (id int);
+             INSERT INTO pgcopy.job (job, role, source, state, tables, started) VALUES (4711, 'postgres', 'gone', 'running', 1, now())",
+        )
+        .unwrap();
+    let mut other = pair.another_destination_session();
+    other.batch_execute("BEGIN; SELECT pgcopy.cleanup()").unwrap();
+    pair.destination.batch_execute("SET statement_timeout = '60s'").unwrap();
+    for workers in [2, 0] {
+        pair.pull(&format!("overwrite => true, parallel => {workers}"));
+        assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "0");
+    }
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "1");
+    pair.assert_nothing_left();
+}
+
+/// Somebody reads the old rows that a pull is about to remove: its steward tries again, and can be told to end.
+#[test]
+fn a_steward_waits_for_a_reader_without_standing_in_anybodys_way() {
+    let mut pair = Pair::with("stage_reader", "CREATE TABLE item (id int)", "INSERT INTO item VALUES (1)");
+    let (mut reader, mut watcher) = (pair.another_destination_session(), pair.another_destination_session());
+    let steward = "SELECT coalesce(max(pid), 0)::text FROM pg_stat_activity
+                   WHERE datname = 'stage_reader' AND backend_type = 'pgcopy' AND query LIKE '%steward%'";
+    for ends_by_itself in [true, false] {
+        let sql = pair.pull_sql("overwrite => true, parallel => 1");
+        pair.destination.batch_execute(&format!("BEGIN; {sql}")).unwrap();
+        let stage = text(
+            &mut watcher,
+            "SELECT format('pgcopy_stage.%I', relname) FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace AND relkind = 'r'",
+        );
+        std::thread::scope(|scope| {
+            let reading =
+                scope.spawn(|| reader.batch_execute(&format!("BEGIN; LOCK TABLE {stage} IN ACCESS SHARE MODE")));
+            crate::harness::eventually("the reader waits for the pull", || {
+                text(&mut watcher, "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'")
+                    == "1"
+            });
+            pair.destination.batch_execute("COMMIT").unwrap();
+            reading.join().unwrap().unwrap();
+        });
+        // Nobody who comes later waits behind a lock that the steward waits for.
+        watcher
+            .batch_execute(&format!("SET lock_timeout = '10s'; BEGIN; LOCK TABLE {stage} IN ACCESS SHARE MODE; COMMIT"))
+            .unwrap();
+        assert_ne!(text(&mut watcher, steward), "0");
+        if ends_by_itself {
+            reader.batch_execute("COMMIT").unwrap();
+        } else {
+            text(&mut watcher, &format!("SELECT pg_terminate_backend(({steward})::int)::text"));
+            crate::harness::eventually("the steward has ended", || text(&mut watcher, steward) == "0");
+            assert_eq!(text(&mut watcher, "SELECT state FROM pgcopy.jobs ORDER BY job DESC LIMIT 1"), "completed");
+            reader.batch_execute("COMMIT").unwrap();
+            text(&mut watcher, "SELECT pgcopy.cleanup()::text");
+        }
+        pair.assert_nothing_left();
+    }
+}
+
 #[test]
 fn pg_cron_schedules_pulls() {
     if !installation().add_module("pg_cron").unwrap() {

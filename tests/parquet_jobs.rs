@@ -322,3 +322,42 @@ fn a_copy_is_seen_where_the_server_shows_it() {
     assert_eq!(text(client, "SELECT concat_ws(' ', count(*), sum(id)) FROM item"), "25001 625024999");
     assert_eq!(text(client, "SELECT count(*)::text FROM pgcopy.jobs"), "0");
 }
+
+/// Logical decoding keeps the chunks of TOAST tables until their row comes, or the transaction ends; those of a stage table
+/// are marked as a rewrite's, which it drops at once.
+#[test]
+fn the_toast_table_of_a_new_tables_stage_is_out_of_logical_decodings_sight() {
+    let (mut pair, directory) = Pair::with_files("toast_of_new");
+    let file = directory.path().join("long.parquet").display().to_string();
+    let stages = "SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE c.relrewrite <> 0), count(*) FILTER (WHERE t.relrewrite <> 0))
+                  FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.relnamespace = 'pgcopy_stage'::regnamespace";
+    pair.destination
+        .batch_execute(&format!(
+            "COPY (SELECT i AS id, string_agg(md5(i::text || j), '') AS long FROM generate_series(1, 20) i, generate_series(1, 1000) j GROUP BY i)
+             TO '{file}' (FORMAT parquet)"
+        ))
+        .unwrap();
+    let mut watcher = pair.another_destination_session();
+    pair.destination
+        .batch_execute(&format!(
+            "BEGIN; SELECT * FROM pgcopy.load_parquet('{file}', target => 'new_item', parallel => 2)"
+        ))
+        .unwrap();
+    assert_eq!(text(&mut watcher, stages), "1 1 1");
+    pair.destination.batch_execute("COMMIT").unwrap();
+    assert_eq!(
+        text(
+            &mut pair.destination,
+            "SELECT concat_ws(' ', relrewrite, reltoastrelid <> 0) FROM pg_class WHERE relname = 'new_item'"
+        ),
+        "0 t"
+    );
+    assert_eq!(
+        text(
+            &mut pair.destination,
+            "SELECT t.relrewrite::text FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.relname = 'new_item'"
+        ),
+        "0"
+    );
+    pair.assert_nothing_left();
+}

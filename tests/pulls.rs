@@ -38,6 +38,7 @@ mod rights;
 mod safety;
 mod schemas;
 mod secrets;
+mod self_pull;
 mod sequences;
 mod servers;
 mod silent_source;

@@ -56,7 +56,17 @@ fn request(
     wait: Option<bool>,
     verbose: Option<bool>,
     refresh: Option<bool>,
+    method: Option<Text>,
 ) -> Request {
+    let in_place = match given("method", method).0.as_str() {
+        "auto" => false,
+        "in place" => true,
+        other => {
+            Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("method \"{other}\" not recognized"))
+                .hint("It is \"auto\" or \"in place\".")
+                .raise()
+        }
+    };
     let patterns = |given: Vec<Option<Text>>| given.into_iter().map(|pattern| pattern.map(|Text(text)| text)).collect();
     Request {
         source: given("source", source).0,
@@ -69,5 +79,6 @@ fn request(
         wait: given("wait", wait),
         verbose: given("verbose", verbose),
         refresh: given("refresh", refresh),
+        in_place,
     }
 }

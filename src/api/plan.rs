@@ -17,6 +17,7 @@ fn plan(
     wait: default!(Option<bool>, "true"),
     verbose: default!(Option<bool>, "false"),
     refresh: default!(Option<bool>, "false"),
+    method: default!(Option<Text>, "'auto'"),
 ) -> TableIterator<
     'static,
     (
@@ -33,7 +34,8 @@ fn plan(
         name!(warnings, Vec<Text>),
     ),
 > {
-    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
+    let request =
+        request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh, method);
     let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (

@@ -17,11 +17,13 @@ fn pull(
     wait: default!(Option<bool>, "true"),
     verbose: default!(Option<bool>, "false"),
     refresh: default!(Option<bool>, "false"),
+    method: default!(Option<Text>, "'auto'"),
 ) -> TableIterator<
     'static,
     (name!(schema, Text), name!(table, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
 > {
-    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
+    let request =
+        request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh, method);
     let tables = or_raise(job::pull(&request));
     TableIterator::new(
         tables.into_iter().map(|table| {

@@ -17,7 +17,9 @@ fn start_pull(
     wait: default!(Option<bool>, "true"),
     verbose: default!(Option<bool>, "false"),
     refresh: default!(Option<bool>, "false"),
+    method: default!(Option<Text>, "'auto'"),
 ) -> i64 {
-    let request = request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh);
+    let request =
+        request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh, method);
     or_raise(job::start_pull(&request))
 }

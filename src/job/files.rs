@@ -422,11 +422,14 @@ fn exchangeable(
     if mode == Mode::Append && rows::are_in(table.oid) {
         return Ok(None);
     }
-    settings::with_catalog_search_path(|| {
+    settings::with_catalog_settings(|| {
         let local = catalog::read_relation(table.oid)?;
         let definitions = catalog::read_definitions(&[table.oid])?;
         let (Some(local), Some(definition)) = (local, definitions.first()) else { return Ok(None) };
-        let swaps = local.persistence != 't' && prepare::reasons_to_load_in_place(&local, definition).is_empty();
+        // Nobody has asked for an exchange, and those who decode what COPY writes would not see it.
+        let is_decoded = local.persistence == 'p' && !catalog::read_slots_without_publications()?.is_empty();
+        let swaps =
+            local.persistence != 't' && !is_decoded && prepare::reasons_to_load_in_place(&local, definition).is_empty();
         Ok(swaps.then_some(local))
     })
 }
@@ -499,6 +502,7 @@ impl Load<'_> {
             wait: true,
             verbose: false,
             refresh: false,
+            in_place: false,
         };
         let prepared = Prepared::for_files(local, spec, files, arguments.workers, self.has_written)?;
         let locked_here = self.target.locked_by_load.map(|_| table.oid);
@@ -553,7 +557,7 @@ fn divide(parts: &[Vec<RowGroup>], most: usize) -> Vec<Vec<RowGroup>> {
 }
 
 fn holds_rows(table: u32) -> Result<bool> {
-    let members = settings::with_catalog_search_path(|| catalog::partition_members(&[table]))?;
+    let members = settings::with_catalog_settings(|| catalog::partition_members(&[table]))?;
     Ok(members.into_iter().any(rows::are_in))
 }
 
@@ -621,7 +625,7 @@ fn find_table(schema: &str, name: &str) -> Result<Option<TargetTable>> {
 }
 
 fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
-    settings::with_catalog_search_path(|| {
+    settings::with_catalog_settings(|| {
         spi::query_json(&format!(
             "SELECT coalesce(json_agg(json_build_object(
                         'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,

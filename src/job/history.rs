@@ -2,12 +2,13 @@
 
 use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::local::identity::{Caller, role_name};
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, transaction};
 use crate::stage;
 use pgrx::prelude::*;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -264,23 +265,35 @@ fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     )
 }
 
-/// Drops some of a job's stage tables; false when there is none left. Not all at once: locks are a limited resource.
-pub(super) fn drop_stage_tables(job: i64) -> Result<bool> {
+/// Drops some of a job's stage tables; false when there is none left but those that are `busy`. Not all at once: locks are a
+/// limited resource. What somebody else has locked becomes one of the busy: a reader, such as a dump, may take its time, and
+/// nobody is to wait for it, nor behind a lock that waits for it.
+pub(super) fn drop_stage_tables(job: i64, busy: &mut BTreeSet<u32>) -> Result<bool> {
     const TABLES_AT_ONCE: usize = 500;
     let mut tables = stage_tables_of(job)?;
+    tables.retain(|table| !busy.contains(table));
     if tables.is_empty() {
         return Ok(false);
     }
     tables.truncate(TABLES_AT_ONCE);
-    stage::remove(tables)?;
+    busy.extend(stage::try_remove(tables)?);
     Ok(true)
 }
 
-/// Removes the stage tables of jobs that nobody works on any more, and writes down that they ended. Returns the number
-/// of jobs.
+/// What a clean-up has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// Of which nothing is left.
+    jobs: usize,
+    /// Stage tables that others have locked.
+    busy_tables: usize,
+}
+
+/// Removes the stage tables of jobs that nobody works on any more, and writes down that they ended. It waits for nobody:
+/// what others have locked is left to the next clean-up.
 ///
 /// A job is alive while its steward runs or its transaction is open, prepared included.
-pub(super) fn remove_dead_jobs() -> Result<usize> {
+pub(super) fn remove_dead_jobs() -> Result<Removed> {
     let dead: Vec<i64> = extension::query_json(
         "SELECT coalesce(json_agg(DISTINCT d.job), '[]'::json)::text
          FROM (
@@ -298,9 +311,22 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
            AND pg_xact_status(j.leader_xid) IS DISTINCT FROM 'in progress'",
         &[],
     )?;
+    if dead.is_empty() {
+        return Ok(Removed { jobs: 0, busy_tables: 0 });
+    }
+    // Another clean-up may be at some of them, in a transaction that stays open.
+    let dead: Vec<i64> = extension::query_json(
+        "WITH locked AS MATERIALIZED (SELECT j.job FROM pgcopy.job j WHERE j.job = ANY ($1) FOR UPDATE SKIP LOCKED)
+         SELECT coalesce(json_agg(d.job ORDER BY d.job), '[]'::json)::text
+         FROM unnest($1) d(job)
+         WHERE d.job IN (SELECT job FROM locked) OR NOT EXISTS (SELECT FROM pgcopy.job j WHERE j.job = d.job)",
+        &[Param::Int8Array(&dead)],
+    )?;
+    let mut removed = Removed { jobs: 0, busy_tables: 0 };
     for &job in &dead {
         let swapped = was_swapped(job)?;
-        while drop_stage_tables(job)? {
+        let mut busy = BTreeSet::new();
+        while drop_stage_tables(job, &mut busy)? {
             transaction::make_changes_visible();
             interrupts::check();
         }
@@ -313,13 +339,19 @@ pub(super) fn remove_dead_jobs() -> Result<usize> {
             &[Param::Int8(job), Param::Bool(swapped)],
         )?;
         extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[Param::Int8(job)])?;
+        removed.jobs += usize::from(busy.is_empty());
+        removed.busy_tables += busy.len();
     }
-    Ok(dead.len())
+    Ok(removed)
 }
 
-/// Removes what dead jobs left. Returns the number of jobs.
+/// Removes what dead jobs left. Returns the number of jobs of which nothing is left.
 pub fn cleanup() -> Result<usize> {
-    remove_dead_jobs()
+    let removed = remove_dead_jobs()?;
+    if removed.busy_tables > 0 {
+        tell(&format!("stage tables that others have locked, left to the next clean-up: {}", removed.busy_tables));
+    }
+    Ok(removed.jobs)
 }
 
 /// The error of a pull that should not wait for a lock.

@@ -11,7 +11,8 @@ use crate::error::{Error, Result, tell, telling};
 use crate::load::{self, Loaded};
 use crate::local::identity::{Role, run_as};
 use crate::local::locks::{self, Mode, Until};
-use crate::local::{catalog, interrupts, rights, sequences, settings, spi, transaction};
+use crate::local::sequences::{self, Continuation};
+use crate::local::{catalog, interrupts, rights, settings, spi, transaction};
 use crate::source;
 use crate::stage::{self, Stage, Storage, SwapTable};
 use pgrx::pg_sys;
@@ -492,7 +493,13 @@ impl Pull<'_> {
             .collect();
         stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
         // Writers wait already, and nobody else has a use for them.
-        sequences::continue_at(&self.prepared.sequences.iter().map(|pair| pair.local.oid).zip(values).collect())?;
+        let continuations = self
+            .prepared
+            .sequences
+            .iter()
+            .zip(values)
+            .map(|(pair, value)| (pair.local.oid, Continuation { value, never_back: pair.used_elsewhere }));
+        sequences::continue_at(&continuations.collect())?;
         // From here on readers wait.
         self.keep_readers_out(&order)?;
         stage::swap(&tables, storage)?;
@@ -541,7 +548,7 @@ impl Pull<'_> {
         }
         shared.enter_phase(Phase::InPlace);
         let session = self.prepared.session()?;
-        settings::with_catalog_search_path(|| {
+        settings::with_catalog_settings(|| {
             // Code of the owners must not run while other tables' triggers and foreign keys are off.
             settings::set_local(c"session_replication_role", "origin")?;
             let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;

@@ -5,6 +5,7 @@ use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition, ForeignKey, Generated, Publication};
 use crate::local::identity::{Caller, Role, run_as};
+use crate::local::locks::MarkingLock;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
 use crate::local::{encoding, expressions, interrupts, rights, rows, spi};
@@ -15,7 +16,7 @@ use pgrx::prelude::*;
 use plan::catalog::{ColumnSequence, LockTable, Relation, RelationColumn, attach_columns};
 use plan::{Pairing, PartLimits, Pattern, Problem, ProblemKind, Wire};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 /// The arguments of a pull, as given.
@@ -36,6 +37,8 @@ pub struct Request {
     pub verbose: bool,
     /// Whether materialized views that read the targets are refreshed.
     pub refresh: bool,
+    /// Whether all targets are loaded as they stand, also those whose storage could be exchanged.
+    pub in_place: bool,
 }
 
 /// A pull that is possible, with the source's snapshot open.
@@ -100,6 +103,8 @@ pub(super) struct SequencePair {
     pub(super) local: ColumnSequence,
     /// Schema-qualified.
     pub(super) source: String,
+    /// Whether tables outside of the pull hold numbers of the local one.
+    pub(super) used_elsewhere: bool,
 }
 
 const LARGEST_BATCH: i32 = 100_000;
@@ -110,6 +115,30 @@ pub(super) fn connect(source: &str) -> Result<(Origin, Session)> {
     let origin = Origin::resolve(source)?;
     let session = Session::open(&origin)?;
     Ok((origin, session))
+}
+
+/// Refuses a source that is the very database of this session, however it was reached. Who asks for what is replaced would
+/// wait for the source's session, which waits for nobody that the server knows of.
+///
+/// Neither names nor identifiers tell: a standby has the same ones. What this session locks only its own server shows.
+fn refuse_own_database(session: &Session) -> Result<()> {
+    let mark = MarkingLock::take();
+    let [high, low] = mark.key();
+    let is_own = session.query_value(&format!(
+        "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock'
+                          AND l.granted AND l.classid = {high} AND l.objid = {low} AND l.objsubid = 1)::text"
+    ))?;
+    drop(mark);
+    if is_own != "true" {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        "the source is the database that the pull would replace tables of",
+    )
+    .detail(format!("The connection leads to database \"{}\" of this server itself.", catalog::database_name()))
+    .hint("Name another server or database as the source. SELECT current_database(), inet_server_addr(), inet_server_port() tells where a session is."))
 }
 
 /// What can be said of the arguments without asking the source. Returns the source as people may see it.
@@ -151,8 +180,9 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
     let has_written = transaction::has_written();
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = connect(&request.source)?;
+    refuse_own_database(&session)?;
     session.set_copy_encoding(&encoding::database_name())?;
-    settings::with_catalog_search_path(|| {
+    settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
         let (source, mut pairing, snapshot) = snapshot_of(&session, &local, include.as_deref(), &exclude)?;
         let mut prepared = Prepared {
@@ -162,7 +192,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared> {
             notices: std::mem::take(&mut pairing.notices),
             ..Prepared::for_caller(workers, has_written)
         };
-        prepared.pair_targets(source, local, &mut pairing)?;
+        prepared.pair_targets(source, local, request.in_place, &mut pairing)?;
         prepared.plan_foreign_keys(&mut pairing.problems)?;
         prepared.pair_sequences(&mut pairing.problems)?;
         prepared.plan_refresh(request.refresh, &mut pairing.problems)?;
@@ -219,23 +249,28 @@ fn snapshot_of(
     let mut pairing = pair(&relations)?;
     for _ in 0..ATTEMPTS {
         // What cannot be pulled need not be locked; the user hears all of it at once.
-        let wanted: BTreeSet<String> = if pairing.problems.is_empty() {
-            pairing.pairs.iter().map(|pair| relations[pair.source].qualified_name()).collect()
-        } else {
-            BTreeSet::new()
-        };
+        let possible = pairing.problems.is_empty();
+        let wanted = if possible { read_tables(&relations, &pairing) } else { BTreeSet::new() };
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
-        let snapshot = session.begin_snapshot(&wanted.iter().cloned().collect::<Vec<_>>())?;
+        let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
+        let snapshot = session.begin_snapshot(tables)?;
         relations = source::read_relations(session)?;
         pairing = pair(&relations)?;
-        let all_locked = pairing.pairs.iter().all(|pair| wanted.contains(&relations[pair.source].qualified_name()));
+        let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);
         if all_locked || !pairing.problems.is_empty() {
             return Ok((relations, pairing, snapshot));
         }
         session.rollback()?;
     }
     Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
+}
+
+/// Names of the source's tables that rows are read from, directly or through the table that they are partitions of.
+fn read_tables(relations: &[Relation], pairing: &Pairing) -> BTreeSet<String> {
+    let pulled: HashSet<u32> = pairing.pairs.iter().map(|pair| relations[pair.source].oid).collect();
+    let is_read = |relation: &&Relation| relation.ancestors().any(|ancestor| pulled.contains(&ancestor));
+    relations.iter().filter(is_read).map(Relation::qualified_name).collect()
 }
 
 /// What the source's user may not read, before locking the first such table fails.
@@ -260,7 +295,9 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
     let sqlstate = match first.kind {
         ProblemKind::UnmatchedPattern | ProblemKind::MissingTable => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
         ProblemKind::WrongObject => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-        ProblemKind::Partitioning | ProblemKind::Storage => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        ProblemKind::Partitioning | ProblemKind::Exclusion | ProblemKind::Storage => {
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED
+        }
         ProblemKind::MissingColumn => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         ProblemKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         ProblemKind::Rights => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -270,16 +307,19 @@ fn refuse_problems(problems: &[Problem]) -> Result<()> {
         count => format!("there are {count} problems"),
     };
     let lines = problems.iter().map(|problem| problem.text.as_str());
-    let unmatched = problems.iter().any(|problem| problem.kind == ProblemKind::UnmatchedPattern);
     let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).details(lines);
-    if problems.iter().all(|problem| problem.kind == ProblemKind::Rights) {
-        return Err(error.hint("Get the rights that are missing, or leave these tables out with exclude."));
-    }
-    Err(if unmatched {
-        error.hint("pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.")
+    let is_of = |kind: ProblemKind| move |problem: &Problem| problem.kind == kind;
+    Err(error.hint(if problems.iter().all(is_of(ProblemKind::Rights)) {
+        "Get the rights that are missing, or leave these tables out with exclude."
+    } else if problems.iter().any(is_of(ProblemKind::UnmatchedPattern)) {
+        "pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes."
+    } else if problems.iter().all(is_of(ProblemKind::Exclusion)) {
+        "Leave the whole partitioned table out, or make its partitions alike on both sides."
+    } else if problems.iter().any(is_of(ProblemKind::Exclusion)) {
+        "Leave tables out with exclude, partitioned ones as a whole, or make both sides alike."
     } else {
-        error.hint("Leave tables out with exclude, or make both sides alike.")
-    })
+        "Leave tables out with exclude, or make both sides alike."
+    }))
 }
 
 impl Prepared {
@@ -316,7 +356,7 @@ impl Prepared {
         workers: usize,
         has_written: bool,
     ) -> Result<Self> {
-        settings::with_catalog_search_path(|| {
+        settings::with_catalog_settings(|| {
             let oids = [local.oid];
             let definitions = catalog::read_definitions(&oids)?;
             let definition =
@@ -367,7 +407,14 @@ impl Prepared {
         self.session.as_ref().map_or(Ok(()), |session| session.rollback())
     }
 
-    fn pair_targets(&mut self, source: Vec<Relation>, local: Vec<Relation>, pairing: &mut Pairing) -> Result<()> {
+    fn pair_targets(
+        &mut self,
+        source: Vec<Relation>,
+        local: Vec<Relation>,
+        all_in_place: bool,
+        pairing: &mut Pairing,
+    ) -> Result<()> {
+        let slots = catalog::read_slots_without_publications()?;
         let pairs = std::mem::take(&mut pairing.pairs);
         let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
         let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
@@ -399,6 +446,9 @@ impl Prepared {
                 pairing.problems.push(Problem::new(ProblemKind::Storage, text));
             }
             let mut warnings = reasons_to_load_in_place(&local, definition);
+            if all_in_place && warnings.is_empty() {
+                warnings.push("loaded in place: as asked for".to_owned());
+            }
             let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
             pairing.problems.extend(half_published(&local, definition, &target_oids));
             let Some(columns) = pairing.columns(&source, &local) else {
@@ -409,6 +459,10 @@ impl Prepared {
                     let text = format!("{}: {difference}, where COPY would round", local.qualified_name());
                     Problem::new(ProblemKind::Type, text)
                 }));
+            }
+            // Only what is logged is decoded.
+            if method == Method::Swap && local.persistence == 'p' && !slots.is_empty() {
+                warnings.push(format!("{} nothing of it, unless method is 'in place'", slots_get(&slots)));
             }
             if source.columns.iter().any(|column| column.base_type.starts_with("money")) {
                 let words = match &other_money {
@@ -459,6 +513,13 @@ impl Prepared {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
             self.targets.push(Target { source, local, spec, method, warnings });
+        }
+        if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {
+            let them = if slots.len() == 1 { "it gets" } else { "they get" };
+            self.notices.push(format!(
+                "{} nothing of tables that are swapped; with method => 'in place' {them} all changes",
+                slots_get(&slots)
+            ));
         }
         Ok(())
     }
@@ -615,45 +676,81 @@ impl Prepared {
         Ok(spec)
     }
 
+    /// Sequences of the targets' columns, and of those of the partitioned tables above them, which give out the numbers for
+    /// all partitions.
     fn pair_sequences(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
-        let here = catalog::read_sequences(&self.target_oids())?;
-        let source_oids: Vec<u32> = self.targets.iter().map(|target| target.source.oid).collect();
-        let there = source::read_sequences(self.session()?, &source_oids)?;
-        let targets: HashMap<u32, &Target> = self.targets.iter().map(|target| (target.local.oid, target)).collect();
-        let mut counterparts = HashMap::new();
-        for other in &there {
-            counterparts.entry((other.relation, other.column.as_str())).or_insert(other);
-        }
-        let mut seen = BTreeSet::new();
-        for local in here {
-            if !seen.insert(local.oid) {
-                continue;
+        let mut counterparts: HashMap<u32, u32> = HashMap::new();
+        let mut copied: HashSet<(u32, &str)> = HashSet::new();
+        for target in &self.targets {
+            let above = |relation: &Relation| relation.partition_ancestors.clone().unwrap_or_default();
+            counterparts.insert(target.local.oid, target.source.oid);
+            for (local, source) in above(&target.local).into_iter().zip(above(&target.source)) {
+                counterparts.entry(local).or_insert(source);
             }
-            let Some(target) = targets.get(&local.relation) else {
+            for relation in target.local.ancestors() {
+                copied.extend(target.spec.columns.iter().map(|column| (relation, column.name.as_str())));
+            }
+        }
+        let (local_oids, source_oids): (Vec<u32>, Vec<u32>) = counterparts.iter().unzip();
+        let mut here: BTreeMap<u32, Vec<ColumnSequence>> = BTreeMap::new();
+        for sequence in catalog::read_sequences(&local_oids)? {
+            here.entry(sequence.oid).or_default().push(sequence);
+        }
+        if here.is_empty() {
+            return Ok(());
+        }
+        let mut there: HashMap<(u32, String), Vec<ColumnSequence>> = HashMap::new();
+        for sequence in source::read_sequences(self.session()?, &source_oids)? {
+            there.entry((sequence.relation, sequence.column.clone())).or_default().push(sequence);
+        }
+        let pulled: Vec<u32> = self.target_oids().into_iter().chain(self.in_place_members.iter().copied()).collect();
+        let oids: Vec<u32> = here.keys().copied().collect();
+        let used_elsewhere: HashSet<u32> = catalog::sequences_used_elsewhere(&oids, &pulled)?.into_iter().collect();
+        let mut of_columns: HashMap<(u32, i16), Vec<(&str, &str)>> = HashMap::new();
+        for local in here.values().flatten() {
+            of_columns.entry((local.relation, local.number)).or_default().push((&local.schema, &local.name));
+        }
+        let is_of_column =
+            |local: &ColumnSequence, name: (&str, &str)| of_columns[&(local.relation, local.number)].contains(&name);
+        let (mut pairs, mut notices) = (Vec::new(), Vec::new());
+        for uses in here.values() {
+            let candidates = || {
+                uses.iter().flat_map(|local| {
+                    let column = (counterparts[&local.relation], local.column.clone());
+                    there.get(&column).into_iter().flatten().map(move |other| (local, other))
+                })
+            };
+            // One of another name is the counterpart, unless it is that of another sequence of the column.
+            let pair = candidates()
+                .find(|(local, other)| (&local.schema, &local.name) == (&other.schema, &other.name))
+                .or_else(|| candidates().find(|(local, other)| !is_of_column(local, (&other.schema, &other.name))));
+            let Some((local, other)) = pair else {
+                // Where the column is not copied, its default takes the next values.
+                if let Some(local) = uses.iter().find(|local| copied.contains(&(local.relation, &local.column))) {
+                    notices.push(left_as_it_is(local, "the column has no sequence on the source"));
+                }
                 continue;
             };
-            let counterpart = counterparts.get(&(target.source.oid, local.column.as_str()));
-            match counterpart {
-                Some(other) => {
-                    if !other.readable {
-                        let name = plan::qualified(&other.schema, &other.name);
-                        problems.push(Problem::new(
-                            ProblemKind::Rights,
-                            format!("sequence {name}: the user may not read it on the source"),
-                        ));
-                    }
-                    self.sequences.push(SequencePair { source: plan::qualified(&other.schema, &other.name), local })
-                }
-                // Its default takes the next values.
-                None if !target.spec.columns.iter().any(|column| column.name == local.column) => {}
-                None => self.notices.push(format!(
-                    "sequence {} of {}.{} is left as it is: the column has no sequence on the source",
-                    plan::qualified(&local.schema, &local.name),
-                    target.local.qualified_name(),
-                    plan::quote_identifier(&local.column)
-                )),
+            let used_elsewhere = used_elsewhere.contains(&local.oid);
+            let name = plan::qualified(&other.schema, &other.name);
+            // Somebody who may replace a partition need not have any rights on the whole table.
+            let of_others = used_elsewhere && !pulled.contains(&local.relation);
+            if of_others && !other.readable {
+                notices.push(left_as_it_is(local, "the user may not read its counterpart on the source"));
+                continue;
             }
+            if of_others && !rights::not_owned(&[local.oid])?.is_empty() {
+                notices.push(left_as_it_is(local, "it belongs to somebody else, and to more than what is pulled"));
+                continue;
+            }
+            if !other.readable {
+                let text = format!("sequence {name}: the user may not read it on the source");
+                problems.push(Problem::new(ProblemKind::Rights, text));
+            }
+            pairs.push(SequencePair { source: name, local: local.clone(), used_elsewhere });
         }
+        self.sequences = pairs;
+        self.notices.extend(notices);
         let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
         problems.extend(
             rights::not_owned(&sequence_oids)?
@@ -722,7 +819,7 @@ impl Prepared {
         let mut full = BTreeSet::new();
         for local in self.targets.iter().map(|target| &target.local) {
             let holds_rows = match local.kind {
-                'p' => settings::with_catalog_search_path(|| catalog::partition_members(&[local.oid]))?
+                'p' => settings::with_catalog_settings(|| catalog::partition_members(&[local.oid]))?
                     .into_iter()
                     .any(rows::are_in),
                 // Not by what the plan knows of its size: rows may have come since.
@@ -769,7 +866,7 @@ impl Prepared {
 
     /// Whether the locked tables are still those that the plan was made for.
     pub(super) fn refuse_changed_definitions(&self) -> Result<()> {
-        settings::with_catalog_search_path(|| {
+        settings::with_catalog_settings(|| {
             let oids = self.target_oids();
             let foreign = rights::not_owned(&oids)?;
             if !foreign.is_empty() {
@@ -852,6 +949,11 @@ fn readable_referencing(keys: &[ForeignKey]) -> Result<BTreeSet<u32>> {
     Ok(readable.into_iter().collect())
 }
 
+fn left_as_it_is(sequence: &ColumnSequence, reason: &str) -> String {
+    let (name, column) = (plan::qualified(&sequence.schema, &sequence.name), plan::quote_identifier(&sequence.column));
+    format!("sequence {name} of {}.{column} is left as it is: {reason}", sequence.table)
+}
+
 /// Why a target's storage cannot be exchanged; empty if it can.
 pub(super) fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -875,6 +977,14 @@ pub(super) fn reasons_to_load_in_place(local: &Relation, definition: &Definition
         reasons.push(format!("loaded in place: {} publishes it", names.join(", ")));
     }
     reasons
+}
+
+/// The beginning of a sentence on what these slots get.
+fn slots_get(slots: &[String]) -> String {
+    match slots {
+        [slot] => format!("logical replication slot {slot} gets"),
+        slots => format!("logical replication slots {} get", slots.join(", ")),
+    }
 }
 
 /// Subscribers would get the new rows beside the old ones, or none at all.
@@ -941,7 +1051,8 @@ fn arguments(request: &Request) -> String {
         }
         None => String::new(),
     };
-    format!("{}{}", list("include", &request.include), list("exclude", &request.exclude))
+    let method = if request.in_place { ", method => 'in place'" } else { "" };
+    format!("{}{}{method}", list("include", &request.include), list("exclude", &request.exclude))
 }
 
 /// As `pg_size_pretty`, roughly.

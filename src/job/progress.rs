@@ -221,7 +221,7 @@ pub fn live_tables() -> Result<Vec<LiveTable>> {
                     },
                     rows: progress.loaded.rows as i64,
                     bytes: progress.loaded.bytes as i64,
-                    seconds: if progress.started == 0 { 0.0 } else { (ends - progress.started) as f64 / 1e6 },
+                    seconds: if progress.started == 0 { 0.0 } else { (ends - progress.started).max(0) as f64 / 1e6 },
                 }
             };
             (0..shared.tables()).map(table).collect::<Vec<_>>()

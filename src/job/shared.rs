@@ -740,7 +740,8 @@ impl Shared {
         header.measured.store(now, SeqCst);
         header.measured_bytes.store(bytes, SeqCst);
         if before != 0 {
-            let rate = (bytes - bytes_before) as f64 / ((now - before) as f64 / 1e6);
+            // Another process may have measured between.
+            let rate = bytes.saturating_sub(bytes_before) as f64 / ((now - before) as f64 / 1e6);
             let smoothed = (header.bytes_per_second.load(SeqCst) as f64).mul_add(0.5, rate * 0.5);
             header.bytes_per_second.store(smoothed as u64, SeqCst);
         }

@@ -9,6 +9,7 @@ use crate::local::transaction;
 use crate::stage;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The main function of the steward: it writes the job down, and when the leader's transaction has ended, what
@@ -119,25 +120,34 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     }
     processes::in_transaction(|| history::finish(spec, shared, outcome))?;
     let_older_readers_pass(spec, shared)?;
-    // With the new rows of a job that failed, or with the old rows of one that did not.
     drop_stage_tables(spec)
 }
 
+/// Removes the stage tables, with the new rows of a job that failed, or with the old rows of one that did not. Those that
+/// others read go when their readers have, or with a later clean-up.
+///
 /// Who drops a type or an operator class in the same moment may be faster than the look at what an index needs.
 fn drop_stage_tables(spec: &JobSpec) -> Result<()> {
+    const LONGEST: Duration = Duration::from_secs(600);
     const MOST_FAILURES: u32 = 10;
+    let begun = Instant::now();
     let mut failures = 0;
+    let mut busy = BTreeSet::new();
     loop {
-        match processes::in_transaction(|| history::drop_stage_tables(spec.job)) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
+        match processes::in_transaction(|| history::drop_stage_tables(spec.job, &mut busy)) {
+            Ok(true) => continue,
+            // SAFETY: reads a flag that only this process's signal handler sets.
+            Ok(false) if busy.is_empty() || unsafe { pg_sys::ShutdownRequestPending } != 0 => return Ok(()),
+            Ok(false) if begun.elapsed() > LONGEST => return Ok(()),
+            Ok(false) => {}
             Err(error) if failures < MOST_FAILURES => {
                 failures += 1;
                 pgrx::log!("pgcopy job {}: dropping stage tables: {}", spec.job, error.message);
-                processes::wait(Duration::from_millis(100));
             }
             Err(error) => return Err(error),
         }
+        busy.clear();
+        processes::wait(Duration::from_millis(200));
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rows to finished heap pages, frozen and all-visible.
 
-use super::tuple::HEADER_BYTES;
-use crate::local::relation_file::{LINE_POINTER_BYTES, PAGE_BYTES, PAGE_HEADER_BYTES, Page, Pages, RelationFile};
+use crate::local::relation_file::{
+    LINE_POINTER_BYTES, MOST_ROWS_ON_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, Page, Pages, ROW_HEADER_BYTES, RelationFile,
+};
 use pgrx::pg_sys;
 
 /// Pages that are formed before they are written: few enough for the processor's cache, enough to extend the file
@@ -11,8 +12,6 @@ const PAGES_AT_ONCE: usize = 32;
 const ALL_VISIBLE: u16 = 0x0004;
 /// `MaxHeapTupleSize` (`access/htup_details.h`).
 pub(super) const LONGEST_ROW: usize = PAGE_BYTES - (PAGE_HEADER_BYTES + LINE_POINTER_BYTES).next_multiple_of(8);
-/// Most rows that fit into a page; more line pointers than that are taken for damage.
-const MOST_ROWS: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / (HEADER_BYTES.next_multiple_of(8) + LINE_POINTER_BYTES);
 
 /// Collects rows in pages of its own and appends those to a table.
 ///
@@ -55,7 +54,7 @@ impl HeapPages {
         let mut written = false;
         let fits = self.used > 0 && {
             let page = self.pages.page(self.used - 1);
-            page.free() >= bytes + self.keep_free && page.items() < MOST_ROWS
+            page.free() >= bytes + self.keep_free && page.items() < MOST_ROWS_ON_PAGE
         };
         if !fits {
             if self.used == PAGES_AT_ONCE {
@@ -114,8 +113,8 @@ fn collect_for_log(page: &Page, data: &mut Vec<u8>) {
         if data.len() % 2 == 1 {
             data.push(0);
         }
-        data.extend_from_slice(&((row.len() - HEADER_BYTES) as u16).to_ne_bytes());
-        data.extend_from_slice(&row[18..HEADER_BYTES]);
-        data.extend_from_slice(&row[HEADER_BYTES..]);
+        data.extend_from_slice(&((row.len() - ROW_HEADER_BYTES) as u16).to_ne_bytes());
+        data.extend_from_slice(&row[18..ROW_HEADER_BYTES]);
+        data.extend_from_slice(&row[ROW_HEADER_BYTES..]);
     }
 }

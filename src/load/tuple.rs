@@ -3,6 +3,7 @@
 use crate::compat::AttributeLayout;
 use crate::error::Error;
 use crate::local::memory;
+use crate::local::relation_file::ROW_HEADER_BYTES;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -43,8 +44,6 @@ impl<R, F: FnOnce(Value<'_>) -> R> Accept<R> for F {
     }
 }
 
-/// `HeapTupleHeaderData` up to the bitmap (`access/htup_details.h`).
-pub(super) const HEADER_BYTES: usize = 23;
 /// Longest value that the one-byte length can tell, length included.
 const LONGEST_SHORT: usize = 0x7f;
 /// The length word of a value, included in what it tells.
@@ -85,7 +84,7 @@ pub(super) struct TupleBuilder {
 
 impl TupleBuilder {
     pub(super) fn new(attributes: usize, xmin: pg_sys::TransactionId) -> Self {
-        let data_start = (HEADER_BYTES + attributes.div_ceil(8)).next_multiple_of(8);
+        let data_start = (ROW_HEADER_BYTES + attributes.div_ceil(8)).next_multiple_of(8);
         let mut builder = Self {
             words: Vec::new(),
             bitmap: vec![0; attributes.div_ceil(8)],
@@ -301,7 +300,7 @@ impl TupleBuilder {
     /// Writes the header and returns the row, header included; its own place in the table is still to be filled in.
     #[inline]
     pub(super) fn finish(&mut self) -> &mut [u8] {
-        let header_bytes = if self.has_null { self.data_start } else { HEADER_BYTES.next_multiple_of(8) };
+        let header_bytes = if self.has_null { self.data_start } else { ROW_HEADER_BYTES.next_multiple_of(8) };
         let from = self.data_start - header_bytes;
         let mut infomask = XMIN_FROZEN | XMAX_INVALID;
         if self.has_null {
@@ -320,7 +319,7 @@ impl TupleBuilder {
         row[20..22].copy_from_slice(&infomask.to_ne_bytes());
         row[22] = header_bytes as u8;
         if self.has_null {
-            row[HEADER_BYTES..HEADER_BYTES + self.bitmap.len()].copy_from_slice(&self.bitmap);
+            row[ROW_HEADER_BYTES..ROW_HEADER_BYTES + self.bitmap.len()].copy_from_slice(&self.bitmap);
         }
         row
     }

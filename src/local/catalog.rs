@@ -1,14 +1,20 @@
 //! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
 
-use super::{expressions, settings, spi};
+use super::{encoding, expressions, settings, spi};
 use crate::compat;
 use crate::error::Result;
 use pgrx::pg_sys;
 use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
 use serde::{Deserialize, Serialize};
+use std::ffi::CStr;
 
 pub fn read_relations() -> Result<Vec<Relation>> {
-    spi::query_json(catalog::RELATIONS_QUERY)
+    settings::scoped(|| {
+        for (name, value) in catalog::RELATIONS_SETTINGS {
+            settings::set_local(name, value)?;
+        }
+        spi::query_json(catalog::RELATIONS_QUERY)
+    })
 }
 
 /// `None` for what a pattern could not name either.
@@ -35,6 +41,30 @@ pub fn read_enums(relations: &[u32]) -> Result<Vec<Enum>> {
 
 pub fn read_sequences(relations: &[u32]) -> Result<Vec<ColumnSequence>> {
     spi::query_json(&catalog::sequences_query(relations))
+}
+
+/// Those of the given sequences that columns of tables outside of `pulled` own or use in their defaults, too. A partitioned
+/// table is outside as long as one of its leaves is.
+pub fn sequences_used_elsewhere(sequences: &[u32], pulled: &[u32]) -> Result<Vec<u32>> {
+    let (sequences, pulled) = (catalog::array(sequences), catalog::array(pulled));
+    spi::query_json(&format!(
+        "SELECT coalesce(json_agg(DISTINCT u.sequence::bigint), '[]'::json)::text
+         FROM (
+             SELECT d.objid AS sequence, d.refobjid AS relation
+             FROM pg_depend d
+             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+               AND d.objid = ANY ({sequences}) AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+             UNION
+             SELECT d.refobjid, f.adrelid
+             FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
+             WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+               AND d.refobjid = ANY ({sequences}) AND d.deptype = 'n'
+         ) u
+         JOIN pg_class c ON c.oid = u.relation
+         WHERE u.relation <> ALL ({pulled})
+           AND (c.relkind <> 'p'
+                OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p WHERE p.isleaf AND p.relid <> ALL ({pulled})))"
+    ))
 }
 
 /// What the storage of a target must be made of, and what its rows must satisfy.
@@ -337,6 +367,23 @@ pub fn partition_members(relations: &[u32]) -> Result<Vec<u32>> {
          FROM unnest({}) r(oid) LEFT JOIN LATERAL pg_partition_tree(r.oid) p ON true",
         catalog::array(relations)
     ))
+}
+
+/// Logical replication slots of this database whose consumers ask for no publication, and so decode all that is written to
+/// tables, but not what takes their place. Those of `pgoutput` ask, and those that are lost decode nothing any more.
+pub fn read_slots_without_publications() -> Result<Vec<String>> {
+    spi::query_json(
+        "SELECT coalesce(json_agg(s.slot_name ORDER BY s.slot_name), '[]'::json)::text
+         FROM pg_replication_slots s
+         WHERE s.slot_type = 'logical' AND s.database = current_database() AND s.plugin <> 'pgoutput'
+           AND s.wal_status IS DISTINCT FROM 'lost'",
+    )
+}
+
+/// The name of this database.
+pub fn database_name() -> String {
+    // SAFETY: a syscache lookup inside a transaction; the name is palloc'd, and there is one for the session's own database.
+    unsafe { encoding::from_database(CStr::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId))) }
 }
 
 /// What fills a column that a row leaves out, as a node tree; `None` for NULL.

@@ -229,6 +229,54 @@ pub fn keep_extension(until: Until) {
     }
 }
 
+/// An advisory lock with a random key, which nobody takes for another's. Sessions of this server, and of no other, can see it
+/// while it lives.
+pub struct MarkingLock {
+    tag: pg_sys::LOCKTAG,
+}
+
+impl MarkingLock {
+    const MODE: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+
+    pub fn take() -> Self {
+        loop {
+            let mut key = [0u32; 2];
+            // SAFETY: fills as many bytes as the array has; the tag is that of `pg_advisory_lock(bigint)`.
+            unsafe {
+                if !pg_sys::pg_strong_random(key.as_mut_ptr().cast(), size_of_val(&key)) {
+                    crate::error::Error::internal("there are no random numbers").raise();
+                }
+                let tag = pg_sys::LOCKTAG {
+                    locktag_field1: pg_sys::MyDatabaseId.to_u32(),
+                    locktag_field2: key[0],
+                    locktag_field3: key[1],
+                    locktag_field4: 1,
+                    locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+                    locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+                };
+                if pg_sys::LockAcquire(&tag, Self::MODE, false, true) == pg_sys::LockAcquireResult::LOCKACQUIRE_OK {
+                    return Self { tag };
+                }
+            }
+        }
+    }
+
+    /// `classid` and `objid` in `pg_locks`.
+    pub fn key(&self) -> [u32; 2] {
+        [self.tag.locktag_field2, self.tag.locktag_field3]
+    }
+}
+
+impl Drop for MarkingLock {
+    fn drop(&mut self) {
+        // After an ERROR the end of the (sub)transaction gives it up.
+        if !std::thread::panicking() {
+            // SAFETY: taken by `take` in this transaction.
+            unsafe { pg_sys::LockRelease(&self.tag, Self::MODE, false) };
+        }
+    }
+}
+
 /// Whether this transaction has written, or holds a lock that writers or changes of definition take.
 pub fn is_written_or_locked_here(relation: u32) -> bool {
     let weak = pg_sys::AccessShareLock as pg_sys::LOCKMODE;

@@ -7,6 +7,7 @@ use crate::compat;
 use crate::local::interrupts;
 use pgrx::pg_sys;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::offset_of;
 
 /// Who writes pages of a table past the buffer manager holds this on it. VACUUM of the whole database, or anybody who
 /// reads, would otherwise leave pages in shared buffers that are not yet written, and nobody would see their rows.
@@ -14,14 +15,33 @@ pub const WRITER_LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys:
 
 pub const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
 /// `PageHeaderData` up to the line pointers (`storage/bufpage.h`).
-pub const PAGE_HEADER_BYTES: usize = 24;
-pub const LINE_POINTER_BYTES: usize = 4;
+pub const PAGE_HEADER_BYTES: usize = offset_of!(pg_sys::PageHeaderData, pd_linp);
+pub const LINE_POINTER_BYTES: usize = size_of::<pg_sys::ItemIdData>();
+/// The size of the fixed part of `HeapTupleHeaderData`, before the bitmap of NULLs (`access/htup_details.h`).
+pub const ROW_HEADER_BYTES: usize = offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+/// Most rows that fit into a page (`MaxHeapTuplesPerPage`); more line pointers than that are taken for damage.
+pub const MOST_ROWS_ON_PAGE: usize =
+    (PAGE_BYTES - PAGE_HEADER_BYTES) / (ROW_HEADER_BYTES.next_multiple_of(8) + LINE_POINTER_BYTES);
 
-const LOWER: usize = 12;
-const UPPER: usize = 14;
-const FLAGS: usize = 10;
-/// Size of a page and version of its layout.
-const SIZE_AND_VERSION: u16 = 8192 | 4;
+const LSN: usize = offset_of!(pg_sys::PageHeaderData, pd_lsn);
+const FLAGS: usize = offset_of!(pg_sys::PageHeaderData, pd_flags);
+const LOWER: usize = offset_of!(pg_sys::PageHeaderData, pd_lower);
+const UPPER: usize = offset_of!(pg_sys::PageHeaderData, pd_upper);
+const SPECIAL: usize = offset_of!(pg_sys::PageHeaderData, pd_special);
+const SIZE_AND_VERSION: usize = offset_of!(pg_sys::PageHeaderData, pd_pagesize_version);
+
+// What this file, and those who fill pages, take for granted.
+const _: () = {
+    assert!(PAGE_BYTES.is_power_of_two() && PAGE_BYTES >= 1024 && PAGE_BYTES <= 32768);
+    assert!(pg_sys::MAXIMUM_ALIGNOF == 8);
+    assert!(pg_sys::PG_PAGE_LAYOUT_VERSION == 4);
+    assert!(PAGE_HEADER_BYTES == 24 && LINE_POINTER_BYTES == 4 && ROW_HEADER_BYTES == 23);
+    assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_infomask2) == 18);
+    assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_infomask) == 20);
+    assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_hoff) == 22);
+    assert!(size_of::<pg_sys::IndexTupleData>() == 8 && offset_of!(pg_sys::IndexTupleData, t_info) == 6);
+    assert!(size_of::<Page>() == PAGE_BYTES);
+};
 
 /// Pages side by side in memory that is aligned as direct I/O wants it.
 pub struct Pages {
@@ -70,7 +90,7 @@ impl Drop for Pages {
 }
 
 /// A page in the standard layout: line pointers grow up from the header, items down from the special space.
-#[repr(C, align(4096))]
+#[repr(C, align(8))]
 pub struct Page {
     pub bytes: [u8; PAGE_BYTES],
 }
@@ -83,8 +103,8 @@ impl Page {
         self.set(FLAGS, flags);
         self.set(LOWER, PAGE_HEADER_BYTES as u16);
         self.set(UPPER, end as u16);
-        self.set(16, end as u16);
-        self.set(18, SIZE_AND_VERSION);
+        self.set(SPECIAL, end as u16);
+        self.set(SIZE_AND_VERSION, PAGE_BYTES as u16 | pg_sys::PG_PAGE_LAYOUT_VERSION as u16);
     }
 
     #[inline]
@@ -165,8 +185,8 @@ impl Page {
 
     /// The log position that the page is covered by.
     pub fn set_lsn(&mut self, lsn: u64) {
-        self.bytes[0..4].copy_from_slice(&((lsn >> 32) as u32).to_ne_bytes());
-        self.bytes[4..8].copy_from_slice(&(lsn as u32).to_ne_bytes());
+        self.bytes[LSN..LSN + 4].copy_from_slice(&((lsn >> 32) as u32).to_ne_bytes());
+        self.bytes[LSN + 4..LSN + 8].copy_from_slice(&(lsn as u32).to_ne_bytes());
     }
 }
 

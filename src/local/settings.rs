@@ -26,13 +26,24 @@ pub fn set_local(name: &CStr, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// So that catalog texts and node trees mean the same wherever they are read, and statements what they say.
+/// So that names and node trees mean the same wherever they are read, and statements what they say.
 pub fn use_catalog_search_path() -> Result<()> {
     set_local(c"search_path", "pg_catalog, pg_temp")?;
     set_local(c"standard_conforming_strings", "on")?;
     // To compile a query over the catalogs of a big database takes longer than to run it, and memory that stays.
     set_local(c"jit", "off")?;
     set_local(c"quote_all_identifiers", "off")
+}
+
+/// The same, and the settings that values in catalog texts are written by. They are those of the source's session, so that
+/// texts of both sides are equal where what they say is.
+pub fn use_catalog_settings() -> Result<()> {
+    use_catalog_search_path()?;
+    set_local(c"datestyle", "ISO, YMD")?;
+    set_local(c"intervalstyle", "postgres")?;
+    set_local(c"timezone", "UTC")?;
+    set_local(c"extra_float_digits", "3")?;
+    set_local(c"bytea_output", "hex")
 }
 
 /// So that the texts that the source sends mean here what they mean there. Receive functions take them for what the
@@ -176,10 +187,11 @@ pub fn pin_for_own_process() {
     }
 }
 
-/// Runs `work` with a search path of `pg_catalog` alone, so that catalog texts are the same for everybody.
-pub fn with_catalog_search_path<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Runs `work` with a search path of `pg_catalog` alone and with the settings that catalog texts depend on, so that the
+/// texts are the same for everybody.
+pub fn with_catalog_settings<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     scoped(|| {
-        use_catalog_search_path()?;
+        use_catalog_settings()?;
         work()
     })
 }

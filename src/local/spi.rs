@@ -78,7 +78,7 @@ fn parsed<T: DeserializeOwned>(text: Option<String>) -> Result<T> {
 /// Returns the first column of the first row. `most` is the number of rows to fetch, or 0 for all.
 fn run(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Option<String>> {
     settings::scoped(|| {
-        settings::use_catalog_search_path()?;
+        settings::use_catalog_settings()?;
         run_in_session(sql, parameters, most)
     })
 }

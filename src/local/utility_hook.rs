@@ -1,6 +1,7 @@
 //! The hook that takes the COPY statements that are ours from the server and leaves it everything else.
 
 use super::copy_statement::{self, CopyStatement};
+use crate::compat;
 use crate::error::{Result, or_raise};
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::c_char;
@@ -47,7 +48,7 @@ unsafe extern "C-unwind" fn process_utility(
                 };
             }
             return match PREVIOUS {
-                Some(next) => pass_on!(next),
+                Some(next) => compat::guarded(|| pass_on!(next)),
                 None => pass_on!(pg_sys::standard_ProcessUtility),
             };
         };

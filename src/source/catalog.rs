@@ -10,7 +10,14 @@ use std::fmt;
 use std::marker::PhantomData;
 
 pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
-    read_json(session, catalog::RELATIONS_QUERY)
+    // For this one query: what amounts of money mean is up to the source's own setting.
+    let of_each = |command: fn(&str, &str) -> String| -> String {
+        catalog::RELATIONS_SETTINGS.iter().map(|(name, value)| command(&name.to_string_lossy(), value)).collect()
+    };
+    session.execute(&of_each(|name, value| format!("SET {name} = '{value}'; ")))?;
+    let relations = read_json(session, catalog::RELATIONS_QUERY)?;
+    session.execute(&of_each(|name, _| format!("RESET {name}; ")))?;
+    Ok(relations)
 }
 
 /// `peer` is the other side's version.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
 use pgrx::prelude::*;
+use plan::catalog::Relation;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -83,11 +84,15 @@ impl Session {
     /// Opens the one snapshot that all of a job reads, with the tables locked against changes of their definition.
     ///
     /// The locks come before the snapshot: a TRUNCATE or a rewrite between the two would show the snapshot an empty
-    /// table. Returns the snapshot's name.
-    pub fn begin_snapshot(&self, tables: &[String]) -> Result<String> {
+    /// table. Of a partitioned table all partitions are locked. Returns the snapshot's name.
+    pub fn begin_snapshot<'a>(&self, tables: impl IntoIterator<Item = &'a Relation>) -> Result<String> {
         self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-        if !tables.is_empty() {
-            self.execute(&format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", tables.join(", ONLY ")))?;
+        let locked: Vec<String> = tables
+            .into_iter()
+            .map(|table| format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name()))
+            .collect();
+        if !locked.is_empty() {
+            self.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", ")))?;
         }
         self.query_value("SELECT pg_export_snapshot()")
     }

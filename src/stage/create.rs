@@ -66,7 +66,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         let altered = table.column_options.iter().any(|column| column.relation == table.target);
         let may_need = altered || table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast);
         if target_toast != pg_sys::Oid::INVALID && may_need {
-            create_toast(heap, target_toast);
+            create_toast(heap, table.target, target_toast);
         }
         let mut indexes = Vec::with_capacity(table.indexes.len());
         // An index in the database's own tablespace names none, and would go to this one.
@@ -125,22 +125,27 @@ fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage
             std::ptr::null_mut(),
         );
         pg_sys::CommandCounterIncrement();
-        create_toast(heap, pg_sys::Oid::INVALID);
+        create_toast(heap, table.target, pg_sys::Oid::INVALID);
         super::dependencies::belong_to_extension(heap, &[])?;
         Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
     }
 }
 
-/// Gives a stage table a TOAST table with the options of the target's own, if rows of its layout may need one.
+/// Gives a stage table a TOAST table with the options of the target's own (none for an invalid OID), if rows of its layout
+/// may need one.
+///
+/// It is marked as a rewrite's as its heap is: logical decoding drops the rows of such a heap, and would keep the chunks of
+/// a TOAST table without the mark for rows that never come.
 ///
 /// # Safety
-/// The target has one. The stage table has none yet, and nobody else uses it.
-unsafe fn create_toast(stage: pg_sys::Oid, target_toast: pg_sys::Oid) {
+/// The stage table has none yet, and nobody else uses it.
+unsafe fn create_toast(stage: pg_sys::Oid, target: u32, target_toast: pg_sys::Oid) {
     // SAFETY: promised by the caller; the target's lock keeps its TOAST table in place.
     unsafe {
         let options = relation_options(target_toast.to_u32());
         let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
-        compat::NewHeapCreateToastTable(stage, options, lock, target_toast);
+        let rewritten = if target_toast == pg_sys::Oid::INVALID { target.into() } else { target_toast };
+        compat::NewHeapCreateToastTable(stage, options, lock, rewritten);
         pg_sys::CommandCounterIncrement();
     }
 }
@@ -154,7 +159,7 @@ pub fn give_toast_table(stage: u32, target: u32) {
         let toast = (*(*relation).rd_rel).reltoastrelid;
         pg_sys::table_close(relation, lock);
         if toast != pg_sys::Oid::INVALID {
-            create_toast(stage.into(), toast);
+            create_toast(stage.into(), target, toast);
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Every row of a stage table is one that counts: frozen, and never changed since it was written.
 
 use crate::compat::{self, AttributeLayout};
+use crate::error::Error;
 use crate::local::interrupts;
-use crate::local::relation_file::{PAGE_HEADER_BYTES, Pages};
+use crate::local::relation_file::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, ROW_HEADER_BYTES};
 use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::mem::offset_of;
 
 /// How the bytes of a value become a number that sorts as the type does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub struct KeyScan {
     parts: Vec<KeyPart>,
     /// For each part, the value's place in a row without NULLs, where every column before it has a fixed width.
     offsets: Option<Vec<usize>>,
+    /// No row is shorter.
+    least_bytes: usize,
 }
 
 /// Most parts that can be read at once.
@@ -107,6 +112,18 @@ pub struct RowKey<'a> {
     pub item: u16,
     pub numbers: &'a [u64],
     pub nulls: u32,
+}
+
+/// As the buffer manager words it.
+///
+/// # Safety
+/// The relation is open.
+#[cold]
+unsafe fn refuse_damaged_page(relation: pg_sys::Relation, block: u32) -> ! {
+    // SAFETY: promised by the caller.
+    let path = unsafe { compat::relation_path(relation) };
+    Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("invalid page in block {block} of relation {path}"))
+        .raise()
 }
 
 impl KeyScan {
@@ -131,7 +148,7 @@ impl KeyScan {
         let offsets = parts.iter().map(|part| places.get(part.attribute).copied()).collect::<Option<Vec<_>>>();
         // A varlena's own place is only known where the row tells how long its length word is.
         let offsets = offsets.filter(|_| parts.iter().all(|part| layouts[part.attribute].length > 0));
-        Self { relation, layouts, parts, offsets }
+        Self { relation, layouts, parts, offsets, least_bytes: ROW_HEADER_BYTES.next_multiple_of(8) }
     }
 
     /// Calls `on_row` for each row, in the order of their places, until it returns false. Returns whether it never did.
@@ -147,9 +164,12 @@ impl KeyScan {
             if block.is_multiple_of(PAGES_BETWEEN_INTERRUPTS) {
                 interrupts::check();
             }
-            // SAFETY: the block exists, and the page is a whole one of ours.
+            // SAFETY: the block exists, the page is a whole one of ours, and the relation is open.
             unsafe {
                 compat::read_page(pg_sys::RelationGetSmgr(self.relation), main, block, pages.address(0));
+                if !compat::is_page_sound(pages.address(0), block) {
+                    refuse_damaged_page(self.relation, block);
+                }
             }
             let page = pages.page(0);
             // A block that was reserved by a worker that failed is empty.
@@ -158,7 +178,11 @@ impl KeyScan {
             }
             for item in 0..page.items() {
                 let range = page.item_range(item);
-                debug_assert!(range.start >= PAGE_HEADER_BYTES);
+                // Without checksums nothing else has looked at it.
+                if range.start < PAGE_HEADER_BYTES || range.len() < self.least_bytes || range.end > PAGE_BYTES {
+                    // SAFETY: the relation is open.
+                    unsafe { refuse_damaged_page(self.relation, block) };
+                }
                 // SAFETY: a row of this relation, which the layouts describe.
                 let nulls = unsafe { self.read_row(page.bytes.as_ptr().add(range.start), &mut numbers) };
                 let key = RowKey { block, item: item as u16 + 1, numbers: &numbers[..self.parts.len()], nulls };
@@ -175,9 +199,9 @@ impl KeyScan {
         const HAS_NULL: u8 = 0x01;
         // SAFETY: `t_infomask` and `t_hoff` of `HeapTupleHeaderData`; the rest as the caller promised.
         unsafe {
-            let infomask = row.add(20).cast::<u16>().read_unaligned();
+            let infomask = row.add(offset_of!(pg_sys::HeapTupleHeaderData, t_infomask)).cast::<u16>().read_unaligned();
             let has_null = infomask & u16::from(HAS_NULL) != 0;
-            let data = row.add(usize::from(row.add(22).read()));
+            let data = row.add(usize::from(row.add(offset_of!(pg_sys::HeapTupleHeaderData, t_hoff)).read()));
             if let Some(offsets) = &self.offsets
                 && !has_null
             {
@@ -186,7 +210,7 @@ impl KeyScan {
                 }
                 return 0;
             }
-            self.walk_row(row.add(23), has_null, data, numbers)
+            self.walk_row(row.add(ROW_HEADER_BYTES), has_null, data, numbers)
         }
     }
 

@@ -23,7 +23,7 @@ pub use index::build_index;
 pub use integer_keys::KeyColumns;
 pub use key_rows::KeyEnd;
 pub use key_scan::MOST_PARTS as MOST_KEY_COLUMNS;
-pub use remove::remove;
+pub use remove::{remove, try_remove};
 pub use statistics::take_over_statistics;
 pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
 pub use visibility::write_visibility_map;

@@ -1,19 +1,32 @@
 use crate::error::Result;
 use crate::local::identity::{Role, run_as};
-use crate::local::locks::{Mode, lock_relation};
+use crate::local::locks::{Mode, lock_relation, try_lock_relation};
 use crate::local::spi::{Param, extension};
 use pgrx::pg_sys;
 
-/// Drops stage tables that are still there, and whatever belongs to them. Not by DROP TABLE: an event trigger of the user's
-/// could refuse that, and would be told of tables that are none of its business.
+/// Drops stage tables that this transaction uses, or has made.
 pub fn remove(stages: impl IntoIterator<Item = u32>) -> Result<()> {
-    let flags =
-        pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY | pg_sys::PERFORM_DELETION_SKIP_EXTENSIONS;
     let stages: Vec<u32> = stages.into_iter().collect();
     stages.iter().for_each(|&stage| lock_relation(stage, Mode::AccessExclusive));
-    give_indexes_existing_classes(&stages)?;
+    remove_locked(&stages)
+}
+
+/// Drops stage tables, and returns those that somebody is in the way of, such as a dump that reads them.
+pub fn try_remove(stages: Vec<u32>) -> Result<Vec<u32>> {
+    let (locked, busy): (Vec<u32>, Vec<u32>) =
+        stages.into_iter().partition(|&stage| try_lock_relation(stage, Mode::AccessExclusive));
+    remove_locked(&locked)?;
+    Ok(busy)
+}
+
+/// Drops stage tables that are still there, and whatever belongs to them. Not by DROP TABLE: an event trigger of the user's
+/// could refuse that, and would be told of tables that are none of its business.
+fn remove_locked(stages: &[u32]) -> Result<()> {
+    let flags =
+        pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY | pg_sys::PERFORM_DELETION_SKIP_EXTENSIONS;
+    give_indexes_existing_classes(stages)?;
     run_as(Role::Extension, || {
-        for stage in stages {
+        for &stage in stages {
             let table =
                 pg_sys::ObjectAddress { classId: pg_sys::RelationRelationId, objectId: stage.into(), objectSubId: 0 };
             // SAFETY: nobody but us knows the table, and it is locked before the look at whether another process was faster.

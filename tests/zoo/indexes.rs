@@ -143,3 +143,98 @@ fn tablespaces_stay() {
         assert_eq!(text(&mut pair.destination, sizes), "0");
     }
 }
+
+/// An unsigned integer of somebody's own, in the family of the server's integers. It does not sort as they do.
+#[test]
+fn operator_classes_of_somebodys_own_in_the_servers_families() {
+    let function = |name: &str, of: &str, arguments: &str, result: &str| {
+        format!("CREATE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE internal STRICT IMMUTABLE AS '{of}';")
+    };
+    let both = "unsigned, unsigned";
+    let mut pair = arrives(
+        "zoo_own_operators",
+        &format!(
+            "CREATE TYPE unsigned; {}
+             CREATE TYPE unsigned (INPUT = unsigned_in, OUTPUT = unsigned_out, RECEIVE = unsigned_receive, SEND = unsigned_send, LIKE = oid);
+             {}
+             CREATE OPERATOR < (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_lt, COMMUTATOR = >, NEGATOR = >=);
+             CREATE OPERATOR <= (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_le, COMMUTATOR = >=, NEGATOR = >);
+             CREATE OPERATOR = (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_eq, COMMUTATOR = =, NEGATOR = <>, MERGES);
+             CREATE OPERATOR <> (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_ne, COMMUTATOR = <>, NEGATOR = =);
+             CREATE OPERATOR >= (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_ge, COMMUTATOR = <=, NEGATOR = <);
+             CREATE OPERATOR > (LEFTARG = unsigned, RIGHTARG = unsigned, FUNCTION = unsigned_gt, COMMUTATOR = <, NEGATOR = <=);
+             CREATE OPERATOR CLASS unsigned_ops DEFAULT FOR TYPE unsigned USING btree FAMILY integer_ops AS
+                 OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 unsigned_compare(unsigned, unsigned);
+             CREATE DOMAIN even AS int4 CHECK (VALUE % 2 = 0); CREATE DOMAIN of_own AS unsigned;
+             CREATE TABLE counter (id unsigned PRIMARY KEY, e even UNIQUE, o of_own UNIQUE);
+             CREATE TABLE reading (id int PRIMARY KEY, counter unsigned REFERENCES counter, e even REFERENCES counter (e))",
+            [
+                function("unsigned_in", "oidin", "cstring", "unsigned"),
+                function("unsigned_out", "oidout", "unsigned", "cstring"),
+                function("unsigned_receive", "oidrecv", "internal", "unsigned"),
+                function("unsigned_send", "oidsend", "unsigned", "bytea"),
+            ]
+            .concat(),
+            [
+                function("unsigned_lt", "oidlt", both, "boolean"),
+                function("unsigned_le", "oidle", both, "boolean"),
+                function("unsigned_eq", "oideq", both, "boolean"),
+                function("unsigned_ne", "oidne", both, "boolean"),
+                function("unsigned_ge", "oidge", both, "boolean"),
+                function("unsigned_gt", "oidgt", both, "boolean"),
+                function("unsigned_compare", "btoidcmp", both, "int4"),
+            ]
+            .concat(),
+        ),
+        "INSERT INTO counter SELECT (i * 40000000)::text::unsigned, i * 2 - 100, (i * 40000000)::text::unsigned FROM generate_series(0::bigint, 100) i;
+         INSERT INTO reading SELECT i, (i * 40000000)::text::unsigned, i * 2 - 100 FROM generate_series(0::bigint, 100) i",
+    );
+    assert_sound(&mut pair, "{counter, reading}");
+    pair.destination.batch_execute("SET enable_seqscan = off").unwrap();
+    for condition in ["id > '2000000000'", "id = '3600000000'", "e < 0", "o >= '4000000000'"] {
+        let count = format!("SELECT count(*)::text FROM counter WHERE {condition}");
+        assert_eq!(text(&mut pair.source, &count), text(&mut pair.destination, &count), "{condition}");
+    }
+}
+
+/// Keys are read from the file itself: what the buffer manager would refuse is refused.
+#[test]
+fn a_page_that_was_damaged_before_its_index_is_built_is_found() {
+    for (name, checksums, at) in [("damaged-row", true, 8000), ("damaged-line-pointer", false, 24)] {
+        let options = Options::named(&format!("{name}-destination"));
+        let options = if checksums { options.with_checksums() } else { options };
+        let servers = OwnServers::start(name, options);
+        let mut pair = servers.pair("damaged_page");
+        pair.both(
+            "CREATE FUNCTION held(id int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+                 'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN id; END';
+             CREATE TABLE item (id int NOT NULL, note text)",
+        );
+        // Indexes of equal weight are built in the order in which they were made.
+        pair.destination
+            .batch_execute("CREATE INDEX ON item (held(id)); ALTER TABLE item ADD PRIMARY KEY (id)")
+            .unwrap();
+        pair.source.batch_execute("INSERT INTO item SELECT i, 'note ' || i FROM generate_series(1, 500) i").unwrap();
+        let mut watcher = pair.another_destination_session();
+        watcher.batch_execute("SELECT pg_advisory_lock(4711)").unwrap();
+        let failure = std::thread::scope(|scope| {
+            let pull = scope.spawn(|| pair.pull_error("parallel => 1"));
+            crate::harness::eventually("the first index is being built", || {
+                text(&mut watcher, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                    == "1"
+            });
+            let path = text(
+                &mut watcher,
+                "SELECT pg_relation_filepath(oid) FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace AND relkind = 'r'",
+            );
+            let file = std::fs::OpenOptions::new().write(true).open(servers.destination.data().join(path)).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4], at).unwrap();
+            watcher.batch_execute("SELECT pg_advisory_unlock(4711)").unwrap();
+            pull.join().unwrap()
+        });
+        assert_eq!(failure.sqlstate, "XX001", "{failure:?}");
+        assert!(failure.message.starts_with("invalid page in block 0 of relation base/"), "{failure:?}");
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
+        pair.assert_nothing_left();
+    }
+}

@@ -1,7 +1,7 @@
 //! Tables that the destination publishes: the change reaches the subscribers, or the pull is refused.
 
 use super::plan;
-use crate::harness::{Pair, connect, eventually, shared_ports, text, texts};
+use crate::harness::{Pair, connect, eventually, shared_destination, shared_ports, text, texts};
 use xtask::server;
 
 fn published(name: &str, schema: &str, publication: &str) -> Pair {
@@ -157,4 +157,124 @@ fn unlogged_tables_and_other_tables_are_not_concerned() {
     assert_eq!(plan(&mut pair), ["fast swap binary", "item in place binary", "other swap binary"]);
     pair.pull("");
     pair.assert_same_content();
+}
+
+/// Consumers that go without publications decode all that is written to tables, and nothing of what takes their place.
+#[test]
+fn slots_without_publications_are_told_of_and_served_in_place() {
+    let mut pair = Pair::with(
+        "zoo_slots",
+        "CREATE TABLE item (id int PRIMARY KEY, note text);
+         CREATE TABLE split (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE split_1 PARTITION OF split FOR VALUES FROM (0) TO (100);
+         CREATE UNLOGGED TABLE fast (id int)",
+        "INSERT INTO item SELECT i, 'new' FROM generate_series(1, 50) i; INSERT INTO split SELECT generate_series(1, 20)",
+    );
+    pair.destination.batch_execute("INSERT INTO item SELECT i, 'old' FROM generate_series(1, 5) i").unwrap();
+    let warnings = |pair: &mut Pair, arguments: &str| {
+        let sql = format!(
+            "SELECT concat_ws(' ', \"table\", method, warnings::text) FROM pgcopy.plan('{}'{arguments}) ORDER BY \"table\"",
+            pair.dsn()
+        );
+        texts(&mut pair.destination, &sql)
+    };
+    let quiet = ["fast swap {}", "item swap {}", "split_1 swap {}"];
+    assert_eq!(warnings(&mut pair, ""), quiet);
+    // A subscriber's slot asks publications, and so does the plan; one of another database is not concerned.
+    let create = |name: &str, plugin: &str| format!("SELECT pg_create_logical_replication_slot('{name}', '{plugin}')");
+    pair.destination.batch_execute(&create("zoo_slots_pgoutput", "pgoutput")).unwrap();
+    shared_destination().batch_execute(&create("zoo_slots_elsewhere", "test_decoding")).unwrap();
+    assert_eq!(warnings(&mut pair, ""), quiet);
+    pair.destination.batch_execute(&create("zoo_slots_decoding", "test_decoding")).unwrap();
+    let told = "logical replication slot zoo_slots_decoding gets nothing of it, unless method is 'in place'";
+    assert_eq!(
+        warnings(&mut pair, ""),
+        ["fast swap {}".to_owned(), format!("item swap {{\"{told}\"}}"), format!("split_1 swap {{\"{told}\"}}")]
+    );
+    pair.notices();
+    pair.pull("overwrite => true");
+    let notice = "logical replication slot zoo_slots_decoding gets nothing of tables that are swapped";
+    assert!(pair.notices().iter().any(|line| line.starts_with(notice)));
+    pair.assert_same_content();
+    assert_eq!(changes_of_slot(&mut pair, "zoo_slots_decoding"), Vec::<String>::new());
+
+    assert!(warnings(&mut pair, ", method => 'in place'").iter().all(|line| {
+        line.contains(" in place ") && line.contains("loaded in place: as asked for") && !line.contains("gets nothing")
+    }));
+    for call in ["pull", "start_pull"] {
+        pair.destination.batch_execute("DELETE FROM item WHERE id > 10").unwrap();
+        changes_of_slot(&mut pair, "zoo_slots_decoding");
+        pair.notices();
+        let sql = format!("pgcopy.{call}('{}', overwrite => true, method => 'in place')", pair.dsn());
+        if call == "pull" {
+            pair.destination.batch_execute(&format!("SELECT {sql}")).unwrap();
+            assert!(!pair.notices().iter().any(|line| line.contains("gets nothing")));
+        } else {
+            pair.destination.batch_execute(&format!("SELECT pgcopy.wait({sql})")).unwrap();
+        }
+        pair.assert_same_content();
+        assert_eq!(
+            changes_of_slot(&mut pair, "zoo_slots_decoding"),
+            [
+                "public.item: INSERT 50",
+                "public.item: TRUNCATE 1",
+                "public.split_1: INSERT 20",
+                "public.split_1: TRUNCATE 1"
+            ]
+        );
+    }
+    let failure = pair.pull_error("method => 'swap'");
+    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("22023", "method \"swap\" not recognized"));
+    assert_eq!(failure.hint, "It is \"auto\" or \"in place\".");
+    for slot in ["zoo_slots_pgoutput", "zoo_slots_decoding"] {
+        pair.destination.batch_execute(&format!("SELECT pg_drop_replication_slot('{slot}')")).unwrap();
+    }
+    shared_destination().batch_execute("SELECT pg_drop_replication_slot('zoo_slots_elsewhere')").unwrap();
+}
+
+/// An exchange of storage is only a faster way for them to load.
+#[test]
+fn files_are_loaded_so_that_slots_without_publications_get_them() {
+    let (mut pair, files) = Pair::with_files("zoo_slots_files");
+    let file = files.path().join("rows.parquet").display().to_string();
+    let server = &mut pair.destination;
+    server
+        .batch_execute(&format!(
+            "CREATE TABLE empty (id int); CREATE TABLE full_one (id int); INSERT INTO full_one VALUES (-1);
+             COPY (SELECT generate_series(1, 20) AS id) TO '{file}' (FORMAT parquet)"
+        ))
+        .unwrap();
+    server.batch_execute("SELECT pg_create_logical_replication_slot('zoo_slots_files', 'test_decoding')").unwrap();
+    for (table, arguments) in [
+        ("empty", ""),
+        ("full_one", ", mode => 'replace', overwrite => true"),
+        ("new_one", ", create_table => 'if_missing'"),
+    ] {
+        server
+            .batch_execute(&format!("SELECT * FROM pgcopy.load_parquet('{file}', target => '{table}'{arguments})"))
+            .unwrap();
+    }
+    assert_eq!(
+        changes_of_slot(&mut pair, "zoo_slots_files"),
+        [
+            "public.empty: INSERT 20",
+            "public.full_one: INSERT 20",
+            "public.full_one: TRUNCATE 1",
+            "public.new_one: INSERT 20",
+        ]
+    );
+    pair.destination.batch_execute("SELECT pg_drop_replication_slot('zoo_slots_files')").unwrap();
+}
+
+/// Kinds of changes of tables, with their numbers, that the slot has got since the last call.
+fn changes_of_slot(pair: &mut Pair, slot: &str) -> Vec<String> {
+    texts(
+        &mut pair.destination,
+        &format!(
+            "SELECT format('%s %s', change, count(*)) FROM (
+                 SELECT substring(data FROM 'table (\\S+: [A-Z]+)') AS change
+                 FROM pg_logical_slot_get_changes('{slot}', NULL, NULL)) c
+             WHERE change LIKE 'public.%' GROUP BY change ORDER BY change"
+        ),
+    )
 }

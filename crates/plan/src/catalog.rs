@@ -4,6 +4,8 @@
 //! They expect `search_path` to be `pg_catalog` alone, so that types outside of it are written with their schema.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::ffi::CStr;
 
 /// A relation that a pattern may name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,11 +22,15 @@ pub struct Relation {
     pub extension: Option<String>,
     /// The topmost partitioned table above a partition.
     pub partition_root: Option<u32>,
-    /// All partitioned tables above a partition, and itself.
+    /// A partition and the partitioned tables above it, upwards.
     #[serde(default)]
     pub partition_ancestors: Option<Vec<u32>>,
     /// Bounds and keys of the partition and of all tables above it; equal texts mean equal layouts.
     pub partition_layout: Option<String>,
+    /// Bounds of the partitions beside each default partition among the partition and the tables above it: their rows
+    /// are not its own.
+    #[serde(default)]
+    pub bounds_beside_default: Option<Vec<String>>,
     /// Pages of the main fork, now.
     pub pages: i64,
     /// Pages of the TOAST table, now.
@@ -73,6 +79,7 @@ impl Relation {
             partition_root: None,
             partition_ancestors: None,
             partition_layout: None,
+            bounds_beside_default: None,
             pages: 0,
             toast_pages: 0,
             tuples: 0.0,
@@ -90,10 +97,23 @@ impl Relation {
         Self { pages: 0, toast_pages: 0, tuples: 0.0, bytes: 0, columns: Vec::new(), ..self.clone() }
     }
 
+    /// What names it on both sides: schema and name.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.schema, &self.name)
+    }
+
     /// Itself and the partitioned tables above it.
     pub fn ancestors(&self) -> impl Iterator<Item = u32> {
         let above = self.partition_ancestors.iter().flatten().copied();
         [self.oid].into_iter().chain(self.partition_root).chain(above)
+    }
+
+    /// Whether the rows of a source's partition, or of its plain table, are the target's, too.
+    pub fn holds_rows_of(&self, source: &Self) -> bool {
+        let theirs: HashSet<&String> = source.bounds_beside_default.iter().flatten().collect();
+        self.kind == source.kind
+            && self.partition_layout == source.partition_layout
+            && self.bounds_beside_default.iter().flatten().all(|bound| theirs.contains(bound))
     }
 
     pub fn is_table(&self) -> bool {
@@ -111,6 +131,10 @@ impl Relation {
         }
     }
 }
+
+/// What [`RELATIONS_QUERY`] is to run with, beyond what both sides have set for all that they read of catalogs: the bounds of
+/// partitions by amounts of money are written by it, and by nothing else should such amounts be.
+pub const RELATIONS_SETTINGS: [(&CStr, &str); 1] = [(c"lc_monetary", "C")];
 
 /// Everything a pattern can name, in every schema that is not the system's: an array of [`Relation`].
 ///
@@ -158,6 +182,7 @@ FROM (
     SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
            c.relpersistence AS persistence, am.amname AS access_method, e.extname AS extension,
            p.root::oid::bigint AS partition_root, p.ancestors AS partition_ancestors, p.layout AS partition_layout,
+           beside.bounds AS bounds_beside_default,
            s.heap / s.page AS pages, s.toast / s.page AS toast_pages, s.heap + s.toast AS bytes,
            c.reltuples::float8 AS tuples
     FROM pg_class c
@@ -177,7 +202,7 @@ FROM (
                          AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     LEFT JOIN pg_extension e ON e.oid = d.refobjid
     LEFT JOIN LATERAL (
-        SELECT pg_partition_root(c.oid) AS root, json_agg(a.oid::bigint) AS ancestors,
+        SELECT pg_partition_root(c.oid) AS root, json_agg(a.oid::bigint ORDER BY f.level) AS ancestors,
                string_agg(concat_ws(' ', pg_get_expr(a.relpartbound, a.oid),
                                     CASE WHEN a.relkind = 'p' THEN pg_get_partkeydef(a.oid) END, k.meaning),
                           ' in ' ORDER BY f.level) AS layout
@@ -185,6 +210,13 @@ FROM (
         JOIN pg_class a ON a.oid = f.oid
         LEFT JOIN keys k ON k.relation = a.oid
     ) p ON c.relispartition
+    LEFT JOIN LATERAL (
+        SELECT json_agg(concat_ws(' ', f.level, pg_get_expr(b.relpartbound, b.oid))) AS bounds
+        FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS f(oid, level)
+        JOIN pg_partitioned_table t ON t.partdefid = f.oid
+        JOIN pg_inherits i ON i.inhparent = t.partrelid AND i.inhrelid <> f.oid
+        JOIN pg_class b ON b.oid = i.inhrelid
+    ) beside ON c.relispartition
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
       AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
 ) r";
@@ -326,7 +358,8 @@ pub fn sequences_query(relations: &[u32]) -> String {
         "
 SELECT coalesce(json_agg(r ORDER BY r.relation, r.number, r.oid), '[]'::json)::text
 FROM (
-    SELECT DISTINCT a.attrelid::bigint AS relation, a.attnum AS number, a.attname AS column, s.oid::bigint AS oid,
+    SELECT DISTINCT a.attrelid::bigint AS relation, format('%I.%I', tn.nspname, t.relname) AS \"table\",
+           a.attnum AS number, a.attname AS column, s.oid::bigint AS oid,
            n.nspname AS schema, s.relname AS name, q.seqmin AS min, q.seqmax AS max,
            has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
     FROM (
@@ -345,6 +378,8 @@ FROM (
     JOIN pg_namespace n ON n.oid = s.relnamespace
     JOIN pg_sequence q ON q.seqrelid = s.oid
     JOIN pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.number
+    JOIN pg_class t ON t.oid = a.attrelid
+    JOIN pg_namespace tn ON tn.oid = t.relnamespace
 ) r"
     )
 }
@@ -353,6 +388,8 @@ FROM (
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnSequence {
     pub relation: u32,
+    /// The relation's name, schema-qualified and quoted.
+    pub table: String,
     pub number: i16,
     pub column: String,
     pub oid: u32,

@@ -33,6 +33,8 @@ pub enum ProblemKind {
     MissingTable,
     WrongObject,
     Partitioning,
+    /// A table that is to be left out belongs to one that can only be pulled as a whole.
+    Exclusion,
     MissingColumn,
     Type,
     Rights,
@@ -50,7 +52,7 @@ impl Problem {
 /// Without `include`, every ordinary table that exists on both sides and belongs to no extension. What a wildcard
 /// matches on the source alone is left out with a notice; what a pattern names literally must exist on both sides.
 /// A partitioned table whose partitions are the same on both sides stands for them; one whose partitions differ is a
-/// target itself.
+/// target itself. Foreign tables are never read or written, also where they are partitions.
 ///
 /// `interrupt` is called all the time: the source decides how many relations there are.
 pub fn pair(
@@ -67,43 +69,72 @@ pub fn pair(
         pattern.matches(&relation.schema, &relation.name)
     };
     let mut wanted = select(source, target, include, exclude, &matches, &mut pairing);
-    let excluded_here = excluded_relations(source, exclude, &matches);
-    let excluded = |relation: &Relation| excluded_here.contains(&relation.oid);
-    wanted.retain(|&position, _| !excluded(&source[position]));
-    include_partitions(&mut wanted, source, excluded);
-    let whole = partitioned_as_a_whole(&wanted, source, target, &targets);
-    let excluded_there = excluded_relations(target, exclude, &matches);
-    for (relations, excluded, roots) in
-        [(source, &excluded_here, &whole.source_roots), (target, &excluded_there, &whole.target_roots)]
-    {
-        for relation in relations.iter().filter(|relation| excluded.contains(&relation.oid)) {
-            if relation.partition_root.is_some_and(|root| roots.contains(&root)) {
-                pairing.problems.push(Problem::new(
-                    ProblemKind::Partitioning,
-                    format!(
-                        "{}: cannot be left out, because its partitioned table can only be pulled as a whole",
-                        relation.qualified_name()
-                    ),
-                ));
+    let source = Side::new(source, excluded_relations(source, exclude, &matches));
+    let target = Side::new(target, excluded_relations(target, exclude, &matches));
+    wanted.retain(|&position, _| !source.excludes(&source.relations[position]));
+    let named_alone: HashSet<usize> =
+        wanted.iter().filter(|&(_, &named)| named).map(|(&position, _)| position).collect();
+    include_partitions(&mut wanted, &source);
+    let mut not_tables = BTreeSet::new();
+    let mut whole = WholeTables::default();
+    for (&position, &named) in &wanted {
+        interrupt();
+        let relation = &source.relations[position];
+        let Some(&at) = targets.get(&relation.key()) else { continue };
+        let other = &target.relations[at];
+        if !(relation.is_table() && other.is_table() && (relation.kind == 'p' || other.kind == 'p')) {
+            continue;
+        }
+        if relation.partition_root.is_some() || other.partition_root.is_some() {
+            continue;
+        }
+        let foreign: BTreeMap<_, _> = source.foreign_leaves(relation).chain(target.foreign_leaves(other)).collect();
+        if are_divided_alike((&source, relation), (&target, other), &foreign) {
+            not_tables.extend(foreign.into_values());
+        } else if foreign.is_empty() {
+            whole.source_roots.insert(relation.oid);
+            whole.target_roots.insert(other.oid);
+        } else {
+            let foreign: Vec<String> = foreign.into_values().collect();
+            let reason = format!(
+                "it is not partitioned alike on both sides, and cannot be pulled as a whole because of foreign tables: {}",
+                crate::list(&foreign)
+            );
+            if named {
+                let text = format!("{}: {reason}", relation.qualified_name());
+                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+            } else {
+                pairing.notices.push(format!("{} is left out: {reason}", relation.qualified_name()));
             }
+            whole.impossible.insert(relation.oid);
         }
     }
+    pairing.problems.extend(whole.refused_exclusions(&source, &target));
+    let is_below =
+        |relation: &Relation, roots: &HashSet<u32>| relation.partition_root.is_some_and(|root| roots.contains(&root));
     let mut only_on_source = Vec::new();
     for (&position, &named) in &wanted {
         interrupt();
-        let relation = &source[position];
+        let relation = &source.relations[position];
         let name = relation.qualified_name();
+        if whole.impossible.contains(&relation.oid)
+            || (is_below(relation, &whole.impossible) && !named_alone.contains(&position))
+        {
+            continue;
+        }
         if !relation.is_table() {
-            pairing.problems.push(Problem::new(
-                ProblemKind::WrongObject,
-                format!("{name}: is a {} on the source, not a table", relation.kind_name()),
-            ));
+            if named {
+                let text = format!("{name}: is a {} on the source, not a table", relation.kind_name());
+                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+            } else {
+                not_tables.insert(name);
+            }
             continue;
         }
-        if relation.partition_root.is_some_and(|root| whole.source_roots.contains(&root)) {
+        if is_below(relation, &whole.source_roots) {
             continue;
         }
-        let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else {
+        let Some(&at) = targets.get(&relation.key()) else {
             if named {
                 pairing.problems.push(Problem::new(
                     ProblemKind::MissingTable,
@@ -114,19 +145,21 @@ pub fn pair(
             }
             continue;
         };
-        let other = &target[at];
+        let other = &target.relations[at];
         if !other.is_table() {
-            pairing.problems.push(Problem::new(
-                ProblemKind::WrongObject,
-                format!("{name}: is a {} on the destination, not a table", other.kind_name()),
-            ));
+            if named || other.kind != 'f' {
+                let text = format!("{name}: is a {} on the destination, not a table", other.kind_name());
+                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+            } else {
+                not_tables.insert(name);
+            }
         } else if other.extension.is_some() && !named {
             // Left alone unless named.
-        } else if other.partition_root.is_some_and(|root| whole.target_roots.contains(&root)) {
+        } else if is_below(other, &whole.target_roots) {
             // Filled through its partitioned table.
         } else if whole.source_roots.contains(&relation.oid) {
             pairing.pairs.push(Pair { source: position, target: at });
-        } else if other.kind != relation.kind || other.partition_layout != relation.partition_layout {
+        } else if !other.holds_rows_of(relation) {
             pairing.problems.push(Problem::new(
                 ProblemKind::Partitioning,
                 format!("{name}: is a partition of another layout; name the partitioned table instead"),
@@ -135,10 +168,65 @@ pub fn pair(
             pairing.pairs.push(Pair { source: position, target: at });
         }
     }
-    if !only_on_source.is_empty() {
-        pairing.notices.push(format!("not on the destination, left out: {}", crate::list(&only_on_source)));
+    for (what, names) in [
+        ("not on the destination", only_on_source),
+        ("not tables on both sides", not_tables.into_iter().collect::<Vec<_>>()),
+    ] {
+        if !names.is_empty() {
+            pairing.notices.push(format!("{what}, left out: {}", crate::list(&names)));
+        }
     }
     pairing
+}
+
+/// The relations of one side.
+struct Side<'a> {
+    relations: &'a [Relation],
+    /// OIDs of those that are to be left out.
+    excluded: HashSet<u32>,
+    /// The partitions of each partitioned table, of every level, that have none themselves and are not left out.
+    leaves: HashMap<u32, Vec<&'a Relation>>,
+}
+
+impl<'a> Side<'a> {
+    fn new(relations: &'a [Relation], excluded: HashSet<u32>) -> Self {
+        let mut leaves: HashMap<u32, Vec<&Relation>> = HashMap::new();
+        for leaf in relations.iter().filter(|leaf| leaf.kind != 'p' && !excluded.contains(&leaf.oid)) {
+            if let Some(root) = leaf.partition_root {
+                leaves.entry(root).or_default().push(leaf);
+            }
+        }
+        Self { relations, excluded, leaves }
+    }
+
+    fn excludes(&self, relation: &Relation) -> bool {
+        self.excluded.contains(&relation.oid)
+    }
+
+    fn leaves(&self, root: &Relation) -> impl Iterator<Item = &'a Relation> {
+        self.leaves.get(&root.oid).into_iter().flatten().copied()
+    }
+
+    /// Keys and qualified names.
+    fn foreign_leaves(&self, root: &Relation) -> impl Iterator<Item = ((&'a str, &'a str), String)> {
+        self.leaves(root).filter(|leaf| leaf.kind == 'f').map(|leaf| (leaf.key(), leaf.qualified_name()))
+    }
+}
+
+/// Whether both tables can be pulled leaf by leaf. Leaves that are foreign tables on either side do not matter.
+fn are_divided_alike(
+    (source, there): (&Side<'_>, &Relation),
+    (target, here): (&Side<'_>, &Relation),
+    foreign: &BTreeMap<(&str, &str), String>,
+) -> bool {
+    let theirs: HashMap<_, _> = source.leaves(there).map(|leaf| (leaf.key(), leaf)).collect();
+    let ours: HashMap<_, _> = target.leaves(here).map(|leaf| (leaf.key(), leaf)).collect();
+    let has_counterpart = |key: &(&str, &str)| match (theirs.get(key), ours.get(key)) {
+        (Some(leaf), Some(other)) => other.holds_rows_of(leaf),
+        _ => false,
+    };
+    let mut keys = theirs.keys().chain(ours.keys()).filter(|key| !foreign.contains_key(*key));
+    there.kind == here.kind && keys.all(has_counterpart)
 }
 
 /// Positions of the source relations that the patterns name, and whether they were named one by one.
@@ -214,69 +302,57 @@ fn excluded_relations(
     relations.iter().filter(is_below).map(|relation| relation.oid).collect()
 }
 
-/// Whoever names a partitioned table means its partitions.
-fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &[Relation], excluded: impl Fn(&Relation) -> bool) {
+/// To name a partitioned table is to name its partitions.
+fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &Side<'_>) {
     let roots: HashMap<u32, bool> = wanted
         .iter()
-        .filter(|&(&position, _)| source[position].kind == 'p')
-        .map(|(&position, &named)| (source[position].oid, named))
+        .filter(|&(&position, _)| source.relations[position].kind == 'p')
+        .map(|(&position, &named)| (source.relations[position].oid, named))
         .collect();
-    for (position, relation) in source.iter().enumerate() {
-        if let Some(&named) = relation.ancestors().find_map(|ancestor| roots.get(&ancestor))
-            && !excluded(relation)
-        {
-            wanted.entry(position).or_insert(named);
+    for (position, relation) in source.relations.iter().enumerate() {
+        if source.excludes(relation) {
+            continue;
+        }
+        let mut above = relation.ancestors().filter_map(|ancestor| roots.get(&ancestor)).peekable();
+        if above.peek().is_some() {
+            *wanted.entry(position).or_insert(false) |= above.any(|&named| named);
         }
     }
 }
 
-/// Tables that are pulled through themselves although they are partitioned on one side or on both.
+/// Partitioned tables whose partitions do not correspond.
 #[derive(Default)]
 struct WholeTables {
-    /// OIDs; an unpartitioned counterpart counts as its own root.
+    /// OIDs of those that are pulled through themselves; an unpartitioned counterpart counts as its own root.
     source_roots: HashSet<u32>,
     target_roots: HashSet<u32>,
+    /// OIDs, on the source, of those that cannot even be.
+    impossible: HashSet<u32>,
 }
 
-fn partitioned_as_a_whole(
-    wanted: &BTreeMap<usize, bool>,
-    source: &[Relation],
-    target: &[Relation],
-    targets: &HashMap<(&str, &str), usize>,
-) -> WholeTables {
-    let mut whole = WholeTables::default();
-    let (source_leaves, target_leaves) = (leaves(source), leaves(target));
-    for relation in wanted.keys().map(|&position| &source[position]) {
-        let Some(&at) = targets.get(&(relation.schema.as_str(), relation.name.as_str())) else { continue };
-        let other = &target[at];
-        let are_roots = relation.partition_root.is_none() && other.partition_root.is_none();
-        let partitioned = relation.kind == 'p' || other.kind == 'p';
-        if are_roots
-            && partitioned
-            && relation.is_table()
-            && other.is_table()
-            && (relation.kind != other.kind || source_leaves.get(&relation.oid) != target_leaves.get(&other.oid))
-        {
-            whole.source_roots.insert(relation.oid);
-            whole.target_roots.insert(other.oid);
+impl WholeTables {
+    /// A problem for each partition that is to be left out of a table that can only be pulled as a whole.
+    fn refused_exclusions(&self, source: &Side<'_>, target: &Side<'_>) -> Vec<Problem> {
+        let mut partitions = BTreeMap::new();
+        for (side, roots) in [(source, &self.source_roots), (target, &self.target_roots)] {
+            let names: HashMap<u32, String> = side
+                .relations
+                .iter()
+                .filter(|relation| roots.contains(&relation.oid))
+                .map(|root| (root.oid, root.qualified_name()))
+                .collect();
+            for partition in side.relations.iter().filter(|relation| side.excludes(relation)) {
+                if let Some(root) = partition.partition_root.and_then(|root| names.get(&root)) {
+                    partitions.insert(partition.qualified_name(), root.clone());
+                }
+            }
         }
+        let problem = |(partition, root): (String, String)| {
+            let reason = format!("{root} is not partitioned alike on both sides and can only be pulled as a whole");
+            Problem::new(ProblemKind::Exclusion, format!("{partition}: cannot be left out, because {reason}"))
+        };
+        partitions.into_iter().map(problem).collect()
     }
-    whole
-}
-
-/// Name and layout of a leaf.
-type Leaf<'a> = (&'a str, &'a str, Option<&'a str>);
-
-/// The leaves of each partitioned table that has any; equal for tables that can be pulled leaf by leaf.
-fn leaves(relations: &[Relation]) -> HashMap<u32, BTreeSet<Leaf<'_>>> {
-    let mut leaves: HashMap<u32, BTreeSet<Leaf<'_>>> = HashMap::new();
-    for leaf in relations.iter().filter(|leaf| leaf.kind != 'p') {
-        if let Some(root) = leaf.partition_root {
-            let leaf = (leaf.schema.as_str(), leaf.name.as_str(), leaf.partition_layout.as_deref());
-            leaves.entry(root).or_default().insert(leaf);
-        }
-    }
-    leaves
 }
 
 impl Pairing {
@@ -343,11 +419,7 @@ fn describe(table: &str, difference: Difference) -> Problem {
 }
 
 fn index_by_name(relations: &[Relation]) -> HashMap<(&str, &str), usize> {
-    relations
-        .iter()
-        .enumerate()
-        .map(|(position, relation)| ((relation.schema.as_str(), relation.name.as_str()), position))
-        .collect()
+    relations.iter().enumerate().map(|(position, relation)| (relation.key(), position)).collect()
 }
 
 #[cfg(test)]

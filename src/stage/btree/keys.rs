@@ -4,6 +4,7 @@ use super::pages::{Place, TreeWriter};
 use super::sort::{Entry, Sorter};
 use crate::compat::{self, AttributeLayout};
 use crate::error::{Error, Result};
+use crate::local::relation_file::MOST_ROWS_ON_PAGE;
 use crate::local::{encoding, settings};
 use crate::stage::key_scan::{KeyPart, KeyScan, RowKey};
 use pgrx::pg_sys;
@@ -24,8 +25,8 @@ const TUPLE_HEADER: usize = 8;
 /// Behind the header of a tuple with NULLs: the bitmap and its padding.
 const BITMAP: usize = 8;
 const HAS_NULL: u16 = 0x8000;
-/// Line pointers on a heap page fit into so many bits.
-const ITEM_BITS: u32 = 9;
+/// Line pointers on a heap page, counted from 1, fit into so many bits.
+const ITEM_BITS: u32 = usize::BITS - MOST_ROWS_ON_PAGE.leading_zeros();
 
 /// How a part's numbers are packed.
 struct PackedPart {
@@ -252,7 +253,7 @@ pub(super) unsafe fn build(
         return unsafe {
             let routine = pg_sys::GetIndexAmRoutineByAmId((*(*index).rd_rel).relam, false);
             let original = (*routine).ambuild.expect("every access method builds indexes");
-            let result = original(heap, index, std::ptr::from_ref(info).cast_mut());
+            let result = compat::guarded(|| original(heap, index, std::ptr::from_ref(info).cast_mut()));
             (*result).heap_tuples as u64
         };
     };

@@ -50,7 +50,8 @@ impl Drop for BuildByKeys {
 
 /// The key's columns, or `None` for an index that is not made of columns of known, fixed width.
 unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Option<Vec<KeyColumn>> {
-    // `pg_opfamily` of btree; their order is that of the numbers behind the values.
+    // `pg_opfamily` of btree. The order of these families' own types is that of the numbers behind the values; a type of
+    // somebody else's that was added to one may have any order.
     const BOOL_OPS: u32 = 424;
     const CHAR_OPS: u32 = 429;
     const DATETIME_OPS: u32 = 434;
@@ -76,12 +77,22 @@ unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Op
             let attribute = usize::try_from(number).ok()?.checked_sub(1)?;
             let layout = description.layout;
             let width = usize::try_from(layout.length).ok()?;
-            let order = match ((*(*index).rd_opfamily.add(position)).to_u32(), width) {
-                (INTEGER_OPS, 2 | 4 | 8) | (DATETIME_OPS, 4 | 8) | (TIME_OPS | MONEY_OPS, 8) => Order::Signed,
-                (BOOL_OPS | CHAR_OPS, 1) | (OID_OPS, 4) => Order::Unsigned,
-                (UUID_OPS, 16) => Order::Bytes,
+            let family = (*(*index).rd_opfamily.add(position)).to_u32();
+            let (order, compared_width) = match (family, *(*index).rd_opcintype.add(position)) {
+                (INTEGER_OPS, pg_sys::INT2OID) => (Order::Signed, 2),
+                (INTEGER_OPS, pg_sys::INT4OID) | (DATETIME_OPS, pg_sys::DATEOID) => (Order::Signed, 4),
+                (INTEGER_OPS, pg_sys::INT8OID)
+                | (DATETIME_OPS, pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID)
+                | (TIME_OPS, pg_sys::TIMEOID)
+                | (MONEY_OPS, pg_sys::MONEYOID) => (Order::Signed, 8),
+                (BOOL_OPS, pg_sys::BOOLOID) | (CHAR_OPS, pg_sys::CHAROID) => (Order::Unsigned, 1),
+                (OID_OPS, pg_sys::OIDOID) => (Order::Unsigned, 4),
+                (UUID_OPS, pg_sys::UUIDOID) => (Order::Bytes, 16),
                 _ => return None,
             };
+            if width != compared_width {
+                return None;
+            }
             let parts = (0..width.div_ceil(8))
                 .map(|part| KeyPart { attribute, offset: part * 8, width: width.min(8), order })
                 .collect();
