@@ -78,6 +78,11 @@ impl Random {
     }
 }
 
+/// Of each value. `PGCOPY_FUZZ_FORMS` sets how many there are.
+fn damaged_forms() -> usize {
+    std::env::var("PGCOPY_FUZZ_FORMS").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
+}
+
 /// Asks about each value as it travels and about many damaged forms of it; returns how many were accepted and refused.
 fn compare(client: &mut Client, type_name: &str, values: &[String], random: &mut Random) -> (i64, i64) {
     let base = type_name.split('(').next().unwrap();
@@ -88,10 +93,11 @@ fn compare(client: &mut Client, type_name: &str, values: &[String], random: &mut
         .unwrap()
         .get(0);
     client.batch_execute("DROP TABLE probe").unwrap();
+    let damaged_forms = damaged_forms();
     let mut wires: Vec<Vec<u8>> = vec![Vec::new()];
     for value in values {
         let wire: Vec<u8> = client.query_one(&format!("SELECT {send}($1::text::{base})"), &[value]).unwrap().get(0);
-        for _ in 0..60 {
+        for _ in 0..damaged_forms {
             let mut damaged = wire.clone();
             for _ in 0..1 + random.below(3) {
                 match random.below(4) {

@@ -406,7 +406,7 @@ impl Random {
 /// `PGCOPY_FUZZ_PULLS` sets how many pulls there are.
 #[test]
 fn damaged_rows_are_stored_or_refused() {
-    let pulls = std::env::var("PGCOPY_FUZZ_PULLS").ok().and_then(|count| count.parse().ok()).unwrap_or(60);
+    let pulls = std::env::var("PGCOPY_FUZZ_PULLS").ok().and_then(|count| count.parse().ok()).unwrap_or(30);
     let mut pair = Pair::with(
         "hostile_damage",
         "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair_of AS (a int, b text); CREATE DOMAIN few AS int CHECK (VALUE < 1000);

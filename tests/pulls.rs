@@ -14,6 +14,7 @@ mod foreign_keys;
 mod foreign_servers;
 mod hostile_source;
 mod hostile_texts;
+mod huge_values;
 mod in_place;
 mod in_place_keys;
 mod indexes;

@@ -7,6 +7,7 @@ use crate::compat;
 use crate::local::interrupts;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// One end of a foreign key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -263,6 +264,8 @@ impl KeySet {
 struct Table {
     slots: Vec<u64>,
     mask: usize,
+    /// Odd, and unknown to the source: keys that all fall into the same place would take as long as there are keys, each.
+    multiplier: u64,
 }
 
 impl Table {
@@ -279,17 +282,24 @@ impl Table {
         let mut slots = Vec::new();
         slots.try_reserve_exact(capacity).ok()?;
         slots.resize(capacity, 0);
-        Some(Self { slots, mask: capacity - 1 })
+        let multiplier = RandomState::new().build_hasher().finish() | 1;
+        Some(Self { slots, mask: capacity - 1, multiplier })
     }
 
     /// Where the key is, or the free slot where it would be. There always is a free one.
     #[inline]
     fn find(&self, key: u64) -> usize {
-        let mut slot = spread(key) & self.mask;
+        let mut slot = self.spread(key);
         while self.slots[slot] != key && self.slots[slot] != 0 {
             slot = (slot + 1) & self.mask;
         }
         slot
+    }
+
+    /// The high bits of a product depend on all bits of the key: neighbours spread over the whole table.
+    #[inline]
+    fn spread(&self, key: u64) -> usize {
+        (key.wrapping_mul(self.multiplier) >> (self.mask as u64).leading_zeros()) as usize
     }
 
     fn insert(&mut self, place: u64) {
@@ -301,11 +311,4 @@ impl Table {
     fn contains(&self, place: u64) -> bool {
         self.slots[self.find(place + 1)] != 0
     }
-}
-
-/// Fibonacci hashing: neighbours spread over the whole table.
-#[inline]
-fn spread(key: u64) -> usize {
-    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ mixed >> 32) as usize
 }
