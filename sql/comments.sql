@@ -17,13 +17,13 @@ COMMENT ON FUNCTION pgcopy.version() IS 'the version of this library';
 COMMENT ON FUNCTION pgcopy.parquet_files(text, text) IS 'lists the Parquet files that a path, a pattern or a URL means';
 COMMENT ON FUNCTION pgcopy.parquet_files(text[], text) IS 'lists the Parquet files that paths, patterns and URLs mean';
 COMMENT ON FUNCTION pgcopy.store_options_validator(text[], oid) IS 'checks the options of object stores and of their users';
-COMMENT ON FUNCTION pgcopy.load_parquet(text, text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+COMMENT ON FUNCTION pgcopy.load_parquet(text, text, text, text, text, jsonb, text[], boolean, integer, text, text, text) IS
     'loads Parquet files into a table; one row for each file';
-COMMENT ON FUNCTION pgcopy.load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+COMMENT ON FUNCTION pgcopy.load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text, text) IS
     'loads Parquet files into a table; one row for each file';
-COMMENT ON FUNCTION pgcopy.start_load_parquet(text, text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+COMMENT ON FUNCTION pgcopy.start_load_parquet(text, text, text, text, text, jsonb, text[], boolean, integer, text, text, text) IS
     'starts a pgcopy.load_parquet that runs on its own, and returns the number of the job';
-COMMENT ON FUNCTION pgcopy.start_load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text) IS
+COMMENT ON FUNCTION pgcopy.start_load_parquet(text[], text, text, text, text, jsonb, text[], boolean, integer, text, text, text) IS
     'starts a pgcopy.load_parquet that runs on its own, and returns the number of the job';
 COMMENT ON FUNCTION pgcopy.parquet_schema(text, text) IS
     'describes the columns of a Parquet file and the table that would be made for it';

@@ -256,3 +256,75 @@ fn a_background_load_refuses_a_temporary_table() {
     files.load("'@item.parquet', target => 'pg_temp.other'");
     files.assert_rows("SELECT id::text FROM pg_temp.item UNION ALL SELECT id::text FROM pg_temp.other", &["1", "1"]);
 }
+
+/// A column that only some files have is NULL in the rows of the others, or the table's default.
+#[test]
+fn columns_that_only_some_files_have() {
+    let mut files = Files::new("parquet_partial_columns");
+    files.write("parts/1.parquet", "SELECT 1 AS id, 'one' AS name, 10::bigint AS n");
+    files.write("parts/2.parquet", "SELECT 2 AS id, 20::int AS n, '{1,2}'::int[] AS list");
+    files.write("parts/3.parquet", "SELECT 3 AS id, NULL::text AS name, 1.5::float8 AS n");
+    const ROWS: [&str; 3] = ["(1,one,10,)", "(2,,20,\"{1,2}\")", "(3,,1.5,)"];
+    for parallel in [0, 2] {
+        files.run("DROP TABLE IF EXISTS made");
+        files.load(&format!("'@parts', target => 'made', parallel => {parallel}"));
+        files.assert_rows("SELECT m::text FROM (SELECT id, name, n, list FROM made ORDER BY id) m", &ROWS);
+    }
+    // What the rows of a file say, NULL too, goes before a default; the default is that of each row.
+    const WITH_DEFAULTS: [&str; 3] = ["(1,one,10,{})", "(2,nobody,20,\"{1,2}\")", "(3,,1.5,{})"];
+    let columns = "id integer, name text DEFAULT 'nobody', n float8, list int[] NOT NULL DEFAULT '{}', s serial,
+                   twice float8 GENERATED ALWAYS AS (n * 2) STORED";
+    let query = "SELECT m::text FROM (SELECT id, name, n, list FROM given ORDER BY id) m";
+    for way in ["parallel => 0", "parallel => 2", "insert", "copy"] {
+        files.run(&format!("DROP TABLE IF EXISTS given; CREATE TABLE given ({columns})"));
+        match way {
+            "copy" => files.run("COPY given FROM '@parts' (FORMAT parquet)"),
+            "insert" => {
+                files.run("INSERT INTO given (id) VALUES (0)");
+                files.load("'@parts', target => 'given'");
+                files.run("DELETE FROM given WHERE id = 0");
+            }
+            _ => files.load(&format!("'@parts', target => 'given', {way}")),
+        }
+        files.assert_rows(query, &WITH_DEFAULTS);
+        files.assert_rows("SELECT count(DISTINCT s)::text FROM given WHERE twice = n * 2", &["3"]);
+    }
+    // Nothing of a file would be kept, and a list of columns is one that each file must have.
+    files.write("parts/4.parquet", "SELECT 4 AS other");
+    files.assert_load_refused("'@parts', target => 'given', skip => '{*}'", "none of the table's columns");
+    let failure = files.refused("COPY given (id, name) FROM '@parts/2.parquet' (FORMAT parquet)");
+    assert!(failure.detail.contains("listed column \"name\""), "{failure:?}");
+}
+
+/// Files that disagree on a type make a column that takes the values of both.
+#[test]
+fn types_that_widen() {
+    let mut files = Files::new("parquet_widening");
+    for (one, other, type_name, rows) in [
+        ("1::smallint", "100000::int", "integer", ["1", "100000"]),
+        ("1::int", "1.5::float8", "double precision", ["1", "1.5"]),
+        ("12::int", "1.25::numeric(5,2)", "numeric(12,2)", ["1.25", "12.00"]),
+        ("1.5::numeric(4,1)", "12.345::numeric(6,3)", "numeric(6,3)", ["1.500", "12.345"]),
+        (
+            "'2024-01-02'::date",
+            "'2024-01-02 03:04'::timestamp",
+            "timestamp without time zone",
+            ["2024-01-02 00:00:00", "2024-01-02 03:04:00"],
+        ),
+        ("'{1}'::int[]", "'{5000000000}'::bigint[]", "bigint[]", ["{1}", "{5000000000}"]),
+    ] {
+        files.write("wide/1.parquet", &format!("SELECT {one} AS v"));
+        files.write("wide/2.parquet", &format!("SELECT {other} AS v"));
+        files.run("DROP TABLE IF EXISTS wide");
+        files.load("'@wide', target => 'wide'");
+        files.assert_rows("SELECT v::text FROM wide ORDER BY v::text", &rows);
+        files.assert_rows(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'wide'::regclass AND attname = 'v'",
+            &[type_name],
+        );
+    }
+    files.write("wide/1.parquet", "SELECT 1 AS v");
+    files.write("wide/2.parquet", "SELECT 'text' AS v");
+    files.run("DROP TABLE IF EXISTS wide");
+    files.assert_load_refused("'@wide', target => 'wide'", "disagree on the type of column \"v\"");
+}

@@ -16,6 +16,7 @@ pub(super) struct LoadArguments {
     pub(super) parallel: Option<i32>,
     pub(super) on_lossy: Option<Text>,
     pub(super) server: Option<Text>,
+    pub(super) on_invalid_text: Option<Text>,
 }
 
 impl LoadArguments {
@@ -32,6 +33,7 @@ impl LoadArguments {
             parallel: self.parallel,
             on_lossy: given("on_lossy", self.on_lossy).0,
             server: self.server.map(String::from),
+            on_invalid_text: given("on_invalid_text", self.on_invalid_text).0,
         }
     }
 }
@@ -56,6 +58,7 @@ fn load_parquet(
     parallel: default!(Option<i32>, "NULL"),
     on_lossy: default!(Option<Text>, "'error'"),
     server: default!(Option<Text>, "NULL"),
+    on_invalid_text: default!(Option<Text>, "'error'"),
 ) -> TableIterator<
     'static,
     (name!(target, Text), name!(file, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
@@ -73,6 +76,7 @@ fn load_parquet(
         parallel,
         on_lossy,
         server,
+        on_invalid_text,
     })
 }
 
@@ -91,6 +95,7 @@ fn load_parquet_list(
     parallel: default!(Option<i32>, "NULL"),
     on_lossy: default!(Option<Text>, "'error'"),
     server: default!(Option<Text>, "NULL"),
+    on_invalid_text: default!(Option<Text>, "'error'"),
 ) -> TableIterator<
     'static,
     (name!(target, Text), name!(file, Text), name!(rows, i64), name!(bytes, i64), name!(seconds, f64)),
@@ -108,6 +113,7 @@ fn load_parquet_list(
         parallel,
         on_lossy,
         server,
+        on_invalid_text,
     })
 }
 

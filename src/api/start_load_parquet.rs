@@ -19,6 +19,7 @@ fn start_load_parquet(
     parallel: default!(Option<i32>, "NULL"),
     on_lossy: default!(Option<Text>, "'error'"),
     server: default!(Option<Text>, "NULL"),
+    on_invalid_text: default!(Option<Text>, "'error'"),
 ) -> i64 {
     let paths = vec![path];
     start(LoadArguments {
@@ -33,6 +34,7 @@ fn start_load_parquet(
         parallel,
         on_lossy,
         server,
+        on_invalid_text,
     })
 }
 
@@ -51,6 +53,7 @@ fn start_load_parquet_list(
     parallel: default!(Option<i32>, "NULL"),
     on_lossy: default!(Option<Text>, "'error'"),
     server: default!(Option<Text>, "NULL"),
+    on_invalid_text: default!(Option<Text>, "'error'"),
 ) -> i64 {
     let paths = given("path", path);
     start(LoadArguments {
@@ -65,6 +68,7 @@ fn start_load_parquet_list(
         parallel,
         on_lossy,
         server,
+        on_invalid_text,
     })
 }
 

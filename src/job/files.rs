@@ -5,7 +5,7 @@ use super::prepare::{self, Prepared};
 use super::spec::{InPlaceTable, JobSpec, NewColumn, NewTable, TableSpec};
 use super::{history, shared};
 use crate::error::{Error, Result, tell};
-use crate::load::{self, Filter, Loaded, OnLossy, OpenFiles, Target};
+use crate::load::{self, Filter, Loaded, OnInvalidText, OnLossy, OpenFiles, Target};
 use crate::local::catalog::{self, Generated};
 use crate::local::copy_statement::WhereClause;
 use crate::local::identity::{self, run_as};
@@ -38,6 +38,7 @@ pub struct LoadRequest {
     pub overwrite: bool,
     pub parallel: Option<i32>,
     pub on_lossy: String,
+    pub on_invalid_text: String,
     pub server: Option<String>,
 }
 
@@ -115,6 +116,15 @@ pub fn parse_on_lossy(text: &str) -> Result<OnLossy> {
     }
 }
 
+/// What `on_invalid_text` may be.
+fn parse_on_invalid_text(text: &str) -> Result<OnInvalidText> {
+    match text {
+        "error" => Ok(OnInvalidText::Error),
+        "replace" => Ok(OnInvalidText::Replace),
+        other => Err(not_among("on_invalid_text", other, "error and replace")),
+    }
+}
+
 fn not_among(parameter: &str, value: &str, known: &str) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -147,7 +157,12 @@ impl FoundFiles {
     }
 
     /// One part for each file.
-    fn spec(&self, pairs: &[(TargetColumn, mapping::ColumnSource)], on_lossy: OnLossy) -> FilesSpec {
+    fn spec(
+        &self,
+        pairs: &[(TargetColumn, mapping::ColumnSource)],
+        on_lossy: OnLossy,
+        on_invalid_text: OnInvalidText,
+    ) -> FilesSpec {
         let row_groups = |(file, outline): (usize, &FileOutline)| {
             let groups = outline.row_groups.iter().enumerate();
             groups.map(|(number, group)| RowGroup { file, number, bytes: group.bytes }).collect()
@@ -157,7 +172,9 @@ impl FoundFiles {
             files: self.data_files.clone(),
             parts: self.outlines.iter().enumerate().map(row_groups).collect(),
             columns: pairs.iter().map(|(_, source)| source.clone()).collect(),
+            partial: mapping::partial_columns(&self.outlines, &self.data_files, pairs),
             on_lossy,
+            on_invalid_text,
             settings: ValueSettings::of_this_session(),
         }
     }
@@ -207,6 +224,7 @@ struct Arguments {
     matching: Matching,
     may_create: bool,
     on_lossy: OnLossy,
+    on_invalid_text: OnInvalidText,
     workers: usize,
 }
 
@@ -217,6 +235,7 @@ impl Arguments {
             matching: request.matching()?,
             may_create: request.may_create()?,
             on_lossy: parse_on_lossy(&request.on_lossy)?,
+            on_invalid_text: parse_on_invalid_text(&request.on_invalid_text)?,
             workers: prepare::worker_count(request.parallel)?,
         })
     }
@@ -238,7 +257,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     let (schema, name) = target_name(request, &found.data_files)?;
     let target = lock_target(&schema, &name, request, &arguments, &found)?;
     let LockedTarget { table, pairs, .. } = &target;
-    let files = found.spec(pairs, arguments.on_lossy);
+    let files = found.spec(pairs, arguments.on_lossy, arguments.on_invalid_text);
     let mut spec = table_spec(table, pairs);
     if target.is_new && rights::logs_new_relations() {
         spec.new_table = Some(new_table(table));
@@ -357,11 +376,14 @@ pub struct CopyFrom {
     pub server: Option<String>,
     /// `error` or `truncate`.
     pub on_lossy: Option<String>,
+    /// `error` or `replace`.
+    pub on_invalid_text: Option<String>,
 }
 
 /// Returns the number of rows.
 pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let on_lossy = parse_on_lossy(request.on_lossy.as_deref().unwrap_or("error"))?;
+    let on_invalid_text = parse_on_invalid_text(request.on_invalid_text.as_deref().unwrap_or("error"))?;
     let mut found = FoundFiles::find(&request.paths, request.server.as_deref())?;
     let mut table = read_tables(&format!("c.oid = {}", request.relation))?
         .pop()
@@ -374,7 +396,7 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let matching = Matching { by_position: request.match_by_position, copy: Some(list), ..Matching::default() };
     let mut pairs = mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &matching)?;
     pairs.sort_by_key(|(column, _)| column.number);
-    let files = found.spec(&pairs, on_lossy);
+    let files = found.spec(&pairs, on_lossy, on_invalid_text);
     let filter = request.where_clause.map(Filter::of);
     let rows = insert(&files, &mut found.open, &table_spec(&table, &pairs), filter, &|_| ())?;
     Ok(rows.iter().sum())
@@ -483,7 +505,9 @@ impl Load<'_> {
             .map(|part| Part { first_page: page(part), end_page: (part + 1 < count).then(|| page(part + 1)) })
             .collect();
         let filled: Vec<i16> = spec.columns.iter().map(|column| column.number).collect();
-        let others = table.columns.iter().filter(|column| !column.generated && !filled.contains(&column.number));
+        let others = table.columns.iter().filter(|column| {
+            !column.generated && (!filled.contains(&column.number) || files.partial.contains(&column.number))
+        });
         spec.defaults = others
             .filter_map(|column| {
                 let expression = catalog::column_default(table.oid, column.number)?;
@@ -721,6 +745,11 @@ fn codec_name(text: &str) -> String {
     text.split('(').next().unwrap_or_default().to_lowercase()
 }
 
+/// A text as the server can hold it.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\\x00")
+}
+
 /// What the first of the files holds.
 pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedColumn>> {
     let store = Store::resolve(&[path.to_owned()], server)?;
@@ -729,6 +758,7 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
     let file = ParquetFile::open(&data_files[0].name, store.open(&data_files[0])?)?;
     let columns = mapping::new_columns(&[file.outline(None)], data_files, &Matching::default())?;
     let statement = mapping::create_table(&stem_of(&data_files[0].name), &columns, |column| column.type_name.clone());
+    let statement = without_nul(&statement);
     let groups = file.metadata.row_groups();
     Ok(file
         .schema
@@ -743,9 +773,9 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
             DescribedColumn {
                 file: file.name.clone(),
                 position: position as i32 + 1,
-                name: column.name.clone(),
-                parquet_type: column.parquet_type.clone(),
-                arrow_type: column.arrow_type.clone(),
+                name: without_nul(&column.name),
+                parquet_type: without_nul(&column.parquet_type),
+                arrow_type: without_nul(&column.arrow_type),
                 postgres_type: column.shape.default_type(),
                 nullable: column.nullable,
                 codec: codecs.join(", "),

@@ -14,6 +14,7 @@ use crate::parquet::file::ParquetFile;
 use crate::parquet::plan::{FOLDER_SHAPE, FilesSpec, Found, RowGroup};
 use crate::parquet::schema::Shape;
 use arrow_array::{Array, BinaryViewArray};
+use pgrx::prelude::*;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -63,9 +64,18 @@ pub fn load_row_groups(
             at = Some(*row_group);
             position.row.set(0);
             let file = open_files.get(files, row_group.file)?;
-            let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
+            let columns = BatchColumns::plan(files, row_group.file, &file)?;
+            writer.leave_out(columns.left_out());
+            let each = EachRow {
+                files,
+                row_group: *row_group,
+                file: &file,
+                columns: &columns,
+                targets: &targets,
+                position: &position,
+            };
             let group = each.run(&|loaded| helper.add_progress(loaded), |batch, row| {
-                writer.add_row(batch.longest, BatchRow { batch, row })
+                writer.add_row(batch.longest(row), BatchRow { batch, row })
             })?;
             loaded.rows += group.rows;
             loaded.bytes += group.bytes;
@@ -95,7 +105,9 @@ pub fn insert_row_groups(
     let at = Cell::new(None);
     let outcome = catch(|| {
         let filled: Vec<usize> = table.columns.iter().map(|column| (column.number - 1) as usize).collect();
-        let mut inserter = Inserter::open(table.target, &filled, filter)?;
+        let is_partial = |attribute: &&usize| files.partial.iter().any(|number| **attribute + 1 == *number as usize);
+        let filled_by_all: Vec<usize> = filled.iter().filter(|attribute| !is_partial(attribute)).copied().collect();
+        let mut inserter = Inserter::open(table.target, &filled_by_all, filter)?;
         let targets = inserter.targets(&filled);
         let mut stored_of_files = vec![0; files.files.len()];
         // Rows that were stored, and those that were told of.
@@ -106,7 +118,17 @@ pub fn insert_row_groups(
             position.row.set(0);
             let file = open_files.get(files, row_group.file)?;
             let before = stored.get();
-            let each = EachRow { files, row_group: *row_group, file: &file, targets: &targets, position: &position };
+            let columns = BatchColumns::plan(files, row_group.file, &file)?;
+            let supplied = filled.iter().zip(columns.left_out()).filter(|(_, is_left_out)| !is_left_out);
+            inserter.supply(supplied.map(|(attribute, _)| *attribute));
+            let each = EachRow {
+                files,
+                row_group: *row_group,
+                file: &file,
+                columns: &columns,
+                targets: &targets,
+                position: &position,
+            };
             each.run(&|read| tell(read.bytes), |batch, row| {
                 inserter.add(|values, nulls| {
                     for (column, &attribute) in filled.iter().enumerate() {
@@ -145,11 +167,26 @@ struct Batch<'a> {
     longest: usize,
 }
 
+/// Up to that many bytes a row may be thought to have that it has not.
+const NEGLIGIBLE: usize = 16 << 20;
+
 impl<'a> Batch<'a> {
     fn new(prepared: &'a [PreparedColumn<'a>], columns: &'a BatchColumns) -> Self {
         let readers: Vec<_> = prepared.iter().map(PreparedColumn::reader).collect();
         let longest = readers.iter().map(|reader| reader.longest).sum();
         Self { readers, columns, longest }
+    }
+
+    /// What the values of a row take at most: those of the longest of all rows, unless that is much.
+    #[inline]
+    fn longest(&self, row: usize) -> usize {
+        if self.longest <= NEGLIGIBLE { self.longest } else { self.bytes(row) }
+    }
+
+    #[cold]
+    fn bytes(&self, row: usize) -> usize {
+        let readers = self.readers.iter().enumerate();
+        readers.map(|(column, reader)| reader.bytes(self.columns.row(column, row))).sum()
     }
 
     #[inline(always)]
@@ -176,6 +213,7 @@ struct EachRow<'a> {
     files: &'a FilesSpec,
     row_group: RowGroup,
     file: &'a ParquetFile,
+    columns: &'a BatchColumns,
     targets: &'a [Target],
     position: &'a Position,
 }
@@ -186,11 +224,12 @@ impl EachRow<'_> {
         on_progress: &dyn Fn(Loaded),
         mut on_row: impl FnMut(&Batch<'_>, usize) -> Result<()>,
     ) -> Result<Loaded> {
-        let columns = BatchColumns::plan(self.files, self.row_group.file, self.file)?;
+        let columns = self.columns;
         let mut batches = self.file.read(self.row_group.number, &columns.read)?;
         let expected = self.file.rows(self.row_group.number);
         let rules = Rules {
             on_lossy: self.files.on_lossy,
+            on_invalid_text: self.files.on_invalid_text,
             extremes_are_infinite: self.file.schema.provenance.extremes_are_infinite,
         };
         let mut loaded = Loaded::default();
@@ -210,7 +249,7 @@ impl EachRow<'_> {
                     PreparedColumn::new(array, shape, target, rules)
                 })
                 .collect();
-            let rows = Batch::new(&prepared, &columns);
+            let rows = Batch::new(&prepared, columns);
             for row in 0..batch.num_rows() {
                 self.position.row.set(loaded.rows + row as u64 + 1);
                 on_row(&rows, row)?;
@@ -240,6 +279,8 @@ pub(super) enum BatchSource {
     Array { column: usize, array: usize },
     /// One row for all.
     Constant(BinaryViewArray),
+    /// The file has no such column: NULL where the column has no default.
+    Nothing(BinaryViewArray),
 }
 
 impl BatchColumns {
@@ -251,7 +292,7 @@ impl BatchColumns {
             .iter()
             .filter_map(|found| match found {
                 Found::Column(column) => Some(*column),
-                Found::Constant(_) => None,
+                Found::Constant(_) | Found::Nothing => None,
             })
             .collect();
         read.sort_unstable();
@@ -264,6 +305,7 @@ impl BatchColumns {
                     array: read.binary_search(&column).expect("every column that was found is read"),
                 },
                 Found::Constant(value) => BatchSource::Constant([value.map(str::as_bytes)].into_iter().collect()),
+                Found::Nothing => BatchSource::Nothing(BinaryViewArray::new_null(1)),
             })
             .collect();
         Ok(Self { read, sources })
@@ -279,8 +321,13 @@ impl BatchColumns {
             BatchSource::Array { column, array } => {
                 (batch.column(*array).as_ref(), &file.schema.columns[*column].shape)
             }
-            BatchSource::Constant(array) => (array, &FOLDER_SHAPE),
+            BatchSource::Constant(array) | BatchSource::Nothing(array) => (array, &FOLDER_SHAPE),
         }
+    }
+
+    /// For each column, whether the file has nothing for it.
+    fn left_out(&self) -> impl Iterator<Item = bool> + '_ {
+        self.sources.iter().map(|source| matches!(source, BatchSource::Nothing(_)))
     }
 
     /// The row of the column's array that a row of the batch is.
@@ -288,7 +335,7 @@ impl BatchColumns {
     pub(super) fn row(&self, column: usize, row: usize) -> usize {
         match self.sources[column] {
             BatchSource::Array { .. } => row,
-            BatchSource::Constant(_) => 0,
+            BatchSource::Constant(_) | BatchSource::Nothing(_) => 0,
         }
     }
 }
@@ -301,7 +348,8 @@ pub(super) fn locate(
     table: &TableSpec,
     position: &Position,
 ) -> Error {
-    if !concerns_a_row(error.sqlstate) && compat::sqlstate_class(error.sqlstate) != *b"58" {
+    let is_of_memory = error.sqlstate == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32;
+    if !concerns_a_row(error.sqlstate) && !is_of_memory && compat::sqlstate_class(error.sqlstate) != *b"58" {
         return error;
     }
     let mut place = format!("File {}, row group {}", files.files[row_group.file].name, row_group.number);

@@ -20,6 +20,8 @@ pub(super) struct Inserter {
     routing: *mut compat::PartitionTupleRouting,
     transition_capture: *mut pg_sys::TransitionCaptureState,
     defaults: Vec<(usize, *mut pg_sys::ExprState)>,
+    /// For each attribute, whether the rows have a value for it.
+    supplied: Vec<bool>,
     filter: Option<Filter>,
     command: pg_sys::CommandId,
     bulk_insert: pg_sys::BulkInsertState,
@@ -35,8 +37,8 @@ const MOST_BATCHED_ROWS: usize = 1000;
 const MOST_BATCHED_BYTES: usize = 64 * 1024;
 
 impl Inserter {
-    /// Opens the table for rows that fill the given attributes (from 0); the others get their defaults. The caller has
-    /// checked the rights.
+    /// Opens the table for rows that all fill the given attributes (from 0); the others get their defaults, unless
+    /// [`Inserter::supply`] says that they are filled. The caller has checked the rights.
     pub(super) fn open(relation: u32, filled: &[usize], filter: Option<Filter>) -> Result<Self> {
         // SAFETY: everything is allocated in the current context, which outlives the load, and belongs to this command.
         unsafe {
@@ -85,6 +87,7 @@ impl Inserter {
                 routing,
                 transition_capture,
                 defaults,
+                supplied: vec![false; (*(*relation).rd_att).natts as usize],
                 filter,
                 command: pg_sys::GetCurrentCommandId(true),
                 bulk_insert: pg_sys::GetBulkInsertState(),
@@ -95,6 +98,12 @@ impl Inserter {
                 stored: 0,
             })
         }
+    }
+
+    /// Says which attributes (from 0) the rows to come fill; the others get their defaults.
+    pub(super) fn supply(&mut self, attributes: impl Iterator<Item = usize>) {
+        self.supplied.fill(false);
+        attributes.for_each(|attribute| self.supplied[attribute] = true);
     }
 
     /// What the given attributes take.
@@ -137,7 +146,7 @@ impl Inserter {
             let outer = pg_sys::MemoryContextSwitchTo(context);
             fill(values, nulls)?;
             let expressions = (*self.state).es_per_tuple_exprcontext;
-            for &(attribute, default) in &self.defaults {
+            for &(attribute, default) in self.defaults.iter().filter(|(attribute, _)| !self.supplied[*attribute]) {
                 let mut is_null = false;
                 values[attribute] = pg_sys::ExecEvalExpr(default, expressions, &mut is_null);
                 nulls[attribute] = is_null;

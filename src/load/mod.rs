@@ -23,7 +23,7 @@ use plan::{Part, Wire};
 use std::cell::Cell;
 use writer::TableWriter;
 
-pub use arrow::{OnLossy, Target};
+pub use arrow::{OnInvalidText, OnLossy, Target};
 pub use expressions::Filter;
 pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
 pub use in_place::load_in_place;

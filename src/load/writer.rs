@@ -90,6 +90,8 @@ struct CheckedRows<'a> {
     expressions: Expressions,
     /// Defaults, then generated columns: those may depend on these.
     computed: Vec<(usize, Expression)>,
+    /// For each attribute, whether the rows have a value for it, so that it is not computed.
+    supplied: Vec<bool>,
     checks: Vec<(&'a str, Expression)>,
     /// Generated columns that no row holds, and that must not be NULL when they are read.
     not_null: Vec<(usize, Expression)>,
@@ -184,6 +186,16 @@ impl<'a, D> TableWriter<'a, D> {
             helper,
             asked_for_toast: false,
         })
+    }
+
+    /// Says of the columns, in the order of the table's, which ones the rows to come have no values for: they get their
+    /// defaults. At first they have values for all.
+    pub(super) fn leave_out(&mut self, columns: impl Iterator<Item = bool>) {
+        if let Some(checked) = &mut self.checked {
+            for (column, is_left_out) in self.table.columns.iter().zip(columns) {
+                checked.supplied[(column.number - 1) as usize] = !is_left_out;
+            }
+        }
     }
 
     /// `values` are in the order of the attributes and take at most `bytes` with their lengths and padding, those not counted
@@ -443,7 +455,10 @@ impl<'a> CheckedRows<'a> {
         // The row is the target's, whatever table it is in for now.
         // SAFETY: made above.
         unsafe { (*slot).tts_tableOid = table.target.into() };
-        Ok(Self { slot, expressions, computed, checks, not_null, bounds })
+        // SAFETY: the relation is open.
+        let mut supplied = vec![false; unsafe { (*(*relation).rd_att).natts } as usize];
+        table.columns.iter().for_each(|column| supplied[(column.number - 1) as usize] = true);
+        Ok(Self { slot, expressions, computed, supplied, checks, not_null, bounds })
     }
 
     /// Declares the slot's arrays filled, all but the columns that are computed here.
@@ -453,7 +468,7 @@ impl<'a> CheckedRows<'a> {
             pg_sys::ExecClearTuple(self.slot);
             pg_sys::ExecStoreVirtualTuple(self.slot);
         }
-        for (number, expression) in &self.computed {
+        for (number, expression) in self.computed.iter().filter(|(number, _)| !self.supplied[*number]) {
             let (value, is_null) = self.expressions.value(expression, self.slot);
             // SAFETY: attribute numbers come from the descriptor that the slot was made for.
             unsafe {

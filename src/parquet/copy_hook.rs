@@ -27,7 +27,7 @@ const FOREIGN_OPTIONS: [&str; 14] = [
     "log_verbosity",
     "reject_limit",
 ];
-const FROM_OPTIONS: [&str; 3] = ["match_by", "server", "on_lossy"];
+const FROM_OPTIONS: [&str; 4] = ["match_by", "server", "on_lossy", "on_invalid_text"];
 
 /// Returns the number of rows.
 pub fn run(statement: &CopyStatement) -> Result<u64> {
@@ -149,6 +149,7 @@ fn from_file(statement: &CopyStatement, file: &[u8], options: &[(&str, &str)]) -
     };
     let match_by = one_of("match_by", ["name", "position"])?;
     let on_lossy = one_of("on_lossy", ["error", "truncate"])?;
+    let on_invalid_text = one_of("on_invalid_text", ["error", "replace"])?;
     let table = statement.open_table()?;
     job::copy_from(CopyFrom {
         relation: table.relation,
@@ -158,6 +159,7 @@ fn from_file(statement: &CopyStatement, file: &[u8], options: &[(&str, &str)]) -
         where_clause: table.where_clause,
         server: option("server").map(str::to_owned),
         on_lossy: on_lossy.map(str::to_owned),
+        on_invalid_text: on_invalid_text.map(str::to_owned),
     })
 }
 

@@ -1,20 +1,13 @@
 //! An open Parquet file, read one row group at a time.
 
 use super::files::error_of;
-use super::schema::{FileColumn, FileSchema, guarded, unreadable};
+use super::schema::{FileColumn, FileSchema, unreadable};
 use crate::error::{Error, Result};
 use arrow_array::RecordBatch;
-use parquet::arrow::FieldLevels;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
-use parquet::basic::Type;
-use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::schema::types::ColumnDescriptor;
-use parquetpages::{ColumnPages, Limits, Reports, Source};
+use parquet::file::metadata::ParquetMetaData;
+use parquetpages::{Limits, Source};
 use pgrx::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 pub struct ParquetFile {
     /// As people know it.
@@ -80,199 +73,74 @@ impl ParquetFile {
     }
 
     /// Reads some columns of a row group, in the order of the file whatever that of `columns`.
-    pub fn read(&self, row_group: usize, columns: &[usize]) -> Result<Batches> {
+    pub fn read(&self, row_group: usize, columns: &[usize]) -> Result<Batches<'_>> {
+        let batches = self.open_batches(row_group, columns)?.map_err(|error| self.unread(error));
+        Ok(Batches { batches: batches?, file: self, row_group, columns: columns.to_vec() })
+    }
+
+    fn open_batches(
+        &self,
+        row_group: usize,
+        columns: &[usize],
+    ) -> Result<std::result::Result<parquetpages::Batches, parquetpages::Error>> {
         let levels = self.schema.levels(columns)?;
-        let budget = Arc::<BatchBudget>::default();
-        let group = OneRowGroup {
-            metadata: Arc::clone(&self.metadata),
-            row_group,
-            source: Arc::clone(&self.source),
-            reports: Reports::default(),
-            budget: Arc::clone(&budget),
-        };
-        let rows = self.first_batch_rows(row_group, columns);
-        let mut batches = Batches { reader: None, levels, group, budget, rows, given: 0, name: self.name.clone() };
-        batches.open()?;
-        Ok(batches)
-    }
-
-    /// A power of two.
-    fn first_batch_rows(&self, row_group: usize, columns: &[usize]) -> usize {
-        let group = self.metadata.row_group(row_group);
-        let bytes = u64::try_from(group.total_byte_size()).unwrap_or(0);
-        let average = bytes / self.rows(row_group).max(1);
-        // A NULL of such a type takes as much as a value.
         let leaves = columns.iter().flat_map(|&column| self.schema.columns[column].leaves.clone());
-        let fixed: u64 = leaves.map(|leaf| fixed_bytes(group.column(leaf).column_descr())).sum();
-        let rows = (BATCH_BYTES / average.max(fixed).max(1)).clamp(1, MOST_ROWS);
-        1 << rows.ilog2()
+        Ok(parquetpages::Batches::open(
+            Arc::clone(&self.source),
+            Arc::clone(&self.metadata),
+            row_group,
+            levels,
+            leaves,
+            Limits::default(),
+        ))
+    }
+
+    fn unread(&self, error: parquetpages::Error) -> Error {
+        pages_error(&self.name, error)
     }
 }
-
-/// The length of a value of fixed length, which is no integer.
-fn fixed_bytes(leaf: &ColumnDescriptor) -> u64 {
-    match leaf.physical_type() {
-        Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(leaf.type_length()).unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// Uncompressed bytes that a batch should have, and its rows at most.
-const BATCH_BYTES: u64 = 8 * 1024 * 1024;
-const MOST_ROWS: u64 = 8192;
-
-/// What pages may add to a batch, besides the one of each column that it begins in. Rows can be longer than those of their
-/// row group are on average.
-const BUDGET: u64 = 8 * BATCH_BYTES;
-/// How much smaller batches become where that is not enough. A power of two, so that old batches end where new ones do.
-const SHRINKS_BY: usize = 8;
 
 /// The rows of one row group, some thousands at a time.
-pub struct Batches {
-    reader: Option<ParquetRecordBatchReader>,
-    levels: FieldLevels,
-    group: OneRowGroup,
-    budget: Arc<BatchBudget>,
-    /// Of a batch.
-    rows: usize,
-    /// Rows of the batches so far.
-    given: usize,
-    name: String,
+pub struct Batches<'a> {
+    batches: parquetpages::Batches,
+    file: &'a ParquetFile,
+    row_group: usize,
+    columns: Vec<usize>,
 }
 
-impl Batches {
+impl Batches<'_> {
     pub fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            let error = match self.next_of_reader() {
-                Ok(batch) => {
-                    self.given += batch.as_ref().map_or(0, RecordBatch::num_rows);
-                    return Ok(batch);
-                }
-                Err(error) => error,
-            };
-            if !self.budget.is_spent() {
-                return Err(error);
-            }
-            self.rows = (self.rows / SHRINKS_BY).max(1);
-            self.open()?;
-            // The reader has no way back, and none forth that would be shorter for every column.
-            let mut passed = 0;
-            while passed < self.given {
-                match self.next_of_reader()? {
-                    Some(batch) => passed += batch.num_rows(),
-                    None => break,
+        self.batches.next().map_err(|error| self.placed(error))
+    }
+
+    /// The error with its column, which what decodes several of them does not tell.
+    fn placed(&self, error: parquetpages::Error) -> Error {
+        let is_of_decoder = matches!(&error, parquetpages::Error::Malformed(text) if !text.starts_with("column "));
+        if !is_of_decoder || self.columns.len() < 2 {
+            return self.named(self.columns.first().filter(|_| is_of_decoder), error);
+        }
+        for column in &self.columns {
+            let Ok(Ok(mut alone)) = self.file.open_batches(self.row_group, &[*column]) else { continue };
+            while alone.given() <= self.batches.given() {
+                match alone.next() {
+                    Ok(Some(_)) => crate::local::interrupts::check(),
+                    Ok(None) => break,
+                    Err(error) => return self.named(Some(column), error),
                 }
             }
-            if passed != self.given {
-                return Err(Error::internal("batches of another size end elsewhere"));
+        }
+        self.named(None, error)
+    }
+
+    fn named(&self, column: Option<&usize>, error: parquetpages::Error) -> Error {
+        match (column, error) {
+            (Some(&column), parquetpages::Error::Malformed(text)) if !text.starts_with("column ") => {
+                let name = &self.file.schema.columns[column].name;
+                self.file.unread(parquetpages::Error::Malformed(format!("column \"{name}\": {text}")))
             }
+            (_, error) => self.file.unread(error),
         }
     }
-
-    /// From the first row on.
-    fn open(&mut self) -> Result<()> {
-        // A row is what it is.
-        self.budget.start(if self.rows == 1 { u64::MAX } else { BUDGET });
-        let reader = guarded(|| {
-            ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, &self.group, self.rows, None)
-                .map_err(unreadable)
-        });
-        self.reader = Some(reader.map_err(|error| first_reported(&self.name, &self.group.reports, error))?);
-        Ok(())
-    }
-
-    fn next_of_reader(&mut self) -> Result<Option<RecordBatch>> {
-        self.budget.begin_batch();
-        let Some(reader) = &mut self.reader else { return Ok(None) };
-        let next = guarded(|| reader.next().transpose().map_err(unreadable));
-        next.map_err(|error| first_reported(&self.name, &self.group.reports, error))
-    }
-}
-
-/// What the pages of a batch may take.
-#[derive(Default)]
-struct BatchBudget {
-    batch: AtomicU64,
-    left: AtomicU64,
-    limit: AtomicU64,
-    spent: AtomicBool,
-}
-
-impl BatchBudget {
-    fn start(&self, limit: u64) {
-        self.limit.store(limit, Relaxed);
-        self.spent.store(false, Relaxed);
-    }
-
-    fn begin_batch(&self) {
-        self.batch.fetch_add(1, Relaxed);
-        self.left.store(self.limit.load(Relaxed), Relaxed);
-    }
-
-    /// False where the batch would become too big.
-    fn take(&self, bytes: u64) -> bool {
-        let left = self.left.load(Relaxed);
-        self.left.store(left.saturating_sub(bytes), Relaxed);
-        if bytes > left {
-            self.spent.store(true, Relaxed);
-        }
-        bytes <= left
-    }
-
-    fn is_spent(&self) -> bool {
-        self.spent.load(Relaxed)
-    }
-}
-
-/// Pages that are counted against the budget.
-struct CountedPages {
-    pages: ColumnPages,
-    budget: Arc<BatchBudget>,
-    /// What a value takes in a batch beside its bytes in the page. Of a column that is not repeated a batch has few.
-    value_bytes: u64,
-    /// The batch that the last page was given to; none at first.
-    batch: u64,
-}
-
-impl PageReader for CountedPages {
-    fn get_next_page(&mut self) -> parquet::errors::Result<Option<Page>> {
-        let Some(page) = self.pages.get_next_page()? else { return Ok(None) };
-        if page.is_data_page() {
-            let batch = self.budget.batch.load(Relaxed);
-            let bytes = page.buffer().len() as u64 + u64::from(page.num_values()) * self.value_bytes;
-            if self.batch == batch && !self.budget.take(bytes) {
-                return Err(ParquetError::General("a batch would become too big".into()));
-            }
-            self.batch = batch;
-        }
-        Ok(Some(page))
-    }
-
-    fn peek_next_page(&mut self) -> parquet::errors::Result<Option<PageMetadata>> {
-        self.pages.peek_next_page()
-    }
-
-    fn skip_next_page(&mut self) -> parquet::errors::Result<()> {
-        self.pages.skip_next_page()
-    }
-
-    fn at_record_boundary(&mut self) -> parquet::errors::Result<bool> {
-        self.pages.at_record_boundary()
-    }
-}
-
-impl Iterator for CountedPages {
-    type Item = parquet::errors::Result<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
-}
-
-/// What was found in the pages, or else what the Parquet library made of it.
-fn first_reported(file: &str, reports: &Reports, error: Error) -> Error {
-    let reported = reports.lock().ok().and_then(|mut first| first.take());
-    reported.map_or(error, |reported| pages_error(file, reported))
 }
 
 fn pages_error(file: &str, error: parquetpages::Error) -> Error {
@@ -284,53 +152,9 @@ fn pages_error(file: &str, error: parquetpages::Error) -> Error {
         }
         parquetpages::Error::Unsupported(text) => Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, text),
         parquetpages::Error::TooLarge(text) => Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, text),
+        parquetpages::Error::OutOfMemory(text) => {
+            Error::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory").detail(text)
+        }
         error => unreadable(error),
     }
 }
-
-/// The Parquet library's view of one row group, whose pages are read with bounds.
-struct OneRowGroup {
-    metadata: Arc<ParquetMetaData>,
-    row_group: usize,
-    source: Arc<dyn Source>,
-    reports: Reports,
-    budget: Arc<BatchBudget>,
-}
-
-impl RowGroups for OneRowGroup {
-    fn num_rows(&self) -> usize {
-        usize::try_from(self.metadata.row_group(self.row_group).num_rows()).unwrap_or(0)
-    }
-
-    fn column_chunks(&self, leaf: usize) -> parquet::errors::Result<Box<dyn PageIterator>> {
-        let column = self.metadata.row_group(self.row_group).column(leaf);
-        let pages = ColumnPages::new(Arc::clone(&self.source), column, Limits::default())
-            .map_err(|error| ParquetError::External(Box::new(error)))?
-            .report_to(Arc::clone(&self.reports));
-        let leaf = column.column_descr();
-        // A view, or what is longer.
-        let value_bytes = if leaf.max_rep_level() > 0 { fixed_bytes(leaf).max(16) } else { 0 };
-        let counted = CountedPages { pages, budget: Arc::clone(&self.budget), value_bytes, batch: u64::MAX };
-        Ok(Box::new(OneChunk(Some(Box::new(counted)))))
-    }
-
-    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(std::iter::once(self.metadata.row_group(self.row_group)))
-    }
-
-    fn metadata(&self) -> &ParquetMetaData {
-        &self.metadata
-    }
-}
-
-struct OneChunk(Option<Box<dyn PageReader>>);
-
-impl Iterator for OneChunk {
-    type Item = parquet::errors::Result<Box<dyn PageReader>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.take().map(Ok)
-    }
-}
-
-impl PageIterator for OneChunk {}

@@ -65,6 +65,7 @@ fn sqlstate_of(error: &io::Error) -> PgSqlErrorCode {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
         io::ErrorKind::PermissionDenied => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         io::ErrorKind::UnexpectedEof => PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT,
+        io::ErrorKind::OutOfMemory => PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
         _ => PgSqlErrorCode::ERRCODE_IO_ERROR,
     }
 }
@@ -264,6 +265,9 @@ impl RandomAccess for LocalFile {
 
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         within(offset, length, self.length)?;
+        if !parquetpages::can_be_had(length) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let mut buffer = vec![0; length];
         let outcome = self.file.read_exact_at(&mut buffer, offset);
         // Before the outcome: a file that is being cut off ends early, and that is the reason.

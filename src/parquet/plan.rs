@@ -5,7 +5,7 @@ use super::files::DataFile;
 use super::schema::{FileColumn, Shape};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::load::{OnLossy, Target};
+use crate::load::{OnInvalidText, OnLossy, Target};
 use crate::local::settings::ValueSettings;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,10 @@ pub struct FilesSpec {
     pub parts: Vec<Vec<RowGroup>>,
     /// For each column of the target that the files fill, in the order of its attributes.
     pub columns: Vec<ColumnSource>,
+    /// The numbers of those columns that some file has nothing for.
+    pub partial: Vec<i16>,
     pub on_lossy: OnLossy,
+    pub on_invalid_text: OnInvalidText,
     /// Of the caller's session, in which texts are read.
     pub settings: ValueSettings,
 }
@@ -50,28 +53,32 @@ pub enum Found<'a> {
     Column(usize),
     /// The same for all rows.
     Constant(Option<&'a str>),
+    /// The file has no such column.
+    Nothing,
 }
 
 impl ColumnSource {
     pub fn find<'a>(&self, data_file: &'a DataFile, columns: &[FileColumn]) -> Result<Found<'a>> {
-        let position = match self {
+        match self {
             Self::Folder(key) => {
                 let value = data_file.partition.iter().find(|(folder, _)| folder == key);
-                return match value {
+                match value {
                     Some((_, value)) => Ok(Found::Constant(value.as_deref())),
                     None => Err(missing(key).detail(format!("File {} is in no folder {key}=….", data_file.name))),
-                };
+                }
             }
-            Self::At { position, skip } => kept(columns, skip).nth(*position).map(|(position, _)| position),
-            Self::Named(name) => columns.iter().position(|column| column.name == *name),
-        };
-        position.map(Found::Column).ok_or_else(|| {
-            let name = match self {
-                Self::Named(name) | Self::Folder(name) => name.clone(),
-                Self::At { position, .. } => (position + 1).to_string(),
-            };
-            missing(&name).detail(format!("File {} has no such column.", data_file.name))
-        })
+            Self::At { position, skip } => {
+                match kept(columns, skip).nth(*position) {
+                    Some((position, _)) => Ok(Found::Column(position)),
+                    None => Err(missing(&(position + 1).to_string())
+                        .detail(format!("File {} has no such column.", data_file.name))),
+                }
+            }
+            Self::Named(name) => {
+                let position = columns.iter().position(|column| column.name == *name);
+                Ok(position.map_or(Found::Nothing, Found::Column))
+            }
+        }
     }
 }
 
@@ -166,6 +173,19 @@ impl Matching {
     }
 }
 
+/// The columns, in the order of the target's, that not every file has.
+pub fn partial_columns(
+    outlines: &[FileOutline],
+    data_files: &[DataFile],
+    sources: &[(TargetColumn, ColumnSource)],
+) -> Vec<i16> {
+    let is_missing = |source: &ColumnSource| {
+        let mut files = data_files.iter().zip(outlines);
+        files.any(|(data_file, file)| matches!(source.find(data_file, &file.columns), Ok(Found::Nothing)))
+    };
+    sources.iter().filter(|(_, source)| is_missing(source)).map(|(column, _)| column.number).collect()
+}
+
 fn has_column(files: &[FileOutline], name: &str) -> bool {
     files.iter().any(|file| file.columns.iter().any(|column| column.name == name))
 }
@@ -223,6 +243,13 @@ pub fn match_columns(
     }
     problems.extend(unused_columns(files, &folders, columns, &sources, matching));
     for (data_file, file) in data_files.iter().zip(files) {
+        let finds_nothing = |(_, source): &(TargetColumn, ColumnSource)| {
+            matches!(source.find(data_file, &file.columns), Ok(Found::Nothing | Found::Constant(_)))
+        };
+        if !sources.is_empty() && sources.iter().all(finds_nothing) && !file.columns.is_empty() {
+            problems.push(format!("{}: the file has none of the table's columns", file.name));
+            continue;
+        }
         for (column, source) in &sources {
             match source.find(data_file, &file.columns) {
                 Ok(Found::Column(position)) => {
@@ -235,7 +262,10 @@ pub fn match_columns(
                         ));
                     }
                 }
-                Ok(Found::Constant(_)) => {}
+                Ok(Found::Nothing) if matching.copy == Some(ColumnList::Given) => {
+                    problems.push(format!("{}: there is nothing for the listed column \"{}\"", file.name, column.name));
+                }
+                Ok(Found::Constant(_) | Found::Nothing) => {}
                 Err(error) => problems
                     .push(format!("{}: there is nothing for column \"{}\": {}", file.name, column.name, error.message)),
             }
@@ -423,6 +453,8 @@ pub fn check_new_names(columns: &[NewColumn], files: &[FileOutline]) -> Result<(
         let earlier = columns[..position].iter().find(|earlier| clipped(&earlier.name) == clipped(&column.name));
         let reason = if column.name.is_empty() {
             "The name is empty.".to_owned()
+        } else if column.name.contains('\0') {
+            "The name holds the character with code 0.".to_owned()
         } else if OF_THE_SYSTEM.contains(&column.name.as_str()) {
             "The name is that of a system column.".to_owned()
         } else if let Some(earlier) = earlier {
@@ -448,8 +480,12 @@ pub fn check_new_names(columns: &[NewColumn], files: &[FileOutline]) -> Result<(
 
 fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
     use crate::parquet::schema::Scalar as S;
-    let (Shape::Scalar(left), Shape::Scalar(right)) = (one, other) else {
-        return (one == other).then(|| one.clone());
+    let (left, right) = match (one, other) {
+        (Shape::Scalar(left), Shape::Scalar(right)) => (left, right),
+        (Shape::Scalar(S::Null), shape) | (shape, Shape::Scalar(S::Null)) => return Some(shape.clone()),
+        (Shape::List(left), Shape::List(right)) => return wider(left, right).map(|wider| Shape::List(Box::new(wider))),
+        // Whatever is in documents.
+        _ => return [one, other].into_iter().all(Shape::is_document).then(|| one.clone()),
     };
     Some(Shape::Scalar(match (*left, *right) {
         (same, again) if same == again => same,
@@ -464,6 +500,20 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
             if bits > 64 { S::Decimal { precision: 20, scale: 0 } } else { S::Int { bits, signed: true } }
         }
         (S::Float16 | S::Float32 | S::Float64, S::Float16 | S::Float32 | S::Float64) => S::Float64,
+        // A number that has more digits than that is an error, not another number.
+        (S::Int { .. }, S::Float16 | S::Float32 | S::Float64)
+        | (S::Float16 | S::Float32 | S::Float64, S::Int { .. }) => S::Float64,
+        (S::Int { bits, .. }, S::Decimal { precision, scale })
+        | (S::Decimal { precision, scale }, S::Int { bits, .. }) => {
+            let digits = if bits > 32 { 20 } else { 10 };
+            let precision = if precision > 0 { precision.max(scale.saturating_add(digits)) } else { 0 };
+            S::Decimal { precision, scale }
+        }
+        (S::Date | S::DateMillis, S::Date | S::DateMillis) => S::Date,
+        (S::Date | S::DateMillis, moment @ (S::Timestamp { utc: false, .. } | S::Int96))
+        | (moment @ (S::Timestamp { utc: false, .. } | S::Int96), S::Date | S::DateMillis) => moment,
+        (S::Int96, S::Timestamp { utc: false, .. }) | (S::Timestamp { utc: false, .. }, S::Int96) => S::Int96,
+        (S::Duration(_) | S::Interval, S::Duration(_) | S::Interval) => S::Interval,
         (S::Decimal { precision: p1, scale: s1 }, S::Decimal { precision: p2, scale: s2 }) => {
             let scale = s1.max(s2);
             let whole = p1.saturating_sub(s1).max(p2.saturating_sub(s2));
@@ -474,7 +524,7 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
         (S::Timestamp { utc: u1, .. }, S::Timestamp { utc: u2, .. }) if u1 == u2 => *left,
         (S::Time(_), S::Time(_)) => *left,
         (S::Text | S::Enum, S::Text | S::Enum | S::Json) | (S::Json, S::Text | S::Enum) => S::Text,
-        (S::Bytes | S::Bson | S::FixedBytes(_), S::Bytes | S::Bson | S::FixedBytes(_)) => S::Bytes,
+        (S::Bytes | S::Bson | S::FixedBytes(_) | S::Uuid, S::Bytes | S::Bson | S::FixedBytes(_) | S::Uuid) => S::Bytes,
         _ => return None,
     }))
 }

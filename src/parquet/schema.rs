@@ -9,7 +9,6 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::file::metadata::FileMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use pgrx::prelude::*;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A column at the top level of a file.
@@ -96,8 +95,12 @@ impl FileSchema {
         let hints = embedded::hints(original.root_schema(), metadata.key_value_metadata());
         let mut scalars = Vec::with_capacity(original.num_columns());
         let root = original.root_schema();
-        let fields =
-            root.get_fields().iter().map(|field| physical_type(field, &hints, &mut scalars)).collect::<Result<_>>()?;
+        let canonical = parquetpages::canonical(root).map_err(unreadable)?;
+        let fields = canonical
+            .get_fields()
+            .iter()
+            .map(|field| physical_type(field, &hints, &mut scalars))
+            .collect::<Result<_>>()?;
         let physical_root = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(unreadable)?;
         let physical = SchemaDescriptor::new(Arc::new(physical_root));
         let arrow = parquet_to_arrow_schema(&physical, None).map_err(unreadable)?;
@@ -116,7 +119,7 @@ impl FileSchema {
             });
         }
         if columns.len() != root.get_fields().len() {
-            return Err(malformed("its schema has a column without fields"));
+            return Err(Error::internal("columns of a file were lost"));
         }
         let hint = arrow.fields().iter().map(|field| as_view(field)).collect();
         let provenance = Provenance::of(metadata.created_by(), metadata.key_value_metadata());
@@ -132,14 +135,8 @@ impl FileSchema {
 }
 
 /// Runs code of the Parquet library, which may panic on what it did not expect.
-pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        // An ERROR of the server on its way through is not the file's fault.
-        if !panic.is::<String>() && !panic.is::<&str>() {
-            std::panic::resume_unwind(panic);
-        }
-        Err(malformed("its content contradicts itself"))
-    })
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    parquetpages::guarded(|| Ok(work())).unwrap_or_else(|error| Err(unreadable(error)))
 }
 
 pub fn malformed(text: impl Into<String>) -> Error {
@@ -199,7 +196,8 @@ fn scalar_of(leaf: &Type, hint: Option<Hint>) -> (Scalar, bool) {
     let info = leaf.get_basic_info();
     let (logical, converted) = (info.logical_type_ref(), info.converted_type());
     if let Some(LogicalType::Unknown) = logical {
-        return (Scalar::Null, true);
+        // As it is stored, so that a value where none can be is seen.
+        return (Scalar::Null, false);
     }
     let Type::PrimitiveType { physical_type, type_length, precision, scale, .. } = leaf else {
         return (Scalar::Null, true);
@@ -365,6 +363,11 @@ fn describe_arrow(shape: &Shape) -> String {
 }
 
 impl Shape {
+    /// Whether a column that is created for such values is one of documents.
+    pub fn is_document(&self) -> bool {
+        self.default_type() == "jsonb"
+    }
+
     /// The type of a column that is created for such values.
     pub fn default_type(&self) -> String {
         match self {

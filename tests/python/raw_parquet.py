@@ -28,7 +28,8 @@ class Struct:
         self.last = 0
 
     def field(self, number, kind, payload):
-        self.out.append((number - self.last) << 4 | kind)
+        delta = number - self.last
+        self.out += bytes([delta << 4 | kind]) if delta < 16 else bytes([kind]) + zigzag(number)
         self.last = number
         self.out += payload
         return self
@@ -80,7 +81,7 @@ def int96(day, nanoseconds=0):
 
 def write(path, columns, key_values=None, created_by="raw"):
     """Columns are (name, physical type, values) with the optional parts of a schema's element: converted, logical,
-    length, scale, precision. No value is NULL."""
+    length, scale, precision; the checksum of the page; and the offset of a dictionary that is not there. No value is NULL."""
     out = bytearray(b"PAR1")
     elements = [Struct().text(4, "schema").integer(5, len(columns)).bytes()]
     chunks = []
@@ -90,6 +91,7 @@ def write(path, columns, key_values=None, created_by="raw"):
         assert len(values) == rows
         data = plain(physical, values)
         page = Struct().integer(1, 0).integer(2, len(data)).integer(3, len(data))
+        page.integer(4, options.get("checksum"))
         page.struct(5, Struct().integer(1, rows).integer(2, 0).integer(3, 3).integer(4, 3))
         page = page.bytes()
         start = len(out)
@@ -97,7 +99,7 @@ def write(path, columns, key_values=None, created_by="raw"):
         size = len(page) + len(data)
         metadata = (
             Struct().integer(1, physical).list(2, 5, [zigzag(0)]).list(3, 8, [varint(len(name.encode())) + name.encode()])
-            .integer(4, 0).long(5, rows).long(6, size).long(7, size).long(9, start)
+            .integer(4, 0).long(5, rows).long(6, size).long(7, size).long(9, start).long(11, options.get("dictionary"))
         )
         chunks.append(Struct().long(2, start).struct(3, metadata).bytes())
         element = Struct().integer(1, physical).integer(2, options.get("length")).integer(3, 0).text(4, name)

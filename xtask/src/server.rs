@@ -164,6 +164,8 @@ pub struct Options {
     pub data_parent: Option<PathBuf>,
     /// Environment variables of the server's processes.
     pub environment: Vec<(String, String)>,
+    /// Bytes of address space that each process can have.
+    pub memory: Option<u64>,
 }
 
 impl Options {
@@ -186,6 +188,11 @@ impl Options {
         self
     }
 
+    pub fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     pub fn access(mut self, line: impl Into<String>) -> Self {
         self.access.push(line.into());
         self
@@ -201,6 +208,7 @@ pub struct Server {
     process: Option<Child>,
     keep_data: bool,
     environment: Vec<(String, String)>,
+    memory: Option<u64>,
 }
 
 impl Server {
@@ -268,6 +276,7 @@ impl Server {
             process: None,
             keep_data: false,
             environment: options.environment,
+            memory: options.memory,
         };
         server.launch()?;
         Ok(server)
@@ -275,7 +284,16 @@ impl Server {
 
     fn launch(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = as_server_user(&self.installation.program("postgres"), Some("INT"))
+        let program = self.installation.program("postgres");
+        let mut command = match self.memory {
+            None => as_server_user(&program, Some("INT")),
+            Some(bytes) => {
+                let mut limited = as_server_user(Path::new("/usr/bin/prlimit"), Some("INT"));
+                limited.arg(format!("--as={bytes}")).arg(&program);
+                limited
+            }
+        };
+        let child = command
             .arg("-D")
             .arg(&self.data)
             .env_remove("RUST_BACKTRACE")

@@ -1,7 +1,8 @@
 //! Decompression that gives exactly the declared number of bytes, or an error. Memory is taken as output appears where
 //! the codec allows that, and otherwise only when the input could possibly become so much.
 
-use crate::error::{Error, Result, malformed, too_large};
+use crate::error::{Error, Result, malformed};
+use crate::memory::none_for;
 use brotli::enc::StandardAlloc;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use flate2::bufread::MultiGzDecoder;
@@ -88,7 +89,7 @@ fn output(prefix: &[u8], length: usize) -> Result<Vec<u8>> {
 fn reserve(output: &mut Vec<u8>, additional: usize) -> Result<()> {
     match output.try_reserve_exact(additional) {
         Ok(()) => Ok(()),
-        Err(_) => too_large(format!("no memory for {additional} bytes")),
+        Err(_) => Err(none_for(additional)),
     }
 }
 

@@ -3,17 +3,31 @@
 
 use crate::error::{Error, Result, malformed, too_large};
 
-/// Checks the number of values of a DELTA_LENGTH_BYTE_ARRAY page.
-pub(crate) fn check_lengths(data: &[u8], values: usize) -> Result<()> {
-    Lengths::new(data, values).map(drop)
+/// What the decoders keep of a length.
+pub(crate) const LENGTH_BYTES: u64 = 4;
+
+/// Checks the number of values of a DELTA_LENGTH_BYTE_ARRAY page, and returns it.
+pub(crate) fn check_lengths(data: &[u8], values: usize) -> Result<u64> {
+    Lengths::new(data, values).map(|lengths| lengths.count as u64)
+}
+
+/// Byte arrays that begin as the one before does.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Prefixed {
+    pub count: u64,
+    /// Bytes of the longest one when it is whole.
+    pub longest: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 /// Checks the number of values of a DELTA_BYTE_ARRAY page, and how many bytes they have when each is whole.
-pub(crate) fn check_prefixed(data: &[u8], values: usize, limit: usize) -> Result<()> {
-    let mut bytes = 0_usize;
+pub(crate) fn check_prefixed(data: &[u8], values: usize, limit: usize) -> Result<Prefixed> {
+    let (mut bytes, mut longest) = (0_usize, 0);
     let mut add = |length: i32| match usize::try_from(length) {
         Ok(length) => {
             bytes = bytes.saturating_add(length);
+            longest = longest.max(length);
             if bytes > limit {
                 return too_large(format!("its values have more than {limit} bytes"));
             }
@@ -28,7 +42,9 @@ pub(crate) fn check_prefixed(data: &[u8], values: usize, limit: usize) -> Result
     if suffixes.count != count {
         return malformed(format!("{count} prefixes and {} suffixes", suffixes.count));
     }
-    suffixes.each(&mut add).map(drop)
+    suffixes.each(&mut add)?;
+    // The longest prefix and the longest suffix, which need not be of one value.
+    Ok(Prefixed { count: count as u64, longest: 2 * longest as u64, bytes: bytes as u64 })
 }
 
 /// DELTA_BINARY_PACKED numbers of 32 bits.

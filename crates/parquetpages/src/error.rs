@@ -15,8 +15,10 @@ pub enum Error {
     Encrypted,
     /// The file may be valid, but what it uses is not supported.
     Unsupported(String),
-    /// The file may be valid, but asks for more than [`Limits`](crate::Limits) allow, or than memory holds.
+    /// The file may be valid, but asks for more than [`Limits`](crate::Limits) allow.
     TooLarge(String),
+    /// The process cannot have the memory.
+    OutOfMemory(String),
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -28,6 +30,7 @@ impl Error {
             Error::Malformed(what) => Error::Malformed(format!("{place}: {what}")),
             Error::Unsupported(what) => Error::Unsupported(format!("{place}: {what}")),
             Error::TooLarge(what) => Error::TooLarge(format!("{place}: {what}")),
+            Error::OutOfMemory(what) => Error::OutOfMemory(format!("{place}: {what}")),
             other => other,
         }
     }
@@ -47,7 +50,9 @@ impl fmt::Display for Error {
             Error::Io(error) => error.fmt(f),
             Error::Interrupted => f.write_str("reading was interrupted"),
             Error::Encrypted => f.write_str("the file is encrypted"),
-            Error::Malformed(what) | Error::Unsupported(what) | Error::TooLarge(what) => f.write_str(what),
+            Error::Malformed(what) | Error::Unsupported(what) | Error::TooLarge(what) | Error::OutOfMemory(what) => {
+                f.write_str(what)
+            }
         }
     }
 }

@@ -1,11 +1,8 @@
 use crate::Limits;
 use crate::error::{Error, Result, malformed, too_large};
-use crate::outline;
+use crate::metadata;
 use crate::source::{self, Source};
-use parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
-};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 const MAGIC: &[u8; 4] = b"PAR1";
 const MAGIC_OF_ENCRYPTED: &[u8; 4] = b"PARE";
@@ -18,7 +15,8 @@ const FIRST_READ: u64 = 64 << 10;
 /// some are invalid, and no value is read by them.
 ///
 /// What is returned is consistent: every row group has a chunk of every column, of the type of the schema, which lies
-/// within the file, and as many rows as the file is said to have.
+/// within the file, and as many rows as the file is said to have, if it is said to have any. Annotations of the schema go
+/// with the types that they are on.
 pub fn read_metadata(source: &dyn Source, limits: &Limits) -> Result<ParquetMetaData> {
     let length = source.length();
     if length < (MAGIC.len() + TAIL) as u64 {
@@ -45,29 +43,9 @@ pub fn read_metadata(source: &dyn Source, limits: &Limits) -> Result<ParquetMeta
         None => source::read(source, data_end, footer_length)?,
     };
 
-    let outline = outline::walk(&footer, limits)?;
-    let metadata = decode(&footer)?;
-    if metadata.file_metadata().schema_descr().num_columns() != outline.leaves
-        || metadata.num_row_groups() != outline.row_groups
-    {
-        return malformed("the footer can be read in two ways");
-    }
+    let metadata = metadata::decode(&footer, limits)?;
     check(&metadata, data_end)?;
     Ok(metadata)
-}
-
-fn decode(footer: &[u8]) -> Result<ParquetMetaData> {
-    let options = ParquetMetaDataOptions::new()
-        .with_column_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_size_stats_policy(ParquetStatisticsPolicy::SkipAll)
-        .with_encoding_stats_policy(ParquetStatisticsPolicy::SkipAll);
-    // Some things that a schema cannot be are assertions there.
-    let decoded =
-        catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options))));
-    match decoded {
-        Ok(result) => result.map_err(|error| Error::from(error).at("the footer")),
-        Err(_) => malformed("the footer: its schema is impossible"),
-    }
 }
 
 fn check(metadata: &ParquetMetaData, data_end: u64) -> Result<()> {
@@ -106,9 +84,8 @@ pub(crate) fn chunk_range(column: &ColumnChunkMetaData, data_end: u64) -> Result
         return Err(Error::Unsupported("the data is stored in another file".into()));
     }
     let (data, size) = (column.data_page_offset(), column.compressed_size());
-    // Some writers say 0 for a dictionary that there is not.
     let start = match column.dictionary_page_offset() {
-        Some(dictionary) if dictionary > 0 && dictionary < data => dictionary,
+        Some(dictionary) if dictionary < data => dictionary,
         _ => data,
     };
     let (Ok(start), Ok(size)) = (u64::try_from(start), u64::try_from(size)) else {

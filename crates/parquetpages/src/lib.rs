@@ -6,22 +6,29 @@
 //! are found, decompressed and checked here: what reaches its decoders is a page of bounded size, whose declared counts
 //! are possible.
 //!
-//! Not bounded here is what the values of one page become in a batch of rows: see the notes at [`ColumnPages`].
+//! What the values of all these pages become in a batch of rows is counted by [`Batches`], before the decoders take it.
 
+mod annotation;
+mod batches;
 mod codec;
 mod delta;
 mod error;
 mod footer;
 mod header;
-mod outline;
+mod memory;
+mod metadata;
+mod nesting;
 mod pages;
 mod records;
 mod source;
 mod thrift;
 mod window;
 
+pub use batches::{Batches, guarded};
 pub use error::Error;
 pub use footer::read_metadata;
+pub use memory::can_be_had;
+pub use nesting::canonical;
 pub use pages::{ColumnPages, Reports};
 pub use source::Source;
 
@@ -45,8 +52,14 @@ pub struct Limits {
     pub page_values: usize,
     /// Values of a repeated column in one row, nulls included.
     pub record_values: usize,
+    /// Bytes that all columns of one row take when they are decoded.
+    pub row_bytes: u64,
+    /// Bytes of the pages and dictionaries that are held at once for all columns of a row group.
+    pub held_bytes: u64,
     /// Bytes that are read ahead of a column at once. Bigger pages are read whole all the same.
     pub window_bytes: usize,
+    /// Whether the process can have so many bytes. The decoders end it where it cannot.
+    pub memory: fn(usize) -> bool,
 }
 
 const MB: usize = 1 << 20;
@@ -63,7 +76,10 @@ impl Default for Limits {
             page_bytes: 256 * MB,
             page_values: 64 * MB,
             record_values: 16 * MB,
+            row_bytes: 1024 * MB as u64,
+            held_bytes: 2048 * MB as u64,
             window_bytes: 4 * MB,
+            memory: can_be_had,
         }
     }
 }

@@ -22,9 +22,10 @@ use std::sync::{Arc, Mutex};
 /// of a repeated column is longer than [`Limits`] allow. Pages without values are passed over: the decoders take one for
 /// the end. The end comes when all values of the chunk were seen; if its bytes end before, that is an error.
 ///
-/// What a batch of rows takes is still for its reader to bound. A byte array of the dictionary may be as large as a page,
-/// and be repeated in every row for a few bits: read it as a view, which refers to the dictionary, and not as a copy. Nulls
-/// of a fixed-length type take its length in every row. And lists may have `record_values` values in every row.
+/// What a batch of rows takes is for its reader to bound, which [`Batches`](crate::Batches) does by the [`Demand`] of each
+/// page. A byte array of the dictionary may be as large as a page, and be repeated in every row for a few bits: read it as a
+/// view, which refers to the dictionary, and not as a copy. Nulls of a fixed-length type take its length in every row. And
+/// lists may have `record_values` values in every row.
 pub struct ColumnPages {
     window: Window,
     codec: Codec,
@@ -36,8 +37,29 @@ pub struct ColumnPages {
     records: Records,
     peeked: Option<Found>,
     dictionary: Place,
+    demand: Demand,
     reports: Option<Reports>,
 }
+
+/// What the values of a page become when they are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Demand {
+    /// Nulls included.
+    pub values: u64,
+    /// The values that a row has at most, as far as it lies in the page.
+    pub longest_row: u64,
+    /// The bytes that a value has at most which is not a part of the page, and those of all such values.
+    pub copied_bytes: u64,
+    pub all_copied_bytes: u64,
+    /// Bytes that are held as long as the page is: its own, and those that its decoder takes at once.
+    pub held_bytes: u64,
+}
+
+/// A header of a dictionary has so many bytes at most.
+const DICTIONARY_HEADER: u64 = 100;
+
+/// Memory for less is there, or the process is at its end anyway.
+const ASKED_FOR: usize = 1 << 20;
 
 /// Where the first error of some columns is kept, as the readers of batches turn each into a text.
 pub type Reports = Arc<Mutex<Option<Error>>>;
@@ -77,6 +99,7 @@ impl ColumnPages {
             records: Records::default(),
             peeked: None,
             dictionary: Place::Ahead,
+            demand: Demand::default(),
             reports: None,
         })
     }
@@ -85,6 +108,16 @@ impl ColumnPages {
     pub fn report_to(mut self, reports: Reports) -> Self {
         self.reports = Some(reports);
         self
+    }
+
+    /// That of the page that was read last.
+    pub(crate) fn demand(&self) -> Demand {
+        self.demand
+    }
+
+    /// An error about the page that was read last, which is reported like those of its content.
+    pub(crate) fn refuse(&self, error: Error) -> ParquetError {
+        self.reported(error.at(format_args!("column {}", self.column.path())))
     }
 
     fn reported(&self, error: Error) -> ParquetError {
@@ -109,7 +142,7 @@ impl ColumnPages {
         }
         while self.values_left > 0 {
             let offset = self.window.offset();
-            if self.window.remaining() == 0 {
+            if self.window.remaining_with_slack() == 0 {
                 let (values, seen) = (self.values, self.values - self.values_left);
                 return malformed(format!("the pages end after {seen} of {values} values")).map_err(self.at(offset));
             }
@@ -118,7 +151,8 @@ impl ColumnPages {
             match &header.content {
                 Content::Data(data) if data.values > 0 => {}
                 Content::DataV2(data) if data.values > 0 => {}
-                Content::Dictionary(_) => {}
+                // Old versions of Parquet's Java library left its header out of the size of the chunk.
+                Content::Dictionary(_) => self.window.allow_slack(DICTIONARY_HEADER),
                 Content::Data(_) | Content::DataV2(_) | Content::Index => {
                     self.window.skip(header.compressed as usize);
                     continue;
@@ -141,7 +175,7 @@ impl ColumnPages {
         else {
             return malformed(format!("{} bytes, decompressed {}", header.compressed, header.decompressed));
         };
-        if compressed > remaining {
+        if compressed > self.window.remaining_with_slack() {
             return malformed(format!("{compressed} bytes, but the column chunk has only {remaining} more"));
         }
         if let Content::Index | Content::Other(_) = header.content {
@@ -213,7 +247,7 @@ impl ColumnPages {
         let body = self.window.take(found.header.compressed as usize).map_err(&at)?;
         self.passed(&found.header);
         let page = self.page(found.header, body).map_err(&at)?;
-        self.check_contents(&page).map_err(&at)?;
+        self.demand = self.check_contents(&page).map_err(&at)?;
         Ok(page)
     }
 
@@ -262,13 +296,17 @@ impl ColumnPages {
     }
 
     fn page(&mut self, header: Header, body: Bytes) -> Result<Page> {
-        if let Some(crc) = header.crc {
+        // A checksum of 0 is what some writers say who have none.
+        if let Some(crc) = header.crc.filter(|crc| *crc != 0) {
             let actual = crc32fast::hash(&body);
             if actual != crc {
                 return malformed(format!("the checksum of its bytes is {actual:08x} instead of {crc:08x}"));
             }
         }
         let length = header.decompressed as usize;
+        if length >= ASKED_FOR {
+            self.limits.ask(length)?;
+        }
         Ok(match header.content {
             Content::Data(data) => Page::DataPage {
                 buf: self.decompressed(0, body, length, true)?,
@@ -315,18 +353,26 @@ impl ColumnPages {
         Ok(body)
     }
 
-    /// What the decoders would believe of the page's contents.
-    fn check_contents(&mut self, page: &Page) -> Result<()> {
-        let repeated = self.column.max_rep_level();
-        let arrays = matches!(self.column.physical_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY)
-            && matches!(page.encoding(), Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY);
-        if repeated == 0 && !arrays {
-            return Ok(());
-        }
+    /// Checks what the decoders would believe of the page's contents, and finds what it will take.
+    fn check_contents(&mut self, page: &Page) -> Result<Demand> {
         let count = page.num_values() as usize;
+        let mut demand = Demand {
+            values: count as u64,
+            longest_row: 1,
+            copied_bytes: 0,
+            all_copied_bytes: 0,
+            held_bytes: page.buffer().len() as u64,
+        };
+        let repeated = self.column.max_rep_level();
+        let deltas = matches!(self.column.physical_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY)
+            && matches!(page.encoding(), Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY);
+        if !page.is_data_page() || (repeated == 0 && !deltas) {
+            return Ok(demand);
+        }
         let limit = self.limits.record_values;
+        self.records.begin_page();
         let values = match page {
-            Page::DictionaryPage { .. } => return Ok(()),
+            Page::DictionaryPage { .. } => return Ok(demand),
             Page::DataPage { buf, def_level_encoding, rep_level_encoding, .. } => {
                 let mut rest = &buf[..];
                 if repeated > 0 {
@@ -350,13 +396,23 @@ impl ColumnPages {
                 &rest[*def_levels_byte_len as usize..]
             }
         };
-        match page.encoding() {
-            // Of nulls alone.
-            _ if values.is_empty() => Ok(()),
-            Encoding::DELTA_LENGTH_BYTE_ARRAY if arrays => delta::check_lengths(values, count),
-            Encoding::DELTA_BYTE_ARRAY if arrays => delta::check_prefixed(values, count, self.limits.page_bytes),
-            _ => Ok(()),
+        if repeated > 0 {
+            demand.longest_row = self.records.longest_in_page() as u64;
         }
+        // A page of nulls alone has no values.
+        if deltas && !values.is_empty() {
+            if page.encoding() == Encoding::DELTA_LENGTH_BYTE_ARRAY {
+                demand.held_bytes += delta::check_lengths(values, count)? * delta::LENGTH_BYTES;
+            } else {
+                let prefixed = delta::check_prefixed(values, count, self.limits.page_bytes)?;
+                (demand.copied_bytes, demand.all_copied_bytes) = (prefixed.longest, prefixed.bytes);
+                demand.held_bytes += prefixed.count * 2 * delta::LENGTH_BYTES;
+            }
+            if demand.held_bytes >= ASKED_FOR as u64 {
+                self.limits.ask(demand.held_bytes as usize)?;
+            }
+        }
+        Ok(demand)
     }
 }
 

@@ -8,6 +8,10 @@ use crate::error::{Error, Result, too_large};
 #[derive(Default)]
 pub(crate) struct Records {
     values: usize,
+    /// Rows that were begun.
+    rows: u64,
+    /// Of the page that is followed.
+    longest: usize,
 }
 
 fn short() -> Error {
@@ -20,6 +24,15 @@ pub(crate) fn width(max_level: i16) -> usize {
 }
 
 impl Records {
+    pub fn begin_page(&mut self) {
+        self.longest = 1;
+    }
+
+    /// The values of the longest row of the page, with those in pages before.
+    pub fn longest_in_page(&self) -> usize {
+        self.longest
+    }
+
     /// Follows the levels of a page, in runs and groups of eight.
     pub fn follow(&mut self, mut data: &[u8], max_level: i16, mut left: usize, limit: usize) -> Result<()> {
         let width = width(max_level);
@@ -43,6 +56,7 @@ impl Records {
                 let count = count.min(left);
                 if level.iter().all(|byte| *byte == 0) {
                     self.values = if count > 0 { 1 } else { self.values };
+                    self.rows += count as u64;
                 } else {
                     self.add(count, limit)?;
                 }
@@ -72,6 +86,9 @@ impl Records {
                     self.add(levels, limit)?;
                 } else {
                     self.add(ones.trailing_ones() as usize, limit)?;
+                    self.rows += u64::from(ones.count_zeros());
+                    // Between the first 0 and the last one a row has no more than the others of the byte.
+                    self.longest = self.longest.max(8);
                     // From the last 0 on.
                     self.values = ones.leading_ones() as usize - unused + 1;
                 }
@@ -81,6 +98,7 @@ impl Records {
         for index in 0..count {
             if bits(packed, width, index) == 0 {
                 self.values = 1;
+                self.rows += 1;
             } else {
                 self.add(1, limit)?;
             }
@@ -90,8 +108,9 @@ impl Records {
 
     fn add(&mut self, count: usize, limit: usize) -> Result<()> {
         self.values = self.values.saturating_add(count);
+        self.longest = self.longest.max(self.values);
         if self.values > limit {
-            return too_large(format!("a row has more than {limit} values"));
+            return too_large(format!("row {} of the row group has more than {limit} values", self.rows.max(1)));
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// How deep structures nest at most. The same bound is that of the `parquet` crate.
+/// How deep structures nest at most.
 pub(crate) const DEPTH: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,15 @@ impl<'a> Reader<'a> {
         i32::try_from(self.i64()?).map_err(|_| Fault::Bad("a number of more than 32 bits"))
     }
 
+    /// A number of any width.
+    pub fn integer(&mut self, field: Field) -> Result<i64> {
+        match field.kind {
+            Kind::Byte => Ok(i64::from(self.byte()? as i8)),
+            Kind::I16 | Kind::I32 | Kind::I64 => self.i64(),
+            _ => Err(Fault::Bad("a field of another type than the format's")),
+        }
+    }
+
     fn length(&mut self) -> Result<usize> {
         usize::try_from(self.varint()?).map_err(|_| Fault::Short)
     }
@@ -191,25 +200,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes the elements of a list.
+    pub fn skip_elements(&mut self, kind: Kind, count: usize, depth: usize) -> Result<()> {
+        for _ in 0..count {
+            self.skip_value(kind, depth)?;
+        }
+        Ok(())
+    }
+
     /// Passes a value that is not a boolean field: those have no bytes of their own.
     fn skip_value(&mut self, kind: Kind, depth: usize) -> Result<()> {
         let Some(deeper) = depth.checked_sub(1) else {
             return Err(Fault::Bad("structures nested too deeply"));
         };
         match kind {
-            // The `parquet` crate passes such an element without its byte, so from here on it would read another footer
-            // than was checked. The format has no such list.
-            Kind::True | Kind::False => return Err(Fault::Bad("a list of booleans")),
-            Kind::Byte => drop(self.byte()?),
+            // An element of a list or a map: a byte, unlike a field.
+            Kind::True | Kind::False | Kind::Byte => drop(self.byte()?),
             Kind::I16 | Kind::I32 | Kind::I64 => drop(self.varint()?),
             Kind::Double => drop(self.bytes(8)?),
             Kind::Uuid => drop(self.bytes(16)?),
             Kind::Binary => drop(self.binary()?),
             Kind::List | Kind::Set => {
                 let (kind, count) = self.list()?;
-                for _ in 0..count {
-                    self.skip_value(kind, deeper)?;
-                }
+                self.skip_elements(kind, count, deeper)?;
             }
             Kind::Map => {
                 let count = self.length()?;
@@ -229,56 +242,6 @@ impl<'a> Reader<'a> {
                     self.skip(field, deeper)?;
                 }
             }
-        }
-        Ok(())
-    }
-}
-
-/// What a value of the format consists of, as far as the `parquet` crate looks into it. That crate goes by the numbers of
-/// fields and not by their types, so a field of another type would make it read something else than what is stored.
-pub(crate) enum Shape {
-    Bool,
-    Byte,
-    I32,
-    Double,
-    Binary,
-    List(&'static Shape),
-    Struct(&'static [(i16, Shape)]),
-}
-
-impl Reader<'_> {
-    pub fn check(&mut self, field: Field, shape: &Shape, depth: usize) -> Result<()> {
-        match shape {
-            Shape::Bool => field.bool().map(drop),
-            shape => self.check_value(field.kind, shape, depth),
-        }
-    }
-
-    pub fn check_value(&mut self, kind: Kind, shape: &Shape, depth: usize) -> Result<()> {
-        let Some(deeper) = depth.checked_sub(1) else {
-            return Err(Fault::Bad("structures nested too deeply"));
-        };
-        match (shape, kind) {
-            (Shape::Byte, Kind::Byte) => drop(self.byte()?),
-            (Shape::I32, Kind::I32) => drop(self.i32()?),
-            (Shape::Double, Kind::Double) => drop(self.bytes(8)?),
-            (Shape::Binary, Kind::Binary) => drop(self.binary()?),
-            (Shape::List(element), Kind::List) => {
-                let (kind, count) = self.list()?;
-                for _ in 0..count {
-                    self.check_value(kind, element, deeper)?;
-                }
-            }
-            (Shape::Struct(shapes), Kind::Struct) => {
-                let mut fields = Fields::default();
-                while let Some(field) = self.field(&mut fields)? {
-                    match shapes.iter().find(|(id, _)| *id == field.id) {
-                        Some((_, shape)) => self.check(field, shape, deeper)?,
-                        None => self.skip(field, deeper)?,
-                    }
-                }
-            }
-            _ => return Err(Fault::Bad("a field of another type than the format's")),
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 use crate::error::{Result, malformed, too_large};
 use crate::header::{self, Header};
+use crate::memory::none_for;
 use crate::source::{self, Source};
 use crate::thrift::Fault;
 use bytes::{Buf, Bytes};
@@ -16,12 +17,14 @@ pub(crate) struct Window {
     /// Where that begins.
     offset: u64,
     end: u64,
+    /// How much further pages may reach if they must.
+    slack: u64,
     size: usize,
 }
 
 impl Window {
     pub fn new(source: Arc<dyn Source>, start: u64, length: u64, size: usize) -> Self {
-        Window { source, ahead: Bytes::new(), offset: start, end: start + length, size: size.max(1) }
+        Window { source, ahead: Bytes::new(), offset: start, end: start + length, slack: 0, size: size.max(1) }
     }
 
     pub fn offset(&self) -> u64 {
@@ -30,6 +33,22 @@ impl Window {
 
     pub fn remaining(&self) -> u64 {
         self.end - self.offset
+    }
+
+    /// Lets a page that does not fit reach so much further, within the source.
+    pub fn allow_slack(&mut self, slack: u64) {
+        self.slack = slack.min(self.source.length().saturating_sub(self.end));
+    }
+
+    pub fn remaining_with_slack(&self) -> u64 {
+        self.remaining() + self.slack
+    }
+
+    /// Uses the slack up where that many bytes need it.
+    fn reach(&mut self, count: u64) {
+        if count > self.remaining() {
+            self.end += std::mem::take(&mut self.slack);
+        }
     }
 
     pub fn source(&self) -> &dyn Source {
@@ -45,12 +64,14 @@ impl Window {
 
     /// Passes bytes that need not be read.
     pub fn skip(&mut self, count: usize) {
+        self.reach(count as u64);
         self.ahead.advance(count.min(self.ahead.len()));
         self.offset += count as u64;
     }
 
     /// The next bytes, of which there must be so many.
     pub fn take(&mut self, count: usize) -> Result<Bytes> {
+        self.reach(count as u64);
         if self.ahead.len() < count {
             let had = self.ahead.len();
             if count > self.size && had < count / 8 {
@@ -85,6 +106,7 @@ impl Window {
             };
             match fault {
                 Fault::Bad(what) => return malformed(format!("its header holds {what}")),
+                Fault::Short if known as u64 == self.remaining() && self.slack > 0 => self.reach(known as u64 + 1),
                 Fault::Short if known as u64 == self.remaining() => {
                     return malformed("the column chunk ends inside its header");
                 }
@@ -114,7 +136,7 @@ impl Window {
 fn joined(a: &[u8], b: &[u8]) -> Result<Bytes> {
     let mut both = Vec::new();
     if both.try_reserve_exact(a.len() + b.len()).is_err() {
-        return too_large(format!("no memory for {} bytes", a.len() + b.len()));
+        return Err(none_for(a.len() + b.len()));
     }
     both.extend_from_slice(a);
     both.extend_from_slice(b);

@@ -96,7 +96,13 @@ pub(super) fn int96(bytes: &[u8]) -> Option<Instant> {
     let day = i32::from_le_bytes(day.try_into().ok()?);
     let day = i128::from(day) - JULIAN_DAY_OF_EPOCH;
     let nanoseconds = i128::from(i64::from_le_bytes(*nanoseconds));
-    Some(instant_of_nanoseconds(day * MICROSECONDS_PER_DAY * 1000 + nanoseconds, false))
+    let mut nanoseconds = day * MICROSECONDS_PER_DAY * 1000 + nanoseconds;
+    // Spark counts in microseconds of 64 bits, of which days that are as far away as those of the year 290000 overflow.
+    const TURN: i128 = 1000 << 64;
+    if nanoseconds < -TURN / 2 {
+        nanoseconds += TURN;
+    }
+    Some(instant_of_nanoseconds(nanoseconds, false))
 }
 
 /// The value of a row that is not NULL.
@@ -107,7 +113,7 @@ pub(super) fn atom_at(array: &dyn Array, scalar: Scalar, row: usize, rules: Rule
     let bytes = || array.as_byte_view_opt::<BinaryViewType>().map(|array| array.value(row));
     let integer = || int64().or_else(|| int32().map(i64::from));
     let atom = match scalar {
-        Scalar::Null => None,
+        Scalar::Null => return Err(malformed("a column of the null type holds a value")),
         Scalar::Bool => array.as_boolean_opt().map(|array| Atom::Bool(array.value(row))),
         Scalar::Int { .. } => int_at(array, row).map(Atom::Int),
         Scalar::Float16 => {

@@ -226,6 +226,17 @@ pub(super) fn write_decimal(unscaled: Unscaled<'_>, scale: i32, out: &mut String
     Ok(())
 }
 
+/// The bytes of a decimal's text at most.
+pub(super) fn longest_text(unscaled: Unscaled<'_>, scale: i32) -> usize {
+    const MOST: usize = MOST_WHOLE_DIGITS + MOST_FRACTION_DIGITS + 8;
+    let digits = match unscaled {
+        Unscaled::Small(_) => 40,
+        // A byte has less than three digits.
+        Unscaled::Big(bytes) => bytes.len().saturating_mul(3),
+    };
+    digits.saturating_add(scale.unsigned_abs() as usize).saturating_add(8).min(MOST)
+}
+
 /// The sign, and the digits of the magnitude.
 fn decimal_digits(unscaled: Unscaled<'_>) -> Result<(bool, String)> {
     match unscaled {

@@ -1,7 +1,9 @@
 //! Values of any structure as JSON.
 
 use super::atom::{Atom, atom_at};
-use super::scalar::{Rules, refuse_invalid_text};
+use super::bounds;
+use super::decimal;
+use super::scalar::{Rules, valid_text};
 use super::target::entry_shape;
 use super::text;
 use crate::error::Result;
@@ -11,7 +13,9 @@ use arrow_array::cast::AsArray;
 
 /// Appends the value of a row, `null` for NULL.
 pub(super) fn write(array: &dyn Array, shape: &Shape, row: usize, rules: Rules, out: &mut Vec<u8>) -> Result<()> {
-    if array.is_null(row) || matches!(shape, Shape::Scalar(Scalar::Null)) {
+    // For all that is written here of a fixed length.
+    bounds::room(out, SMALL)?;
+    if array.is_null(row) {
         out.extend_from_slice(b"null");
         return Ok(());
     }
@@ -36,7 +40,7 @@ pub(super) fn write(array: &dyn Array, shape: &Shape, row: usize, rules: Rules, 
                 if position > 0 {
                     out.extend_from_slice(b", ");
                 }
-                write_string(name.as_bytes(), out);
+                write_string(name.as_bytes(), out)?;
                 out.extend_from_slice(b": ");
                 write(structure.column(position).as_ref(), shape, row, rules, out)?;
             }
@@ -74,11 +78,14 @@ fn write_map(array: &dyn Array, key: &Shape, value: &Shape, row: usize, rules: R
         }
         let atom = atom_at(keys.as_ref(), *key_scalar, position, rules)?;
         if let Atom::Text(bytes) = atom {
-            refuse_invalid_text(bytes)?;
+            write_string(&valid_text(bytes, rules.on_invalid_text)?, out)?;
+        } else {
+            bounds::room(out, longest(&atom))?;
+            out.push(b'"');
+            text::write_json_words(&atom, rules.on_lossy, out)?;
+            out.push(b'"');
         }
-        out.push(b'"');
-        text::write_json_words(&atom, rules.on_lossy, out)?;
-        out.extend_from_slice(b"\": ");
+        out.extend_from_slice(b": ");
         write(structure.column(1).as_ref(), value, position, rules, out)?;
     }
     out.push(b'}');
@@ -98,20 +105,42 @@ pub(super) fn list_at(array: &dyn Array, row: usize) -> Result<arrow_array::Arra
 
 fn write_scalar(atom: &Atom<'_>, scalar: Scalar, rules: Rules, out: &mut Vec<u8>) -> Result<()> {
     if let Atom::Text(bytes) = atom {
-        refuse_invalid_text(bytes)?;
+        let bytes = valid_text(bytes, rules.on_invalid_text)?;
         // A document inside of the document.
         if scalar == Scalar::Json {
-            out.extend_from_slice(bytes);
+            bounds::room(out, bytes.len())?;
+            out.extend_from_slice(&bytes);
         } else {
-            write_string(bytes, out);
+            write_string(&bytes, out)?;
         }
         return Ok(());
     }
+    bounds::room(out, longest(atom))?;
     text::write_json(atom, rules.on_lossy, out)
 }
 
-fn write_string(words: &[u8], out: &mut Vec<u8>) {
+fn write_string(words: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    // A few more than most take; the longest take six for each.
+    bounds::room(out, words.len() + words.len() / 8 + SMALL)?;
     out.push(b'"');
-    text::escape_json(words, out);
+    for piece in words.chunks(PIECE) {
+        bounds::room(out, 6 * piece.len() + SMALL)?;
+        text::escape_json(piece, out);
+    }
     out.push(b'"');
+    Ok(())
+}
+
+const SMALL: usize = 64;
+const PIECE: usize = 64 * 1024;
+
+/// The bytes of a scalar's text at most.
+fn longest(atom: &Atom<'_>) -> usize {
+    const NUMBER: usize = 1024;
+    match atom {
+        // In the escape format of bytea, a byte takes four, of which two are escaped again.
+        Atom::Bytes(bytes) | Atom::Text(bytes) | Atom::Uuid(bytes) => bytes.len().saturating_mul(6) + SMALL,
+        Atom::Decimal { unscaled, scale } => decimal::longest_text(*unscaled, *scale),
+        _ => NUMBER,
+    }
 }

@@ -1,6 +1,7 @@
 //! Arrow arrays to values of the heap, a column at a time where that is faster.
 
 mod atom;
+mod bounds;
 mod decimal;
 mod json;
 mod nested;
@@ -9,6 +10,7 @@ mod scalar;
 mod target;
 mod text;
 
+use super::decode::is_text;
 use super::tuple::{Accept, Value};
 use crate::error::Result;
 use crate::local::encoding;
@@ -23,8 +25,8 @@ use target::Kind;
 
 pub(super) use nested::datum_of;
 pub(super) use rebase::Rebase;
-pub use scalar::OnLossy;
 pub(super) use scalar::Rules;
+pub use scalar::{OnInvalidText, OnLossy};
 pub use target::Target;
 
 /// A column of a batch, ready to be read row by row.
@@ -57,7 +59,7 @@ enum Values<'a> {
         unit: TimeUnit,
         on_lossy: OnLossy,
     },
-    Text(&'a BinaryViewArray),
+    Text(&'a BinaryViewArray, OnInvalidText),
     Bytes(&'a BinaryViewArray),
     Uuid(&'a FixedSizeBinaryArray),
     Decimals(&'a Decimals),
@@ -76,7 +78,6 @@ impl<'a> PreparedColumn<'a> {
     }
 
     pub(super) fn reader(&'a self) -> ColumnReader<'a> {
-        const LENGTH_AND_PADDING: usize = 16;
         let (values, longest) = self.fast_values().unwrap_or((Values::Any(self), self.longest_bytes()));
         // Nothing but the long way looks at domains, which may refuse NULL.
         let nulls = if matches!(values, Values::Any(_)) { None } else { self.array.nulls() };
@@ -85,7 +86,6 @@ impl<'a> PreparedColumn<'a> {
 
     /// Of the values that the long way may borrow from the array.
     fn longest_bytes(&self) -> usize {
-        const PADDED: usize = 1024;
         if let Some(array) = self.array.as_byte_view_opt::<BinaryViewType>() {
             return longest_view(array) + PADDED;
         }
@@ -121,7 +121,7 @@ impl<'a> PreparedColumn<'a> {
                 if encoding::database_is_utf8() =>
             {
                 let views = views()?;
-                (Values::Text(views), longest_view(views))
+                (Values::Text(views, self.rules.on_invalid_text), longest_view(views))
             }
             (Scalar::Bytes | Scalar::Bson, Kind::Bytes) => {
                 let views = views()?;
@@ -152,11 +152,29 @@ fn has_extremes(array: &dyn Array, scalar: Scalar) -> bool {
     }
 }
 
+const LENGTH_AND_PADDING: usize = 16;
+/// What `char(n)` is padded with at most, and more.
+const PADDED: usize = 1024;
+
 fn longest_view(array: &BinaryViewArray) -> usize {
     array.lengths().max().unwrap_or(0) as usize
 }
 
 impl<'a> ColumnReader<'a> {
+    /// The most that the value of a row takes, as [`ColumnReader::longest`].
+    pub(super) fn bytes(&self, row: usize) -> usize {
+        let of_view = |array: &BinaryViewArray| array.value(row).len();
+        LENGTH_AND_PADDING
+            + match &self.values {
+                Values::Text(array, _) | Values::Bytes(array) => of_view(array),
+                Values::Any(column) => match column.array.as_byte_view_opt::<BinaryViewType>() {
+                    Some(array) => of_view(array) + PADDED,
+                    None => self.longest,
+                },
+                _ => self.longest,
+            }
+    }
+
     /// Hands the value of a row to `to`.
     #[inline(always)]
     pub(super) fn value<R>(&self, row: usize, to: impl Accept<R>) -> Result<R> {
@@ -179,10 +197,14 @@ impl<'a> ColumnReader<'a> {
                 let value = scalar::timestamp(atom::instant(values[row], *unit, false), 1, *on_lossy)?;
                 Ok(to.accept(Value::Bits(value as u64)))
             }
-            Values::Text(array) => {
+            Values::Text(array, on_invalid_text) => {
                 let bytes = array.value(row);
-                scalar::refuse_invalid_text(bytes)?;
-                Ok(to.accept(Value::Varlena(bytes)))
+                let value = if is_text(bytes) {
+                    Value::Varlena(bytes)
+                } else {
+                    scalar::replaced_text(bytes, *on_invalid_text)?
+                };
+                Ok(to.accept(value))
             }
             Values::Bytes(array) => Ok(to.accept(Value::Varlena(array.value(row)))),
             Values::Uuid(array) => Ok(to.accept(Value::Fixed(array.value(row)))),

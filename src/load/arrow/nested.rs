@@ -3,10 +3,12 @@
 use super::super::decode::to_datum;
 use super::super::tuple::Value;
 use super::atom::atom_at;
+use super::bounds;
 use super::json;
 use super::scalar::{Rules, store, text};
 use super::target::{ElementLayout, Kind, Target, entry_shape};
 use crate::error::{Error, Result};
+use crate::local::interrupts;
 use crate::parquet::schema::{Scalar, Shape, malformed};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
@@ -21,21 +23,22 @@ pub(super) fn convert<'a>(
     row: usize,
     rules: Rules,
 ) -> Result<Value<'a>> {
-    let value = if array.is_null(row) || *shape == Shape::Scalar(Scalar::Null) {
+    let value = if array.is_null(row) {
         Value::Null
     } else {
         match (shape, &target.kind) {
             // A text is a document already.
             (Shape::Scalar(Scalar::Json | Scalar::Text), _) | (Shape::Scalar(_), Kind::Text { .. }) => {
                 let Shape::Scalar(scalar) = shape else { return Err(Error::internal("a scalar was expected")) };
-                store(atom_at(array, *scalar, row, rules)?, target, rules.on_lossy)?
+                store(atom_at(array, *scalar, row, rules)?, target, rules)?
             }
             (_, Kind::Json | Kind::Jsonb) => {
                 let mut document = Vec::new();
                 json::write(array, shape, row, rules, &mut document)?;
-                owned(text(&document, target, rules.on_lossy)?)
+                bounds::refuse_beyond_row(document.len())?;
+                owned(text(&document, target, rules)?)
             }
-            (Shape::Scalar(scalar), _) => store(atom_at(array, *scalar, row, rules)?, target, rules.on_lossy)?,
+            (Shape::Scalar(scalar), _) => store(atom_at(array, *scalar, row, rules)?, target, rules)?,
             (Shape::List(_) | Shape::Map(..), Kind::Array { element, layout }) => {
                 Value::Datum(array_of(array, shape, element, *layout, row, rules)?)
             }
@@ -69,7 +72,33 @@ struct Elements {
     data: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
     dimensions: Vec<i32>,
+    /// Those that elements have in memory of their own.
+    bytes: usize,
 }
+
+impl Elements {
+    fn push(&mut self, value: Value<'_>) -> Result<()> {
+        self.bytes += match value {
+            Value::Fixed(bytes) | Value::Varlena(bytes) => bytes.len(),
+            Value::Pieces { head, tail } => head.len() + tail.len(),
+            _ => 0,
+        };
+        if self.bytes > bounds::LONGEST_VALUE {
+            return Err(bounds::too_long("an array"));
+        }
+        let value = datum_of(value);
+        self.nulls.push(value.is_none());
+        self.data.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
+        if self.data.len().is_multiple_of(CHECKED_EVERY) {
+            interrupts::check();
+            bounds::refuse_beyond_row(0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Elements between two looks at what they have taken.
+const CHECKED_EVERY: usize = 1024;
 
 /// `MAXDIM`
 const MOST_DIMENSIONS: usize = 6;
@@ -136,6 +165,8 @@ fn collect(
         Some(&known) if known != count => return Err(not_rectangular()),
         Some(_) => {}
     }
+    bounds::room_for(&mut elements.data, values.len())?;
+    bounds::room_for(&mut elements.nulls, values.len())?;
     let is_list = matches!(inner, Shape::List(_)) && !matches!(element.kind, Kind::Json | Kind::Jsonb);
     for position in 0..values.len() {
         if is_list {
@@ -144,9 +175,7 @@ fn collect(
             }
             collect(values.as_ref(), &inner, element, position, depth + 1, rules, elements)?;
         } else {
-            let value = datum_of(convert(values.as_ref(), &inner, element, position, rules)?);
-            elements.nulls.push(value.is_none());
-            elements.data.push(value.unwrap_or(pg_sys::Datum::from(0usize)));
+            elements.push(convert(values.as_ref(), &inner, element, position, rules)?)?;
         }
     }
     Ok(())

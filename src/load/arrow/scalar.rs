@@ -3,6 +3,7 @@
 use super::super::decode::{is_text, store_varlena};
 use super::super::tuple::Value;
 use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY, Side};
+use super::bounds;
 use super::decimal;
 use super::nested::datum_of;
 use super::target::{Kind, Target, lossy, out_of_range};
@@ -12,6 +13,7 @@ use crate::local::encoding;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// What becomes of a value of which something would be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +23,19 @@ pub enum OnLossy {
     Truncate,
 }
 
+/// What becomes of a text that is not UTF-8, or that holds the character with code 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnInvalidText {
+    Error,
+    /// U+FFFD takes the place of each character that cannot be.
+    Replace,
+}
+
 /// How values of a file are read.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Rules {
     pub(in super::super) on_lossy: OnLossy,
+    pub(in super::super) on_invalid_text: OnInvalidText,
     /// The largest date and timestamp, and their negatives, stand for infinity.
     pub(in super::super) extremes_are_infinite: bool,
 }
@@ -34,7 +45,8 @@ pub(super) const EPOCH_DAYS: i64 = 10_957;
 const EPOCH_MICROSECONDS: i128 = 946_684_800_000_000;
 
 /// The value for a target; domains above it are not looked at.
-pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
+pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, rules: Rules) -> Result<Value<'a>> {
+    let on_lossy = rules.on_lossy;
     let refuse = |text: &str| if on_lossy == OnLossy::Truncate { Ok(()) } else { Err(lossy(text)) };
     Ok(match (&target.kind, atom) {
         (Kind::Bool, Atom::Bool(value)) => Value::Bits(value.into()),
@@ -125,13 +137,14 @@ pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, on_lossy: OnLossy) -> R
         (Kind::Interval, Atom::Interval(value)) => Value::Datum(interval(value, on_lossy)?),
         (Kind::Uuid, Atom::Uuid(bytes) | Atom::Bytes(bytes)) => Value::Fixed(bytes),
         (Kind::Bytes, Atom::Bytes(bytes) | Atom::Uuid(bytes)) => Value::Varlena(bytes),
-        (_, Atom::Text(bytes)) => text(bytes, target, on_lossy)?,
-        (Kind::Text { .. } | Kind::PaddedText { .. }, Atom::Bytes(bytes)) => text(bytes, target, on_lossy)?,
+        (_, Atom::Text(bytes)) => text(bytes, target, rules)?,
+        (Kind::Text { .. } | Kind::PaddedText { .. }, Atom::Bytes(bytes)) => text(bytes, target, rules)?,
         (_, other) => {
             let mut written = Vec::new();
             texts::write(&other, on_lossy, &mut written)?;
             // Half a number is another number.
-            datum_of(text(&written, target, OnLossy::Error)?).map_or(Value::Null, Value::Datum)
+            datum_of(text(&written, target, Rules { on_lossy: OnLossy::Error, ..rules })?)
+                .map_or(Value::Null, Value::Datum)
         }
     })
 }
@@ -241,9 +254,12 @@ fn invalid_text() -> Error {
 }
 
 /// A text is UTF-8 in the file.
-pub(super) fn refuse_invalid_text(bytes: &[u8]) -> Result<()> {
+pub(super) fn valid_text(bytes: &[u8], on_invalid: OnInvalidText) -> Result<Cow<'_, [u8]>> {
     if is_text(bytes) {
-        return Ok(());
+        return Ok(Cow::Borrowed(bytes));
+    }
+    if on_invalid == OnInvalidText::Replace {
+        return replaced(bytes).map(Cow::Owned);
     }
     Err(match std::str::from_utf8(bytes) {
         Ok(_) => Error::new(
@@ -254,8 +270,41 @@ pub(super) fn refuse_invalid_text(bytes: &[u8]) -> Result<()> {
     })
 }
 
-pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, on_lossy: OnLossy) -> Result<Value<'a>> {
-    refuse_invalid_text(bytes)?;
+#[cold]
+fn replaced(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for chunk in bytes.utf8_chunks() {
+        for (position, part) in chunk.valid().split('\0').enumerate() {
+            bounds::room(&mut text, part.len() + REPLACEMENT.len())?;
+            text.extend_from_slice(if position > 0 { REPLACEMENT } else { b"" });
+            text.extend_from_slice(part.as_bytes());
+        }
+        if !chunk.invalid().is_empty() {
+            bounds::room(&mut text, REPLACEMENT.len())?;
+            text.extend_from_slice(REPLACEMENT);
+        }
+    }
+    Ok(text)
+}
+
+const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+
+/// The value of a text that cannot be stored as it is.
+#[cold]
+pub(super) fn replaced_text(bytes: &[u8], on_invalid: OnInvalidText) -> Result<Value<'static>> {
+    let text = valid_text(bytes, on_invalid)?;
+    Ok(datum_of(Value::Varlena(&text)).map_or(Value::Null, Value::Datum))
+}
+
+pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, rules: Rules) -> Result<Value<'a>> {
+    let on_lossy = rules.on_lossy;
+    match valid_text(bytes, rules.on_invalid_text)? {
+        Cow::Borrowed(_) => {}
+        Cow::Owned(replaced) => {
+            let value = text(&replaced, target, rules)?;
+            return Ok(datum_of(value).map_or(Value::Null, Value::Datum));
+        }
+    }
     if !encoding::database_is_utf8() {
         return Ok(Value::Datum(target.input_exactly(&encoding::from_utf8(bytes), on_lossy)?));
     }

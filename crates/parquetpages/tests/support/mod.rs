@@ -11,12 +11,14 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Fields};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowGroups};
-use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels, parquet_to_arrow_schema};
+use parquet::basic::{BrotliLevel, Compression, Encoding, GzipLevel, ZstdLevel};
 use parquet::column::page::{PageIterator, PageReader};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::properties::WriterPropertiesBuilder;
-use parquetpages::{ColumnPages, Error, Limits, Source, read_metadata};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::schema::types::SchemaDescriptor;
+use parquetpages::{Batches, ColumnPages, Error, Limits, Source, canonical, guarded, read_metadata};
 use std::sync::Arc;
 
 /// Pseudo-random numbers, the same in every run.
@@ -107,6 +109,84 @@ pub fn write(rows: &RecordBatch, properties: WriterPropertiesBuilder) -> Bytes {
     writer.into_inner().unwrap().into()
 }
 
+/// Files of every codec, with both versions of pages, with dictionaries and without.
+pub fn every_kind(row_count: usize) -> Vec<Bytes> {
+    let codecs = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::LZ4_RAW,
+        Compression::LZ4,
+    ];
+    let rows = rows(row_count);
+    let mut files = Vec::new();
+    for (index, codec) in codecs.into_iter().enumerate() {
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            let mut properties = WriterProperties::builder()
+                .set_compression(codec)
+                .set_writer_version(version)
+                .set_dictionary_enabled(index % 2 == 1)
+                .set_max_row_group_row_count(Some(row_count * 3 / 5))
+                .set_data_page_row_count_limit(row_count / 4)
+                .set_write_batch_size(row_count / 4);
+            if index == 0 {
+                properties = properties.set_encoding(Encoding::DELTA_BYTE_ARRAY);
+                for path in ["small", "big", "float", "flag", "numbers.list.item", "moment"] {
+                    let path = parquet::schema::types::ColumnPath::new(path.split('.').map(String::from).collect());
+                    properties = properties.set_column_encoding(path, Encoding::PLAIN);
+                }
+            }
+            files.push(write(&rows, properties));
+        }
+    }
+    files
+}
+
+/// What stands between the footer's end and the file's.
+pub const TAIL: usize = 8;
+
+pub fn footer_start(file: &[u8]) -> usize {
+    let tail = file.len() - TAIL;
+    tail.saturating_sub(u32::from_le_bytes(file[tail..tail + 4].try_into().unwrap()) as usize)
+}
+
+/// A small change at a random place.
+pub fn change(random: &mut Random, file: &mut Vec<u8>, others: &[Bytes]) {
+    // The footer is small and matters much.
+    if file.len() <= TAIL {
+        return;
+    }
+    let start = if random.below(2) == 0 { footer_start(file) } else { 0 };
+    let place = start + random.below(file.len() - start);
+    match random.below(8) {
+        0 => file[place] = 0xff,
+        1 => file[place] = 0x7f,
+        2 => file[place] = 0,
+        3 | 4 => file[place] ^= 1 << random.below(8),
+        5 => {
+            for byte in file[place..].iter_mut().take(1 + random.below(8)) {
+                *byte = random.next() as u8;
+            }
+        }
+        6 => {
+            let other = &others[random.below(others.len())];
+            let from = random.below(other.len());
+            let piece = &other[from..(from + 1 + random.below(64)).min(other.len())];
+            for (byte, new) in file[place..].iter_mut().zip(piece) {
+                *byte = *new;
+            }
+        }
+        _ => {
+            let from = random.below(file.len());
+            let piece = file[from..(from + 1 + random.below(64)).min(file.len())].to_vec();
+            let until = (place + random.below(64)).min(file.len());
+            file.splice(place..until, piece);
+        }
+    }
+}
+
 /// All row groups of a file, their pages found by this crate.
 pub struct Groups {
     pub source: Arc<dyn Source>,
@@ -148,6 +228,11 @@ impl RowGroups for Groups {
     fn metadata(&self) -> &ParquetMetaData {
         &self.metadata
     }
+}
+
+/// The usual ones, where memory is taken and not asked for: what is asked for is given back, but would count.
+pub fn limits() -> Limits {
+    Limits { memory: |_| true, ..Limits::default() }
 }
 
 pub fn open(source: Arc<dyn Source>, limits: Limits) -> Result<Groups, Error> {
@@ -206,8 +291,13 @@ impl Struct {
     }
 
     pub fn raw(mut self, id: i16, kind: u8, value: &[u8]) -> Self {
-        assert!((1..16).contains(&(id - self.last)));
-        self.bytes.push(((id - self.last) as u8) << 4 | kind);
+        match id - self.last {
+            delta @ 1..16 => self.bytes.push((delta as u8) << 4 | kind),
+            _ => {
+                self.bytes.push(kind);
+                self.bytes.extend(zigzag(id.into()));
+            }
+        }
         self.last = id;
         self.bytes.extend_from_slice(value);
         self
@@ -255,4 +345,40 @@ impl Struct {
 pub fn file(data: &[u8], footer: &[u8]) -> Bytes {
     let length = (footer.len() as u32).to_le_bytes();
     [b"PAR1", data, footer, &length, b"PAR1"].concat().into()
+}
+
+/// All rows, as the extension reads them.
+pub fn read_rows(file: Bytes, limits: Limits) -> Result<usize, Error> {
+    let source: Arc<dyn Source> = Arc::new(file);
+    let metadata = Arc::new(read_metadata(&*source, &limits)?);
+    let schema = SchemaDescriptor::new(canonical(metadata.file_metadata().schema_descr().root_schema())?);
+    let hint = guarded(|| Ok(parquet_to_arrow_schema(&schema, None)?))?;
+    let hint: Fields = hint.fields().iter().map(|field| as_view(field)).collect();
+    let mut rows = 0;
+    for group in 0..metadata.num_row_groups() {
+        let levels = guarded(|| Ok(parquet_to_arrow_field_levels(&schema, ProjectionMask::all(), Some(&hint))?))?;
+        let (source, leaves) = (Arc::clone(&source), 0..schema.num_columns());
+        let mut batches = Batches::open(source, Arc::clone(&metadata), group, levels, leaves, limits)?;
+        while let Some(batch) = batches.next()? {
+            rows += batch.num_rows();
+            // A row group that nobody holds against its data may be said to have any number of rows.
+            if rows > 100_000 {
+                return Ok(rows);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn as_view(field: &Field) -> Field {
+    let inner = |field: &Arc<Field>| Arc::new(as_view(field));
+    let data_type = match field.data_type() {
+        DataType::Binary => DataType::BinaryView,
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::List(element) => DataType::List(inner(element)),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| as_view(field)).collect()),
+        other => other.clone(),
+    };
+    field.clone().with_data_type(data_type)
 }
