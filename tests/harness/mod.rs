@@ -5,6 +5,7 @@ pub mod forger;
 pub mod proxy;
 pub mod stores;
 
+use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls, Row};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -369,18 +370,33 @@ pub fn pulled(rows: Vec<Row>) -> Vec<Pulled> {
 }
 
 pub fn connect(port: u16, database: &str) -> Client {
-    Client::connect(&server::dsn(port, database), NoTls).expect("the server accepts connections")
+    connect_by(&server::dsn(port, database).parse().expect("a connection string"))
+}
+
+/// A server that another test has brought to its knees recovers: one crash is to fail one test, not all that follow.
+fn connect_by(config: &Config) -> Client {
+    const LONGEST_RECOVERY: Duration = Duration::from_secs(120);
+    let started = Instant::now();
+    loop {
+        match config.connect(NoTls) {
+            Ok(client) => return client,
+            Err(error)
+                if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) && started.elapsed() < LONGEST_RECOVERY =>
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => panic!("the server accepts no connections: {error:?}"),
+        }
+    }
 }
 
 fn connect_noting(port: u16, database: &str, notices: &Arc<Mutex<Vec<String>>>) -> Client {
     let notices = Arc::clone(notices);
     let mut config: Config = server::dsn(port, database).parse().expect("a connection string");
-    config
-        .notice_callback(move |notice| {
-            notices.lock().expect("no panic inside").push(notice.message().to_owned());
-        })
-        .connect(NoTls)
-        .expect("the server accepts connections")
+    config.notice_callback(move |notice| {
+        notices.lock().expect("no panic inside").push(notice.message().to_owned());
+    });
+    connect_by(&config)
 }
 
 /// A source and a destination that a test may crash.

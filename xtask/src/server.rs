@@ -343,6 +343,24 @@ impl Server {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
+    /// What the log tells of crashes: each with the lines before it. Empty if there was none.
+    pub fn crashes(&self) -> String {
+        const LINES_BEFORE: usize = 30;
+        const LINES_AFTER: usize = 10;
+        const MOST_LINES: usize = 300;
+        let text = self.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        let is_crash = |line: &str| {
+            line.contains("was terminated by signal") || line.contains("PANIC:") || line.contains("No space left")
+        };
+        let near = |number: usize| {
+            let around = &lines[number.saturating_sub(LINES_AFTER)..lines.len().min(number + LINES_BEFORE)];
+            around.iter().any(|line| is_crash(line))
+        };
+        let told = (0..lines.len()).filter(|&number| near(number)).take(MOST_LINES);
+        told.map(|number| lines[number]).collect::<Vec<_>>().join("\n")
+    }
+
     fn log_tail(&self) -> String {
         let text = self.log_text();
         let lines: Vec<&str> = text.lines().collect();

@@ -70,7 +70,14 @@ pub fn run(options: &Options) -> Result<()> {
     tests.args(&options.words);
     // Tests wait for servers more than they compute.
     tests.arg("--test-threads=4");
-    succeed(&mut tests)
+    succeed(&mut tests).inspect_err(|_| {
+        for (name, server) in [("source", &source), ("destination", &destination)] {
+            let crashes = server.crashes();
+            if !crashes.is_empty() {
+                eprintln!("\nThe {name} crashed. From its log:\n{crashes}");
+            }
+        }
+    })
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
