@@ -164,14 +164,23 @@ const FIRST_NORMAL_OBJECT_ID: u32 = 16384;
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     let oids = catalog::array(relations);
     spi::query_json(&format!(
-        "WITH published AS MATERIALIZED (
-             SELECT p.pubname, p.puballtables, p.pubviaroot, p.pubinsert AND p.pubtruncate AS publishes_all, c.oid
+        // The view pg_publication_tables fails when a publication that its snapshot still shows has been dropped.
+        "WITH listed AS MATERIALIZED (
+             SELECT prpubid AS publication, prrelid AS relation FROM pg_publication_rel
+             UNION
+             SELECT s.pnpubid, c.oid FROM pg_publication_namespace s JOIN pg_class c ON c.relnamespace = s.pnnspid
+             WHERE c.relkind IN ('r', 'p')
+         ),
+         published AS MATERIALIZED (
+             SELECT p.pubname, p.puballtables, p.pubviaroot, p.pubinsert AND p.pubtruncate AS publishes_all, l.relation AS oid
              FROM pg_publication p
-             LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND NOT p.puballtables
-             LEFT JOIN pg_namespace n ON n.nspname = t.schemaname
-             LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+             LEFT JOIN listed l ON l.publication = p.oid AND NOT p.puballtables
              WHERE (p.pubinsert OR p.pubupdate OR p.pubdelete OR p.pubtruncate)
-               AND current_setting('wal_level') = 'logical' AND (p.puballtables OR c.oid IS NOT NULL)
+               AND current_setting('wal_level') = 'logical' AND (p.puballtables OR l.relation IS NOT NULL)
+               -- Through the root means through the topmost of the tables that are listed.
+               AND NOT (p.pubviaroot AND EXISTS (
+                   SELECT FROM pg_partition_ancestors(l.relation) x JOIN listed a ON a.relation = x.relid
+                   WHERE a.publication = p.oid AND a.relation <> l.relation))
          )
          SELECT coalesce(json_agg(r ORDER BY r.oid), '[]'::json)::text
          FROM (

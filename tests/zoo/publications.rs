@@ -1,7 +1,8 @@
 //! Tables that the destination publishes: the change reaches the subscribers, or the pull is refused.
 
 use super::plan;
-use crate::harness::{Pair, connect, eventually, shared_destination, shared_ports, text, texts};
+use crate::harness::{Pair, connect, describe, eventually, shared_destination, shared_ports, text, texts};
+use std::sync::atomic::{AtomicBool, Ordering};
 use xtask::server;
 
 fn published(name: &str, schema: &str, publication: &str) -> Pair {
@@ -69,6 +70,75 @@ fn what_is_published_as_its_partitioned_table_is_pulled_as_a_whole() {
         failure.detail,
         "public.item_2: publication news publishes it as a part of public.item, which can only be pulled as a whole then"
     );
+}
+
+fn try_plan(pair: &mut Pair) -> Result<String, String> {
+    let sql = "SELECT string_agg(concat_ws(' ', \"table\", method), ', ' ORDER BY \"table\") FROM pgcopy.plan($1)";
+    let row = pair.destination.query_one(sql, &[&pair.dsn()]).map_err(|error| describe(&error))?;
+    Ok(row.get(0))
+}
+
+/// The catalogs are read with a snapshot that may still show what has gone.
+#[test]
+fn publications_that_are_dropped_meanwhile_fail_no_pull() {
+    let mut pair = Pair::with(
+        "zoo_unpublished_meanwhile",
+        "CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE other (id int)",
+        "INSERT INTO item SELECT generate_series(1, 50)",
+    );
+    // Many of them, so that the catalogs are read for a while.
+    let create: String = (0..300).map(|number| format!("CREATE PUBLICATION news_{number} FOR TABLE other;")).collect();
+    pair.destination.batch_execute(&create).unwrap();
+    let mut session = pair.another_destination_session();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                session.batch_execute("CREATE PUBLICATION short_lived FOR TABLE other").unwrap();
+                session.batch_execute("DROP PUBLICATION short_lived").unwrap();
+            }
+        });
+        let plans: Vec<_> = (0..30).map(|_| try_plan(&mut pair)).collect();
+        is_over.store(true, Ordering::SeqCst);
+        for plan in plans {
+            assert_eq!(plan.unwrap(), "item swap, other in place");
+        }
+    });
+    pair.pull("overwrite => true");
+    pair.assert_same_content();
+}
+
+#[test]
+fn publications_of_several_levels_count_once() {
+    const WAYS: [(&str, &str); 3] = [
+        ("FOR TABLE item, item_1", "publish_via_partition_root = true"),
+        ("FOR TABLES IN SCHEMA public", "publish_via_partition_root = true"),
+        ("FOR TABLES IN SCHEMA public", "publish_via_partition_root = false"),
+    ];
+    let mut pair =
+        published("zoo_published_levels", PARTITIONED, "CREATE SCHEMA parts; ALTER TABLE item_2 SET SCHEMA parts");
+    pair.source.batch_execute("CREATE SCHEMA parts; ALTER TABLE item_2 SET SCHEMA parts").unwrap();
+    for (tables, option) in WAYS {
+        let publication = format!("CREATE PUBLICATION news {tables} WITH ({option})");
+        pair.destination.batch_execute(&publication).unwrap();
+        assert_eq!(plan(&mut pair), ["item_2 in place binary", "item_1 in place binary"], "{publication}");
+        for (schema, table) in [("public", "item_1"), ("parts", "item_2")] {
+            let arguments = format!("include => '{{{schema}.{table}}}', overwrite => true");
+            if option.ends_with("false") {
+                pair.pull(&arguments);
+                continue;
+            }
+            assert_eq!(
+                pair.pull_error(&arguments).detail,
+                format!(
+                    "{schema}.{table}: publication news publishes it as a part of public.item, \
+                     which can only be pulled as a whole then"
+                ),
+                "{publication}"
+            );
+        }
+        pair.destination.batch_execute("DROP PUBLICATION news").unwrap();
+    }
 }
 
 #[test]
