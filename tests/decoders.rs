@@ -1,6 +1,6 @@
 //! What is decoded here is what the server's own receive functions make of the same bytes, hostile ones included.
 
-use crate::harness::{Pair, text};
+use crate::harness::{Pair, number, text};
 use postgres::Client;
 
 /// A reproducible source of numbers.
@@ -78,9 +78,9 @@ impl Random {
     }
 }
 
-/// Of each value. `PGCOPY_FUZZ_FORMS` sets how many there are.
-fn damaged_forms() -> usize {
-    std::env::var("PGCOPY_FUZZ_FORMS").ok().and_then(|count| count.parse().ok()).unwrap_or(60)
+/// Of each value. `PGCOPY_FUZZ_FORMS` sets how many there are, `PGCOPY_TEST_SEED` which.
+fn damaged_forms() -> u64 {
+    number("PGCOPY_FUZZ_FORMS", 60)
 }
 
 /// Asks about each value as it travels and about many damaged forms of it; returns how many were accepted and refused.
@@ -150,7 +150,7 @@ fn values_and_refusals_are_those_of_the_server() {
              CREATE TYPE mood AS ENUM ('sad', 'ok', 'größer')",
         )
         .unwrap();
-    let mut random = Random(20_261_121);
+    let mut random = Random(number("PGCOPY_TEST_SEED", 20_261_121));
     let texts = ["", "a", "1234567", "12345678", "größe", "€uro", "日本語テキスト", "exactly8", "ends in é"];
     let numerics = [
         "0",

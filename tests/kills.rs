@@ -1,8 +1,10 @@
 //! Processes that are killed at random moments, and servers that crash in every phase. `PGCOPY_FAULT_TRIES` sets how often
-//! (for each signal), `PGCOPY_FAULT_SEED` which moments.
+//! (for each signal), `PGCOPY_TEST_SEED` which moments.
 
 use crate::harness::proxy::{Mode, Proxy};
-use crate::harness::{OwnServers, Pair, State, connect, eventually, no_process_left, task_begins, text, texts};
+use crate::harness::{
+    OwnServers, Pair, Random, State, connect, eventually, no_process_left, number, task_begins, text, texts,
+};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use xtask::server::Options;
@@ -34,20 +36,6 @@ fn fill(pair: &mut Pair) {
     pair.both(SCHEMA);
     pair.source.batch_execute(ROWS).unwrap();
     pair.destination.batch_execute(OLD_ROWS).unwrap();
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// The same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit.max(1)
-    }
 }
 
 /// Either all new or all old: the state before, or the source's rows in every table.
@@ -143,7 +131,7 @@ fn clean_up(pair: &mut Pair) {
 fn processes_are_terminated_and_cancelled_at_random_moments() {
     let mut pair = Pair::new("kills");
     fill(&mut pair);
-    let mut random = Random(number("PGCOPY_FAULT_SEED", 1));
+    let mut random = Random(number("PGCOPY_TEST_SEED", 1));
     for signal in ["TERM", "INT"] {
         kill_at_random(&mut pair, signal, number("PGCOPY_FAULT_TRIES", 12), &mut random, clean_up);
     }
@@ -154,7 +142,7 @@ fn processes_are_killed_at_random_moments() {
     let servers = OwnServers::start("kills", Options::named("kills-destination").setting("restart_after_crash = on"));
     let mut pair = servers.pair("kills");
     fill(&mut pair);
-    let mut random = Random(number("PGCOPY_FAULT_SEED", 1));
+    let mut random = Random(number("PGCOPY_TEST_SEED", 1));
     kill_at_random(&mut pair, "KILL", number("PGCOPY_FAULT_TRIES", 12), &mut random, |pair| {
         // The whole server restarts, if somebody was hit; otherwise it does not.
         std::thread::sleep(Duration::from_millis(300));

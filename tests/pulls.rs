@@ -45,6 +45,7 @@ mod self_pull;
 mod sequences;
 mod servers;
 mod silent_source;
+mod soak;
 mod stage_tables;
 mod tpch;
 mod versions;

@@ -1,9 +1,10 @@
 //! Tables that nobody thought of: random types, sizes, NULLs and indexes, pulled both ways.
 //!
-//! Each run takes another seed and prints it; `PGCOPY_TEST_SEED` repeats one, `PGCOPY_TEST_ROUNDS` makes more of them.
+//! Each run takes another seed and prints that of each round; `PGCOPY_TEST_SEED` sets the first, `PGCOPY_TEST_ROUNDS` how
+//! many rounds there are.
 
 use super::{assert_sound, pulls_alike};
-use crate::harness::{Pair, text};
+use crate::harness::{Pair, number, text};
 use std::fmt::Write;
 
 struct Random(u64);
@@ -188,7 +189,7 @@ fn table(random: &mut Random, name: &str) -> (String, String) {
 
 fn round(name: &str, seed: u64) {
     println!("PGCOPY_TEST_SEED={seed}");
-    let mut random = Random(seed | 1);
+    let mut random = Random(seed.wrapping_mul(2) | 1);
     let mut there = Pair::new(name);
     // The way back: what was the destination is the source then.
     let mut back = Pair::on(there.destination_port, there.source_port, &format!("{name}_back"));
@@ -217,10 +218,9 @@ fn round(name: &str, seed: u64) {
 
 #[test]
 fn random_tables_both_ways() {
-    let given = std::env::var("PGCOPY_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64;
-    let rounds = std::env::var("PGCOPY_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2);
-    for number in 0..rounds {
-        round(&format!("zoo_random_{number}"), given.unwrap_or(now.wrapping_add(number * 7919)));
+    let seed = number("PGCOPY_TEST_SEED", now);
+    for place in 0..number("PGCOPY_TEST_ROUNDS", 2) {
+        round(&format!("zoo_random_{place}"), seed.wrapping_add(place * 7919));
     }
 }

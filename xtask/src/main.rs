@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! The commands of the README: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! The commands of the README and of CONTRIBUTING.md.
 
 mod bench;
 mod demo;
 mod servers;
+mod soak;
 mod test;
 
 use xtask::Result;
@@ -14,6 +15,8 @@ fn usage() -> String {
         "usage:
   cargo xtask demo                          two servers, real data, a pull, its report, a verification
   cargo xtask test [FILTER] [--pg VERSION]  formatter, lints and every test
+  cargo xtask soak [FILTER] [--minutes N] [--seed S] [--pg VERSION]
+                                            random histories of many sessions, and other random tests
   cargo xtask bench [SUITE]... [--scale S] [--tables N] [--runs N] [--only CONTENDER]...
                                             pgcopy against its peers, in suites; tpch if none is named
   cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C
@@ -61,6 +64,8 @@ fn run() -> Result<()> {
             "--scale" => options.scale = value()?.parse()?,
             "--tables" => options.tables = value()?.parse()?,
             "--runs" => options.runs = value()?.parse()?,
+            "--minutes" => options.minutes = value()?.parse()?,
+            "--seed" => options.seed = Some(value()?.parse()?),
             "--only" => options.only.push(value()?),
             "--release" => options.release = true,
             "--tests-only" => options.tests_only = true,
@@ -73,6 +78,7 @@ fn run() -> Result<()> {
     match command.as_deref() {
         Some("demo") => demo::run(&options),
         Some("test") => test::run(&options),
+        Some("soak") => soak::run(&options),
         Some("servers") => servers::run(&options),
         Some("bench") => bench::run(&options),
         _ => Err(usage().into()),
@@ -89,6 +95,10 @@ struct Options {
     scale: f64,
     tables: usize,
     runs: usize,
+    /// How long random histories go on.
+    minutes: u64,
+    /// What the first of them begins with.
+    seed: Option<u64>,
     only: Vec<String>,
     /// What is not an option: filters of tests, suites of the benchmark.
     words: Vec<String>,
@@ -103,6 +113,8 @@ impl Default for Options {
             scale: 1.0,
             tables: 5000,
             runs: 5,
+            minutes: 10,
+            seed: None,
             only: Vec::new(),
             words: Vec::new(),
             tests_only: false,

@@ -1,0 +1,62 @@
+use crate::Options;
+use crate::test::WholePulls;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use xtask::Result;
+
+/// How long one history lasts. Each begins with empty servers and another number of sessions, so that several find more than
+/// one long one.
+const HISTORY: Duration = Duration::from_secs(120);
+
+const HISTORIES: &str = "soak::a_long_history";
+
+/// Random tests that are slow and seldom broken, by their names, and what makes them longer than in `cargo xtask test`.
+const REPEATED: [&str; 5] = [
+    "kills::processes",
+    "changed_files_do_not_end_the_server",
+    "damaged_rows_are_stored_or_refused",
+    "values_and_refusals_are_those_of_the_server",
+    "random_tables_both_ways",
+];
+const MORE_OF_THEM: [(&str, u64); 5] = [
+    ("PGCOPY_FAULT_TRIES", 25),
+    ("PGCOPY_TEST_CHANGES", 1000),
+    ("PGCOPY_FUZZ_PULLS", 80),
+    ("PGCOPY_FUZZ_FORMS", 300),
+    ("PGCOPY_TEST_ROUNDS", 4),
+];
+
+/// Plays random histories and runs the slow random tests, in turns with a seed each, until the minutes are over or a test
+/// fails. Words choose tests by their names. A turn that has begun is finished, and a history is shorter than the others
+/// where less time is left.
+pub fn run(options: &Options) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
+    let mut seed = options.seed.unwrap_or(now % 1_000_000);
+    let tests = WholePulls::prepare(options)?;
+    let end = Instant::now() + Duration::from_secs(60 * options.minutes.max(1));
+    let is_chosen =
+        |test: &&str| options.words.is_empty() || options.words.iter().any(|word| test.contains(word.as_str()));
+    let repeated: Vec<&str> = REPEATED.into_iter().filter(is_chosen).collect();
+    let has_histories = is_chosen(&HISTORIES);
+    if repeated.is_empty() && !has_histories {
+        return Err(format!("none of these tests has such a name: {HISTORIES}, {}", REPEATED.join(", ")).into());
+    }
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        eprintln!("seed {seed}");
+        let failed = |error| format!("{error}; `cargo xtask soak --seed {seed}` begins with the same seed");
+        if has_histories {
+            let seconds = left.min(HISTORY).as_secs().max(10);
+            let environment = [("PGCOPY_TEST_SEED", seed), ("PGCOPY_SOAK_SECONDS", seconds)];
+            tests.run(&[HISTORIES, "--include-ignored", "--nocapture"], &environment).map_err(failed)?;
+        }
+        if !repeated.is_empty() && Instant::now() < end {
+            let mut environment = vec![("PGCOPY_TEST_SEED", seed)];
+            environment.extend(MORE_OF_THEM);
+            tests.run(&repeated, &environment).map_err(failed)?;
+        }
+        seed += 1;
+    }
+}
