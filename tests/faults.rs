@@ -688,3 +688,50 @@ fn a_change_of_definition_on_the_source_does_not_hang_the_pull() {
         }
     }
 }
+
+/// No deadlock detector sees a circle of locks through two servers.
+#[test]
+fn a_second_pull_of_a_transaction_does_not_wait_on_the_source_for_a_pull_that_waits_for_it() {
+    let (mut pair, _) = pair("fault_circle");
+    pair.both("CREATE TABLE other (id int PRIMARY KEY)");
+    pair.source.batch_execute("INSERT INTO other SELECT generate_series(1, 10)").unwrap();
+    for workers in [2, 0] {
+        let mut first = pair.another_destination_session();
+        let sql = |pair: &Pair, tables: &str| {
+            pair.pull_sql(&format!("include => '{tables}', overwrite => true, parallel => {workers}"))
+        };
+        first.batch_execute("SET pgcopy.source_timeout = '30s'").unwrap();
+        first.batch_execute(&format!("BEGIN; {}", sql(&pair, "{item}"))).unwrap();
+        let mut second = pair.another_destination_session();
+        let both = sql(&pair, "{item, note, other}");
+        let again = sql(&pair, "{other}");
+        let mut changer = pair.another_source_session();
+        std::thread::scope(|scope| {
+            let pull = scope.spawn(move || second.batch_execute(&both));
+            eventually("the second pull waits for the first", || waiting(&mut pair.destination) == 1);
+            let change = scope.spawn(move || changer.batch_execute("ALTER TABLE other ADD CHECK (id > -1)"));
+            eventually("the change waits for the second pull", || {
+                text(
+                    &mut pair.source,
+                    "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'other'::regclass",
+                ) == "1"
+            });
+            let failure = failure(&first.batch_execute(&again).unwrap_err());
+            assert_eq!(failure.sqlstate, "40P01", "{failure:?}");
+            assert_eq!(
+                failure.message,
+                "the pull waits for a lock on the source while another pull waits for this transaction"
+            );
+            // The second pull gives way to the change as long as that waits.
+            text(
+                &mut pair.source,
+                "SELECT pg_cancel_backend(pid)::text FROM pg_locks WHERE relation = 'other'::regclass AND NOT granted",
+            );
+            change.join().unwrap().unwrap_err();
+            first.batch_execute("ROLLBACK").unwrap();
+            pull.join().unwrap().unwrap();
+        });
+        pair.assert_same_content();
+        pair.assert_nothing_left();
+    }
+}

@@ -41,15 +41,7 @@ pub fn wait(job: i64, timeout: Option<Duration>) -> Result<String> {
 
 /// The deadlock detector cannot see that this session waits for the job.
 fn refuse_to_block(job: &OpenJob) -> Result<()> {
-    let blocked: bool = extension::query_json(
-        "WITH RECURSIVE blocker(pid) AS (
-             SELECT unnest(pg_blocking_pids($1))
-             UNION SELECT unnest(pg_blocking_pids(b.pid)) FROM blocker b
-         )
-         SELECT EXISTS (SELECT FROM blocker WHERE pid = pg_backend_pid())::text",
-        &[Param::Int4(job.leader_pid)],
-    )?;
-    if !blocked {
+    if !waits_for_this_session(job.leader_pid)? {
         return Ok(());
     }
     Err(Error::new(
@@ -57,6 +49,35 @@ fn refuse_to_block(job: &OpenJob) -> Result<()> {
         format!("job {} waits for a lock of this transaction, which waits for the job", job.job),
     )
     .hint("Commit before you wait."))
+}
+
+/// Refuses to wait any longer for a lock on the source while another job waits for the transaction of this session. A
+/// change of definition that is in the way there may itself wait for the snapshot of that job, and no deadlock detector sees
+/// both servers.
+pub(super) fn refuse_circle_of_pulls() -> Result<()> {
+    for job in open_jobs()?.iter().filter(|job| job.leader_pid != processes::my_pid()) {
+        if waits_for_this_session(job.leader_pid)? {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+                "the pull waits for a lock on the source while another pull waits for this transaction",
+            )
+            .detail(format!("Job {} waits for a lock that this transaction holds.", job.job))
+            .hint("Run the transaction again, or pull all tables in one call."));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a process waits for a lock of this session, if only through others.
+fn waits_for_this_session(pid: i32) -> Result<bool> {
+    extension::query_json(
+        "WITH RECURSIVE blocker(pid) AS (
+             SELECT unnest(pg_blocking_pids($1))
+             UNION SELECT unnest(pg_blocking_pids(b.pid)) FROM blocker b
+         )
+         SELECT EXISTS (SELECT FROM blocker WHERE pid = pg_backend_pid())::text",
+        &[Param::Int4(pid)],
+    )
 }
 
 fn unknown(job: i64) -> Error {

@@ -254,7 +254,7 @@ fn snapshot_of(
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
-        let snapshot = session.begin_snapshot(tables)?;
+        let snapshot = session.begin_snapshot(tables, super::control::refuse_circle_of_pulls)?;
         relations = source::read_relations(session)?;
         pairing = pair(&relations)?;
         let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);

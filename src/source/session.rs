@@ -2,6 +2,7 @@ use super::connection::{AnswerError, Answers, Connection, answers, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
+use crate::settings::source_timeout;
 use copystream::BinaryStream;
 use pgrx::prelude::*;
 use plan::catalog::Relation;
@@ -10,6 +11,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Instant;
 
 /// A session on the source, set so that values read the same everywhere and nothing times out.
 pub struct Session {
@@ -85,16 +87,38 @@ impl Session {
     ///
     /// The locks come before the snapshot: a TRUNCATE or a rewrite between the two would show the snapshot an empty
     /// table. Of a partitioned table all partitions are locked. Returns the snapshot's name.
-    pub fn begin_snapshot<'a>(&self, tables: impl IntoIterator<Item = &'a Relation>) -> Result<String> {
-        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    ///
+    /// # Errors
+    /// That of `may_wait_on`, which is asked again and again while another session of the source holds a lock or waits for
+    /// one; 08006 when that takes longer than a source may be silent.
+    pub fn begin_snapshot<'a>(
+        &self,
+        tables: impl IntoIterator<Item = &'a Relation>,
+        may_wait_on: impl Fn() -> Result<()>,
+    ) -> Result<String> {
         let locked: Vec<String> = tables
             .into_iter()
             .map(|table| format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name()))
             .collect();
-        if !locked.is_empty() {
-            self.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", ")))?;
+        // The timeout does not end the job: the locks are asked for again.
+        let lock = format!(
+            "SET LOCAL lock_timeout = '3s'; LOCK TABLE {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
+            locked.join(", ")
+        );
+        let begun = Instant::now();
+        loop {
+            self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+            let outcome = if locked.is_empty() { Ok(()) } else { self.execute(&lock) };
+            match outcome {
+                Ok(()) => return self.query_value("SELECT pg_export_snapshot()"),
+                Err(error) if error.sqlstate == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => self.rollback()?,
+                Err(error) => return Err(error),
+            }
+            if let Some(limit) = source_timeout().filter(|limit| begun.elapsed() >= *limit) {
+                return Err(silent(limit));
+            }
+            may_wait_on()?;
         }
-        self.query_value("SELECT pg_export_snapshot()")
     }
 
     /// # Errors
