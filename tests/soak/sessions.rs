@@ -600,7 +600,7 @@ impl Session {
         let replace = self.shared.files[file].is_whole || !TABLES[table].key;
         let overwrite = self.random.below(2) == 0;
         let arguments = format!(
-            "'{}', target => '{}', mode => '{}', overwrite => {}, parallel => {}",
+            "'{}', target => '{}', mode => '{}', create_table => 'never', overwrite => {}, parallel => {}",
             self.shared.files[file].path,
             TABLES[table].name,
             if replace { "replace" } else { "append" },
