@@ -764,6 +764,28 @@ unsafe extern "C-unwind" {
 unsafe extern "C-unwind" {
     /// Sets the hint of the message that is being reported (`utils/elog.h`). A guard cannot pass on such arguments.
     pub fn errhint(format: *const std::ffi::c_char, ...) -> std::ffi::c_int;
+    /// Sets the SQLSTATE of the message that is being reported.
+    pub fn errcode(sqlstate: std::ffi::c_int) -> std::ffi::c_int;
+}
+
+/// Functions of the server whose ERRORs a caller lets pass as they are. Such a caller has nothing in its frame that must be
+/// dropped.
+pub mod unguarded {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        /// Executes a utility statement (`tcop/utility.h`).
+        pub fn standard_ProcessUtility(
+            statement: *mut pg_sys::PlannedStmt,
+            text: *const std::ffi::c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            parameters: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            destination: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
 }
 
 /// The server's own signal handlers, as function pointers; they must run without a guard around them.

@@ -1,9 +1,11 @@
 //! The error that every room returns, and its way to the user as a PostgreSQL ERROR.
 
 use crate::local::encoding;
+use crate::local::messages::{self, ObjectNames};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -18,11 +20,38 @@ pub struct Error {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// The objects that it is about.
+    #[serde(default)]
+    pub objects: Option<Box<Objects>>,
+}
+
+/// The database objects that an error is about, as clients find them in its fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objects {
+    /// Of the table, or of the data type.
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub data_type: Option<String>,
+    pub constraint: Option<String>,
+}
+
+impl From<ObjectNames> for Objects {
+    fn from([schema, table, column, data_type, constraint]: ObjectNames) -> Self {
+        Self { schema, table, column, data_type, constraint }
+    }
+}
+
+impl From<Objects> for ObjectNames {
+    fn from(objects: Objects) -> Self {
+        [objects.schema, objects.table, objects.column, objects.data_type, objects.constraint]
+    }
 }
 
 impl Error {
     pub fn new(sqlstate: PgSqlErrorCode, message: impl Into<String>) -> Self {
-        Self { sqlstate: sqlstate as i32, message: plan::one_line(&message.into()), detail: None, hint: None }
+        let message = plan::one_line(&message.into());
+        Self { sqlstate: sqlstate as i32, message, detail: None, hint: None, objects: None }
     }
 
     /// For what cannot happen unless there is a bug here.
@@ -50,12 +79,65 @@ impl Error {
         self
     }
 
+    /// Names the table that it is about.
+    pub fn of_table(mut self, schema: &str, table: &str) -> Self {
+        let objects = self.objects.get_or_insert_default();
+        (objects.schema, objects.table) = (Some(schema.to_owned()), Some(table.to_owned()));
+        self
+    }
+
+    /// Names the table's column that it is about.
+    pub fn of_column(mut self, column: &str) -> Self {
+        self.objects.get_or_insert_default().column = Some(column.to_owned());
+        self
+    }
+
+    /// Names the table's constraint that it is about.
+    pub fn of_constraint(mut self, constraint: &str) -> Self {
+        self.objects.get_or_insert_default().constraint = Some(constraint.to_owned());
+        self
+    }
+
     /// Puts the names that the user knows in the place of transient ones.
     pub fn rename(mut self, from: &str, to: &str) -> Self {
         self.message = self.message.replace(from, to);
         self.detail = self.detail.map(|text| text.replace(from, to));
         self.hint = self.hint.map(|text| text.replace(from, to));
+        if let Some(objects) = &mut self.objects {
+            for name in [&mut objects.table, &mut objects.constraint].into_iter().flatten() {
+                if name == from {
+                    to.clone_into(name);
+                }
+            }
+        }
         self
+    }
+
+    /// Names the table where the error names a constraint alone, or a table of the schema for transient ones.
+    pub fn of_table_instead_of(mut self, transient_schema: &str, schema: &str, table: &str) -> Self {
+        if let Some(objects) = &mut self.objects
+            && objects.data_type.is_none()
+            && objects.schema.as_ref().is_none_or(|named| named == transient_schema)
+        {
+            (objects.schema, objects.table) = (Some(schema.to_owned()), Some(table.to_owned()));
+        }
+        self
+    }
+
+    /// The same with its texts cut off after so many bytes each.
+    pub fn capped(&self, most: usize) -> Self {
+        let text = |text: &String| capped(text, most).into_owned();
+        Self {
+            message: text(&self.message),
+            detail: self.detail.as_ref().map(text),
+            hint: self.hint.as_ref().map(text),
+            ..self.clone()
+        }
+    }
+
+    /// The SQLSTATE in its five characters, as the macro `PGUNSIXBIT` unpacks them.
+    pub fn sqlstate_text(&self) -> String {
+        (0..5).map(|position| char::from(((self.sqlstate >> (6 * position)) & 0x3f) as u8 + b'0')).collect()
     }
 
     /// Raises the error. Everything on the stack is dropped on the way.
@@ -64,6 +146,8 @@ impl Error {
             .into_iter()
             .flatten()
             .for_each(|text| encoding::announce_message(text));
+        let names = self.objects.map_or_else(ObjectNames::default, |objects| (*objects).into());
+        messages::announce(self.sqlstate, &self.message, &names);
         let mut report = ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
@@ -76,11 +160,14 @@ impl Error {
     }
 
     fn from_report(report: &ErrorReportWithLevel) -> Self {
+        let sqlstate = report.sql_error_code() as i32;
+        let (sqlstate, names) = messages::noted(sqlstate, report.message()).unwrap_or((sqlstate, Default::default()));
         Self {
-            sqlstate: report.sql_error_code() as i32,
+            sqlstate,
             message: plan::one_line(&encoding::message_of_server(report.message())),
             detail: report.detail().map(|text| plan::as_lines(&encoding::message_of_server(text))),
             hint: report.hint().map(|text| plan::as_lines(&encoding::message_of_server(text))),
+            objects: names.iter().any(Option::is_some).then(|| Box::new(names.into())),
         }
     }
 }
@@ -127,13 +214,13 @@ impl From<copystream::StreamError> for Error {
 /// Turns a raised ERROR, or a panic, of `work` into a value. The caller must end the (sub)transaction, or raise again:
 /// locks, memory and buffers of the failed work are released only by that.
 pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    encoding::watch_messages();
+    messages::watch();
     PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
 }
 
 /// Tells `listener` of an ERROR, a panic or an error value of `work`, which then goes on its way unchanged.
 pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -> Result<T> {
-    encoding::watch_messages();
+    messages::watch();
     let heard = std::panic::AssertUnwindSafe(&listener);
     let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
         .catch_others(move |caught| {
@@ -159,6 +246,16 @@ pub fn or_raise<T>(result: Result<T>) -> T {
         Ok(value) => value,
         Err(error) => error.raise(),
     }
+}
+
+/// The text, cut off where it has more bytes.
+pub fn capped(text: &str, most: usize) -> Cow<'_, str> {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= most {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()));
+    format!("{}{ELLIPSIS}", &text[..end]).into()
 }
 
 /// An error of a library with its causes, without repeating one inside the other.

@@ -8,6 +8,7 @@ mod connections;
 mod crashes;
 mod decoders;
 mod documentation;
+mod error_fields;
 mod failures;
 mod faults;
 mod foreign_keys;

@@ -199,7 +199,11 @@ impl<'a> Executor<'a> {
         let error = spec.indexes.iter().fold(error, |error, index| {
             error.rename(&JobSpec::stage_index_name(self.spec.job, index.oid), &index.name)
         });
-        error.rename(&JobSpec::stage_name(self.spec.job, spec.target), &spec.name)
+        error.rename(&JobSpec::stage_name(self.spec.job, spec.target), &spec.name).of_table_instead_of(
+            "pgcopy_stage",
+            &spec.schema,
+            &spec.name,
+        )
     }
 }
 

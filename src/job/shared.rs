@@ -778,11 +778,12 @@ impl Shared {
         let header = self.header();
         if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
             let mut json = serde_json::to_vec(error).unwrap_or_default();
-            if json.len() > ERROR_BYTES {
-                let mut message = error.message.clone();
-                message.truncate(message.floor_char_boundary(ERROR_BYTES / 8));
-                let shorter = Error { message, detail: None, hint: None, sqlstate: error.sqlstate };
-                json = serde_json::to_vec(&shorter).unwrap_or_default();
+            // Characters may take several times their room in JSON.
+            for most in [4096, 1024, 256] {
+                if json.len() <= ERROR_BYTES {
+                    break;
+                }
+                json = serde_json::to_vec(&error.capped(most)).unwrap_or_default();
             }
             // SAFETY: only the process that moved the state from 0 to 1 writes the text, and nobody reads it before 2.
             unsafe {

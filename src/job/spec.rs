@@ -99,6 +99,9 @@ pub struct NewColumn {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ForeignKeyCheck {
     pub name: String,
+    /// Of the referencing table, which the constraint belongs to.
+    pub referencing_schema: String,
+    pub referencing_name: String,
     pub referencing: KeyEnd,
     pub referenced: KeyEnd,
     /// The role that runs the functions which compare keys.

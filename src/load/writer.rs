@@ -376,6 +376,8 @@ impl<'a, D> TableWriter<'a, D> {
                 attributes[attribute].name, self.table.name
             ),
         )
+        .of_table(&self.table.schema, &self.table.name)
+        .of_column(&attributes[attribute].name)
         .detail(self.describe_row())
     }
 
@@ -385,6 +387,8 @@ impl<'a, D> TableWriter<'a, D> {
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", self.table.name),
         )
+        .of_table(&self.table.schema, &self.table.name)
+        .of_constraint(constraint)
         .detail(self.describe_row())
     }
 
@@ -394,6 +398,7 @@ impl<'a, D> TableWriter<'a, D> {
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             format!("new row for relation \"{}\" violates partition constraint", self.table.name),
         )
+        .of_table(&self.table.schema, &self.table.name)
         .detail(self.describe_row())
     }
 

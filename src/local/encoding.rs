@@ -1,8 +1,9 @@
 //! Texts between the database's encoding, which the server's functions speak, and UTF-8, which is spoken here.
 
+use super::messages;
 use crate::compat;
 use crate::error::{Error, Result};
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
@@ -148,62 +149,51 @@ pub fn announce_message(text: &str) {
     if text.is_ascii() || keeps_utf8() {
         return;
     }
-    watch_messages();
-    let converted = for_people(text.as_bytes(), UTF8, of_database());
-    remember(text.to_owned(), CString::new(converted).unwrap_or_default());
+    messages::watch();
+    remember(text.to_owned(), for_people_there(text));
+}
+
+/// A text of the server's as UTF-8, for people to read.
+pub fn for_people_here(text: &CStr) -> String {
+    if keeps_utf8() {
+        return text.to_string_lossy().into_owned();
+    }
+    String::from_utf8_lossy(&for_people(text.to_bytes(), of_database(), UTF8)).into_owned()
+}
+
+/// A text in the database's encoding, for people to read.
+pub fn for_people_there(text: &str) -> CString {
+    let bytes = if keeps_utf8() { text.as_bytes().to_vec() } else { for_people(text.as_bytes(), UTF8, of_database()) };
+    CString::new(bytes).unwrap_or_default()
 }
 
 /// A message of the server's own, of which the framework keeps only what happens to be UTF-8.
 pub fn message_of_server(passed_on: &str) -> String {
     match remembered(passed_on).filter(|_| !keeps_utf8()) {
-        Some(text) => String::from_utf8_lossy(&for_people(text.to_bytes(), of_database(), UTF8)).into_owned(),
+        Some(text) => for_people_here(&text),
         None => passed_on.to_owned(),
     }
 }
 
-/// The server calls it for every message. It is at the end of the chain, where nobody else's place can vanish before.
-static mut WATCHER: pg_sys::ErrorContextCallback = pg_sys::ErrorContextCallback {
-    previous: std::ptr::null_mut(),
-    callback: Some(translate),
-    arg: std::ptr::null_mut(),
-};
-
-/// From here on messages arrive as what they are, in databases whose encoding is not UTF-8.
-pub fn watch_messages() {
+/// Puts texts in the database's encoding into the place of those that code took for UTF-8, and notes the server's own.
+///
+/// # Safety
+/// The message is a copy of the one that is being reported.
+pub unsafe fn translate(message: &pg_sys::ErrorData) {
     if keeps_utf8() {
         return;
     }
-    // SAFETY: the chain leads through places of functions that have not returned; ours is static.
+    // SAFETY: promised by the caller; the texts are copied.
     unsafe {
-        let watcher = &raw mut WATCHER;
-        let mut place = &raw mut pg_sys::error_context_stack;
-        while !(*place).is_null() {
-            if *place == watcher {
-                return;
-            }
-            place = &raw mut (**place).previous;
-        }
-        *place = watcher;
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn translate(_argument: *mut std::ffi::c_void) {
-    // SAFETY: called while a message is being reported; the copy of it is freed again.
-    unsafe {
-        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
-        let message = pg_sys::CopyErrorData();
-        if let Some(text) = translation((*message).message) {
+        if let Some(text) = translation(message.message) {
             pg_sys::errmsg_internal(c"%s".as_ptr(), text.as_ptr());
         }
-        if let Some(text) = translation((*message).detail) {
+        if let Some(text) = translation(message.detail) {
             pg_sys::errdetail_internal(c"%s".as_ptr(), text.as_ptr());
         }
-        if let Some(text) = translation((*message).hint) {
+        if let Some(text) = translation(message.hint) {
             compat::errhint(c"%s".as_ptr(), text.as_ptr());
         }
-        pg_sys::FreeErrorData(message);
-        pg_sys::MemoryContextSwitchTo(context);
     }
 }
 

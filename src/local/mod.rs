@@ -12,6 +12,7 @@ pub mod interrupts;
 pub mod locks;
 pub mod logging;
 pub mod memory;
+pub mod messages;
 pub mod names;
 pub mod network;
 pub mod new_file;

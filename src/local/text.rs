@@ -1,6 +1,6 @@
 //! Texts as arguments and results of SQL functions.
 
-use super::encoding;
+use super::{encoding, messages};
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
 use pgrx::datum::{Datum, UnboxDatum};
 use pgrx::nullable::Nullable;
@@ -28,7 +28,7 @@ impl Text {
     /// # Safety
     /// The datum is a text.
     unsafe fn of(datum: pg_sys::Datum) -> Self {
-        encoding::watch_messages();
+        messages::watch();
         // SAFETY: promised by the caller; the server makes a NUL-terminated copy.
         unsafe { Self(encoding::text_at(pg_sys::text_to_cstring(datum.cast_mut_ptr()))) }
     }

@@ -47,7 +47,9 @@ pub fn check_foreign_keys(
 /// One anti-join, which finds a row without its key if there is one.
 fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u32>, memory: usize) -> Result<()> {
     let violation = |detail: Option<String>| {
-        let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone());
+        let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone())
+            .of_table(&check.referencing_schema, &check.referencing_name)
+            .of_constraint(&check.name);
         Err(match detail.filter(|_| check.show_values) {
             Some(detail) => error.detail(detail),
             None => error,

@@ -3,7 +3,7 @@ use super::key_rows::{KeyColumn, KeyEnd};
 use crate::error::{Error, Result};
 use crate::job::{ForeignKeyCheck, IntegerKeys};
 use crate::local::catalog::{ForeignKey, Key};
-use crate::local::{identity, types};
+use crate::local::{identity, names, types};
 use pgrx::prelude::*;
 use plan::Owner;
 use std::collections::HashMap;
@@ -79,6 +79,8 @@ pub fn foreign_key_check(
     };
     Ok(ForeignKeyCheck {
         name: key.name.clone(),
+        referencing_schema: names::schema_of(key.referencing).unwrap_or_default(),
+        referencing_name: key.referencing_name.clone(),
         referencing: end(vec![key.referencing], referencing.collect())?,
         referenced: end(key.referenced_leaves.clone(), referenced.collect())?,
         comparing_role: role_for(key.keys.iter().map(|pair| pair.operator_owner).collect())?,

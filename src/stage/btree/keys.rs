@@ -324,6 +324,7 @@ impl Build<'_> {
             )
         };
         Error::new(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
+            .of_constraint(&name)
             .detail(match description {
                 Some(description) => format!("Key {description} is duplicated."),
                 None => "Duplicate keys exist.".to_owned(),

@@ -1,0 +1,164 @@
+//! What the server reports on its way to clients and the log: seen here once more, because the framework keeps an error's
+//! texts alone, takes them for UTF-8, and knows no SQLSTATE but the server's own.
+
+use super::encoding;
+use crate::compat;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+
+/// The names of the database objects that an error is about, which clients find in fields of their own, in this order:
+/// schema, table, column, data type, constraint.
+pub type ObjectNames = [Option<String>; 5];
+
+const FIELDS: [u8; 5] = [
+    pg_sys::PG_DIAG_SCHEMA_NAME,
+    pg_sys::PG_DIAG_TABLE_NAME,
+    pg_sys::PG_DIAG_COLUMN_NAME,
+    pg_sys::PG_DIAG_DATATYPE_NAME,
+    pg_sys::PG_DIAG_CONSTRAINT_NAME,
+];
+
+/// An error on its way, and what the framework does not carry along.
+struct Noted {
+    sqlstate: i32,
+    /// As the framework has it.
+    message: String,
+    /// In the database's encoding.
+    names: [Option<CString>; 5],
+}
+
+/// Why this process is about to end.
+pub struct Fatal {
+    pub sqlstate: i32,
+    pub message: String,
+}
+
+thread_local! {
+    /// The last error that the framework would not pass on whole.
+    static NOTED: RefCell<Option<Noted>> = const { RefCell::new(None) };
+    static FATAL: RefCell<Option<Noted>> = const { RefCell::new(None) };
+}
+
+/// The server calls it for every message. It is at the end of the chain, where nobody else's place can vanish before.
+static mut WATCHER: pg_sys::ErrorContextCallback =
+    pg_sys::ErrorContextCallback { previous: std::ptr::null_mut(), callback: Some(see), arg: std::ptr::null_mut() };
+
+/// From here on errors keep the names of objects, and messages arrive as what they are in databases of any encoding.
+pub fn watch() {
+    // SAFETY: the chain leads through places of functions that have not returned; ours is static.
+    unsafe {
+        let watcher = &raw mut WATCHER;
+        let mut place = &raw mut pg_sys::error_context_stack;
+        while !(*place).is_null() {
+            if *place == watcher {
+                return;
+            }
+            place = &raw mut (**place).previous;
+        }
+        *place = watcher;
+    }
+}
+
+/// The SQLSTATE that the framework makes of one.
+fn as_passed_on(sqlstate: i32) -> i32 {
+    PgSqlErrorCode::from(sqlstate) as i32
+}
+
+impl Noted {
+    /// Whether it is this error, as the framework has it.
+    fn is(&self, sqlstate: i32, message: &str) -> bool {
+        as_passed_on(self.sqlstate) == sqlstate && self.message == message
+    }
+}
+
+/// SQLSTATE and names of objects of an error of the server that was just caught, as far as the framework lacks them.
+pub fn noted(sqlstate: i32, message: &str) -> Option<(i32, ObjectNames)> {
+    NOTED.with_borrow(|noted| {
+        let noted = noted.as_ref().filter(|noted| noted.is(sqlstate, message))?;
+        let names = noted.names.each_ref().map(|name| name.as_ref().map(|name| encoding::for_people_here(name)));
+        Some((noted.sqlstate, names))
+    })
+}
+
+/// To be called before an error is reported.
+pub fn announce(sqlstate: i32, message: &str, names: &ObjectNames) {
+    watch();
+    if names.iter().all(Option::is_none) && as_passed_on(sqlstate) == sqlstate {
+        return;
+    }
+    let names = names.each_ref().map(|name| name.as_ref().map(|name| encoding::for_people_there(name)));
+    NOTED.set(Some(Noted { sqlstate, message: message.to_owned(), names }));
+}
+
+/// What the server has said of the end of this process.
+pub fn last_fatal() -> Option<Fatal> {
+    FATAL.with_borrow(|fatal| {
+        let Noted { sqlstate, message, .. } = fatal.as_ref()?;
+        Some(Fatal { sqlstate: *sqlstate, message: encoding::message_of_server(message) })
+    })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn see(_argument: *mut std::ffi::c_void) {
+    // SAFETY: called while a message is being reported; the copy of it is freed again.
+    unsafe {
+        // There may be no memory for a copy, either.
+        if pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32 {
+            return;
+        }
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let message = pg_sys::CopyErrorData();
+        encoding::translate(&*message);
+        let level = (*message).elevel;
+        if level == PgLogLevel::ERROR as i32 {
+            carry(&*message);
+        } else if level == PgLogLevel::FATAL as i32 {
+            FATAL.set(Some(Noted {
+                sqlstate: (*message).sqlerrcode,
+                message: passed_on((*message).message),
+                names: Default::default(),
+            }));
+        }
+        pg_sys::FreeErrorData(message);
+        pg_sys::MemoryContextSwitchTo(context);
+    }
+}
+
+/// Notes what the framework leaves out of an error, or gives it back to the error that is reported in its place.
+///
+/// # Safety
+/// The message is a copy of the one that is being reported.
+unsafe fn carry(message: &pg_sys::ErrorData) {
+    let names =
+        [message.schema_name, message.table_name, message.column_name, message.datatype_name, message.constraint_name];
+    // SAFETY: texts of the server, or null.
+    let (sqlstate, text) = (message.sqlerrcode, unsafe { passed_on(message.message) });
+    if names.iter().any(|name| !name.is_null()) || as_passed_on(sqlstate) != sqlstate {
+        // SAFETY: as above.
+        let names = names.map(|name| (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_owned()));
+        NOTED.set(Some(Noted { sqlstate, message: text, names }));
+        return;
+    }
+    NOTED.with_borrow(|noted| {
+        let Some(noted) = noted.as_ref().filter(|noted| noted.is(sqlstate, &text)) else { return };
+        // SAFETY: sets a field of the message that is being reported.
+        unsafe { compat::errcode(noted.sqlstate) };
+        for (field, name) in FIELDS.into_iter().zip(&noted.names) {
+            if let Some(name) = name {
+                // SAFETY: the message that is being reported has none of these fields yet; the text is copied.
+                unsafe { pg_sys::err_generic_string(field.into(), name.as_ptr()) };
+            }
+        }
+    });
+}
+
+/// # Safety
+/// The pointer is to a NUL-terminated text, or null.
+unsafe fn passed_on(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: promised by the caller.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
