@@ -38,6 +38,7 @@ mod parquet_stores;
 mod parquet_values;
 mod parquet_writers;
 mod planted_code;
+mod refused_processes;
 mod rights;
 mod safety;
 mod schemas;

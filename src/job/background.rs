@@ -65,16 +65,26 @@ const LOAD_SETTINGS: [&CStr; 5] = [
     c"session_replication_role",
 ];
 
-/// An order on its way. The text follows.
+/// An order on its way. The text follows, and is followed by room for the reason to refuse it.
 #[repr(C)]
 struct Letter {
-    /// 0 until the job is written down.
-    accepted: AtomicU32,
+    /// As [`WAITING`] and so on.
+    answer: AtomicU32,
     sender: AtomicI32,
     length: AtomicU64,
+    refusal_length: AtomicU64,
 }
 
+const WAITING: u32 = 0;
+/// The job is written down.
+const ACCEPTED: u32 = 1;
+const REFUSED: u32 = 2;
+
+/// For the error of a refusal, as JSON.
+const REFUSAL_BYTES: usize = 8192;
+
 /// A view of the segment that carries an order.
+#[derive(Clone, Copy)]
 struct Letterbox(*mut u8);
 
 impl Letterbox {
@@ -90,7 +100,7 @@ impl Letterbox {
 
     fn put(&self, json: &[u8]) {
         let letter = self.letter();
-        letter.accepted.store(0, SeqCst);
+        letter.answer.store(WAITING, SeqCst);
         letter.sender.store(processes::my_pid(), SeqCst);
         letter.length.store(json.len() as u64, SeqCst);
         // SAFETY: the segment was made with room for it, and nobody else has it yet.
@@ -108,13 +118,50 @@ impl Letterbox {
     }
 
     fn accept(&self) {
-        self.letter().accepted.store(1, SeqCst);
-        processes::wake(self.letter().sender.load(SeqCst));
+        self.answer(ACCEPTED);
     }
 
-    fn is_accepted(&self) -> bool {
-        self.letter().accepted.load(SeqCst) != 0
+    /// There will be no such job.
+    fn refuse(&self, reason: &Error) {
+        let json = serde_json::to_vec(&reason.capped(REFUSAL_BYTES / 32)).unwrap_or_default();
+        let length = if json.len() > REFUSAL_BYTES { 0 } else { json.len() };
+        // SAFETY: the segment was made with that much room behind the order; the sender reads it after the answer.
+        unsafe {
+            let room = self.text().add(self.letter().length.load(SeqCst) as usize);
+            std::ptr::copy_nonoverlapping(json.as_ptr(), room, length);
+        }
+        self.letter().refusal_length.store(length as u64, SeqCst);
+        self.answer(REFUSED);
     }
+
+    /// The first answer is the one that counts.
+    fn answer(&self, answer: u32) {
+        let letter = self.letter();
+        if letter.answer.compare_exchange(WAITING, answer, SeqCst, SeqCst).is_ok() {
+            processes::wake(letter.sender.load(SeqCst));
+        }
+    }
+
+    /// Whether the job is there; `None` as long as nobody has said.
+    fn answered(&self) -> Option<Result<()>> {
+        let letter = self.letter();
+        match letter.answer.load(SeqCst) {
+            WAITING => None,
+            ACCEPTED => Some(Ok(())),
+            _ => {
+                let length = letter.refusal_length.load(SeqCst) as usize;
+                // SAFETY: the process of the job wrote that many bytes behind the order before it answered.
+                let json =
+                    unsafe { std::slice::from_raw_parts(self.text().add(letter.length.load(SeqCst) as usize), length) };
+                Some(Err(serde_json::from_slice(json).unwrap_or_else(|_| ended_early())))
+            }
+        }
+    }
+}
+
+fn ended_early() -> Error {
+    Error::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "the background process of the job ended before it began")
+        .hint("The server's log may tell why.")
 }
 
 /// Starts a pull that runs on its own. Returns the job's number once everybody can see the job.
@@ -153,7 +200,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
         value_settings: ValueSettings::of_this_session(),
     };
     let json = serde_json::to_vec(&order).map_err(|error| Error::internal(error.to_string()))?;
-    let segment = Segment::create(size_of::<Letter>() + json.len()).ok_or_else(no_process)?;
+    let segment = Segment::create(size_of::<Letter>() + json.len() + REFUSAL_BYTES).ok_or_else(no_process)?;
     let letterbox = Letterbox(segment.address());
     letterbox.put(&json);
     let name = format!("pgcopy job {job} leader");
@@ -162,17 +209,16 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     telling(
         |_| leader.terminate(),
         || {
-            while !letterbox.is_accepted() {
-                if leader.status() == Status::Ended && !letterbox.is_accepted() {
-                    return Err(Error::new(
-                        PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                        "the background process of the job ended before it began",
-                    )
-                    .hint("The server's log may tell why."));
+            loop {
+                if let Some(answer) = letterbox.answered() {
+                    return answer;
+                }
+                // It may have answered with its last breath.
+                if leader.status() == Status::Ended {
+                    return letterbox.answered().unwrap_or_else(|| Err(ended_early()));
                 }
                 processes::wait(Duration::from_millis(500));
             }
-            Ok(())
         },
     )?;
     segment.detach();
@@ -199,12 +245,29 @@ pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
     let letterbox = Letterbox(segment.address());
     match crate::error::catch(|| letterbox.take()) {
         Ok(order) => {
+            // SAFETY: the segment stays mapped until after such callbacks have run, or until the order is accepted.
+            unsafe {
+                ORDERED = Some(letterbox);
+                pg_sys::before_shmem_exit(Some(leader_exits), pg_sys::Datum::from(0usize));
+            }
             processes::connect(order.database, Some(order.caller.authenticated));
             if let Err(error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
                 pgrx::log!("pgcopy job {}: {}", order.job, error.message);
             }
         }
         Err(error) => pgrx::log!("pgcopy: {}", error.message),
+    }
+}
+
+/// The order that is not accepted yet, for [`leader_exits`].
+static mut ORDERED: Option<Letterbox> = None;
+
+/// The caller learns why there will be no job.
+#[pg_guard]
+unsafe extern "C-unwind" fn leader_exits(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: background processes have one thread.
+    if let Some(letterbox) = unsafe { ORDERED } {
+        letterbox.refuse(&processes::reason_to_end("the background process of the job"));
     }
 }
 
@@ -215,7 +278,15 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     }
     order.value_settings.adopt_for_process();
     processes::report_activity(&format!("pgcopy job {}: leader", order.job));
-    processes::in_transaction(|| history::announce(order.job, order.caller.current, &order.source, order.called))?;
+    let begun = processes::in_transaction(|| {
+        history::announce(order.job, order.caller.current, &order.source, order.called)
+    });
+    // SAFETY: background processes have one thread; from here on the caller has got an answer.
+    unsafe { ORDERED = None };
+    if let Err(error) = begun {
+        letterbox.refuse(&error);
+        return Err(error);
+    }
     letterbox.accept();
     segment.detach();
     let result = processes::in_transaction_of(order.caller, || match &order.work {

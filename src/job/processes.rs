@@ -2,11 +2,13 @@
 
 use super::shared::{Segment, Shared};
 use crate::compat::signals;
+use crate::error::Error;
 use crate::local::identity::{self, Caller};
 pub(super) use crate::local::interrupts::wait;
-use crate::local::{locks, settings};
-use pgrx::pg_sys;
+use crate::local::{locks, messages, settings};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// A background process that this session started.
 pub(super) struct Process(*mut pg_sys::BackgroundWorkerHandle);
@@ -140,8 +142,10 @@ pub(super) fn forget_activity() {
 /// the settings that the database and the role have for sessions.
 pub(super) fn connect(database: u32, role: Option<u32>) {
     let role = role.map_or(pg_sys::Oid::INVALID, pg_sys::Oid::from);
+    messages::watch();
     // SAFETY: called once, before the first transaction.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role, 0) }
+    CONNECTED.store(true, SeqCst);
     settings::pin_for_own_process();
 }
 
@@ -158,6 +162,26 @@ pub(super) fn in_transaction_of<T>(
     identity::leave_caller();
     outcome
 }
+
+static CONNECTED: AtomicBool = AtomicBool::new(false);
+
+/// Why this process, which is called `process`, ends before its work is done. To be called when it exits.
+pub(super) fn reason_to_end(process: &str) -> Error {
+    let fatal = messages::last_fatal().filter(|fatal| fatal.sqlstate != ADMIN_SHUTDOWN);
+    let error = match fatal {
+        None => Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, format!("{process} was terminated")),
+        Some(fatal) if CONNECTED.load(SeqCst) => {
+            Error::new(fatal.sqlstate.into(), format!("{process} could not go on: {}", fatal.message))
+        }
+        Some(fatal) => {
+            Error::new(fatal.sqlstate.into(), format!("{process} could not connect to the database: {}", fatal.message))
+                .hint("Background processes are let in as a new session of the role that has logged in would be.")
+        }
+    };
+    error.detail("All targets keep their old rows.")
+}
+
+const ADMIN_SHUTDOWN: i32 = PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as i32;
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.
 pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {

@@ -22,6 +22,11 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     };
     shared.set_steward(processes::my_pid());
     locks::release_at_exit();
+    // SAFETY: the segment stays mapped until after such callbacks have run.
+    unsafe {
+        ATTENDED = Some(shared);
+        pg_sys::before_shmem_exit(Some(steward_exits), pg_sys::Datum::from(0usize));
+    }
     processes::connect(shared.database(), None);
     // A steward that is told to end lets the job end first: without it nobody would clean up. For the same reason there
     // is nothing to cancel in it.
@@ -34,6 +39,20 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     if let Err(error) = catch(|| attend(shared, segment)) {
         shared.fail(&error);
         pgrx::log!("pgcopy job {}: {}", shared.job(), error.message);
+    }
+    // SAFETY: background processes have one thread; from here on the exit is a regular one.
+    unsafe { ATTENDED = None };
+}
+
+/// The job of this process, for [`steward_exits`].
+static mut ATTENDED: Option<Shared> = None;
+
+/// Without its steward a job cannot go on.
+#[pg_guard]
+unsafe extern "C-unwind" fn steward_exits(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: background processes have one thread.
+    if let Some(shared) = unsafe { ATTENDED } {
+        shared.fail(&processes::reason_to_end("the steward of the pull"));
     }
 }
 

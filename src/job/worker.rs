@@ -2,7 +2,7 @@ use super::executor::Executor;
 use super::processes;
 use super::shared::{Next, Shared};
 use crate::compat;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::local::{settings, transaction};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -36,15 +36,12 @@ pub extern "C-unwind" fn pgcopy_worker_main(segment: pg_sys::Datum) {
 /// The worker of this process, for [`worker_exits`].
 static mut WORKER: Option<(Shared, usize)> = None;
 
-/// A worker that is terminated takes the job with it.
+/// A worker that cannot connect, or is terminated, takes the job with it.
 #[pg_guard]
 unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     // SAFETY: background processes have one thread.
     if let Some((shared, worker)) = unsafe { WORKER } {
-        shared.fail(
-            &Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a worker of the pull was terminated")
-                .detail("All targets keep their old rows."),
-        );
+        shared.fail(&processes::reason_to_end("a worker of the pull"));
         shared.worker_ended(worker);
     }
 }
