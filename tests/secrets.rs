@@ -232,3 +232,84 @@ fn no_password_is_anywhere() {
     let sum = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM item t";
     assert_eq!(text(&mut pair.source, sum), text(&mut pair.destination, sum));
 }
+
+#[test]
+fn neither_statement_nor_context_takes_a_password_to_the_log() {
+    let options = Options::named("contexts-destination")
+        .setting("log_min_messages = notice")
+        .setting("log_min_error_statement = notice")
+        .setting("log_parameter_max_length_on_error = -1")
+        .setting("log_error_verbosity = verbose");
+    let servers = OwnServers::start("contexts", options);
+    let mut pair = servers.pair("contexts");
+    pair.both("CREATE TABLE item (id int)");
+    let client = &mut pair.destination;
+    client.batch_execute("SET pgcopy.retry_timeout = 0; LOAD 'pgcopy'").unwrap();
+    let closed = format!("postgres://app:{MARK}@127.0.0.1:1/shop");
+    let right = format!("postgres://postgres:{MARK}@127.0.0.1:{}/contexts", pair.source_port);
+    // Constant strings in code are in the context of messages.
+    client
+        .batch_execute(&format!(
+            "SET log_min_duration_statement = -1;
+             CREATE SERVER closed FOREIGN DATA WRAPPER pgcopy OPTIONS (host '127.0.0.1', port '1');
+             CREATE USER MAPPING FOR CURRENT_USER SERVER closed OPTIONS (user 'x');
+             CREATE FUNCTION of_sql() RETURNS bigint LANGUAGE sql AS $$ SELECT rows FROM pgcopy.pull('{closed}') $$;
+             CREATE FUNCTION of_plpgsql() RETURNS void LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM * FROM pgcopy.pull('{closed}'); END $$;
+             CREATE FUNCTION wrong_call() RETURNS void LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM * FROM pgcopy.pull('{closed}', inclde => 'x'); END $$"
+        ))
+        .unwrap();
+    for sql in [
+        format!("DO $$ BEGIN PERFORM * FROM pgcopy.pull('{closed}'); END $$"),
+        format!("DO $$ BEGIN EXECUTE 'SELECT * FROM pgcopy.list(''{closed}'')'; END $$"),
+        format!("DO $$ BEGIN PERFORM pgcopy.start_pull('{closed}', '{{a.b.c}}'); END $$"),
+        "SELECT of_sql()".into(),
+        "SELECT of_plpgsql()".into(),
+        "SELECT wrong_call()".into(),
+        // What comes after the call is hidden as well.
+        format!(
+            "DO $$ BEGIN
+                 BEGIN PERFORM * FROM pgcopy.pull('{closed}'); EXCEPTION WHEN OTHERS THEN NULL; END;
+                 BEGIN PERFORM * FROM pgcopy.pull('closed'); EXCEPTION WHEN OTHERS THEN NULL; END;
+                 RAISE NOTICE 'noticed';
+                 PERFORM 1 / 0;
+             END $$"
+        ),
+        // The server refuses these before the extension has seen them.
+        format!("SELECT * FROM pgcopy.pull('{closed}', inclde => 'x')"),
+        format!("SELECT * FROM pgcopy.pull('host=h password={MARK}', inclde => 'x')"),
+        format!("DO $$ BEGIN PERFORM * FROM pgcopy.pull('host=h password = {MARK}', inclde => 'x'); END $$"),
+        format!("DO $$ BEGIN EXECUTE 'SELECT * FROM pgcopy.pull(''{closed}'', inclde => 1)'; END $$"),
+        format!("SELECT * FROM pgcopy.load_parquet('https://user:{MARK}@localhost/x.parquet')"),
+        // Passwords where they do not belong, and beside a mistake.
+        format!("CREATE SERVER s FOREIGN DATA WRAPPER pgcopy OPTIONS (host 'h', password '{MARK}')"),
+        format!("CREATE USER MAPPING FOR PUBLIC SERVER closed OPTIONS (user 'x', passwd '{MARK}')"),
+        format!("ALTER USER MAPPING FOR CURRENT_USER SERVER closed OPTIONS (ADD password '{MARK}', ADD nonsense '1')"),
+        format!("CREATE SERVER s FOREIGN DATA WRAPPER pgcopy_store OPTIONS (type 's3', secret_access_key '{MARK}')"),
+    ] {
+        let failure = failure(client, &sql);
+        assert!(!format!("{failure:?}").contains(MARK), "{sql}: {failure:?}");
+    }
+    // As a parameter.
+    for sql in ["SELECT * FROM pgcopy.pull($1)", "SELECT * FROM pgcopy.plan($1::text, '{nothing}')"] {
+        client.query(sql, &[&closed]).unwrap_err();
+    }
+    // The server's own logs of statements, their duration and parameters, once the library is loaded.
+    client.batch_execute("SET log_min_duration_statement = 0; SET log_statement = 'all'").unwrap();
+    client.batch_execute(&format!("SELECT * FROM pgcopy.pull('{right}')")).unwrap();
+    client.query("SELECT * FROM pgcopy.plan($1)", &[&right]).unwrap();
+    client.batch_execute(&format!("DO $$ BEGIN PERFORM * FROM pgcopy.pull('{right}'); END $$")).unwrap();
+    client.batch_execute("SELECT 'this is logged'").unwrap();
+    client.batch_execute("RESET log_min_duration_statement; RESET log_statement").unwrap();
+    failure(client, "DO $$ BEGIN PERFORM * FROM pgcopy.pull('closed'); END $$");
+    let log = servers.destination.log_text();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(MARK)).collect();
+    assert!(lines.is_empty(), "{lines:#?}");
+    assert!(log.contains("noticed") && log.contains("division by zero") && log.contains("this is logged"));
+    assert!(log.contains("(removed: it holds a password)"));
+    // Without a password there is nothing to hide.
+    assert!(log.contains("STATEMENT:  DO $$ BEGIN PERFORM * FROM pgcopy.pull('closed'); END $$"));
+    let last: Vec<&str> = log.lines().rev().take(8).collect();
+    assert!(log.contains("CONTEXT:  SQL statement \"SELECT * FROM pgcopy.pull('closed')\""), "{last:#?}");
+}

@@ -1,4 +1,5 @@
 use crate::error::or_raise;
+use crate::local::logging;
 use crate::parquet::credentials::{Place, validate};
 use pgrx::prelude::*;
 
@@ -10,5 +11,7 @@ fn store_options_validator(options: Vec<Option<String>>, catalog: pg_sys::Oid) {
         pg_sys::UserMappingRelationId => Place::UserMapping,
         _ => Place::Elsewhere,
     };
+    // There may be a password among the options, also where none belongs.
+    logging::hide_statement("");
     or_raise(validate(&options, place));
 }

@@ -1,12 +1,25 @@
-//! Keeps the text of statements that hold a password out of the server's log, as far as that is up to an extension.
+//! Keeps statements that hold a password out of the server's log, as far as that is up to an extension.
 
-use pgrx::pg_guard;
-use pgrx::pg_sys;
-use std::cell::Cell;
+use crate::compat;
+use pgrx::{PgLogLevel, pg_guard, pg_sys};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char};
 
 thread_local! {
     /// When the statement began that nobody is to read. It is over when another one has begun.
     static HIDDEN: Cell<Option<pg_sys::TimestampTz>> = const { Cell::new(None) };
+    /// What the hidden statement names as sources.
+    static SECRETS: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
+    /// The statement that was looked through last, by its beginning, and what was found.
+    static LOOKED_THROUGH: Cell<Option<(pg_sys::TimestampTz, Look)>> = const { Cell::new(None) };
+}
+
+/// What a statement looks like.
+#[derive(Clone, Copy)]
+struct Look {
+    /// It names something of the extension's.
+    is_ours: bool,
+    has_secret: bool,
 }
 
 static mut PREVIOUS_HOOK: pg_sys::emit_log_hook_type = None;
@@ -20,14 +33,38 @@ pub fn register() {
     }
 }
 
-/// Messages of the current statement are logged without its text from here on, above all the error that ends it.
-pub fn hide_statement() {
-    HIDDEN.set(Some(statement_start()));
+/// A statement whose text is kept out of the log.
+pub struct HiddenStatement {
+    before: Option<pg_sys::TimestampTz>,
 }
 
-/// The statement holds no password after all.
-pub fn show_statement() {
-    HIDDEN.set(None);
+impl HiddenStatement {
+    /// What the statement was hidden for holds no password after all.
+    pub fn show(self) {
+        HIDDEN.set(self.before);
+    }
+}
+
+/// Messages of the current statement are logged without its text, and without the context that it was called in, from
+/// here on; above all the error that ends it. `secret` is what holds the password, where other messages quote it.
+pub fn hide_statement(secret: &str) -> HiddenStatement {
+    let now = statement_start();
+    let before = HIDDEN.replace(Some(now)).filter(|&start| start == now);
+    SECRETS.with_borrow_mut(|secrets| {
+        if before.is_none() {
+            secrets.clear();
+        }
+        // As it is, and as it is written in SQL.
+        for text in [secret.to_owned(), secret.replace('\'', "''")] {
+            if !text.is_empty()
+                && let Ok(text) = CString::new(text)
+                && !secrets.contains(&text)
+            {
+                secrets.push(text);
+            }
+        }
+    });
+    HiddenStatement { before }
 }
 
 fn statement_start() -> pg_sys::TimestampTz {
@@ -35,15 +72,142 @@ fn statement_start() -> pg_sys::TimestampTz {
     unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }
 
+/// The server calls it for every message that goes to its log.
 #[pg_guard]
 unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
-    // SAFETY: the server's own record of the message, which it lets hooks change; the previous hook gets what we got.
+    // SAFETY: the server's own record of the message, which it lets hooks change; its texts are the server's, or null. The
+    // previous hook gets what we got.
     unsafe {
-        if HIDDEN.get().is_some_and(|start| start == statement_start()) {
-            (*error).hide_stmt = true;
+        let message = &mut *error;
+        let look = look_of_statement();
+        // A call that is wrong in itself is refused by the server before anything of ours has looked at it, and a statement
+        // may be logged before it is executed.
+        let seems_secret =
+            look.is_ours && (look.has_secret || has_secret(message.message) || has_secret(message.detail));
+        if seems_secret || HIDDEN.get().is_some_and(|start| start == statement_start()) {
+            message.hide_stmt = true;
+            message.hide_ctx = true;
+            if message.elevel < PgLogLevel::INFO as i32 {
+                remove_statement(message);
+            }
+        }
+        if is_ours(message.context) && has_secret(message.context) {
+            message.hide_ctx = true;
+        }
+        if is_ours(message.internalquery) && has_secret(message.internalquery) {
+            message.internalquery = std::ptr::null_mut();
+            message.internalpos = 0;
         }
         if let Some(previous) = PREVIOUS_HOOK {
-            previous(error);
+            compat::guarded(|| previous(error));
         }
     }
+}
+
+/// Looks through each statement once.
+fn look_of_statement() -> Look {
+    let start = statement_start();
+    if let Some((_, look)) = LOOKED_THROUGH.get().filter(|&(known, _)| known == start) {
+        return look;
+    }
+    // SAFETY: the text of the statement that is being executed, or null.
+    let look = unsafe {
+        let statement = pg_sys::debug_query_string;
+        let is_ours = is_ours(statement);
+        Look { is_ours, has_secret: is_ours && has_secret(statement) }
+    };
+    LOOKED_THROUGH.set(Some((start, look)));
+    look
+}
+
+/// The logs of statements and of plans quote the statement in the message itself, and parameters in the detail.
+///
+/// # Safety
+/// The message is the one that is being reported.
+unsafe fn remove_statement(error: &mut pg_sys::ErrorData) {
+    // SAFETY: texts of the server, or null; what takes their place belongs to the message.
+    unsafe {
+        let statement = pg_sys::debug_query_string;
+        let statement = (!statement.is_null()).then(|| CStr::from_ptr(statement).to_owned());
+        let without_secrets = |text: *const c_char| -> Option<CString> {
+            if text.is_null() {
+                return None;
+            }
+            let shortened = SECRETS.with_borrow(|secrets| {
+                statement.iter().chain(secrets).fold(None, |shortened: Option<Vec<u8>>, secret| {
+                    let before = shortened.as_deref().unwrap_or(CStr::from_ptr(text).to_bytes());
+                    replaced(before, secret.to_bytes()).or(shortened)
+                })
+            });
+            let shortened = shortened.map(|text| CString::new(text).unwrap_or_default());
+            let left = shortened.as_ref().map_or(text, |text| text.as_ptr());
+            if has_secret(left) { Some(REMOVED.to_owned()) } else { shortened }
+        };
+        let (message, detail) = (without_secrets(error.message), without_secrets(error.detail));
+        let is_statement = message.is_some();
+        if let Some(text) = message {
+            error.message = pg_sys::MemoryContextStrdup(error.assoc_context, text.as_ptr());
+        }
+        if is_statement || detail.is_some() {
+            error.detail = std::ptr::null_mut();
+            error.detail_log = std::ptr::null_mut();
+        }
+    }
+}
+
+/// What stands in the place of a secret.
+const REMOVED: &CStr = c"(removed: it holds a password)";
+
+/// The text with each `secret` removed; `None` where there is none.
+fn replaced(text: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = text;
+    let mut shortened = Vec::new();
+    while let Some(start) = find(rest, secret) {
+        shortened.extend_from_slice(&rest[..start]);
+        shortened.extend_from_slice(REMOVED.to_bytes());
+        rest = &rest[start + secret.len()..];
+    }
+    (rest.len() < text.len()).then(|| {
+        shortened.extend_from_slice(rest);
+        shortened
+    })
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    (!wanted.is_empty()).then(|| text.windows(wanted.len()).position(|part| part == wanted))?
+}
+
+/// Whether the text names something of the extension's.
+///
+/// # Safety
+/// The pointer is to a NUL-terminated text, or null.
+unsafe fn is_ours(text: *const c_char) -> bool {
+    // SAFETY: promised by the caller.
+    !text.is_null() && find(&unsafe { CStr::from_ptr(text) }.to_bytes().to_ascii_lowercase(), b"pgcopy").is_some()
+}
+
+/// Whether the text looks as if there were a password in it, in a connection string or a URL, or the signature of a URL.
+///
+/// # Safety
+/// The pointer is to a NUL-terminated text, or null.
+unsafe fn has_secret(text: *const c_char) -> bool {
+    if text.is_null() {
+        return false;
+    }
+    // SAFETY: promised by the caller.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes().to_ascii_lowercase();
+    let has_parameter = |name: &[u8]| {
+        text.windows(name.len()).enumerate().any(|(start, part)| {
+            let next = || text[start + name.len()..].iter().find(|byte| !byte.is_ascii_whitespace());
+            part == name && next() == Some(&b'=')
+        })
+    };
+    let has_user_with_password = || {
+        text.windows(3).enumerate().filter(|(_, part)| part == b"://").any(|(start, _)| {
+            let authority = text[start + 3..].split(|byte| b"/?'\" ".contains(byte)).next().unwrap_or_default();
+            let user = authority.iter().rposition(|&byte| byte == b'@').map(|end| &authority[..end]);
+            user.is_some_and(|user| user.contains(&b':'))
+        })
+    };
+    has_parameter(b"password") || has_user_with_password() || has_parameter(b"signature") || has_parameter(b"sig")
 }

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::local::foreign_server::{self, ForeignServer, Wrapper};
 use crate::local::identity::{Caller, role_name};
-use crate::local::{logging, rights};
+use crate::local::logging::{self, HiddenStatement};
+use crate::local::rights;
 use crate::settings;
 use conninfo::{ConnInfo, ConnInfoError, Place};
 use pgrx::prelude::*;
@@ -46,11 +47,11 @@ impl Origin {
     pub fn resolve(source: &str) -> Result<Self> {
         let caller = Caller::of_this_session();
         // What cannot be understood may hold a password as well.
-        logging::hide_statement();
+        let hidden = logging::hide_statement(source);
         let mut origin = if ConnInfo::looks_like(source) {
-            Self::from_string(source, caller)?
+            Self::from_string(source, caller, hidden)?
         } else {
-            Self::from_server(source, caller)?
+            Self::from_server(source, caller, hidden)?
         };
         if origin.trust == Trust::PasswordRequired && origin.info.password.is_none() {
             return Err(Error::new(
@@ -63,7 +64,7 @@ impl Origin {
         Ok(origin)
     }
 
-    fn from_string(text: &str, caller: Caller) -> Result<Self> {
+    fn from_string(text: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
         let info = ConnInfo::parse(text).map_err(|error| {
             let hint = match &error {
                 ConnInfoError::UnknownParameter { meant: Some(meant) } => format!("Perhaps you meant \"{meant}\"."),
@@ -79,7 +80,7 @@ impl Origin {
             Error::new(sqlstate_of(&error), format!("invalid connection string: {error}")).hint(hint)
         })?;
         if info.password.is_none() && info.ssl_password.is_none() {
-            logging::show_statement();
+            statement.show();
         }
         let trust = if caller.is_superuser() { Trust::Full } else { Trust::PasswordRequired };
         if trust == Trust::PasswordRequired {
@@ -88,7 +89,7 @@ impl Origin {
         Ok(Self { info, trust, patience: settings::retry_timeout(), server: None })
     }
 
-    fn from_server(name: &str, caller: Caller) -> Result<Self> {
+    fn from_server(name: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
         // What does not look like a name may be a mistyped connection string, whose password must not be shown. A name
         // with spaces may be either.
         let consists_of = |others: &str| name.chars().all(|c| c.is_alphanumeric() || others.contains(c));
@@ -96,7 +97,7 @@ impl Origin {
         let may_be_name = name.len() <= LONGEST_NAME && consists_of("_-.$ ");
         let server = if may_be_name { foreign_server::find(name, caller.current)? } else { None };
         if is_plain || server.is_some() {
-            logging::show_statement();
+            statement.show();
         }
         let Some(server) = server else {
             let message = if is_plain && !name.is_empty() {
