@@ -516,8 +516,9 @@ fn a_pull_waits_for_another_of_the_same_tables_or_fails_at_once() {
     let mut owner = pair.another_destination_session();
     owner.batch_execute("BEGIN; LOCK TABLE item").unwrap();
     pair.destination.batch_execute("SET statement_timeout = '30s'").unwrap();
-    for workers in [2, 0] {
-        let arguments = format!("include => '{{item}}', overwrite => true, wait => false, parallel => {workers}");
+    for (workers, overwrite) in [(2, true), (0, true), (2, false)] {
+        let arguments =
+            format!("include => '{{item}}', overwrite => {overwrite}, wait => false, parallel => {workers}");
         assert_eq!(pair.pull_error(&arguments).sqlstate, "55P03");
     }
     pair.destination.batch_execute("RESET statement_timeout").unwrap();

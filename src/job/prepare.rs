@@ -1,5 +1,6 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, the plan.
 
+use super::history;
 use super::spec::{ForeignKeyCheck, InPlaceTable, JobSpec, TableSpec, group_foreign_keys};
 use crate::compat;
 use crate::error::{Error, Result};
@@ -818,15 +819,21 @@ impl Prepared {
         }
         let mut full = BTreeSet::new();
         for local in self.targets.iter().map(|target| &target.local) {
-            let holds_rows = match local.kind {
-                'p' => settings::with_catalog_settings(|| catalog::partition_members(&[local.oid]))?
-                    .into_iter()
-                    .any(rows::are_in),
-                // Not by what the plan knows of its size: rows may have come since.
-                _ => rows::are_in(local.oid),
+            let members = match local.kind {
+                'p' => settings::with_catalog_settings(|| catalog::partition_members(&[local.oid]))?,
+                _ => vec![local.oid],
             };
-            if holds_rows {
-                full.insert(local.oid);
+            // Not by what the plan knows of its size: rows may have come since.
+            for member in members {
+                let holds_rows = if request.wait { Some(rows::are_in(member)) } else { rows::are_in_now(member) };
+                match holds_rows {
+                    Some(true) => {
+                        full.insert(local.oid);
+                        break;
+                    }
+                    Some(false) => {}
+                    None => return Err(history::locked_by_others(member)?),
+                }
             }
         }
         let full: Vec<&Relation> =

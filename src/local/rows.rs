@@ -9,7 +9,32 @@ use pgrx::pg_sys;
 ///
 /// Not asked in SQL: a policy could hide the rows, and a name could mean something else by the time that it is looked up.
 pub fn are_in(relation: u32) -> bool {
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: takes a heavyweight lock by OID, as opening the relation would; it is given up as it was taken.
+    unsafe {
+        pg_sys::LockRelationOid(relation.into(), LOCK);
+        let found = are_in_locked(relation);
+        pg_sys::UnlockRelationOid(relation.into(), LOCK);
+        found
+    }
+}
+
+/// The same; `None` where a lock of somebody else's would have to be waited for.
+pub fn are_in_now(relation: u32) -> Option<bool> {
+    // SAFETY: as above.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(relation.into(), LOCK) {
+            return None;
+        }
+        let found = are_in_locked(relation);
+        pg_sys::UnlockRelationOid(relation.into(), LOCK);
+        Some(found)
+    }
+}
+
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+
+fn are_in_locked(relation: u32) -> bool {
+    let lock = pg_sys::NoLock as pg_sys::LOCKMODE;
     // SAFETY: what is opened is closed again here, or by the end of the transaction after an ERROR. The relation may have
     // been dropped, which gives null.
     unsafe {
