@@ -1,29 +1,33 @@
--- Who may see a job: its role, members of it, and whoever may signal other people's backends. The latter do not see what
--- an error says of rows.
+-- Who may see a job: its role, members of it, and whoever may signal other people's backends. The latter see of an error
+-- the SQLSTATE alone, because its texts may quote rows.
 CREATE VIEW pgcopy.jobs WITH (security_barrier) AS
-SELECT j.job, j.role, j.source, coalesce(l.state, j.state) AS state, l.phase,
-       CASE WHEN l.phase IS NULL OR l.tables = 0 THEN j.tables ELSE l.tables END AS tables,
-       CASE WHEN l.phase IS NULL THEN
-           CASE coalesce(l.state, j.state) WHEN 'completed' THEN j.tables END
-       ELSE l.tables_done END AS tables_done,
+SELECT j.job, coalesce(r.rolname::pg_catalog.text, j.role_name) AS role, j.source, coalesce(l.state, j.state) AS state, l.phase,
+       CASE WHEN l.phase IS NULL OR l.tables OPERATOR(pg_catalog.=) 0 THEN j.tables ELSE l.tables END AS tables,
+       CASE WHEN l.phase IS NOT NULL THEN l.tables_done
+            WHEN coalesce(l.state, j.state) OPERATOR(pg_catalog.=) 'completed' THEN j.tables END AS tables_done,
        coalesce(j.rows, CASE WHEN l.phase IS NOT NULL THEN l.rows END) AS rows,
        coalesce(j.bytes, CASE WHEN l.phase IS NOT NULL THEN l.bytes END) AS bytes,
-       CASE WHEN l.phase IS NULL THEN CASE coalesce(l.state, j.state) WHEN 'completed' THEN 100 END
-            ELSE trunc((100 * l.fraction)::numeric, 1) END AS percent,
+       CASE WHEN l.phase IS NOT NULL THEN pg_catalog.trunc((l.fraction OPERATOR(pg_catalog.*) 100)::pg_catalog.numeric, 1)
+            WHEN coalesce(l.state, j.state) OPERATOR(pg_catalog.=) 'completed' THEN 100 END AS percent,
        j.started, j.finished,
-       CASE WHEN j.finished IS NOT NULL THEN extract(epoch FROM j.finished - j.started)
-            WHEN l.state IN ('running', 'prepared') THEN extract(epoch FROM clock_timestamp() - j.started)
-       END::double precision AS seconds,
+       CASE WHEN j.finished IS NOT NULL THEN extract(epoch FROM j.finished OPERATOR(pg_catalog.-) j.started)
+            WHEN l.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'prepared'])
+            THEN extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) j.started)
+       END::pg_catalog.float8 AS seconds,
        l.seconds_left,
-       coalesce(j.error, CASE WHEN l.state = 'failed' THEN 'the processes of the job ended before it did' END) AS error,
-       CASE WHEN m.is_own THEN j.detail END AS detail, j.hint, j.leader_pid
+       j.sqlstate,
+       CASE WHEN j.error IS NULL THEN CASE WHEN l.state OPERATOR(pg_catalog.=) 'failed'
+                                           THEN 'the processes of the job ended before it did' END
+            WHEN m.is_own THEN j.error
+            ELSE pg_catalog.concat('an error with SQLSTATE ', j.sqlstate) END AS error,
+       CASE WHEN m.is_own THEN j.detail END AS detail,
+       CASE WHEN m.is_own THEN j.hint END AS hint,
+       j.leader_pid
 FROM pgcopy.job j
-CROSS JOIN LATERAL (
-    SELECT coalesce((SELECT pg_has_role(r.oid, 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = j.role),
-                    false) AS is_own
-) m
-LEFT JOIN pgcopy.live_jobs() l ON l.job = j.job
-WHERE m.is_own OR pg_has_role('pg_signal_backend', 'USAGE');
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(j.role::pg_catalog.oid, 'USAGE') AS is_own) m
+LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) j.role::pg_catalog.oid
+LEFT JOIN pgcopy.live_jobs() l ON l.job OPERATOR(pg_catalog.=) j.job
+WHERE m.is_own OR pg_catalog.pg_has_role('pg_signal_backend'::pg_catalog.name, 'USAGE');
 COMMENT ON VIEW pgcopy.jobs IS 'running and past pulls';
 GRANT SELECT ON pgcopy.jobs TO PUBLIC;
 
@@ -31,8 +35,9 @@ CREATE VIEW pgcopy.job_tables WITH (security_barrier) AS
 SELECT t.job, t.schema, t."table", coalesce(l.state, 'ended') AS state, coalesce(l.rows, t.rows) AS rows,
        coalesce(l.bytes, t.bytes) AS bytes, coalesce(l.seconds, t.seconds) AS seconds
 FROM pgcopy.job_table t
-LEFT JOIN pgcopy.live_tables() l ON l.job = t.job AND l.position = t.position
-WHERE t.job IN (SELECT j.job FROM pgcopy.jobs j);
+LEFT JOIN pgcopy.live_tables() l
+    ON l.job OPERATOR(pg_catalog.=) t.job AND l.position OPERATOR(pg_catalog.=) t.position
+WHERE t.job OPERATOR(pg_catalog.=) ANY (SELECT j.job FROM pgcopy.jobs j);
 COMMENT ON VIEW pgcopy.job_tables IS 'the tables of running and past pulls';
 GRANT SELECT ON pgcopy.job_tables TO PUBLIC;
 
@@ -42,18 +47,24 @@ COMMENT ON VIEW pgcopy.progress IS 'how far running pulls are, for \watch in a t
 GRANT SELECT ON pgcopy.progress TO PUBLIC;
 
 CREATE VIEW pgcopy.timeline WITH (security_barrier) AS
-SELECT t.job, t.worker, t.task, extract(epoch FROM t.started - s.first)::numeric(12,3) AS begins,
-       extract(epoch FROM t.finished - t.started)::numeric(12,3) AS seconds,
-       repeat(' ', (59 * extract(epoch FROM t.started - s.first) / s.total)::integer)
-           || repeat('#', greatest(1, (59 * extract(epoch FROM t.finished - t.started) / s.total)::integer)) AS chart
-FROM (SELECT job, worker, task, started, finished FROM pgcopy.job_task
-      WHERE job IN (SELECT j.job FROM pgcopy.jobs j)
-      UNION ALL
-      SELECT job, worker, task, started, finished FROM pgcopy.live_tasks()) t
-JOIN (SELECT job, min(started) AS first, greatest(extract(epoch FROM max(finished) - min(started)), 0.000001) AS total
-      FROM (SELECT job, started, finished FROM pgcopy.job_task
-            UNION ALL
-            SELECT job, started, finished FROM pgcopy.live_tasks()) b
-      GROUP BY job) s USING (job);
+SELECT p.job, p.worker, p.task, p.begins::pg_catalog.numeric(12,3) AS begins, p.seconds::pg_catalog.numeric(12,3) AS seconds,
+       pg_catalog.concat(
+           pg_catalog.repeat(' ', (p.begins OPERATOR(pg_catalog.*) p.scale)::pg_catalog.int4),
+           pg_catalog.repeat('#', greatest(1, (p.seconds OPERATOR(pg_catalog.*) p.scale)::pg_catalog.int4))
+       ) AS chart
+FROM (
+    SELECT t.job, t.worker, t.task,
+           extract(epoch FROM t.started OPERATOR(pg_catalog.-) pg_catalog.min(t.started) OVER w) AS begins,
+           extract(epoch FROM t.finished OPERATOR(pg_catalog.-) t.started) AS seconds,
+           -- Characters for each second: the chart has 59.
+           59 OPERATOR(pg_catalog./) greatest(0.000001, extract(
+               epoch FROM pg_catalog.max(t.finished) OVER w OPERATOR(pg_catalog.-) pg_catalog.min(t.started) OVER w
+           )) AS scale
+    FROM (SELECT h.job, h.worker, h.task, h.started, h.finished FROM pgcopy.job_task h
+          WHERE h.job OPERATOR(pg_catalog.=) ANY (SELECT j.job FROM pgcopy.jobs j)
+          UNION ALL
+          SELECT l.job, l.worker, l.task, l.started, l.finished FROM pgcopy.live_tasks() l) t
+    WINDOW w AS (PARTITION BY t.job)
+) p;
 COMMENT ON VIEW pgcopy.timeline IS 'what each process of a pull did, and when, as rows and as a chart; worker 0 is the leader';
 GRANT SELECT ON pgcopy.timeline TO PUBLIC;

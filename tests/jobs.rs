@@ -374,12 +374,12 @@ fn who_may_see_and_cancel_a_job() {
     };
     wait_for_worker(&mut pair.destination, "%copying public.item%");
     // A superuser's job is not for the members of pg_signal_backend.
-    assert_eq!(cancel("job_stranger", job), (false, false, Err("42501".into())));
+    assert_eq!(cancel("job_stranger", job), (false, false, Err("42704".into())));
     assert_eq!(cancel("job_signaller", job), (true, true, Err("42501".into())));
-    assert_eq!(cancel("job_member", job), (false, false, Err("42501".into())));
+    assert_eq!(cancel("job_member", job), (false, false, Err("42704".into())));
     // As if the role had started it.
     pair.destination.batch_execute(&format!("UPDATE pgcopy.job SET role = 'job_app' WHERE job = {job}")).unwrap();
-    assert_eq!(cancel("job_stranger", job), (false, false, Err("42501".into())));
+    assert_eq!(cancel("job_stranger", job), (false, false, Err("42704".into())));
     assert_eq!(cancel("job_member", job), (true, true, Ok(true)));
     assert_eq!(wait(&mut pair.destination, job), "failed");
     let line = job_line(&mut pair.destination, job, "error");
@@ -674,7 +674,7 @@ fn a_reader_of_a_dead_jobs_table_holds_nobody_up() {
         .batch_execute(
             "CREATE TABLE pgcopy_stage.job_4711_1 (id int); CREATE TABLE pgcopy_stage.job_4711_2 (id int);
              CREATE TABLE pgcopy_stage.job_4712_1 (id int);
-             INSERT INTO pgcopy.job (job, role, source, state, tables, started) VALUES (4711, 'postgres', 'gone', 'running', 2, now())",
+             INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 2, now())",
         )
         .unwrap();
     let left = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
@@ -704,7 +704,7 @@ fn a_clean_up_whose_transaction_stays_open_holds_nobody_up() {
     pair.destination
         .batch_execute(
             "CREATE TABLE pgcopy_stage.job_4711_1 (id int);
-             INSERT INTO pgcopy.job (job, role, source, state, tables, started) VALUES (4711, 'postgres', 'gone', 'running', 1, now())",
+             INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 1, now())",
         )
         .unwrap();
     let mut other = pair.another_destination_session();

@@ -295,5 +295,6 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;
+    processes::in_transaction(history::forget_excess)?;
     result
 }

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::local::identity::{Caller, role_name};
 use crate::local::spi::{Param, extension};
 use pgrx::prelude::*;
-use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// Waits until a job is over, or for so long. Returns its state then.
@@ -94,48 +93,32 @@ fn state_of(job: i64) -> Result<Option<String>> {
         "SELECT coalesce((
              SELECT to_json(j.state) FROM pgcopy.job j
              WHERE j.job = $1
-               AND (pg_has_role($2, 'pg_signal_backend', 'USAGE')
-                    OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = j.role AND pg_has_role($2, r.oid, 'USAGE')))
+               AND (pg_has_role($2, 'pg_signal_backend', 'USAGE') OR pg_has_role($2, j.role, 'USAGE'))
          ), 'null')::text",
         &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
     )
 }
 
 /// Whether the caller may cancel a job, as for backends: its role, members of it, superusers, and members of
-/// `pg_signal_backend` if its role is not a superuser.
+/// `pg_signal_backend` if its role is not a superuser. For all others there is no such job.
 fn refuse_strangers(job: i64) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Rights {
-        role: String,
-        of_superuser: bool,
-        allowed: bool,
-    }
-    let rights: Option<Rights> = extension::query_json(
+    let allowed: Option<bool> = extension::query_json(
         "SELECT coalesce((
-             SELECT json_build_object('role', j.role, 'of_superuser',
-                 coalesce((SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = j.role), false), 'allowed',
-                 coalesce((SELECT pg_has_role(c.oid, r.oid, 'USAGE')
-                                  AND (NOT r.rolsuper OR c.rolsuper)
-                                  OR pg_has_role(c.oid, 'pg_signal_backend', 'USAGE') AND NOT r.rolsuper
-                           FROM pg_roles r WHERE r.rolname = j.role), c.rolsuper))
-             FROM pgcopy.job j, pg_roles c WHERE c.oid = $2 AND j.job = $1), 'null')::text",
+             SELECT to_json(c.rolsuper OR NOT coalesce(r.rolsuper, false))
+             FROM pg_roles c, pgcopy.job j LEFT JOIN pg_roles r ON r.oid = j.role
+             WHERE c.oid = $2 AND j.job = $1
+               AND (pg_has_role(c.oid, j.role, 'USAGE') OR pg_has_role(c.oid, 'pg_signal_backend', 'USAGE'))
+         ), 'null')::text",
         &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
     )?;
-    match rights {
+    match allowed {
         None => Err(unknown(job)),
-        Some(rights) if rights.allowed => Ok(()),
-        Some(rights) => Err(Error::new(
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied to cancel job {job}"),
         )
-        .detail(if rights.of_superuser {
-            "Only superusers may cancel the job of a superuser.".to_owned()
-        } else {
-            format!(
-                "Only role \"{}\", its members, members of pg_signal_backend, and superusers may cancel it.",
-                rights.role
-            )
-        })),
+        .detail("Only superusers may cancel the job of a superuser.")),
     }
 }
 
@@ -183,8 +166,7 @@ pub fn prune(older_than: Duration) -> Result<i64> {
              DELETE FROM pgcopy.job j
              WHERE j.state NOT IN ('running', 'prepared')
                AND j.finished <= clock_timestamp() - $2 * interval '1 microsecond'
-               AND coalesce((SELECT pg_has_role($1, r.oid, 'USAGE') FROM pg_roles r WHERE r.rolname = j.role),
-                            (SELECT c.rolsuper FROM pg_roles c WHERE c.oid = $1))
+               AND pg_has_role($1, j.role, 'USAGE')
              RETURNING 1)
          SELECT count(*)::text FROM pruned",
         &[

@@ -2,7 +2,7 @@
 
 use super::shared::{Phase, Shared};
 use super::spec::JobSpec;
-use crate::error::{Error, Result, tell};
+use crate::error::{Error, Result, capped, tell};
 use crate::local::identity::{Caller, role_name};
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, transaction};
@@ -40,32 +40,52 @@ pub(super) fn next_job() -> Result<i64> {
 /// Writes a job down before anything is known of its tables, with the background process that will lead it.
 pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result<()> {
     extension::execute(
-        "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_started)
-         SELECT $1, $2, $3, 'running', 0, timestamptz '2000-01-01 00:00+00' + $4 * interval '1 microsecond', a.pid,
+        "INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started, leader_pid, leader_started)
+         SELECT $1, $2, $3, $4, 'running', 0, timestamptz '2000-01-01 00:00+00' + $5 * interval '1 microsecond', a.pid,
                 a.backend_start
          FROM pg_stat_get_activity(pg_backend_pid()) a",
-        &[Param::Int8(job), Param::Text(&role_name(role)), Param::Text(source), Param::Int8(called)],
+        &[
+            Param::Int8(job),
+            Param::Oid(role),
+            Param::Text(&role_name(role)),
+            Param::Text(&printable(source)),
+            Param::Int8(called),
+        ],
     )
 }
 
 /// Writes down how a job ended that no steward attended.
 pub(super) fn note_end(job: i64, error: Option<&Error>) -> Result<()> {
     let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Completed };
-    let [message, detail, hint] = texts_of(error);
+    let error = error.map(|error| error.capped(MOST_BYTES));
+    let (sqlstate, [message, detail, hint]) = texts_of(error.as_ref());
     extension::execute(
-        "UPDATE pgcopy.job SET state = $2, finished = clock_timestamp(), error = $3, detail = $4, hint = $5
+        "UPDATE pgcopy.job
+         SET state = $2, finished = clock_timestamp(), sqlstate = $3, error = $4, detail = $5, hint = $6
          WHERE job = $1 AND state = 'running' AND steward_pid IS NULL",
-        &[Param::Int8(job), Param::Text(outcome.name()), message, detail, hint],
+        &[
+            Param::Int8(job),
+            Param::Text(outcome.name()),
+            Param::OptionalText(sqlstate.as_deref()),
+            Param::OptionalText(message),
+            Param::OptionalText(detail),
+            Param::OptionalText(hint),
+        ],
     )
 }
 
-/// Message, DETAIL and HINT.
-fn texts_of(error: Option<&Error>) -> [Param<'_>; 3] {
-    [
-        Param::OptionalText(error.map(|error| error.message.as_str())),
-        Param::OptionalText(error.and_then(|error| error.detail.as_deref())),
-        Param::OptionalText(error.and_then(|error| error.hint.as_deref())),
-    ]
+/// Longer texts are cut off: what a source or a file says must not fill the history.
+const MOST_BYTES: usize = 8192;
+
+/// A text of somebody's as others are shown it.
+fn printable(text: &str) -> String {
+    capped(&plan::one_line(text), MOST_BYTES).into_owned()
+}
+
+/// SQLSTATE, message, DETAIL and HINT.
+fn texts_of(error: Option<&Error>) -> (Option<String>, [Option<&str>; 3]) {
+    let texts = error.map(|error| [Some(error.message.as_str()), error.detail.as_deref(), error.hint.as_deref()]);
+    (error.map(Error::sqlstate_text), texts.unwrap_or_default())
 }
 
 /// Writes the job down as running, with the process that will finish it, which is this one. `segment` is the number of
@@ -79,18 +99,19 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
         &[],
     )?;
     extension::execute(
-        "INSERT INTO pgcopy.job (job, role, source, state, tables, started, leader_pid, leader_xid, segment,
+        "INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started, leader_pid, leader_xid, segment,
                                  steward_pid, steward_started)
-         SELECT $1, $2, $3, 'running', $4, timestamptz '2000-01-01 00:00+00' + $5 * interval '1 microsecond', $6,
-                $7::xid8, $8, a.pid, a.backend_start
+         SELECT $1, $2, $3, $4, 'running', $5, timestamptz '2000-01-01 00:00+00' + $6 * interval '1 microsecond', $7,
+                $8::xid8, $9, a.pid, a.backend_start
          FROM pg_stat_get_activity(pg_backend_pid()) a
          ON CONFLICT (job) DO UPDATE
          SET source = excluded.source, tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
              steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
         &[
             Param::Int8(spec.job),
+            Param::Oid(spec.caller.current),
             Param::Text(&role_name(spec.caller.current)),
-            Param::Text(&spec.describe_source()),
+            Param::Text(&printable(&spec.describe_source())),
             Param::Int4(shared.tables() as i32),
             Param::Int8(shared.called()),
             Param::Int4(shared.leader_pid()),
@@ -146,20 +167,22 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     };
     let total = shared.total();
     let tasks = timeline(spec, shared);
-    let [message, detail, hint] = texts_of(error.as_ref());
+    let error = error.map(|error| error.capped(MOST_BYTES));
+    let (sqlstate, [message, detail, hint]) = texts_of(error.as_ref());
     let job = Param::Int8(spec.job);
     extension::execute(
         "UPDATE pgcopy.job SET state = $2, finished = clock_timestamp(), rows = $3, bytes = $4, segment = NULL,
-                               error = $5, detail = $6, hint = $7
+                               sqlstate = $5, error = $6, detail = $7, hint = $8
          WHERE job = $1",
         &[
             job,
             Param::Text(outcome.name()),
             Param::Int8(total.rows as i64),
             Param::Int8(total.bytes as i64),
-            message,
-            detail,
-            hint,
+            Param::OptionalText(sqlstate.as_deref()),
+            Param::OptionalText(message),
+            Param::OptionalText(detail),
+            Param::OptionalText(hint),
         ],
     )?;
     extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[job])?;
@@ -333,6 +356,7 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
         extension::execute(
             "UPDATE pgcopy.job
              SET state = CASE WHEN $2 THEN 'completed' WHEN state = 'prepared' THEN 'rolled back' ELSE 'failed' END,
+                 sqlstate = CASE WHEN state = 'running' AND NOT $2 THEN '57P02' END,
                  error = CASE WHEN state = 'running' AND NOT $2 THEN 'the processes of the job ended before it did' END,
                  finished = clock_timestamp(), segment = NULL
              WHERE job = $1 AND state IN ('running', 'prepared')",
@@ -345,12 +369,25 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
     Ok(removed)
 }
 
+/// Jobs of a role that is gone must never be shown to another that is given its number.
+pub(super) fn forget_excess() -> Result<()> {
+    extension::execute(
+        "UPDATE pgcopy.job SET role = 0
+         WHERE job IN (SELECT j.job FROM pgcopy.job j
+                       WHERE j.role <> 0 AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = j.role)
+                       FOR UPDATE SKIP LOCKED)",
+        &[],
+    )?;
+    Ok(())
+}
+
 /// Removes what dead jobs left. Returns the number of jobs of which nothing is left.
 pub fn cleanup() -> Result<usize> {
     let removed = remove_dead_jobs()?;
     if removed.busy_tables > 0 {
         tell(&format!("stage tables that others have locked, left to the next clean-up: {}", removed.busy_tables));
     }
+    forget_excess()?;
     Ok(removed.jobs)
 }
 
@@ -366,11 +403,14 @@ pub(super) fn locked_by_others(relation: u32) -> Result<Error> {
              SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
                                              WHEN j.job IS NULL THEN format('process %s', l.pid)
                                              ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
-             FROM pg_locks l LEFT JOIN pgcopy.job j ON j.leader_pid = l.pid AND j.state = 'running'
+             FROM pg_locks l
+             LEFT JOIN pgcopy.job j
+                 ON j.leader_pid = l.pid AND j.state = 'running'
+                    AND (pg_has_role($2, j.role, 'USAGE') OR pg_has_role($2, 'pg_signal_backend', 'USAGE'))
              WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode <> 'AccessShareLock'))::text",
-        &[Param::Oid(relation)],
+        &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current)],
     )?;
     let error = Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,

@@ -113,8 +113,7 @@ fn read_open_jobs(only: Option<&[i64]>) -> Result<Vec<OpenJob>> {
              'was_swapped', EXISTS (SELECT FROM pgcopy.job_swap s WHERE s.job = j.job)) ORDER BY j.job), '[]')::text
          FROM pgcopy.job j
          WHERE j.state IN ('running', 'prepared') AND ($2 OR j.job = ANY ($3))
-           AND (pg_has_role($1, 'pg_signal_backend', 'USAGE')
-                OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = j.role AND pg_has_role($1, r.oid, 'USAGE')))",
+           AND (pg_has_role($1, 'pg_signal_backend', 'USAGE') OR pg_has_role($1, j.role, 'USAGE'))",
         &[
             Param::Oid(Caller::of_this_session().current),
             Param::Bool(only.is_none()),

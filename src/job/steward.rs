@@ -139,7 +139,8 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     }
     processes::in_transaction(|| history::finish(spec, shared, outcome))?;
     let_older_readers_pass(spec, shared)?;
-    drop_stage_tables(spec)
+    drop_stage_tables(spec)?;
+    processes::in_transaction(history::forget_excess)
 }
 
 /// Removes the stage tables, with the new rows of a job that failed, or with the old rows of one that did not. Those that
