@@ -7,29 +7,57 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-const NAME: &CStr = c"pgcopy.protected";
+const PROTECTED_NAME: &CStr = c"pgcopy.protected";
+const ONLY_FOREIGN_SERVERS_NAME: &CStr = c"pgcopy.only_foreign_servers";
+const MAX_JOBS_NAME: &CStr = c"pgcopy.max_jobs_per_role";
 
 static PROTECTED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SOURCE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
 static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
 static RETRY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
+static ONLY_FOREIGN_SERVERS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static HISTORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 
-/// Whether somebody gave the setting a value before the library was loaded, when it was not known who may.
-static GIVEN_EARLY: AtomicBool = AtomicBool::new(false);
+/// Whether somebody gave a setting a value before the library was loaded, when it was not known who may.
+static GIVEN_EARLY: [(&CStr, AtomicBool); 3] = [
+    (PROTECTED_NAME, AtomicBool::new(false)),
+    (ONLY_FOREIGN_SERVERS_NAME, AtomicBool::new(false)),
+    (MAX_JOBS_NAME, AtomicBool::new(false)),
+];
 
 /// Whether this database, or role, refuses every call that replaces rows.
 pub fn is_protected() -> Result<bool> {
-    Ok(PROTECTED.get() || is_tampered_with()?)
+    Ok(PROTECTED.get() || is_tampered_with(PROTECTED_NAME)?)
+}
+
+/// Whether others than superusers must name foreign servers instead of connection strings.
+pub fn only_foreign_servers() -> Result<bool> {
+    Ok(ONLY_FOREIGN_SERVERS.get() || is_tampered_with(ONLY_FOREIGN_SERVERS_NAME)?)
+}
+
+/// How many jobs of a role may have background processes at a time; `None` for any number.
+pub fn max_jobs_per_role() -> Result<Option<u32>> {
+    if is_tampered_with(MAX_JOBS_NAME)? {
+        return Ok(Some(0));
+    }
+    Ok(u32::try_from(MAX_JOBS.get()).ok())
+}
+
+/// How many past jobs of each role are remembered; `None` for all.
+pub fn history_limit() -> Option<i64> {
+    u32::try_from(HISTORY_LIMIT.get()).ok().map(i64::from)
 }
 
 /// A client can give a setting of a library that is not loaded yet any value when it connects, in the place of the
 /// database's and the role's own, which are lost by that. The server takes the value back when the library is loaded, and
 /// then has none. Only superusers could have meant it well.
-fn is_tampered_with() -> Result<bool> {
-    if !GIVEN_EARLY.load(Relaxed) || Caller::of_this_session().is_superuser() {
+fn is_tampered_with(name: &CStr) -> Result<bool> {
+    let given_early = GIVEN_EARLY.iter().any(|(known, given)| *known == name && given.load(Relaxed));
+    if !given_early || Caller::of_this_session().is_superuser() {
         return Ok(false);
     }
-    Ok(local::settings::source_of(NAME)?.as_deref() == Some("default"))
+    Ok(local::settings::source_of(name)?.as_deref() == Some("default"))
 }
 
 /// How long a connection that fails for a passing reason is tried again.
@@ -50,7 +78,9 @@ pub fn source_timeout() -> Option<Duration> {
 }
 
 pub fn register() {
-    GIVEN_EARLY.store(local::settings::value(NAME).is_some(), Relaxed);
+    for (name, given) in &GIVEN_EARLY {
+        given.store(local::settings::value(name).is_some(), Relaxed);
+    }
     GucRegistry::define_int_guc(
         c"pgcopy.source_timeout",
         c"How long a source may be silent while an answer is due.",
@@ -72,7 +102,7 @@ pub fn register() {
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_bool_guc(
-        NAME,
+        PROTECTED_NAME,
         c"Refuses every call of pgcopy that replaces rows.",
         c"For production databases: set it with ALTER DATABASE or ALTER ROLE. Only superusers can.",
         &PROTECTED,
@@ -89,4 +119,34 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_MS,
     );
+    GucRegistry::define_bool_guc(
+        ONLY_FOREIGN_SERVERS_NAME,
+        c"Lets others than superusers pull from foreign servers alone, not by connection strings.",
+        c"They reach only the sources that they have USAGE on. Only superusers can set it.",
+        &ONLY_FOREIGN_SERVERS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        MAX_JOBS_NAME,
+        c"How many jobs of a role may have background processes at a time.",
+        c"On the whole server; superusers are exempt. -1 for any number. Only superusers can set it.",
+        &MAX_JOBS,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pgcopy.history_limit",
+        c"How many past jobs of each role are remembered.",
+        c"The oldest are forgotten when a job ends. -1 remembers all. Only superusers can set it.",
+        &HISTORY_LIMIT,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // A misspelt setting is an error from here on, and one that somebody has set before is told of and removed.
+    local::settings::reserve_prefix(c"pgcopy");
 }

@@ -422,3 +422,73 @@ fn jobs_are_shown_as_backends_are() {
     stranger.batch_execute("SELECT * FROM pgcopy.jobs WHERE leak(source)").unwrap();
     assert_eq!(text(&mut stranger, "SELECT count(*)::text FROM leaked"), "0");
 }
+
+#[test]
+fn an_administrator_leaves_others_only_the_servers_that_they_were_granted() {
+    let mut pair = Pair::with("only_servers", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
+    role(&mut pair, "app", "");
+    pair.source.batch_execute("GRANT SELECT ON item TO app").unwrap();
+    pair.destination
+        .batch_execute(&format!(
+            "ALTER TABLE item OWNER TO app; ALTER DATABASE only_servers SET pgcopy.only_foreign_servers = on;
+             CREATE SERVER prod FOREIGN DATA WRAPPER pgcopy
+                 OPTIONS (host '127.0.0.1', port '{}', dbname 'only_servers');
+             GRANT USAGE ON FOREIGN SERVER prod TO app;
+             CREATE USER MAPPING FOR app SERVER prod OPTIONS (user 'app', password 'secret')",
+            pair.source_port
+        ))
+        .unwrap();
+    let dsn = dsn_of_app(&pair);
+    for options in ["", "-c pgcopy.only_foreign_servers=off"] {
+        let mut app = session_of(&pair, "app", options);
+        for call in [
+            format!("* FROM pgcopy.list('{dsn}')"),
+            format!("* FROM pgcopy.plan('{dsn}')"),
+            format!("* FROM pgcopy.pull('{dsn}')"),
+            format!("pgcopy.start_pull('{dsn}')"),
+            // Nothing is told of what is there.
+            "* FROM pgcopy.list('host=127.0.0.1 port=1 user=x password=y')".to_owned(),
+        ] {
+            let failure = Failure::of(&app.query(&format!("SELECT {call}"), &[]).unwrap_err());
+            assert_eq!(
+                (failure.sqlstate.as_str(), failure.message.as_str()),
+                ("42501", "permission denied to use a connection string"),
+                "{options} {call}"
+            );
+        }
+        app.query("SELECT * FROM pgcopy.pull('prod', overwrite => true)", &[]).unwrap();
+    }
+    // A superuser still may.
+    let mut superuser = pair.another_destination_session();
+    superuser.query(&pair.pull_sql("overwrite => true"), &[]).unwrap();
+    pair.assert_same_content();
+}
+
+#[test]
+fn the_functions_can_be_taken_from_everybody_and_granted_to_some() {
+    let mut pair = Pair::with("granted", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
+    for name in ["app", "stranger"] {
+        role(&mut pair, name, "");
+    }
+    pair.source.batch_execute("GRANT SELECT ON item TO app").unwrap();
+    pair.destination
+        .batch_execute(
+            "ALTER TABLE item OWNER TO app;
+             REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pgcopy FROM PUBLIC;
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pgcopy TO app",
+        )
+        .unwrap();
+    let dsn = dsn_of_app(&pair);
+    let mut stranger = session_of(&pair, "stranger", "");
+    for call in ["list", "plan", "pull", "start_pull"] {
+        let failure = Failure::of(&stranger.query(&format!("SELECT pgcopy.{call}('{dsn}')"), &[]).unwrap_err());
+        assert_eq!(failure.sqlstate, "42501", "{call}");
+        assert_eq!(failure.message, format!("permission denied for function {call}"));
+    }
+    // With workers and in the background, whose own calls are nobody's business.
+    let mut app = session_of(&pair, "app", "");
+    app.query(&pull_of_app(&pair, ", parallel => 2"), &[]).unwrap();
+    let job = text(&mut app, &format!("SELECT pgcopy.start_pull('{dsn}', overwrite => true)::text"));
+    assert_eq!(text(&mut app, &format!("SELECT pgcopy.wait({job}, '60 s')")), "completed");
+    pair.assert_same_content();
+}

@@ -5,9 +5,11 @@ use super::history;
 use super::leader::{self, Request};
 use super::prepare;
 use super::processes::{self, Process, Status};
+use super::quota;
 use super::shared::{self, Segment};
 use crate::error::{Error, Result, telling};
 use crate::local::identity::Caller;
+use crate::local::locks;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction;
 use pgrx::pg_sys;
@@ -250,6 +252,7 @@ pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
                 ORDERED = Some(letterbox);
                 pg_sys::before_shmem_exit(Some(leader_exits), pg_sys::Datum::from(0usize));
             }
+            locks::release_at_exit();
             processes::connect(order.database, Some(order.caller.authenticated));
             if let Err(error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
                 pgrx::log!("pgcopy job {}: {}", order.job, error.message);
@@ -279,6 +282,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     order.value_settings.adopt_for_process();
     processes::report_activity(&format!("pgcopy job {}: leader", order.job));
     let begun = processes::in_transaction(|| {
+        quota::take_for_background_job(order.caller.current)?;
         history::announce(order.job, order.caller.current, &order.source, order.called)
     });
     // SAFETY: background processes have one thread; from here on the caller has got an answer.

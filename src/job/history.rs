@@ -369,7 +369,8 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
     Ok(removed)
 }
 
-/// Jobs of a role that is gone must never be shown to another that is given its number.
+/// Forgets the oldest jobs of each role that has more than it may leave behind. Jobs of a role that is gone must never be
+/// shown to another that is given its number.
 pub(super) fn forget_excess() -> Result<()> {
     extension::execute(
         "UPDATE pgcopy.job SET role = 0
@@ -378,7 +379,20 @@ pub(super) fn forget_excess() -> Result<()> {
                        FOR UPDATE SKIP LOCKED)",
         &[],
     )?;
-    Ok(())
+    let Some(limit) = crate::settings::history_limit() else { return Ok(()) };
+    // It waits for nobody: who else forgets at this moment forgets the same.
+    extension::execute(
+        "DELETE FROM pgcopy.job j
+         WHERE j.job IN (
+             SELECT e.job FROM pgcopy.job e
+             WHERE e.job IN (
+                 SELECT n.job
+                 FROM (SELECT o.job, row_number() OVER (PARTITION BY o.role ORDER BY o.job DESC) AS number
+                       FROM pgcopy.job o WHERE o.state NOT IN ('running', 'prepared')) n
+                 WHERE n.number > $1)
+             FOR UPDATE SKIP LOCKED)",
+        &[Param::Int8(limit)],
+    )
 }
 
 /// Removes what dead jobs left. Returns the number of jobs of which nothing is left.

@@ -5,11 +5,12 @@ use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
+use super::quota;
 use super::shared::{self, Next, Phase, Segment, Shared};
 use super::spec::{ForeignKeyCheck, JobSpec, group_foreign_keys};
 use crate::error::{Error, Result, tell, telling};
 use crate::load::{self, Loaded};
-use crate::local::identity::{Role, run_as};
+use crate::local::identity::{Role, role_name, run_as};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{catalog, interrupts, rights, settings, spi, transaction};
@@ -209,7 +210,7 @@ pub(super) fn work_in_session<T>(
 ) -> Result<T> {
     let schedule = spec.schedule();
     let mut load = Some(load);
-    let attended = with_steward(spec, &schedule, 0, called, |shared, _, steward| {
+    let attended = with_steward(spec, &schedule, 0, called, |shared, _, steward, _| {
         wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
         let loaded = load_in_session(shared, load.take())?;
         if shared.has_failed() {
@@ -241,20 +242,28 @@ fn load_in_session<T>(shared: Shared, load: Option<impl FnOnce(&dyn Fn(Loaded)) 
     Ok(loaded)
 }
 
-/// Does a job that its steward sees to: it is known, however it ends. `None` when the server has no background process to
-/// give, or none that could see the extension; nothing has happened then.
+/// Does a job that its steward sees to: it is known, however it ends. `workers` are wanted, and `lead` is told how many
+/// there may be. `None` when there is no background process to have, or none that could see the extension; nothing has
+/// happened then.
 fn with_steward<T>(
     spec: &JobSpec,
     schedule: &Schedule,
     workers: usize,
     called: i64,
-    lead: impl FnOnce(Shared, &Segment, &Process) -> Result<T>,
+    lead: impl FnOnce(Shared, &Segment, &Process, usize) -> Result<T>,
 ) -> Result<Option<T>> {
-    let json = serde_json::to_vec(spec).map_err(|error| Error::internal(error.to_string()))?;
     // It would not find the extension.
     if transaction::has_written_extension() {
         return Ok(None);
     }
+    let Some(workers) = quota::take_for_processes(workers)? else {
+        tell(&format!(
+            "role \"{}\" has as many jobs or background processes as it may have",
+            role_name(spec.caller.current)
+        ));
+        return Ok(None);
+    };
+    let json = serde_json::to_vec(spec).map_err(|error| Error::internal(error.to_string()))?;
     let bytes = Shared::bytes(spec, &json, schedule, workers);
     let Some(segment) = Segment::create(bytes) else {
         return Ok(None);
@@ -267,7 +276,7 @@ fn with_steward<T>(
         segment.detach();
         return Ok(None);
     };
-    let result = telling(|error| shared.note_error(error), || lead(shared, &segment, &steward))?;
+    let result = telling(|error| shared.note_error(error), || lead(shared, &segment, &steward, workers))?;
     shared.enter_phase(Phase::Swapped);
     segment.detach();
     Ok(Some(result))
@@ -328,9 +337,10 @@ impl Pull<'_> {
         } else {
             self.prepared.workers.min(self.schedule.tasks.len())
         };
-        let attended = with_steward(self.spec, self.schedule, workers, self.called, |shared, segment, steward| {
-            self.lead(shared, segment, steward, workers)
-        })?;
+        let attended =
+            with_steward(self.spec, self.schedule, workers, self.called, |shared, segment, steward, workers| {
+                self.lead(shared, segment, steward, workers)
+            })?;
         if let Some(report) = attended {
             return Ok(report);
         }

@@ -10,6 +10,7 @@ mod leader;
 mod prepare;
 mod processes;
 mod progress;
+mod quota;
 mod shared;
 mod spec;
 mod steward;

@@ -211,6 +211,41 @@ unsafe extern "C-unwind" fn release_all(_code: i32, _argument: pg_sys::Datum) {
     unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as pg_sys::LOCKMETHODID, true) }
 }
 
+/// What a role may have only so many of at a time, on the whole server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Advisory locks of users have 1 or 2 there, and a database.
+    Job = 3,
+    Process = 4,
+}
+
+/// Takes up to `wanted` of the role's `most` shares and returns their number. Those that this process has already taken
+/// count.
+///
+/// Locks do the counting: they are released however a process ends, and no database has its own. They are not among those
+/// that users have functions to release.
+pub fn take_shares(share: Share, role: u32, wanted: u32, most: u32, until: Until) -> u32 {
+    let mut taken = 0;
+    for number in 0..most {
+        if taken == wanted {
+            break;
+        }
+        let tag = pg_sys::LOCKTAG {
+            locktag_field1: pg_sys::Oid::INVALID.to_u32(),
+            locktag_field2: role,
+            locktag_field3: number,
+            locktag_field4: share as u16,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: as the functions for advisory locks do it, without waiting.
+        let result = unsafe { pg_sys::LockAcquire(&tag, mode, until == Until::EndOfProcess, true) };
+        taken += u32::from(result != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL);
+    }
+    taken
+}
+
 /// Makes DROP EXTENSION wait before it has locked anything that a job needs.
 pub fn keep_extension(until: Until) {
     // SAFETY: a lock on the extension as an object, as LockDatabaseObject takes it; that function has no lasting form.

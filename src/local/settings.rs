@@ -144,6 +144,12 @@ pub fn value(name: &CStr) -> Option<String> {
     }
 }
 
+/// Makes settings with this prefix that nobody has defined an error. Those that exist already are removed with a WARNING.
+pub fn reserve_prefix(prefix: &'static CStr) {
+    // SAFETY: called when the library is loaded, by a process with one thread.
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
+}
+
 /// Sets for the rest of this process; for background processes of ours.
 pub fn set_for_process(name: &CStr, value: &CStr) {
     // SAFETY: both strings are static or outlive the call.

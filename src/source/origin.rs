@@ -84,6 +84,14 @@ impl Origin {
         }
         let trust = if caller.is_superuser() { Trust::Full } else { Trust::PasswordRequired };
         if trust == Trust::PasswordRequired {
+            if settings::only_foreign_servers()? {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    "permission denied to use a connection string",
+                )
+                .detail("pgcopy.only_foreign_servers is on: only superusers may name a source by a connection string.")
+                .hint("Name a foreign server that you have USAGE on."));
+            }
             refuse_files(&info)?;
         }
         Ok(Self { info, trust, patience: settings::retry_timeout(), server: None })

@@ -1,0 +1,76 @@
+//! How much of the server's background processes the jobs of one role may take.
+//!
+//! Superusers may take all. Whoever else may call the extension can make jobs that never end, with a source that never
+//! does, and must not keep others from having any.
+
+use crate::error::{Error, Result};
+use crate::local::identity::{Caller, is_superuser, role_name};
+use crate::local::locks::{Share, Until, take_shares};
+use crate::settings;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Whether this process is the leader of a background job, which has its shares already.
+static LEADS_IN_BACKGROUND: AtomicBool = AtomicBool::new(false);
+
+/// Notes that this process is the leader of a job of the role, until it ends.
+///
+/// # Errors
+/// The role has as many jobs, or background processes, as it may have.
+pub(super) fn take_for_background_job(role: u32) -> Result<()> {
+    LEADS_IN_BACKGROUND.store(true, Relaxed);
+    if is_superuser(role) {
+        return Ok(());
+    }
+    if let Some(most) = settings::max_jobs_per_role()?
+        && take_shares(Share::Job, role, 1, most, Until::EndOfProcess) == 0
+    {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            format!("too many jobs of role \"{}\"", role_name(role)),
+        )
+        .detail(format!("The role may have {most} at a time, by pgcopy.max_jobs_per_role."))
+        .hint("Wait until one of them has ended, or let a superuser raise the limit."));
+    }
+    let most = most_processes();
+    if take_shares(Share::Process, role, 1, most, Until::EndOfProcess) == 0 {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            format!("too many background processes of jobs of role \"{}\"", role_name(role)),
+        )
+        .detail(format!(
+            "The jobs of a role may have {most} at a time, and leave the rest of max_worker_processes to others."
+        ))
+        .hint("Wait until one of the jobs has ended, or call the function without \"start_\", which can do without."));
+    }
+    Ok(())
+}
+
+/// Notes that the current transaction leads a job of the caller's, in which a steward and so many workers are wanted.
+/// Returns how many workers there may be; `None` where not even a steward may.
+pub(super) fn take_for_processes(workers: usize) -> Result<Option<usize>> {
+    let role = Caller::of_this_session().current;
+    let in_background = LEADS_IN_BACKGROUND.load(Relaxed);
+    if is_superuser(role) {
+        return Ok(Some(workers));
+    }
+    let until = Until::EndOfTransaction;
+    if let Some(most) = settings::max_jobs_per_role()?
+        && !in_background
+        && take_shares(Share::Job, role, 1, most, until) == 0
+    {
+        return Ok(None);
+    }
+    // The leader's own process counts where it is a background process, and the steward.
+    let others = usize::from(in_background) + 1;
+    let taken = take_shares(Share::Process, role, (others + workers) as u32, most_processes(), until) as usize;
+    Ok(taken.checked_sub(others))
+}
+
+/// A quarter of the server's background processes, one at least, is left to other roles.
+fn most_processes() -> u32 {
+    // SAFETY: reads a variable that never changes after the server's start.
+    let all = unsafe { pg_sys::max_worker_processes }.unsigned_abs();
+    all.saturating_sub((all / 4).max(1))
+}
