@@ -23,6 +23,7 @@ fn every_example_runs() {
         "docs/what-is-copied.md",
         "docs/differences.md",
         "docs/connections-and-rights.md",
+        "docs/security.md",
     ];
     for (position, file) in files.into_iter().enumerate() {
         let database = format!("shop_{position}");
