@@ -371,7 +371,7 @@ fn decimals_of_any_width_arrive_exactly() {
                 ["padded", "short", "d77", "d40_in_17", "d1000", "d5000"].map(|name| format!("{name} {declared}"));
             load_by(client, way, "wide_decimals", "wide", &columns.join(", "));
             for (column, largest, smallest, scale) in [
-                ("padded", "(10::numeric ^ 30 - 1) / 100", "(1 - 10::numeric ^ 30) / 100", 2),
+                ("padded", "(10::numeric ^ 30 - 1) * 0.01", "(1 - 10::numeric ^ 30) * 0.01", 2),
                 ("short", "123.45", "-123.45", 2),
                 ("d77", "(10::numeric ^ 77 - 1) * 1e-38", "(1 - 10::numeric ^ 77) * 1e-38", 38),
                 ("d40_in_17", "2::numeric ^ 127 - 1", "-(2::numeric ^ 127)", 0),
