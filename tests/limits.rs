@@ -196,6 +196,28 @@ fn texts_in_the_history_have_bounds() {
 }
 
 #[test]
+fn what_tasks_are_called_is_bounded_as_well() {
+    let mut pair = Pair::new("long_tasks");
+    pair.both("CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int)");
+    pair.source.batch_execute("INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1)").unwrap();
+    pair.destination
+        .batch_execute(
+            "DO $$ BEGIN FOR i IN 1..200 LOOP
+                 EXECUTE format('ALTER TABLE child ADD CONSTRAINT %I FOREIGN KEY (id) REFERENCES parent',
+                                i || chr(27) || repeat('k', 55));
+             END LOOP; END $$",
+        )
+        .unwrap();
+    pair.pull("parallel => 1");
+    pair.assert_nothing_left();
+    let longest = "SELECT max(octet_length(task))::text FROM pgcopy.timeline WHERE task LIKE 'checking%'";
+    let bytes: usize = text(&mut pair.destination, longest).parse().unwrap();
+    assert!((100..=8192).contains(&bytes), "{bytes}");
+    let raw = "SELECT count(*)::text FROM pgcopy.timeline WHERE task ~ '[[:cntrl:]]'";
+    assert_eq!(text(&mut pair.destination, raw), "0");
+}
+
+#[test]
 fn a_roles_history_is_bounded() {
     let mut pair = Pair::with("history_limit", "CREATE TABLE item (id int)", "INSERT INTO item VALUES (1)");
     pair.destination.batch_execute("ALTER DATABASE history_limit SET pgcopy.history_limit = 3").unwrap();

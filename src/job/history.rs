@@ -234,7 +234,7 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
     let now = super::shared::now();
     let task = |worker: u32, what: String, started: i64, finished: i64| {
         let finished = if finished < started { now } else { finished };
-        (started != 0).then_some(TimelineTask { worker, what, started, finished })
+        (started != 0).then(|| TimelineTask { worker, what: printable(&what), started, finished })
     };
     let phase = |what: &str, from: i64, next: &[Phase]| {
         let ends = next.iter().map(|&phase| shared.entered(phase)).find(|&time| time != 0);
