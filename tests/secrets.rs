@@ -288,8 +288,9 @@ fn neither_statement_nor_context_takes_a_password_to_the_log() {
         format!("ALTER USER MAPPING FOR CURRENT_USER SERVER closed OPTIONS (ADD password '{MARK}', ADD nonsense '1')"),
         format!("CREATE SERVER s FOREIGN DATA WRAPPER pgcopy_store OPTIONS (type 's3', secret_access_key '{MARK}')"),
     ] {
-        let failure = failure(client, &sql);
-        assert!(!format!("{failure:?}").contains(MARK), "{sql}: {failure:?}");
+        // Whoever calls a function need not know what is in it.
+        let error = client.batch_execute(&sql).expect_err(&sql);
+        assert!(!format!("{error:?}").contains(MARK), "{sql}: {error:?}");
     }
     // As a parameter.
     for sql in ["SELECT * FROM pgcopy.pull($1)", "SELECT * FROM pgcopy.plan($1::text, '{nothing}')"] {

@@ -36,12 +36,14 @@ pub fn register() {
 /// A statement whose text is kept out of the log.
 pub struct HiddenStatement {
     before: Option<pg_sys::TimestampTz>,
+    secrets_before: usize,
 }
 
 impl HiddenStatement {
     /// What the statement was hidden for holds no password after all.
     pub fn show(self) {
         HIDDEN.set(self.before);
+        SECRETS.with_borrow_mut(|secrets| secrets.truncate(self.secrets_before));
     }
 }
 
@@ -50,10 +52,11 @@ impl HiddenStatement {
 pub fn hide_statement(secret: &str) -> HiddenStatement {
     let now = statement_start();
     let before = HIDDEN.replace(Some(now)).filter(|&start| start == now);
-    SECRETS.with_borrow_mut(|secrets| {
+    let secrets_before = SECRETS.with_borrow_mut(|secrets| {
         if before.is_none() {
             secrets.clear();
         }
+        let secrets_before = secrets.len();
         // As it is, and as it is written in SQL.
         for text in [secret.to_owned(), secret.replace('\'', "''")] {
             if !text.is_empty()
@@ -63,8 +66,9 @@ pub fn hide_statement(secret: &str) -> HiddenStatement {
                 secrets.push(text);
             }
         }
+        secrets_before
     });
-    HiddenStatement { before }
+    HiddenStatement { before, secrets_before }
 }
 
 fn statement_start() -> pg_sys::TimestampTz {
@@ -87,12 +91,14 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
         if seems_secret || HIDDEN.get().is_some_and(|start| start == statement_start()) {
             message.hide_stmt = true;
             message.hide_ctx = true;
+            remove_from_context(message);
             if message.elevel < PgLogLevel::INFO as i32 {
                 remove_statement(message);
             }
         }
         if is_ours(message.context) && has_secret(message.context) {
             message.hide_ctx = true;
+            remove_from_context(message);
         }
         if is_ours(message.internalquery) && has_secret(message.internalquery) {
             message.internalquery = std::ptr::null_mut();
@@ -128,22 +134,8 @@ unsafe fn remove_statement(error: &mut pg_sys::ErrorData) {
     // SAFETY: texts of the server, or null; what takes their place belongs to the message.
     unsafe {
         let statement = pg_sys::debug_query_string;
-        let statement = (!statement.is_null()).then(|| CStr::from_ptr(statement).to_owned());
-        let without_secrets = |text: *const c_char| -> Option<CString> {
-            if text.is_null() {
-                return None;
-            }
-            let shortened = SECRETS.with_borrow(|secrets| {
-                statement.iter().chain(secrets).fold(None, |shortened: Option<Vec<u8>>, secret| {
-                    let before = shortened.as_deref().unwrap_or(CStr::from_ptr(text).to_bytes());
-                    replaced(before, secret.to_bytes()).or(shortened)
-                })
-            });
-            let shortened = shortened.map(|text| CString::new(text).unwrap_or_default());
-            let left = shortened.as_ref().map_or(text, |text| text.as_ptr());
-            if has_secret(left) { Some(REMOVED.to_owned()) } else { shortened }
-        };
-        let (message, detail) = (without_secrets(error.message), without_secrets(error.detail));
+        let statement = (!statement.is_null()).then(|| CStr::from_ptr(statement));
+        let (message, detail) = (without_secrets(error.message, statement), without_secrets(error.detail, statement));
         let is_statement = message.is_some();
         if let Some(text) = message {
             error.message = pg_sys::MemoryContextStrdup(error.assoc_context, text.as_ptr());
@@ -153,6 +145,42 @@ unsafe fn remove_statement(error: &mut pg_sys::ErrorData) {
             error.detail_log = std::ptr::null_mut();
         }
     }
+}
+
+/// The client sees the context, too. A call of a function does not entitle to what the function's statements hold.
+///
+/// # Safety
+/// The message is the one that is being reported.
+unsafe fn remove_from_context(error: &mut pg_sys::ErrorData) {
+    // SAFETY: a text of the server, or null; what takes its place belongs to the message.
+    unsafe {
+        if let Some(text) = without_secrets(error.context, None) {
+            error.context = pg_sys::MemoryContextStrdup(error.assoc_context, text.as_ptr());
+        }
+    }
+}
+
+/// The text without the statement and without what the hidden statement names as sources; `None` where nothing is to be
+/// removed.
+///
+/// # Safety
+/// The text is NUL-terminated, or null.
+unsafe fn without_secrets(text: *const c_char, statement: Option<&CStr>) -> Option<CString> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    let whole = unsafe { CStr::from_ptr(text) };
+    let shortened = SECRETS.with_borrow(|secrets| {
+        let unwanted = statement.into_iter().chain(secrets.iter().map(CString::as_c_str));
+        unwanted.fold(None, |shortened: Option<Vec<u8>>, unwanted| {
+            replaced(shortened.as_deref().unwrap_or(whole.to_bytes()), unwanted.to_bytes()).or(shortened)
+        })
+    });
+    let shortened = shortened.map(|text| CString::new(text).unwrap_or_default());
+    let left = shortened.as_deref().unwrap_or(whole);
+    // SAFETY: NUL-terminated.
+    if unsafe { has_secret(left.as_ptr()) } { Some(REMOVED.to_owned()) } else { shortened }
 }
 
 /// What stands in the place of a secret.
