@@ -8,6 +8,7 @@
 //! - `load`: rows to heap
 //! - `parquet`: files, what they hold and where it goes
 //! - `stage`: stage tables, from their making to the swap
+//! - `storage`: forms on disk: rows, pages, B-trees
 //! - `compat`: what differs between server versions
 
 mod api;
@@ -20,6 +21,7 @@ mod parquet;
 mod settings;
 mod source;
 mod stage;
+mod storage;
 
 // The guard around foreign functions (see compat) looks for it here.
 pub(crate) use pgrx::pg_sys::ffi;

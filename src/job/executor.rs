@@ -9,6 +9,7 @@ use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{encoding, interrupts, settings, transaction};
 use crate::source::{self, RunningCopies, Session};
 use crate::stage::{self, Stage};
+use crate::storage::visibility_map;
 use plan::{Schedule, TaskKind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -186,7 +187,7 @@ impl<'a> Executor<'a> {
     fn analyze(&self, table: usize, slice: usize) -> Result<()> {
         crate::error::catch(|| {
             let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
-            stage::write_visibility_map(stage);
+            visibility_map::write(stage);
             let columns: Vec<&str> = spec.analyzed_columns(slice).iter().map(|column| column.name.as_str()).collect();
             stage::analyze(stage, spec.owner, &columns)
         })

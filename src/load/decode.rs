@@ -1,8 +1,8 @@
 use super::numeric::{self, Limits};
-use super::tuple::{Accept, VARHDRSZ, Value, long_length};
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::{encoding, memory};
+use crate::storage::tuple::{Accept, VARHDRSZ, Value, long_length};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;

@@ -3,7 +3,6 @@
 use super::arrow::{self, ColumnReader, PreparedColumn, Rebase, Rules, Target};
 use super::expressions::Filter;
 use super::insert::Inserter;
-use super::tuple::Accept;
 use super::writer::{RowValues, TableWriter};
 use super::{LoadHelper, Loaded, Position, concerns_a_row, refuse_lost_rows};
 use crate::compat;
@@ -13,6 +12,7 @@ use crate::local::interrupts;
 use crate::parquet::file::ParquetFile;
 use crate::parquet::plan::{FOLDER_SHAPE, FilesSpec, Found, RowGroup};
 use crate::parquet::schema::Shape;
+use crate::storage::tuple::Accept;
 use arrow_array::{Array, BinaryViewArray};
 use pgrx::prelude::*;
 use std::cell::Cell;

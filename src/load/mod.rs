@@ -5,12 +5,10 @@ mod arrow;
 mod decode;
 mod expressions;
 mod from_files;
-mod heap_pages;
 mod in_place;
 mod insert;
 mod numeric;
 mod selfcheck;
-mod tuple;
 mod writer;
 
 use crate::compat;

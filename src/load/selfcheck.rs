@@ -4,9 +4,9 @@
 
 use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
-use super::tuple::Value;
 use crate::error::{Error, Result, catch};
 use crate::local::transaction;
+use crate::storage::tuple::Value;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 

@@ -1,14 +1,14 @@
 use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions, PartitionBounds};
-use super::heap_pages::{HeapPages, LONGEST_ROW};
-use super::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
 use super::{LoadHelper, Position};
 use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
 use crate::job::TableSpec;
 use crate::local::interrupts;
-use crate::local::relation_file::WRITER_LOCK;
+use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
+use crate::storage::relation_file::WRITER_LOCK;
+use crate::storage::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
 use copystream::{BinaryRow, TextRow};
 use pgrx::pg_sys;
 use pgrx::prelude::*;

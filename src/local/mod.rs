@@ -19,7 +19,6 @@ pub mod new_file;
 pub mod nodes;
 pub mod progress;
 pub mod query;
-pub mod relation_file;
 pub mod rights;
 pub mod rows;
 pub mod sequences;

@@ -1,6 +1,6 @@
-use super::btree::BuildByKeys;
 use crate::error::Result;
 use crate::local::identity::{Role, run_as};
+use crate::storage::btree::BuildByKeys;
 use pgrx::pg_sys;
 
 /// Fills an index of a loaded stage table.

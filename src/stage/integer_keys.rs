@@ -2,9 +2,9 @@
 //! referencing table looks its own up, for all its foreign keys at once. Several times cheaper than a join in the
 //! executor, and bounded in memory.
 
-use super::key_scan::{KeyPart, KeyScan, Order};
 use crate::compat;
 use crate::local::interrupts;
+use crate::storage::key_scan::{KeyPart, KeyScan, Order};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hasher, RandomState};

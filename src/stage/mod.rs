@@ -1,7 +1,6 @@
 //! Stage tables: made like their targets, filled, indexed, checked and analyzed out of everybody's sight, then swapped.
 
 mod analyze;
-mod btree;
 mod check;
 mod create;
 mod dependencies;
@@ -9,11 +8,9 @@ mod foreign_key;
 mod index;
 mod integer_keys;
 mod key_rows;
-mod key_scan;
 mod remove;
 mod statistics;
 mod swap;
-mod visibility;
 
 pub use analyze::analyze;
 pub use check::check_foreign_keys;
@@ -22,11 +19,9 @@ pub use foreign_key::foreign_key_check;
 pub use index::build_index;
 pub use integer_keys::KeyColumns;
 pub use key_rows::KeyEnd;
-pub use key_scan::MOST_PARTS as MOST_KEY_COLUMNS;
 pub use remove::{remove, try_remove};
 pub use statistics::take_over_statistics;
 pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};
-pub use visibility::write_visibility_map;
 
 /// The schema of the stage tables.
 pub const SCHEMA: &str = "pgcopy_stage";

@@ -1,10 +1,10 @@
 //! Decimals into `numeric`.
 
 use super::super::numeric::{self, Limits};
-use super::super::tuple::Value;
 use super::scalar::OnLossy;
 use super::target::{Target, lossy};
 use crate::error::{Error, Result};
+use crate::storage::tuple::Value;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{BinaryViewType, Int32Type, Int64Type};

@@ -11,10 +11,10 @@ mod target;
 mod text;
 
 use super::decode::is_text;
-use super::tuple::{Accept, Value};
 use crate::error::Result;
 use crate::local::encoding;
 use crate::parquet::schema::{Scalar, Shape};
+use crate::storage::tuple::{Accept, Value};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{BinaryViewType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, BinaryViewArray, BooleanArray, FixedSizeBinaryArray};

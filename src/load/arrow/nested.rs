@@ -1,7 +1,6 @@
 //! Values of any structure as data that the server's functions made: arrays, rows, documents.
 
 use super::super::decode::to_datum;
-use super::super::tuple::Value;
 use super::atom::atom_at;
 use super::bounds;
 use super::json;
@@ -10,6 +9,7 @@ use super::target::{ElementLayout, Kind, Target, entry_shape};
 use crate::error::{Error, Result};
 use crate::local::interrupts;
 use crate::parquet::schema::{Scalar, Shape, malformed};
+use crate::storage::tuple::Value;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use pgrx::pg_sys;

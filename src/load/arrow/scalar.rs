@@ -1,7 +1,6 @@
 //! Scalars into the forms in which the heap stores them.
 
 use super::super::decode::{is_text, store_varlena};
-use super::super::tuple::Value;
 use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY, Side};
 use super::bounds;
 use super::decimal;
@@ -10,6 +9,7 @@ use super::target::{Kind, Target, lossy, out_of_range};
 use super::text as texts;
 use crate::error::{Error, Result};
 use crate::local::encoding;
+use crate::storage::tuple::Value;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};

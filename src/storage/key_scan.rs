@@ -2,10 +2,10 @@
 //!
 //! Every row of a stage table is one that counts: frozen, and never changed since it was written.
 
+use super::page::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, ROW_HEADER_BYTES};
 use crate::compat::{self, AttributeLayout};
 use crate::error::Error;
 use crate::local::interrupts;
-use crate::local::relation_file::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, ROW_HEADER_BYTES};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::mem::offset_of;

@@ -1,4 +1,7 @@
-use crate::local::relation_file::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, RelationFile, WRITER_LOCK};
+//! The visibility map of a table that was loaded as a whole.
+
+use super::page::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages};
+use super::relation_file::{RelationFile, WRITER_LOCK};
 use pgrx::pg_sys;
 
 /// Heap pages that a page of the visibility map describes, with two bits each (`visibilitymap.c`).
@@ -8,7 +11,7 @@ const HEAP_PAGES_PER_PAGE: u32 = (PAGE_BYTES - PAGE_HEADER_BYTES) as u32 * 4;
 const FEWEST_PAGES: u32 = 8;
 
 /// Writes the visibility map of a loaded stage table: every page is all-visible and all-frozen.
-pub fn write_visibility_map(stage: u32) {
+pub fn write(stage: u32) {
     let fork = pg_sys::ForkNumber::VISIBILITYMAP_FORKNUM;
     // SAFETY: the stage table exists and is complete; nobody else writes its map.
     unsafe {

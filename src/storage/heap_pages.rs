@@ -1,8 +1,9 @@
 //! Rows to finished heap pages, frozen and all-visible.
 
-use crate::local::relation_file::{
-    LINE_POINTER_BYTES, MOST_ROWS_ON_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, Page, Pages, ROW_HEADER_BYTES, RelationFile,
+use super::page::{
+    LINE_POINTER_BYTES, MOST_ROWS_ON_PAGE, PAGE_BYTES, PAGE_HEADER_BYTES, Page, Pages, ROW_HEADER_BYTES,
 };
+use super::relation_file::RelationFile;
 use pgrx::pg_sys;
 
 /// Pages that are formed before they are written: few enough for the processor's cache, enough to extend the file
@@ -11,13 +12,13 @@ const PAGES_AT_ONCE: usize = 32;
 /// `PD_ALL_VISIBLE` (`storage/bufpage.h`).
 const ALL_VISIBLE: u16 = 0x0004;
 /// `MaxHeapTupleSize` (`access/htup_details.h`).
-pub(super) const LONGEST_ROW: usize = PAGE_BYTES - (PAGE_HEADER_BYTES + LINE_POINTER_BYTES).next_multiple_of(8);
+pub const LONGEST_ROW: usize = PAGE_BYTES - (PAGE_HEADER_BYTES + LINE_POINTER_BYTES).next_multiple_of(8);
 
 /// Collects rows in pages of its own and appends those to a table.
 ///
 /// Frozen is right although the writing transaction may still fail: nobody sees a stage table before the swap, and a
 /// failed job's stage tables are dropped whole.
-pub(super) struct HeapPages {
+pub struct HeapPages {
     file: RelationFile,
     pages: Pages,
     /// Pages in use; the last one is still being filled.
@@ -31,7 +32,7 @@ pub(super) struct HeapPages {
 impl HeapPages {
     /// # Safety
     /// As for [`RelationFile::new`]; the relation is a heap.
-    pub(super) unsafe fn new(relation: pg_sys::Relation) -> Self {
+    pub unsafe fn new(relation: pg_sys::Relation) -> Self {
         // SAFETY: promised by the caller; a heap's options begin with the fill factor.
         let (file, fill_factor) = unsafe {
             let options = (*relation).rd_options.cast::<pg_sys::StdRdOptions>();
@@ -49,7 +50,7 @@ impl HeapPages {
 
     /// Adds a row of at most [`LONGEST_ROW`] bytes. Returns whether pages were written.
     #[inline]
-    pub(super) fn add(&mut self, row: &mut [u8]) -> bool {
+    pub fn add(&mut self, row: &mut [u8]) -> bool {
         let bytes = row.len().next_multiple_of(8) + LINE_POINTER_BYTES;
         let mut written = false;
         let fits = self.used > 0 && {
@@ -73,7 +74,7 @@ impl HeapPages {
     }
 
     /// Writes what there is.
-    pub(super) fn write(&mut self) {
+    pub fn write(&mut self) {
         if self.used == 0 {
             return;
         }

@@ -4,18 +4,19 @@
 //! Everything else, from the rights under which it happens to `pg_class`, stays with the server's `index_build`, whose
 //! call of the access method is answered here.
 
-mod keys;
+mod build;
+mod packing;
 mod pages;
 mod sort;
 
 use super::key_scan::{KeyPart, Order};
 use crate::compat;
-use keys::KeyColumn;
+use packing::KeyColumn;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 /// Puts our build in the place of the access method's while it lives, for an index that it can build.
-pub(super) struct BuildByKeys {
+pub struct BuildByKeys {
     index: pg_sys::Relation,
     original: *mut pg_sys::IndexAmRoutine,
     /// A copy of the original with another build function; at a stable address.
@@ -25,13 +26,13 @@ pub(super) struct BuildByKeys {
 impl BuildByKeys {
     /// # Safety
     /// `index` is an open index on a complete stage table, and `info` describes it.
-    pub(super) unsafe fn install(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Self {
+    pub unsafe fn install(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Self {
         // SAFETY: promised by the caller; the copy stays where it is until `drop` has put the original back.
         unsafe {
             let original = (*index).rd_indam;
             let routine = columns(index, info).map(|_| {
                 let mut routine = Box::new(*original);
-                routine.ambuild = Some(build);
+                routine.ambuild = Some(answer_build);
                 (*index).rd_indam = &mut *routine;
                 routine
             });
@@ -111,7 +112,7 @@ unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Op
 
 /// Answers `ambuild`.
 #[pg_guard]
-unsafe extern "C-unwind" fn build(
+unsafe extern "C-unwind" fn answer_build(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
@@ -119,7 +120,7 @@ unsafe extern "C-unwind" fn build(
     // SAFETY: the server's own arguments; the function is only called where `columns` found some.
     unsafe {
         let columns = columns(index, info).expect("checked when the function was installed");
-        let rows = keys::build(heap, index, &*info, &columns);
+        let rows = build::build(heap, index, &*info, &columns);
         let result = pg_sys::palloc0(size_of::<pg_sys::IndexBuildResult>()).cast::<pg_sys::IndexBuildResult>();
         (*result).heap_tuples = rows as f64;
         (*result).index_tuples = rows as f64;

@@ -1,15 +1,15 @@
 //! Rows in the form in which the heap stores them, put together value by value without a slot in between.
 
+use super::page::ROW_HEADER_BYTES;
 use crate::compat::AttributeLayout;
 use crate::error::Error;
 use crate::local::memory;
-use crate::local::relation_file::ROW_HEADER_BYTES;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 /// A decoded value that is not yet in anybody's memory.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
     Null,
     /// A value passed by value, in the low bytes.
     Bits(u64),
@@ -33,7 +33,7 @@ pub(super) enum Value<'a> {
 
 /// Where a value goes. Passed down to the decoders: a value that is returned goes through memory, written in pieces and
 /// read as a whole, for which processors wait longer than for all else that is done here.
-pub(super) trait Accept<R> {
+pub trait Accept<R> {
     fn accept(self, value: Value<'_>) -> R;
 }
 
@@ -47,12 +47,12 @@ impl<R, F: FnOnce(Value<'_>) -> R> Accept<R> for F {
 /// Longest value that the one-byte length can tell, length included.
 const LONGEST_SHORT: usize = 0x7f;
 /// The length word of a value, included in what it tells.
-pub(super) const VARHDRSZ: usize = 4;
+pub const VARHDRSZ: usize = 4;
 /// What may stand behind a length word: the length would not fit into it otherwise, and a part of the value would be read
 /// as the next one. The server's own limit is the same.
-pub(super) const LONGEST_PAYLOAD: usize = memory::MAX_ALLOC_SIZE - VARHDRSZ;
+pub const LONGEST_PAYLOAD: usize = memory::MAX_ALLOC_SIZE - VARHDRSZ;
 /// The longest row that the server would form.
-pub(super) const LONGEST_FORMED_ROW: usize = memory::MAX_ALLOC_SIZE;
+pub const LONGEST_FORMED_ROW: usize = memory::MAX_ALLOC_SIZE;
 /// On top of it, what lengths and padding of the values may take at most.
 const MOST_PADDING: usize = 1 << 20;
 /// Memory that is given back after the row that it was needed for.
@@ -64,7 +64,7 @@ const XMIN_FROZEN: u16 = 0x0300;
 const XMAX_INVALID: u16 = 0x0800;
 
 /// Builds one row after the other in the same memory.
-pub(super) struct TupleBuilder {
+pub struct TupleBuilder {
     /// Words, for the alignment of a row's start.
     words: Vec<u64>,
     bitmap: Vec<u8>,
@@ -83,7 +83,7 @@ pub(super) struct TupleBuilder {
 }
 
 impl TupleBuilder {
-    pub(super) fn new(attributes: usize, xmin: pg_sys::TransactionId) -> Self {
+    pub fn new(attributes: usize, xmin: pg_sys::TransactionId) -> Self {
         let data_start = (ROW_HEADER_BYTES + attributes.div_ceil(8)).next_multiple_of(8);
         let mut builder = Self {
             words: Vec::new(),
@@ -114,7 +114,7 @@ impl TupleBuilder {
     }
 
     /// Gives back the memory of a huge row.
-    pub(super) fn forget_large(&mut self) {
+    pub fn forget_large(&mut self) {
         if self.capacity > LARGE {
             self.words = Vec::new();
             (self.capacity, self.position) = (0, self.data_start);
@@ -129,7 +129,7 @@ impl TupleBuilder {
 
     /// Begins a row whose values, all but those made by functions, take at most `bytes` with their lengths and padding.
     #[inline]
-    pub(super) fn begin(&mut self, bytes: usize) {
+    pub fn begin(&mut self, bytes: usize) {
         self.position = self.data_start;
         self.has_null = false;
         self.has_varwidth = false;
@@ -172,7 +172,7 @@ impl TupleBuilder {
 
     /// Appends the value of the zero-based `attribute`, which must be called for each in order.
     #[inline(always)]
-    pub(super) fn append(&mut self, attribute: usize, layout: AttributeLayout, value: Value<'_>) {
+    pub fn append(&mut self, attribute: usize, layout: AttributeLayout, value: Value<'_>) {
         if let Value::Null = value {
             self.has_null = true;
             return;
@@ -299,7 +299,7 @@ impl TupleBuilder {
 
     /// Writes the header and returns the row, header included; its own place in the table is still to be filled in.
     #[inline]
-    pub(super) fn finish(&mut self) -> &mut [u8] {
+    pub fn finish(&mut self) -> &mut [u8] {
         let header_bytes = if self.has_null { self.data_start } else { ROW_HEADER_BYTES.next_multiple_of(8) };
         let from = self.data_start - header_bytes;
         let mut infomask = XMIN_FROZEN | XMAX_INVALID;
@@ -337,7 +337,7 @@ fn short_length(total: usize) -> u8 {
 
 /// The length word of a value with so many bytes behind it.
 #[inline]
-pub(super) fn long_length(payload: usize) -> u32 {
+pub fn long_length(payload: usize) -> u32 {
     if payload > LONGEST_PAYLOAD {
         refuse_long_value(payload);
     }
@@ -356,7 +356,7 @@ fn refuse_long_value(payload: usize) -> ! {
 
 /// As the server words it for a row that does not fit into a page.
 #[cold]
-pub(super) fn too_big(bytes: usize) -> Error {
+pub fn too_big(bytes: usize) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         format!("row is too big: size {bytes}, maximum size {LONGEST_FORMED_ROW}"),

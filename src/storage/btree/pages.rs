@@ -3,9 +3,10 @@
 //! The form is that of version 4 (`access/nbtree.h`, `nbtree/README`): a high key on every page but the last of its
 //! level, pivot tuples cut to the columns that tell the neighbours apart, equal keys merged into posting lists.
 
-use super::keys::Packing;
+use super::packing::Packing;
 use crate::compat;
-use crate::local::relation_file::{LINE_POINTER_BYTES, PAGE_BYTES, Page, Pages, RelationFile};
+use crate::storage::page::{LINE_POINTER_BYTES, PAGE_BYTES, Page, Pages};
+use crate::storage::relation_file::RelationFile;
 use pgrx::pg_sys;
 
 /// Where a row stands.

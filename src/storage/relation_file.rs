@@ -1,0 +1,117 @@
+//! New pages at the end of a relation's file, logged and written past the buffer manager.
+//!
+//! For relations that nobody else reads yet. A page is formed once in our own memory and written once; the buffer
+//! manager would write zeroes first and the page on its way out of a ring of buffers.
+
+use super::page::{PAGE_BYTES, Page, Pages};
+use crate::compat;
+use crate::local::interrupts;
+use pgrx::pg_sys;
+
+/// Who writes pages of a table past the buffer manager holds this on it. VACUUM of the whole database, or anybody who
+/// reads, would otherwise leave pages in shared buffers that are not yet written, and nobody would see their rows.
+pub const WRITER_LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+
+/// One fork of a relation that only its job knows.
+pub struct RelationFile {
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    logged: bool,
+}
+
+impl RelationFile {
+    /// # Safety
+    /// The relation stays open and locked for as long as this lives, and none of its pages are in the buffer manager's
+    /// hands with changes.
+    pub unsafe fn new(relation: pg_sys::Relation, fork: pg_sys::ForkNumber::Type) -> Self {
+        // SAFETY: promised by the caller.
+        Self { relation, fork, logged: unsafe { compat::relation_needs_wal(relation) } }
+    }
+
+    /// Makes room for `count` pages at the end of the file, for this process alone, and returns the first one's number.
+    pub fn reserve(&self, count: usize) -> u32 {
+        let lock = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
+        // SAFETY: the relation is open. The lock is the one under which every process extends it.
+        unsafe {
+            pg_sys::LockRelationForExtension(self.relation, lock);
+            let storage = pg_sys::RelationGetSmgr(self.relation);
+            let first = pg_sys::smgrnblocks(storage, self.fork);
+            // The file's length is what others go by, so that the last page must be there before the lock is given up.
+            // All pages of a segment that another one follows must be: the storage manager would write zeroes.
+            let end = first.checked_add(count as u32).filter(|&end| end < pg_sys::InvalidBlockNumber);
+            let Some(end) = end else {
+                crate::error::Error::internal("a table cannot have more than 2^32 - 2 pages").raise();
+            };
+            let zeroes = Pages::new(1);
+            std::ptr::write_bytes(zeroes.address(0), 0, PAGE_BYTES);
+            let segment_end = first.next_multiple_of(pg_sys::RELSEG_SIZE);
+            for block in first..end {
+                if block + 1 == end || (block < segment_end && end > segment_end) {
+                    compat::extend_relation(storage, self.fork, block, zeroes.address(0), true);
+                }
+            }
+            pg_sys::UnlockRelationForExtension(self.relation, lock);
+            first
+        }
+    }
+
+    /// Logs pages with `log` and writes them to blocks that were reserved, or that are known to be this process's own.
+    /// Checksums are set here.
+    pub fn write(&self, pages: &mut Pages, blocks: &[u32], log: impl FnOnce(&Self, &mut Pages)) {
+        interrupts::check();
+        assert!(blocks.len() <= pages.count());
+        // A checkpoint that begins between the two must wait: it would neither replay the log record nor have flushed
+        // the page. As the buffer manager's callers do it for changes of more than one place.
+        let _delay = CheckpointDelay::start();
+        if self.logged {
+            log(self, pages);
+        }
+        // SAFETY: the relation is open; every page is one of ours and stays put.
+        unsafe {
+            let storage = pg_sys::RelationGetSmgr(self.relation);
+            for (position, &block) in blocks.iter().enumerate() {
+                let page = pages.address(position);
+                pg_sys::PageSetChecksumInplace(page.cast(), block);
+                // One request to flush serves a whole segment.
+                let last_of_its_segment = blocks
+                    .get(position + 1)
+                    .is_none_or(|next| next / pg_sys::RELSEG_SIZE != block / pg_sys::RELSEG_SIZE);
+                compat::extend_relation(storage, self.fork, block, page, !last_of_its_segment);
+            }
+        }
+    }
+
+    /// Logs the pages as they are. `standard` leaves out the hole between line pointers and items.
+    pub fn log_images(&self, pages: &mut Pages, blocks: &[u32], standard: bool) {
+        let mut addresses: Vec<_> = (0..blocks.len()).map(|position| pages.address(position)).collect();
+        // SAFETY: whole pages, which the function only reads and gives their log position.
+        unsafe { compat::log_new_pages(self.relation, self.fork, blocks, &mut addresses, standard) };
+    }
+
+    /// Logs a new heap page as the insertion of `rows` rows into an empty page, which takes less than its image.
+    pub fn log_heap_rows(&self, page: &mut Page, block: u32, rows: usize, tuples: &[u8]) {
+        // SAFETY: the page and the data outlive the call; their form is that of `heap_multi_insert`.
+        let lsn = unsafe {
+            compat::log_heap_rows(self.relation, self.fork, block, page.bytes.as_mut_ptr(), rows as u16, tuples)
+        };
+        page.set_lsn(lsn);
+    }
+}
+
+/// Keeps a checkpoint from completing while it lives.
+struct CheckpointDelay;
+
+impl CheckpointDelay {
+    fn start() -> Self {
+        // SAFETY: this process's own entry; the flag is read by the checkpointer under the lock that comes with logging.
+        unsafe { (*pg_sys::MyProc).delayChkptFlags |= pg_sys::DELAY_CHKPT_START as i32 };
+        Self
+    }
+}
+
+impl Drop for CheckpointDelay {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (*pg_sys::MyProc).delayChkptFlags &= !(pg_sys::DELAY_CHKPT_START as i32) };
+    }
+}
