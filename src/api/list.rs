@@ -1,6 +1,6 @@
 use super::{Text, given};
 use crate::error::or_raise;
-use crate::job;
+use crate::source;
 use pgrx::prelude::*;
 
 /// The tables of another server. `rows` is the planner's estimate, or NULL where there is none yet, or exact if asked.
@@ -13,7 +13,7 @@ fn list(
     'static,
     (name!(schema, Text), name!(table, Text), name!(kind, String), name!(rows, Option<i64>), name!(bytes, i64)),
 > {
-    let tables = or_raise(job::list_source(
+    let tables = or_raise(source::list_source(
         &given("source", source).0,
         schema.as_ref().map(|schema| schema.0.as_str()),
         given("exact", exact),

@@ -1,6 +1,7 @@
 use super::{Text, given};
 use crate::error::{Error, Result, or_raise};
-use crate::job::{self, LoadRequest, LoadedFile};
+use crate::job::{self, LoadedFile};
+use crate::prepare::load::LoadRequest;
 use pgrx::prelude::*;
 
 /// The arguments of a load, in SQL's types.

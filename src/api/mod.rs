@@ -18,8 +18,8 @@ mod version;
 mod wait;
 
 use crate::error::Error;
-use crate::job::Request;
 use crate::local::text::Text;
+use crate::prepare::Request;
 use pgrx::PgSqlErrorCode;
 use pgrx::datum::Interval;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 use super::{Text, given};
 use crate::error::or_raise;
-use crate::job;
+use crate::parquet::describe;
 use pgrx::prelude::*;
 
 /// What a Parquet file holds, and the table that would be made for it; one row for each column.
@@ -28,7 +28,7 @@ fn parquet_schema(
     ),
 > {
     let columns =
-        or_raise(job::parquet_schema(&given("path", path).0, server.as_ref().map(|Text(server)| server.as_str())));
+        or_raise(describe::parquet_schema(&given("path", path).0, server.as_ref().map(|Text(server)| server.as_str())));
     TableIterator::new(columns.into_iter().map(|column| {
         (
             column.file.into(),

@@ -1,9 +1,8 @@
 //! A job without a session: a background process does it, in a transaction of its own.
 
-use super::files::{self, LoadRequest};
 use super::history;
-use super::leader::{self, Request};
-use super::prepare;
+use super::leader;
+use super::load_files;
 use super::processes::{self, Process, Status};
 use super::quota;
 use super::shared::{self, Segment};
@@ -12,6 +11,8 @@ use crate::local::identity::Caller;
 use crate::local::locks;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction;
+use crate::prepare::load::{self, LoadRequest};
+use crate::prepare::{self, Request};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -175,8 +176,8 @@ pub fn start_pull(request: &Request) -> Result<i64> {
 
 /// As [`start_pull`], for a load of files.
 pub fn start_load_parquet(request: &LoadRequest) -> Result<i64> {
-    files::refuse_where_forbidden(request, c"pgcopy.start_load_parquet()")?;
-    let source = files::check_arguments(request)?;
+    load_files::refuse_where_forbidden(request, c"pgcopy.start_load_parquet()")?;
+    let source = load::check_arguments(request)?;
     start(Work::LoadParquet(request.clone()), source, &LOAD_SETTINGS)
 }
 
@@ -295,7 +296,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     segment.detach();
     let result = processes::in_transaction_of(order.caller, || match &order.work {
         Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
-        Work::LoadParquet(request) => files::load_as(request, Some(order.job)).map(drop),
+        Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;

@@ -1,14 +1,14 @@
 use super::processes;
 use super::shared::Shared;
-use super::spec::JobSpec;
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::load::{self, LoadHelper, Loaded, OpenFiles};
+use crate::load::{self, LoadHelper, OpenFiles};
 use crate::local::identity::{Role, run_as};
 use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{encoding, interrupts, settings, transaction};
+use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, stage_index_name, stage_name};
 use crate::source::{self, RunningCopies, Session};
-use crate::stage::{self, Stage};
+use crate::stage;
 use crate::storage::visibility_map;
 use plan::{Schedule, TaskKind};
 use std::rc::Rc;
@@ -45,54 +45,73 @@ impl<'a> Executor<'a> {
 
     /// Runs tasks that were taken together. The transaction must be given up when one fails.
     pub(super) fn run(&mut self, tasks: &[usize]) -> Result<()> {
-        let mut loads = self.start_loads(tasks)?;
-        let mut stored = Vec::new();
-        for &task in tasks {
-            interrupts::check();
-            let kind = self.schedule.tasks[task].kind;
-            self.shared.task_begins(task, kind);
-            match (kind, &mut loads) {
-                (TaskKind::Load { table, part }, Some(copies)) => {
-                    stored.push(self.load(copies, task, table, part)?.rows)
+        let loads: Vec<Load> = tasks
+            .iter()
+            .filter_map(|&task| match self.schedule.tasks[task].kind {
+                TaskKind::Load { table, part } => Some(Load { task, table, part }),
+                _ => None,
+            })
+            .collect();
+        match &self.spec.input {
+            Input::Server(_) if loads.is_empty() => {}
+            Input::Server(server) => self.copy(server, &loads)?,
+            Input::Files(files) => {
+                for load in loads {
+                    self.begin(load.task);
+                    self.load_files(files, load)?;
+                    self.end(load.task);
                 }
-                (TaskKind::Load { table, part }, None) => self.load_files(task, table, part)?,
-                _ => self.run_one(kind)?,
             }
-            self.shared.task_ends(task, kind);
-            transaction::make_changes_visible();
         }
-        for (sent, stored) in loads.map_or(Ok(Vec::new()), RunningCopies::finish)?.into_iter().zip(stored) {
-            load::refuse_lost_rows(sent, stored)?;
+        for &task in tasks {
+            let kind = self.schedule.tasks[task].kind;
+            if matches!(kind, TaskKind::Load { .. }) {
+                continue;
+            }
+            self.begin(task);
+            match kind {
+                TaskKind::Load { .. } => {}
+                TaskKind::Create { table } => self.create(table)?,
+                TaskKind::BuildIndex { table, index } => self.build_index(table, index)?,
+                TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group)?,
+                TaskKind::Analyze { table, slice } => self.analyze(table, slice)?,
+            }
+            self.end(task);
         }
         Ok(())
     }
 
-    /// Asks the source for the rows of all loads among the tasks, which are of one kind.
-    fn start_loads(&mut self, tasks: &[usize]) -> Result<Option<RunningCopies>> {
-        let spec = self.spec;
-        let parts: Vec<_> = tasks
-            .iter()
-            .filter_map(|&task| match self.schedule.tasks[task].kind {
-                TaskKind::Load { table, part } => Some((&spec.tables[table], spec.tables[table].parts[part])),
-                _ => None,
-            })
-            .collect();
-        if parts.is_empty() || self.spec.files.is_some() {
-            return Ok(None);
-        }
-        let session = self.connect()?;
-        let copies: Vec<_> = parts.into_iter().map(|(table, part)| load::copy_of(table, part)).collect();
-        source::start_copies(&session, &copies).map(Some)
+    fn begin(&self, task: usize) {
+        interrupts::check();
+        self.shared.task_begins(task, self.schedule.tasks[task].kind);
     }
 
-    fn run_one(&self, kind: TaskKind) -> Result<()> {
-        match kind {
-            TaskKind::Create { table } => self.create(table),
-            TaskKind::Load { .. } => Err(Error::internal("a load without a stream")),
-            TaskKind::BuildIndex { table, index } => self.build_index(table, index),
-            TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group),
-            TaskKind::Analyze { table, slice } => self.analyze(table, slice),
+    fn end(&self, task: usize) {
+        self.shared.task_ends(task, self.schedule.tasks[task].kind);
+        transaction::make_changes_visible();
+    }
+
+    /// Asks the source for the rows of all loads at once and stores them one load after the other.
+    fn copy(&mut self, server: &ServerInput, loads: &[Load]) -> Result<()> {
+        let session = self.connect(server)?;
+        let copies: Vec<_> = loads
+            .iter()
+            .map(|load| {
+                let source = &server.tables[load.table];
+                load::copy_of(source, &self.spec.tables[load.table], source.parts[load.part])
+            })
+            .collect();
+        let mut copies = source::start_copies(&session, &copies)?;
+        let mut stored = Vec::with_capacity(loads.len());
+        for load in loads {
+            self.begin(load.task);
+            stored.push(self.load(server, &mut copies, load)?.rows);
+            self.end(load.task);
         }
+        for (sent, stored) in copies.finish()?.into_iter().zip(stored) {
+            load::refuse_lost_rows(sent, stored)?;
+        }
+        Ok(())
     }
 
     fn create(&self, table: usize) -> Result<()> {
@@ -107,7 +126,9 @@ impl<'a> Executor<'a> {
         self.shared.stage(table, self.first_indexes[table], self.spec.tables[table].indexes.len())
     }
 
-    fn load(&self, copies: &mut RunningCopies, task: usize, table: usize, part: usize) -> Result<Loaded> {
+    fn load(&self, server: &ServerInput, copies: &mut RunningCopies, load: &Load) -> Result<Loaded> {
+        let &Load { task, table, part } = load;
+        let source = &server.tables[table];
         let spec = &self.spec.tables[table];
         let stage = self.stage(table).heap;
         let report = CopyReport::begin(spec.target);
@@ -117,7 +138,7 @@ impl<'a> Executor<'a> {
             settings::read_values_alike()?;
             let helper =
                 Helper { shared: self.shared, task, table, stage, makes_toast_here: self.works_in_leader, report };
-            let loaded = load::load_part(copies, spec, spec.parts[part], stage, &helper);
+            let loaded = load::load_part(copies, source.wire, spec, source.parts[part], stage, &helper);
             helper.report.end();
             loaded
         });
@@ -125,9 +146,9 @@ impl<'a> Executor<'a> {
     }
 
     /// As [`Executor::load`], from files.
-    fn load_files(&mut self, task: usize, table: usize, part: usize) -> Result<()> {
+    fn load_files(&mut self, files: &FilesSpec, load: Load) -> Result<()> {
+        let Load { task, table, part } = load;
         let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
-        let files = self.spec.files.as_ref().ok_or_else(|| Error::internal("a load without a stream"))?;
         let report = CopyReport::of_files(spec.target, files.part_bytes(part));
         let open_files = &mut self.open_files;
         let (shared, makes_toast_here) = (self.shared, self.works_in_leader);
@@ -142,14 +163,13 @@ impl<'a> Executor<'a> {
         loaded.map(|_| ()).map_err(|error| self.with_user_names(error, table))
     }
 
-    fn connect(&mut self) -> Result<Rc<Session>> {
+    fn connect(&mut self, server: &ServerInput) -> Result<Rc<Session>> {
         if let Some(session) = &self.source {
             return Ok(Rc::clone(session));
         }
-        let source = self.spec.source.as_ref().ok_or_else(|| Error::internal("files have no session"))?;
-        let mut session = Session::open(source)?;
+        let mut session = Session::open(&server.origin)?;
         session.set_copy_encoding(&encoding::database_name())?;
-        session.join_snapshot(&self.spec.snapshot)?;
+        session.join_snapshot(&server.snapshot)?;
         Ok(Rc::clone(self.source.insert(Rc::new(session))))
     }
 
@@ -197,15 +217,24 @@ impl<'a> Executor<'a> {
     /// An error speaks of the target and its indexes, not of what stands in for them.
     fn with_user_names(&self, error: Error, table: usize) -> Error {
         let spec = &self.spec.tables[table];
-        let error = spec.indexes.iter().fold(error, |error, index| {
-            error.rename(&JobSpec::stage_index_name(self.spec.job, index.oid), &index.name)
-        });
-        error.rename(&JobSpec::stage_name(self.spec.job, spec.target), &spec.name).of_table_instead_of(
+        let error = spec
+            .indexes
+            .iter()
+            .fold(error, |error, index| error.rename(&stage_index_name(self.spec.job, index.oid), &index.name));
+        error.rename(&stage_name(self.spec.job, spec.target), &spec.name).of_table_instead_of(
             "pgcopy_stage",
             &spec.schema,
             &spec.name,
         )
     }
+}
+
+/// The load of one part of a table, by positions.
+#[derive(Clone, Copy)]
+struct Load {
+    task: usize,
+    table: usize,
+    part: usize,
 }
 
 /// What a load asks of its job.
@@ -221,7 +250,7 @@ struct Helper {
 impl LoadHelper for Helper {
     fn add_progress(&self, loaded: Loaded) {
         self.shared.add_progress(self.table, Some(self.task), loaded);
-        self.report.add(loaded);
+        self.report.add(loaded.rows, loaded.bytes);
     }
 
     /// The steward makes it, in a transaction that has ended before a row goes into it: a crash leaves no file behind

@@ -3,28 +3,25 @@
 use super::enforcement::Suspended;
 use super::executor::Executor;
 use super::history::{self, Outcome};
-use super::prepare::{self, Method, Prepared, pretty_bytes};
 use super::processes::{self, Process, Status};
 use super::quota;
 use super::shared::{self, Next, Phase, Segment, Shared};
-use super::spec::{ForeignKeyCheck, JobSpec, group_foreign_keys};
 use crate::error::{Error, Result, tell, telling};
-use crate::load::{self, Loaded};
+use crate::load;
 use crate::local::identity::{Role, role_name, run_as};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
-use crate::local::{catalog, interrupts, rights, settings, spi, transaction};
-use crate::source;
-use crate::stage::{self, Stage, Storage, SwapTable};
+use crate::local::{catalog, interrupts, lock_holders, rights, settings, spi, transaction};
+use crate::order::{ForeignKeyCheck, JobSpec, Loaded, Stage, group_foreign_keys};
+use crate::prepare::{self, From, Method, Prepared, Request};
+use crate::stage::{self, Storage, SwapTable};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use plan::Schedule;
+use plan::{Schedule, pretty_bytes};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
-
-pub use super::prepare::Request;
 
 /// What a pull did with one target.
 #[derive(Debug, Clone)]
@@ -36,85 +33,6 @@ pub struct PulledTable {
     pub bytes: u64,
     /// From the first task of the table to its last.
     pub seconds: f64,
-}
-
-/// What a pull would do with one target.
-#[derive(Debug, Clone)]
-pub struct PlannedTable {
-    pub schema: String,
-    pub name: String,
-    /// The planner's estimate; `None` for a table that was never analyzed.
-    pub source_rows: Option<i64>,
-    pub source_bytes: i64,
-    pub local_bytes: i64,
-    pub method: &'static str,
-    pub wire: &'static str,
-    pub parts: usize,
-    pub indexes: usize,
-    pub foreign_keys: usize,
-    pub warnings: Vec<String>,
-}
-
-/// A table of the source.
-#[derive(Debug, Clone)]
-pub struct ListedTable {
-    pub schema: String,
-    pub name: String,
-    pub kind: &'static str,
-    pub rows: Option<i64>,
-    pub bytes: i64,
-}
-
-/// The source's tables; `exact` counts their rows.
-pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTable>> {
-    let (_, session) = prepare::connect(source)?;
-    let relations: Vec<_> = source::read_relations(&session)?
-        .into_iter()
-        .filter(|relation| relation.is_table() && schema.is_none_or(|schema| relation.schema == schema))
-        .collect();
-    let counts = if exact { source::count_rows(&session, &relations)? } else { Vec::new() };
-    Ok(relations
-        .into_iter()
-        .enumerate()
-        .map(|(position, relation)| ListedTable {
-            rows: counts.get(position).copied().or_else(|| estimate(relation.tuples)),
-            kind: relation.kind_name(),
-            bytes: relation.bytes,
-            schema: relation.schema,
-            name: relation.name,
-        })
-        .collect())
-}
-
-/// Servers before 14 say 0 for "unknown" too; what is never analyzed says -1 since then.
-fn estimate(tuples: f64) -> Option<i64> {
-    (tuples >= 0.0).then_some(tuples as i64)
-}
-
-pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
-    let prepared = prepare::prepare(request)?;
-    prepared.notices.iter().for_each(|notice| tell(notice));
-    Ok(prepared
-        .targets
-        .iter()
-        .map(|target| PlannedTable {
-            schema: target.local.schema.clone(),
-            name: target.local.name.clone(),
-            source_rows: estimate(target.source.tuples),
-            source_bytes: target.source.bytes,
-            local_bytes: target.local.bytes,
-            method: target.method.name(),
-            wire: target.spec.wire.name(),
-            parts: target.spec.parts.len(),
-            indexes: target.spec.indexes.len(),
-            foreign_keys: prepared
-                .foreign_keys
-                .iter()
-                .filter(|key| [key.referencing, key.referenced].contains(&target.local.oid))
-                .count(),
-            warnings: target.warnings.clone(),
-        })
-        .collect())
 }
 
 /// Replaces the rows of all targets, in the caller's transaction.
@@ -145,7 +63,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     refuse_where_forbidden(c"pgcopy.pull()")?;
     locks::keep_extension(Until::EndOfTransaction);
     let prepared = prepare::prepare(request)?;
-    prepared.refuse_unasked_overwrite(request)?;
+    prepared.refuse_unasked_overwrite()?;
     prepared.notices.iter().for_each(|notice| tell(notice));
     if prepared.targets.is_empty() {
         pgrx::notice!("there is no table to pull");
@@ -162,7 +80,6 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
         spec: &spec,
         schedule: &schedule,
         in_place_checks,
-        request,
         called,
         locked_here: None,
         told,
@@ -186,18 +103,12 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
 
 /// Puts the rows of files into the place of a table's own, and returns their number. `locked_here` is the table if the
 /// load itself has locked it, and nothing else in this transaction.
-pub(super) fn exchange_for_files(
-    prepared: &Prepared,
-    request: &Request,
-    job: i64,
-    called: i64,
-    locked_here: Option<u32>,
-) -> Result<u64> {
+pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64, locked_here: Option<u32>) -> Result<u64> {
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let in_place_checks = Vec::new();
-    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, request, called, locked_here, told };
+    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, locked_here, told };
     let report = pull.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
 }
@@ -313,7 +224,6 @@ struct Pull<'a> {
     schedule: &'a Schedule,
     /// Of foreign keys that need the rows of the targets that are loaded in place.
     in_place_checks: Vec<ForeignKeyCheck>,
-    request: &'a Request,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     /// A target that only this call has locked so far. Workers get past that lock, as members of this session's group.
@@ -414,7 +324,7 @@ impl Pull<'_> {
 
     /// With `verbose`, one NOTICE for each table.
     fn tell_finished_tables(&self, shared: Shared) {
-        if !self.request.verbose {
+        if !self.prepared.terms.verbose {
             return;
         }
         let mut told = self.told.borrow_mut();
@@ -468,18 +378,18 @@ impl Pull<'_> {
         modes.extend(self.prepared.targets_by(Method::Swap).map(|target| (target.local.oid, Mode::Exclusive)));
         // What is loaded in place shows its readers nothing in between only by keeping them out.
         modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
-        if self.request.wait {
+        if self.prepared.terms.wait {
             locks::lock_together(&modes.into_iter().collect::<Vec<_>>())?;
         } else {
             for (oid, mode) in modes {
                 if !locks::try_lock_relation(oid, mode) {
-                    return Err(history::locked_by_others(oid)?);
+                    return Err(lock_holders::locked_by_others(oid)?);
                 }
             }
         }
         self.prepared.refuse_changed_definitions()?;
         // Somebody may have been quicker than the locks.
-        self.prepared.refuse_unasked_overwrite(self.request)?;
+        self.prepared.refuse_unasked_overwrite()?;
         self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
         Ok(())
     }
@@ -544,7 +454,7 @@ impl Pull<'_> {
         let longest = [crate::settings::swap_timeout(), locks::lock_timeout()].into_iter().flatten().min();
         match locks::lock_in_short_tries(&targets, longest)? {
             None => Ok(()),
-            Some(relation) => Err(history::kept_by_readers(relation)?),
+            Some(relation) => Err(lock_holders::kept_by_readers(relation)?),
         }
     }
 
@@ -552,12 +462,13 @@ impl Pull<'_> {
     ///
     /// Triggers do not fire, those of foreign keys included: the keys are checked when all rows are there.
     fn load_in_place(&self, shared: Shared) -> Result<Vec<PulledTable>> {
-        let targets: Vec<_> = self.prepared.targets_by(Method::InPlace).collect();
-        if targets.is_empty() {
+        let From::Server(side) = &self.prepared.from else { return Ok(Vec::new()) };
+        let pairs = self.prepared.targets.iter().zip(&side.counterparts);
+        let pairs: Vec<_> = pairs.filter(|(target, _)| target.method == Method::InPlace).collect();
+        if pairs.is_empty() {
             return Ok(Vec::new());
         }
         shared.enter_phase(Phase::InPlace);
-        let session = self.prepared.session()?;
         settings::with_catalog_settings(|| {
             // Code of the owners must not run while other tables' triggers and foreign keys are off.
             settings::set_local(c"session_replication_role", "origin")?;
@@ -568,15 +479,15 @@ impl Pull<'_> {
             for root in self.prepared.published_roots() {
                 truncate_as_owner(root)?;
             }
-            let mut report = Vec::with_capacity(targets.len());
-            for (position, target) in (self.spec.tables.len()..).zip(targets) {
+            let mut report = Vec::with_capacity(pairs.len());
+            for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs) {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
                 // Expressions of indexes and constraints are the owner's code.
                 let loaded = run_as(Role::TableOwner(target.spec.owner), || {
                     spi::execute(&format!("TRUNCATE {name}"))?;
                     settings::read_values_alike()?;
-                    load::load_in_place(session, &target.spec, move |bytes| {
+                    load::load_in_place(&side.session, &counterpart.table, &target.spec, move |bytes| {
                         shared.add_progress(position, None, Loaded { rows: 0, bytes });
                         shared.measure_rate();
                     })
@@ -597,7 +508,7 @@ impl Pull<'_> {
             set_constraints(&deferred, "DEFERRED")?;
             suspended.resume()?;
             self.check_keys_in_place()?;
-            session.rollback()?;
+            side.session.rollback()?;
             Ok(report)
         })
     }

@@ -3,10 +3,8 @@
 //! One block of memory: a header, arrays of slots, then the plan as JSON. It is a dynamic shared memory segment where
 //! there are workers, and plain memory where the leader works alone; the code is the same.
 
-use super::spec::JobSpec;
 use crate::error::{Error, Result};
-use crate::load::Loaded;
-use crate::stage::Stage;
+use crate::order::{JobSpec, Loaded, Stage};
 use pgrx::pg_sys;
 use plan::{Schedule, TaskKind};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -320,13 +318,7 @@ impl Shared {
             slot.activity.store(Activity::of(task.kind) as u32, SeqCst);
             slot.weight.store(task.weight, SeqCst);
             if let TaskKind::Load { table, part } = task.kind {
-                let expected = match &spec.files {
-                    Some(files) => files.part_bytes(part),
-                    None => {
-                        let pages = spec.tables[table].parts[part].pages(spec.tables[table].pages);
-                        u64::from(pages) * u64::from(pg_sys::BLCKSZ)
-                    }
-                };
+                let expected = spec.input.part_bytes(table, part, spec.tables[table].pages);
                 slot.expected_bytes.store(expected.max(1), SeqCst);
             }
             if let Some(table) = task.kind.table() {

@@ -1,11 +1,11 @@
 use super::history::{self, Outcome};
 use super::processes;
 use super::shared::{Phase, Shared};
-use super::spec::JobSpec;
 use crate::compat::signals;
 use crate::error::{Error, Result, catch};
 use crate::local::locks::{self, Until};
 use crate::local::transaction;
+use crate::order::JobSpec;
 use crate::stage;
 use pgrx::pg_sys;
 use pgrx::prelude::*;

@@ -4,6 +4,7 @@ use super::shared::{Next, Shared};
 use crate::compat;
 use crate::error::Result;
 use crate::local::{settings, transaction};
+use crate::order::Input;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::TaskKind;
@@ -56,8 +57,10 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     // What else a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
-    let source_timeout = CString::new(spec.source_timeout.as_str()).unwrap_or_default();
-    settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
+    if let Input::Server(server) = &spec.input {
+        let source_timeout = CString::new(server.timeout.as_str()).unwrap_or_default();
+        settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
+    }
     compat::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);

@@ -4,19 +4,26 @@ use super::arrow::{self, ColumnReader, PreparedColumn, Rebase, Rules, Target};
 use super::expressions::Filter;
 use super::insert::Inserter;
 use super::writer::{RowValues, TableWriter};
-use super::{LoadHelper, Loaded, Position, concerns_a_row, refuse_lost_rows};
+use super::{LoadHelper, Position, concerns_a_row, refuse_lost_rows};
 use crate::compat;
 use crate::error::{Error, Result, catch};
-use crate::job::TableSpec;
 use crate::local::interrupts;
-use crate::parquet::file::ParquetFile;
-use crate::parquet::plan::{FOLDER_SHAPE, FilesSpec, Found, RowGroup};
-use crate::parquet::schema::Shape;
+use crate::order::{FilesSpec, Found, Loaded, RowGroup, TableSpec};
+use crate::parquet::parquet_file::ParquetFile;
+use crate::parquet::schema::{Scalar, Shape};
 use crate::storage::tuple::Accept;
 use arrow_array::{Array, BinaryViewArray};
 use pgrx::prelude::*;
 use std::cell::Cell;
 use std::sync::Arc;
+
+/// The shape of a folder's values: whatever the column's input function takes.
+const FOLDER_SHAPE: Shape = Shape::Scalar(Scalar::Text);
+
+fn open(files: &FilesSpec, file: usize) -> Result<ParquetFile> {
+    let data_file = &files.files[file];
+    ParquetFile::open(&data_file.name, files.store.open(data_file)?)
+}
 
 /// Files that were opened, the last one kept.
 #[derive(Default)]
@@ -33,7 +40,7 @@ impl OpenFiles {
         {
             return Ok(Arc::clone(parquet));
         }
-        let parquet = Arc::new(files.open(file)?);
+        let parquet = Arc::new(open(files, file)?);
         self.0 = Some((file, Arc::clone(&parquet)));
         Ok(parquet)
     }

@@ -1,10 +1,9 @@
 //! Rows into a table as it stands, through the server's own COPY FROM: for tables whose storage cannot be exchanged.
 
-use super::Loaded;
 use super::expressions::Expressions;
 use crate::error::{Error, Result};
-use crate::job::TableSpec;
 use crate::local::encoding;
+use crate::order::{Loaded, SourceTable, TableSpec};
 use crate::source::{CopyReader, Session};
 use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::pg_sys;
@@ -74,16 +73,21 @@ impl Source {
 ///
 /// # Errors
 /// As COPY FROM, and whatever happens to the stream. The transaction must then be given up.
-pub fn load_in_place(session: &Rc<Session>, table: &TableSpec, listener: impl Fn(u64) + 'static) -> Result<Loaded> {
-    let reader = super::copy_of(table, Part::WHOLE).start(session);
-    let counter = match table.wire {
+pub fn load_in_place(
+    session: &Rc<Session>,
+    from: &SourceTable,
+    table: &TableSpec,
+    listener: impl Fn(u64) + 'static,
+) -> Result<Loaded> {
+    let reader = super::copy_of(from, table, Part::WHOLE).start(session);
+    let counter = match from.wire {
         Wire::Binary => Counter::Binary(BinaryStream::new(table.columns.len())),
         Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
     };
     SOURCE.with_borrow_mut(|source| {
         *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener: Box::new(listener) })
     });
-    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table))));
+    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table, from.wire))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
     let here = here.filter(|&row| row <= source.rows + 1);
     let rows = rows.map_err(|error| source.locate(error, table, here))?;
@@ -167,7 +171,7 @@ unsafe extern "C-unwind" fn note_row(watcher: *mut std::ffi::c_void) {
 }
 
 /// As `copy_table` in `tablesync.c`.
-fn copy_from(table: &TableSpec) -> u64 {
+fn copy_from(table: &TableSpec, wire: Wire) -> u64 {
     // SAFETY: the lists and nodes are palloc'd here and outlive the call; the relation stays open during it. The
     // callback is guarded, so that no panic crosses the server's frames.
     unsafe {
@@ -186,7 +190,7 @@ fn copy_from(table: &TableSpec) -> u64 {
             let name = crate::error::or_raise(encoding::to_database(&column.name));
             names = pg_sys::lappend(names, pg_sys::makeString(pg_sys::pstrdup(name.as_ptr())).cast());
         }
-        let format = CString::new(table.wire.name()).expect("a constant without NUL");
+        let format = CString::new(wire.name()).expect("a constant without NUL");
         let value = pg_sys::makeString(pg_sys::pstrdup(format.as_ptr()));
         let option = pg_sys::makeDefElem(c"format".as_ptr().cast_mut(), value.cast(), -1);
         let options = pg_sys::lappend(std::ptr::null_mut(), option.cast());

@@ -13,7 +13,7 @@ mod writer;
 
 use crate::compat;
 use crate::error::{Error, Result, catch};
-use crate::job::TableSpec;
+use crate::order::{Loaded, SourceTable, TableSpec};
 use crate::source::{CopyOut, RunningCopies};
 use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::prelude::*;
@@ -21,18 +21,10 @@ use plan::{Part, Wire};
 use std::cell::Cell;
 use writer::TableWriter;
 
-pub use arrow::{OnInvalidText, OnLossy, Target};
+pub use arrow::Target;
 pub use expressions::Filter;
 pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
 pub use in_place::load_in_place;
-
-/// What a part amounted to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Loaded {
-    pub rows: u64,
-    /// Bytes of the COPY stream.
-    pub bytes: u64,
-}
 
 /// Where the decoder stands, for the message of a row that cannot be stored.
 #[derive(Default)]
@@ -85,14 +77,14 @@ pub trait LoadHelper {
 }
 
 /// What of a source table a part is, as the source is asked for it.
-pub fn copy_of(table: &TableSpec, part: Part) -> CopyOut<'_> {
+pub fn copy_of<'a>(source: &'a SourceTable, table: &'a TableSpec, part: Part) -> CopyOut<'a> {
     CopyOut {
-        table: &table.source_name,
-        partitioned: table.source_partitioned,
-        generated: table.source_generates,
+        table: &source.name,
+        partitioned: source.partitioned,
+        generated: source.generates,
         columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
         part,
-        wire: table.wire,
+        wire: source.wire,
     }
 }
 
@@ -103,6 +95,7 @@ pub fn copy_of(table: &TableSpec, part: Part) -> CopyOut<'_> {
 /// With table, column and row for a row that cannot be stored. The transaction must then be given up.
 pub fn load_part(
     copies: &mut RunningCopies,
+    wire: Wire,
     table: &TableSpec,
     part: Part,
     stage: u32,
@@ -110,8 +103,8 @@ pub fn load_part(
 ) -> Result<Loaded> {
     let position = Position::default();
     let outcome = catch(|| {
-        let mut writer = TableWriter::for_copy(stage, table, &position, helper)?;
-        let loaded = match table.wire {
+        let mut writer = TableWriter::for_copy(stage, table, wire, &position, helper)?;
+        let loaded = match wire {
             Wire::Binary => {
                 let mut stream = BinaryStream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, rows| {

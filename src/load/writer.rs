@@ -4,8 +4,8 @@ use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::{LoadHelper, Position};
 use crate::compat::{self, Attribute, AttributeLayout};
 use crate::error::{Error, Result};
-use crate::job::TableSpec;
 use crate::local::interrupts;
+use crate::order::TableSpec;
 use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
 use crate::storage::relation_file::WRITER_LOCK;
 use crate::storage::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
@@ -110,11 +110,12 @@ impl<'a> TableWriter<'a, ColumnDecoder> {
     pub(super) fn for_copy(
         stage: u32,
         table: &'a TableSpec,
+        wire: Wire,
         position: &'a Position,
         helper: &'a dyn LoadHelper,
     ) -> Result<Self> {
         Self::open(stage, table, position, helper, |column, attribute| {
-            let decoder = match table.wire {
+            let decoder = match wire {
                 Wire::Binary => ColumnDecoder::binary(attribute.type_oid, attribute.typmod),
                 Wire::Text => ColumnDecoder::text(attribute.type_oid, attribute.typmod),
             };

@@ -3,12 +3,14 @@
 //! They speak of the target, which people know, and not of what stands in for it. An ERROR ends a report with the
 //! transaction.
 
-use crate::load::Loaded;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
 /// The copying of rows.
-pub struct CopyReport(Cell<Loaded>);
+pub struct CopyReport {
+    rows: Cell<u64>,
+    bytes: Cell<u64>,
+}
 
 impl CopyReport {
     pub fn begin(target: u32) -> Self {
@@ -28,14 +30,15 @@ impl CopyReport {
         unsafe { pg_sys::pgstat_progress_start_command(kind, target.into()) };
         update(pg_sys::PROGRESS_COPY_COMMAND, pg_sys::PROGRESS_COPY_COMMAND_FROM);
         update(pg_sys::PROGRESS_COPY_TYPE, source);
-        Self(Cell::default())
+        Self { rows: Cell::new(0), bytes: Cell::new(0) }
     }
 
-    pub fn add(&self, more: Loaded) {
-        let sum = Loaded { rows: self.0.get().rows + more.rows, bytes: self.0.get().bytes + more.bytes };
-        self.0.set(sum);
-        update(pg_sys::PROGRESS_COPY_BYTES_PROCESSED, sum.bytes as i64);
-        update(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED, sum.rows as i64);
+    /// Adds rows, and bytes of their stream or files.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        self.rows.set(self.rows.get() + rows);
+        self.bytes.set(self.bytes.get() + bytes);
+        update(pg_sys::PROGRESS_COPY_BYTES_PROCESSED, self.bytes.get() as i64);
+        update(pg_sys::PROGRESS_COPY_TUPLES_PROCESSED, self.rows.get() as i64);
     }
 
     pub fn end(&self) {

@@ -4,11 +4,18 @@ use super::locks::{self, Mode};
 use super::{rights, settings, spi};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::source::SequenceValue;
 use pgrx::prelude::*;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Where a sequence is to continue.
+/// The state of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct SequenceValue {
+    pub last_value: i64,
+    pub is_called: bool,
+}
+
+/// The place where a sequence is to continue.
 #[derive(Debug, Clone, Copy)]
 pub struct Continuation {
     pub value: SequenceValue,

@@ -2,11 +2,12 @@
 
 mod copy_hook;
 pub mod credentials;
+pub mod data_files;
+pub mod describe;
 mod embedded;
-pub mod file;
-pub mod files;
 mod http_client;
-pub mod plan;
+pub mod new_table;
+pub mod parquet_file;
 pub mod provenance;
 pub mod schema;
 pub mod store;

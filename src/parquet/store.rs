@@ -1,7 +1,7 @@
 //! Files wherever they are: on this machine, in object stores, on web servers.
 
 use super::credentials::Access;
-use super::files::{self, DataFile, RandomAccess, Stamp, carried, changed, within};
+use super::data_files::{self, DataFile, RandomAccess, Stamp, carried, changed, within};
 use super::http_client::{self, Connector};
 use crate::error::{Error, Result, with_causes};
 use crate::local::network::Network;
@@ -104,7 +104,7 @@ impl Store {
             let location = parse(path)?;
             self.admit(&location)?;
             found.extend(match &location {
-                Location::Local(path) => files::find_local(path)?,
+                Location::Local(path) => data_files::find_local(path)?,
                 Location::Object(object) => self.find_objects(path, object)?,
                 Location::Http(http) => vec![self.find_http(http)?],
             });
@@ -124,7 +124,7 @@ impl Store {
         };
         self.admit(&location)?;
         let (store, path) = match &location {
-            Location::Local(_) => return Ok(Arc::new(files::open_local(file)?)),
+            Location::Local(_) => return Ok(Arc::new(data_files::open_local(file)?)),
             Location::Object(object) => (self.object_store(object)?, key_path(&file.name, &object.key)?),
             Location::Http(http) => (self.http_store(http)?, Path::default()),
         };
@@ -187,7 +187,7 @@ impl Store {
         let objects = self.object_store(object)?;
         let data_file = |meta: ObjectMeta, folders: &[&str]| -> Result<DataFile> {
             let name = format!("{}{}", object.root, meta.location);
-            let partition = files::partition(&name, folders)?;
+            let partition = data_files::partition(&name, folders)?;
             Ok(DataFile { name, bytes: meta.size, partition, stamp: stamp(&meta) })
         };
         let pattern = Pattern::parse(&object.key);
@@ -217,7 +217,7 @@ impl Store {
             if pattern.is_literal() && !listed_any {
                 return Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_FILE, format!("\"{text}\" does not exist")));
             }
-            return Err(files::nothing_found(text, !pattern.is_literal()));
+            return Err(data_files::nothing_found(text, !pattern.is_literal()));
         }
         Ok(found)
     }

@@ -1,5 +1,6 @@
 use super::Session;
 use crate::error::{Error, Result};
+use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
 use pgrx::prelude::*;
 use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
@@ -74,13 +75,6 @@ pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<M
 pub struct MissingRight {
     pub relation: u32,
     pub reason: String,
-}
-
-/// Where a sequence stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct SequenceValue {
-    pub last_value: i64,
-    pub is_called: bool,
 }
 
 /// The values of the given sequences (qualified names), in their order, with one message to the source.

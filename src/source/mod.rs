@@ -3,6 +3,7 @@
 mod catalog;
 mod connection;
 mod copy_out;
+mod list;
 mod origin;
 mod server_options;
 mod session;
@@ -10,10 +11,11 @@ mod tap;
 mod tls;
 
 pub use catalog::{
-    GuaranteedKey, SequenceValue, count_rows, read_columns, read_enums, read_guaranteed_keys, read_lock_table,
-    read_missing_rights, read_relations, read_sequence_values, read_sequences,
+    GuaranteedKey, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_missing_rights,
+    read_relations, read_sequence_values, read_sequences,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
+pub use list::list_source;
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, Session};

@@ -1,9 +1,9 @@
-use super::integer_keys::{self, IntegerKey, KeyColumns, Rows};
+use super::integer_keys::{self, IntegerKey, Rows};
 use super::key_rows::KeyRows;
 use crate::error::{Error, Result};
-use crate::job::ForeignKeyCheck;
 use crate::local::identity::Role;
 use crate::local::{settings, transient};
+use crate::order::{ForeignKeyCheck, KeyColumns, KeyEnd};
 use pgrx::prelude::*;
 
 /// Verifies foreign keys of one referencing table, for all rows at once.
@@ -55,7 +55,7 @@ fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u3
             None => error,
         })
     };
-    let read = |end: &super::KeyEnd, name, stop_at_partial| {
+    let read = |end: &KeyEnd, name, stop_at_partial| {
         let relations: Vec<u32> = end.relations.iter().map(|&oid| stage_of(oid).unwrap_or(oid)).collect();
         // Both ends and the join share the memory.
         KeyRows::read(end, &relations, name, stop_at_partial, memory / 1024 / 4)

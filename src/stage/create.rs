@@ -1,18 +1,11 @@
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::job::{JobSpec, NewTable, TableSpec};
 use crate::local::catalog::Index;
 use crate::local::{encoding, settings};
+use crate::order::{NewTable, Stage, TableSpec, stage_index_name, stage_name};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
-
-/// The OIDs of a stage table and of its indexes, in the order of [`TableSpec::indexes`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
-    pub heap: u32,
-    pub indexes: Vec<u32>,
-}
 
 /// Makes a stage table with the target's layout, storage parameters and unbuilt indexes.
 ///
@@ -24,7 +17,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         return create_new(job, table, new_table);
     }
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
+    let name = CString::new(stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: the relation stays open, and so its descriptor and row valid, until the end of the block.
     unsafe {
         let target = pg_sys::try_relation_open(table.target.into(), lock);
@@ -64,7 +57,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         // the target may keep it; should a row want one after all, the load asks for it.
         // ALTER TABLE, which sets options of columns, insists on one. A target without has no column that could need it.
         let altered = table.column_options.iter().any(|column| column.relation == table.target);
-        let may_need = altered || table.source_toasts || table.parts.len() > 1 || !is_empty_toast(target_toast);
+        let may_need = altered || table.expects_long_rows || !is_empty_toast(target_toast);
         if target_toast != pg_sys::Oid::INVALID && may_need {
             create_toast(heap, table.target, target_toast);
         }
@@ -86,7 +79,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
 
 /// The same for a target that only the leader's transaction can see: it has neither indexes nor options.
 fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage> {
-    let name = CString::new(JobSpec::stage_name(job, table.target)).expect("made of digits and letters");
+    let name = CString::new(stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: a descriptor of our own with as many columns as are filled in.
     unsafe {
         let descriptor = pg_sys::CreateTemplateTupleDesc(new_table.columns.len() as i32);
@@ -232,7 +225,7 @@ unsafe fn without_autovacuum(options: pg_sys::Datum) -> pg_sys::Datum {
 /// Gives the stage table the catalog rows and an empty file for a copy of one of the target's indexes.
 unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, index: &Index) -> Result<pg_sys::Oid> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name = CString::new(JobSpec::stage_index_name(job, index.oid)).expect("made of digits and letters");
+    let name = CString::new(stage_index_name(job, index.oid)).expect("made of digits and letters");
     // SAFETY: the index stays open while its definition is read; the statement is a fresh tree of our own.
     unsafe {
         let source = pg_sys::index_open(index.oid.into(), lock);

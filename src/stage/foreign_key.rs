@@ -1,9 +1,7 @@
-use super::KeyColumns;
-use super::key_rows::{KeyColumn, KeyEnd};
 use crate::error::{Error, Result};
-use crate::job::{ForeignKeyCheck, IntegerKeys};
 use crate::local::catalog::{ForeignKey, Key};
 use crate::local::{identity, names, types};
+use crate::order::{ForeignKeyCheck, IntegerKeys, KeyColumn, KeyColumns, KeyEnd};
 use pgrx::prelude::*;
 use plan::Owner;
 use std::collections::HashMap;

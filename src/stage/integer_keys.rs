@@ -4,18 +4,10 @@
 
 use crate::compat;
 use crate::local::interrupts;
+use crate::order::KeyColumns;
 use crate::storage::key_scan::{KeyPart, KeyScan, Order};
 use pgrx::pg_sys;
-use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hasher, RandomState};
-
-/// One end of a foreign key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeyColumns {
-    /// An ordinary table: a stage table, or one that the pull leaves alone.
-    pub relation: u32,
-    pub numbers: Vec<i16>,
-}
 
 /// A foreign key to check.
 pub(super) struct IntegerKey {

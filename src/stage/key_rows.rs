@@ -7,29 +7,9 @@ use crate::local::identity::{Role, run_as};
 use crate::local::interrupts;
 use crate::local::settings;
 use crate::local::transient::{TransientColumn, TransientTable};
+use crate::order::{KeyColumn, KeyEnd};
 use pgrx::pg_sys;
-use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
-
-/// One end of a foreign key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeyEnd {
-    /// The ordinary tables that hold its rows; the job's stage tables take the place of targets.
-    pub relations: Vec<u32>,
-    pub columns: Vec<KeyColumn>,
-    /// The role that runs the functions which make a column's compared type of its own.
-    pub converting_role: u32,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeyColumn {
-    pub name: String,
-    pub type_oid: u32,
-    /// The type that the operator takes.
-    pub compared_type: u32,
-    /// Of the comparison; 0 for types without.
-    pub collation: u32,
-}
 
 /// The keys of one end, without those that the constraint does not concern: columns `k1`, `k2` and so on, and `v1`, `v2`
 /// and so on for what converted columns were before.

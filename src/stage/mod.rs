@@ -14,11 +14,9 @@ mod swap;
 
 pub use analyze::analyze;
 pub use check::check_foreign_keys;
-pub use create::{Stage, create, give_toast_table};
+pub use create::{create, give_toast_table};
 pub use foreign_key::foreign_key_check;
 pub use index::build_index;
-pub use integer_keys::KeyColumns;
-pub use key_rows::KeyEnd;
 pub use remove::{remove, try_remove};
 pub use statistics::take_over_statistics;
 pub use swap::{Storage, SwapTable, refuse_table_in_use, swap};

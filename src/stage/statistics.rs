@@ -1,10 +1,9 @@
 //! What ANALYZE is to know of a stage table, and where what it finds out goes.
 
-use super::create::Stage;
 use crate::compat;
 use crate::error::Result;
-use crate::job::TableSpec;
 use crate::local::spi::{Param, extension};
+use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
 
 /// Gives a stage table, and its `indexes`, the statistics targets and extended statistics of its target.

@@ -3,10 +3,9 @@
 //! Only catalog rows change. The rules are those of `swap_relation_files` and `finish_heap_swap` in `cluster.c`, with
 //! one difference: the indexes are not rebuilt, their files are exchanged too.
 
-use super::create::Stage;
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::job::TableSpec;
+use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::BTreeSet;

@@ -88,6 +88,12 @@ impl Relation {
         }
     }
 
+    /// The planner's estimate; `None` for a table that was never analyzed. Servers before 14 say 0 for "unknown" too, newer
+    /// ones -1.
+    pub fn estimated_rows(&self) -> Option<i64> {
+        (self.tuples >= 0.0).then_some(self.tuples as i64)
+    }
+
     pub fn qualified_name(&self) -> String {
         crate::qualified(&self.schema, &self.name)
     }

@@ -21,7 +21,7 @@ pub use pattern::{Pattern, PatternError};
 pub use printable::{as_lines, lines, list, one_line};
 pub use refresh::refresh_order;
 pub use schedule::{Schedule, Task, TaskKind, Work, is_small, load_weight, schedule};
-pub use short::{bar, short_bytes, short_count, short_time};
+pub use short::{bar, pretty_bytes, short_bytes, short_count, short_time};
 
 /// A schema-qualified name as SQL writes it, quoted where it must be.
 pub fn qualified(schema: &str, name: &str) -> String {

@@ -1,11 +1,11 @@
-use crate::parts::Part;
 use serde::{Deserialize, Serialize};
 
 /// What there is to do for one table, in pages, the common measure of work.
 #[derive(Debug, Clone, Default)]
 pub struct Work {
     pub pages: u32,
-    pub parts: Vec<Part>,
+    /// For each part, its share of them.
+    pub part_pages: Vec<u32>,
     pub indexes: usize,
     /// ANALYZE computes statistics of index expressions, and needs those indexes for it.
     pub analyze_needs_indexes: bool,
@@ -83,9 +83,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
     for (table, work) in tables.iter().enumerate() {
         let pages = u64::from(work.pages) + 1;
         entries.push((pages * (8 + work.indexes as u64), TaskKind::Create { table }));
-        for (part, range) in work.parts.iter().enumerate() {
+        for (part, &share) in work.part_pages.iter().enumerate() {
             // A load is urgent by all that waits for it.
-            let urgency = pages * (4 + work.indexes as u64) + u64::from(range.pages(work.pages));
+            let urgency = pages * (4 + work.indexes as u64) + u64::from(share);
             entries.push((urgency, TaskKind::Load { table, part }));
         }
         for index in 0..work.indexes {
@@ -152,7 +152,7 @@ fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[Vec<usize>]) -> u64 {
     let pages = |table: usize| u64::from(tables[table].pages);
     match kind {
         TaskKind::Create { .. } => 1,
-        TaskKind::Load { table, part } => load_weight(tables[table].parts[part].pages(tables[table].pages)),
+        TaskKind::Load { table, part } => load_weight(tables[table].part_pages[part]),
         TaskKind::BuildIndex { table, .. } => pages(table) + 1,
         TaskKind::Analyze { table, .. } => pages(table).min(30_000) / 4 + 1,
         TaskKind::CheckForeignKeys { group } => {
@@ -169,7 +169,7 @@ mod tests {
     fn work(pages: u32, indexes: usize) -> Work {
         Work {
             pages,
-            parts: split(pages, 0, PartLimits::for_workers(2)),
+            part_pages: split(pages, 0, PartLimits::for_workers(2)).iter().map(|part| part.pages(pages)).collect(),
             indexes,
             analyze_needs_indexes: indexes > 2,
             analyze_slices: 1,
@@ -198,7 +198,7 @@ mod tests {
         let tables = [work(10, 1), work(50_000, 3), work(0, 0)];
         let order = run(&schedule(&tables, &[vec![0, 1], vec![2]]));
         let at = |kind| order.iter().position(|&other| other == kind).unwrap();
-        assert_eq!(order.len(), 3 + tables[1].parts.len() + 2 + 4 + 3 + 2);
+        assert_eq!(order.len(), 3 + tables[1].part_pages.len() + 2 + 4 + 3 + 2);
         assert_eq!(order[..2], [TaskKind::Create { table: 1 }, TaskKind::Load { table: 1, part: 0 }]);
         assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
         assert!(at(TaskKind::Analyze { table: 1, slice: 0 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));

@@ -74,3 +74,14 @@ mod tests {
         assert_eq!(bar(f64::NAN).len(), bar(0.0).len());
     }
 }
+/// As `pg_size_pretty`, roughly.
+pub fn pretty_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if value < 10_240.0 {
+            return format!("{value:.0} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.0} TB")
+}

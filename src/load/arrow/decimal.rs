@@ -1,9 +1,9 @@
 //! Decimals into `numeric`.
 
 use super::super::numeric::{self, Limits};
-use super::scalar::OnLossy;
 use super::target::{Target, lossy};
 use crate::error::{Error, Result};
+use crate::order::OnLossy;
 use crate::storage::tuple::Value;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;

@@ -13,6 +13,7 @@ mod text;
 use super::decode::is_text;
 use crate::error::Result;
 use crate::local::encoding;
+use crate::order::{OnInvalidText, OnLossy};
 use crate::parquet::schema::{Scalar, Shape};
 use crate::storage::tuple::{Accept, Value};
 use arrow_array::cast::AsArray;
@@ -26,7 +27,6 @@ use target::Kind;
 pub(super) use nested::datum_of;
 pub(super) use rebase::Rebase;
 pub(super) use scalar::Rules;
-pub use scalar::{OnInvalidText, OnLossy};
 pub use target::Target;
 
 /// A column of a batch, ready to be read row by row.

@@ -9,27 +9,11 @@ use super::target::{Kind, Target, lossy, out_of_range};
 use super::text as texts;
 use crate::error::{Error, Result};
 use crate::local::encoding;
+use crate::order::{OnInvalidText, OnLossy};
 use crate::storage::tuple::Value;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-
-/// What becomes of a value of which something would be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OnLossy {
-    Error,
-    /// It is rounded towards the past or zero, or cut.
-    Truncate,
-}
-
-/// What becomes of a text that is not UTF-8, or that holds the character with code 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OnInvalidText {
-    Error,
-    /// U+FFFD takes the place of each character that cannot be.
-    Replace,
-}
 
 /// How values of a file are read.
 #[derive(Debug, Clone, Copy)]

@@ -2,9 +2,9 @@
 
 use super::super::decode::changed_by_modifier;
 use super::super::numeric::Limits;
-use super::scalar::OnLossy;
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::order::OnLossy;
 use crate::parquet::schema::{Scalar, Shape};
 use pgrx::pg_sys;
 use pgrx::prelude::*;

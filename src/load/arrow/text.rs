@@ -2,9 +2,10 @@
 
 use super::atom::{Atom, Instant};
 use super::decimal;
-use super::scalar::{self, OnLossy};
+use super::scalar;
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::order::OnLossy;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char};
 use std::fmt::Write;

@@ -24,6 +24,13 @@ pub struct DataFile {
     pub(super) stamp: Stamp,
 }
 
+impl DataFile {
+    /// The keys of the folders that it is in.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        self.partition.iter().map(|(key, _)| key.as_str())
+    }
+}
+
 /// Changes with a file's content, as far as one can know without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {

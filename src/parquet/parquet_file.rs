@@ -1,6 +1,6 @@
 //! An open Parquet file, read one row group at a time.
 
-use super::files::error_of;
+use super::data_files::error_of;
 use super::schema::{FileColumn, FileSchema, unreadable};
 use crate::error::{Error, Result};
 use arrow_array::RecordBatch;

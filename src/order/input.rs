@@ -1,0 +1,74 @@
+use super::FilesSpec;
+use crate::source::Origin;
+use pgrx::pg_sys;
+use plan::{Part, Wire};
+use serde::{Deserialize, Serialize};
+
+/// Where the rows of a job come from.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Input {
+    Server(ServerInput),
+    /// The job has one table.
+    Files(FilesSpec),
+}
+
+/// One snapshot of another server.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ServerInput {
+    /// It holds the password.
+    pub origin: Origin,
+    pub snapshot: String,
+    /// How long the source may be silent, as `pgcopy.source_timeout` has it.
+    pub timeout: String,
+    /// The counterparts of the job's tables, in their order.
+    pub tables: Vec<SourceTable>,
+}
+
+/// A table of the source, as it is read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceTable {
+    /// Schema-qualified, quoted.
+    pub name: String,
+    pub partitioned: bool,
+    /// Whether one of the columns is generated there.
+    pub generates: bool,
+    pub wire: Wire,
+    pub parts: Vec<Part>,
+}
+
+impl Input {
+    /// The number of parts that a table of the job is loaded in.
+    pub fn parts(&self, table: usize) -> usize {
+        match self {
+            Self::Server(server) => server.tables[table].parts.len(),
+            Self::Files(files) => files.parts.len(),
+        }
+    }
+
+    /// The share of one part in the `pages` pages of a table.
+    pub fn part_pages(&self, table: usize, part: usize, pages: u32) -> u32 {
+        match self {
+            Self::Server(server) => server.tables[table].parts[part].pages(pages),
+            Self::Files(files) => {
+                let share = files.part_bytes(part) as f64 / files.bytes().max(1) as f64;
+                (f64::from(pages) * share) as u32
+            }
+        }
+    }
+
+    /// The bytes that one part is expected to send, by estimate.
+    pub fn part_bytes(&self, table: usize, part: usize, pages: u32) -> u64 {
+        match self {
+            Self::Server(_) => u64::from(self.part_pages(table, part, pages)) * u64::from(pg_sys::BLCKSZ),
+            Self::Files(files) => files.part_bytes(part),
+        }
+    }
+
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Server(server) => server.origin.to_string(),
+            Self::Files(files) => files.describe(),
+        }
+    }
+}

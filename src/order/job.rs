@@ -1,0 +1,113 @@
+use super::{ForeignKeyCheck, InPlaceTable, Input, TableSpec};
+use crate::local::identity::Caller;
+use crate::local::settings::ValueSettings;
+use crate::local::transaction::Instants;
+use plan::{Schedule, TaskKind, Work};
+use serde::{Deserialize, Serialize};
+
+/// All that a process of the job must know. It is in the job's shared memory and nowhere else: it holds the password.
+#[derive(Serialize, Deserialize)]
+pub struct JobSpec {
+    pub job: i64,
+    pub caller: Caller,
+    pub input: Input,
+    pub tables: Vec<TableSpec>,
+    /// What the leader loads itself; here for progress and history.
+    pub in_place: Vec<InPlaceTable>,
+    pub foreign_keys: Vec<ForeignKeyCheck>,
+    /// Positions in `foreign_keys` of those that one task checks: all of a referencing table that one scan can serve.
+    pub foreign_key_groups: Vec<Vec<usize>>,
+    /// Of the caller's session: functions may read them.
+    pub settings: ValueSettings,
+    /// Of the caller's transaction.
+    pub instants: Instants,
+    /// Whether the rows depend on what only the caller's session knows, so that it must do the work.
+    pub works_in_session: bool,
+    /// Kilobytes that one index build or constraint check may use.
+    pub maintenance_memory: i64,
+}
+
+impl JobSpec {
+    /// Of a load that the leader does itself, into one table.
+    pub fn of_session(job: i64, input: Input, table: InPlaceTable) -> Self {
+        Self {
+            job,
+            caller: Caller::of_this_session(),
+            input,
+            tables: Vec::new(),
+            in_place: vec![table],
+            foreign_keys: Vec::new(),
+            foreign_key_groups: Vec::new(),
+            settings: ValueSettings::default(),
+            instants: Instants::of_this_session(),
+            works_in_session: true,
+            maintenance_memory: 0,
+        }
+    }
+
+    pub fn schedule(&self) -> Schedule {
+        let work: Vec<Work> = self
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(position, table)| Work {
+                pages: table.pages,
+                part_pages: (0..self.input.parts(position))
+                    .map(|part| self.input.part_pages(position, part, table.pages))
+                    .collect(),
+                indexes: table.indexes.len(),
+                analyze_needs_indexes: table.analyze_needs_indexes(),
+                analyze_slices: table.analyze_slices,
+            })
+            .collect();
+        let reads: Vec<Vec<usize>> = self
+            .foreign_key_groups
+            .iter()
+            .map(|group| group.iter().flat_map(|&key| self.foreign_keys[key].reads.iter().copied()).collect())
+            .collect();
+        plan::schedule(&work, &reads)
+    }
+
+    /// Schema and name of every table, those that are loaded in place at the end.
+    pub fn table_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let in_place = self.in_place.iter().map(|table| (table.schema.as_str(), table.name.as_str()));
+        self.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).chain(in_place)
+    }
+
+    /// What a task does, for people.
+    pub fn describe_task(&self, task: TaskKind) -> String {
+        match task {
+            TaskKind::Create { table } => {
+                format!("creating the stage table of {}", self.tables[table].qualified_name())
+            }
+            TaskKind::Load { table, part } => {
+                let (parts, table) = (self.input.parts(table), &self.tables[table]);
+                match parts {
+                    1 => format!("copying {}", table.qualified_name()),
+                    parts => format!("copying {}, part {} of {parts}", table.qualified_name(), part + 1),
+                }
+            }
+            TaskKind::BuildIndex { table, index } => {
+                let table = &self.tables[table];
+                format!("building index {} of {}", table.indexes[index].name, table.qualified_name())
+            }
+            TaskKind::CheckForeignKeys { group } => {
+                let keys = &self.foreign_key_groups[group];
+                let names: Vec<&str> = keys.iter().map(|&key| self.foreign_keys[key].name.as_str()).collect();
+                format!("checking foreign key{} {}", if keys.len() == 1 { "" } else { "s" }, names.join(", "))
+            }
+            TaskKind::Analyze { table, slice } => {
+                let table = &self.tables[table];
+                match table.analyze_slices {
+                    1 => format!("analyzing {}", table.qualified_name()),
+                    slices => format!("analyzing {}, columns {} of {slices}", table.qualified_name(), slice + 1),
+                }
+            }
+        }
+    }
+
+    /// Where the rows come from, for people.
+    pub fn describe_source(&self) -> String {
+        self.input.describe()
+    }
+}

@@ -1,0 +1,23 @@
+//! Orders: what was decided and is now carried out. Plain data that `prepare` makes, every room above reads, and nobody
+//! changes.
+
+mod files_input;
+mod foreign_key;
+mod input;
+mod job;
+mod table;
+
+pub use files_input::{ColumnSource, FilesSpec, Found, OnInvalidText, OnLossy, RowGroup, kept};
+pub use foreign_key::{ForeignKeyCheck, IntegerKeys, KeyColumn, KeyColumns, KeyEnd, group_foreign_keys};
+pub use input::{Input, ServerInput, SourceTable};
+pub use job::JobSpec;
+pub use table::{InPlaceTable, Loaded, NewColumn, NewTable, Stage, TableSpec};
+
+/// The unqualified name of a target's stage table.
+pub fn stage_name(job: i64, target: u32) -> String {
+    format!("job_{job}_{target}")
+}
+
+pub fn stage_index_name(job: i64, index: u32) -> String {
+    format!("job_{job}_index_{index}")
+}

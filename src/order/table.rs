@@ -1,0 +1,108 @@
+use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
+use plan::ColumnPair;
+use serde::{Deserialize, Serialize};
+
+/// A target whose storage is exchanged, with all that loading, indexing and checking its stage table needs.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TableSpec {
+    pub target: u32,
+    pub owner: u32,
+    pub schema: String,
+    pub name: String,
+    /// The columns that the rows have values for, in the order of those values.
+    pub columns: Vec<ColumnPair>,
+    /// The size of what is loaded, TOAST included, for estimates.
+    pub pages: u32,
+    pub indexes: Vec<Index>,
+    pub checks: Vec<Check>,
+    /// Set where rows could arrive that do not belong into this partition.
+    pub checks_bounds: bool,
+    pub generated: Vec<Generated>,
+    /// Of columns that the rows do not have.
+    pub defaults: Vec<Generated>,
+    pub column_options: Vec<ColumnOptions>,
+    pub extended_statistics: Vec<ExtendedStatistics>,
+    pub virtuals: Vec<Virtual>,
+    /// Whether rows may be too long for a page, as far as is known before they arrive.
+    pub expects_long_rows: bool,
+    /// How many tasks share the columns between them for ANALYZE.
+    pub analyze_slices: usize,
+    /// Set where the target was made by the leader's transaction, so that no other process can look at it.
+    pub new_table: Option<NewTable>,
+}
+
+/// The definition of a stage table whose target other processes cannot see. All types are the server's own.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewTable {
+    pub columns: Vec<NewColumn>,
+    pub tablespace: u32,
+    pub access_method: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewColumn {
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
+}
+
+/// A target that is loaded in place.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InPlaceTable {
+    pub schema: String,
+    pub name: String,
+    /// Of the source, TOAST included.
+    pub pages: u32,
+}
+
+/// The OIDs of a stage table and of its indexes, in the order of [`TableSpec::indexes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    pub heap: u32,
+    pub indexes: Vec<u32>,
+}
+
+/// The size of what one load has stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub rows: u64,
+    /// Bytes of the COPY stream, or of the files.
+    pub bytes: u64,
+}
+
+impl TableSpec {
+    pub fn qualified_name(&self) -> String {
+        plan::qualified(&self.schema, &self.name)
+    }
+
+    /// The columns of one slice; none, which means all, where there is one slice only.
+    pub fn analyzed_columns(&self, slice: usize) -> &[ColumnPair] {
+        if self.analyze_slices == 1 {
+            return &[];
+        }
+        self.columns.chunks(self.columns.len().div_ceil(self.analyze_slices)).nth(slice).unwrap_or(&[])
+    }
+
+    /// Statistics of a wide table take longer than its rows, so that the workers share its columns; each takes a sample of
+    /// its own. A table that is alone leaves workers idle otherwise. Expressions of indexes and extended statistics are only
+    /// computed together with all columns.
+    pub fn share_analyze(&mut self, workers: usize, is_alone: bool) {
+        const FEWEST_COLUMNS: usize = 100;
+        const FEWEST_COLUMNS_ALONE: usize = 4;
+        let undivided = self.analyze_needs_indexes()
+            || !(self.generated.is_empty() && self.defaults.is_empty() && self.extended_statistics.is_empty());
+        let slices = match self.columns.len() {
+            _ if undivided => 1,
+            columns if is_alone && !plan::is_small(self.pages) => {
+                let idle = workers.saturating_sub(self.indexes.len());
+                (columns / FEWEST_COLUMNS).max(idle.min(columns / FEWEST_COLUMNS_ALONE))
+            }
+            columns => columns / FEWEST_COLUMNS,
+        };
+        self.analyze_slices = slices.min(workers).max(1);
+    }
+
+    pub fn analyze_needs_indexes(&self) -> bool {
+        self.indexes.iter().any(|index| index.has_expressions)
+    }
+}

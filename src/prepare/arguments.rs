@@ -1,0 +1,116 @@
+//! The arguments of a pull.
+
+use super::Terms;
+use crate::error::{Error, Result};
+use crate::source::Origin;
+use pgrx::prelude::*;
+use plan::Pattern;
+use serde::{Deserialize, Serialize};
+
+/// The arguments of a pull, as given.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Request {
+    pub source: String,
+    pub include: Option<Vec<Option<String>>>,
+    pub exclude: Option<Vec<Option<String>>>,
+    pub overwrite: bool,
+    /// Workers; 0 for the leader alone, `None` for what fits the machine.
+    pub parallel: Option<i32>,
+    pub batch_size: i32,
+    /// Whether foreign keys are checked that the source itself guarantees.
+    pub validate: bool,
+    /// Whether to wait for locks on the targets that others hold, or to fail at once.
+    pub wait: bool,
+    /// Whether each finished table is told of.
+    pub verbose: bool,
+    /// Whether materialized views that read the targets are refreshed.
+    pub refresh: bool,
+    /// Whether all targets are loaded as they stand, also those whose storage could be exchanged.
+    pub in_place: bool,
+}
+
+impl Request {
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            overwrite: self.overwrite,
+            wait: self.wait,
+            verbose: self.verbose,
+            call_to_overwrite: format!("SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(self)),
+        }
+    }
+}
+
+const LARGEST_BATCH: i32 = 100_000;
+const MOST_WORKERS: i32 = 64;
+
+/// What can be said of the arguments without asking the source. Returns the source as people may see it.
+pub fn check_arguments(request: &Request) -> Result<String> {
+    Arguments::of(request)?;
+    Ok(Origin::resolve(&request.source)?.to_string())
+}
+
+pub(super) struct Arguments {
+    pub(super) include: Option<Vec<Pattern>>,
+    pub(super) exclude: Vec<Pattern>,
+    pub(super) workers: usize,
+}
+
+impl Arguments {
+    pub(super) fn of(request: &Request) -> Result<Self> {
+        let include = request.include.as_deref().map(parse_patterns).transpose()?;
+        if include.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "include is an empty array: there would be nothing to pull",
+            )
+            .hint("Leave include out, or give NULL, to pull every table that exists on both sides."));
+        }
+        let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
+        let workers = worker_count(request.parallel)?;
+        if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("batch_size must be between 1 and {LARGEST_BATCH}"),
+            ));
+        }
+        Ok(Self { include, exclude, workers })
+    }
+}
+
+fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
+    texts
+        .iter()
+        .map(|text| {
+            Pattern::parse(text.as_deref().unwrap_or("")).map_err(|error| {
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, error.to_string())
+                    .hint("Patterns are names such as users, public.users, user_* or \"Odd.Name\".")
+            })
+        })
+        .collect()
+}
+
+pub(super) fn worker_count(parallel: Option<i32>) -> Result<usize> {
+    match parallel {
+        // Copying and building indexes both keep a processor busy; more workers only get into each other's way.
+        None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get()).clamp(2, 8)),
+        Some(count @ 0..=MOST_WORKERS) => Ok(count as usize),
+        Some(_) => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("parallel must be between 0 and {MOST_WORKERS}"),
+        )),
+    }
+}
+
+/// The caller's arguments after the source, as SQL; the source may hold a password.
+fn arguments(request: &Request) -> String {
+    let list = |name: &str, patterns: &Option<Vec<Option<String>>>| match patterns {
+        Some(patterns) => {
+            let texts: Vec<_> =
+                patterns.iter().map(|text| plan::quote_literal(text.as_deref().unwrap_or(""))).collect();
+            format!(", {name} => ARRAY[{}]", texts.join(", "))
+        }
+        None => String::new(),
+    };
+    let method = if request.in_place { ", method => 'in place'" } else { "" };
+    format!("{}{}{method}", list("include", &request.include), list("exclude", &request.exclude))
+}

@@ -1,0 +1,131 @@
+//! The foreign keys that the new rows must satisfy.
+
+use super::{From, Method, Prepared, Target};
+use crate::error::Result;
+use crate::local::catalog::{self, ForeignKey};
+use crate::local::{rights, spi};
+use crate::order::ForeignKeyCheck;
+use crate::source::{self, GuaranteedKey};
+use crate::stage;
+use plan::{Problem, ProblemKind};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+impl Prepared {
+    pub(super) fn plan_foreign_keys(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
+        let in_place = self.oids_by(Method::InPlace);
+        self.in_place_members = catalog::partition_members(&in_place)?;
+        self.foreign_keys = self.read_foreign_keys_to_check()?;
+        // Keys of other tables are suspended there. Rights on the targets themselves are told of already.
+        let others: BTreeSet<u32> = self
+            .foreign_keys
+            .iter()
+            .filter(|key| self.waits_for_in_place(key))
+            .flat_map(|key| [key.referencing, key.referenced])
+            .filter(|oid| !self.all_targets.contains(oid) && !self.in_place_members.contains(oid))
+            .collect();
+        problems.extend(
+            rights::not_owned(&others.into_iter().collect::<Vec<_>>())?
+                .into_iter()
+                .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}"))),
+        );
+        let computes = |target: &&Target| {
+            let definition = self.definitions.iter().find(|definition| definition.oid == target.local.oid);
+            definition.is_some_and(|definition| definition.computes_partition_key)
+        };
+        let compared: Vec<u32> =
+            self.targets_by(Method::Swap).filter(computes).map(|target| target.local.oid).collect();
+        let foreign = rights::foreign_partition_code(&in_place, &compared)?;
+        problems.extend(foreign.into_iter().map(|text| Problem::new(ProblemKind::Rights, text)));
+        Ok(())
+    }
+
+    /// Leaves foreign keys unchecked that the source guarantees: the same key, validated and enforced there, between the
+    /// same two tables, both read in the one snapshot.
+    pub(super) fn trust_the_source(&mut self) -> Result<()> {
+        let From::Server(side) = &self.from else { return Ok(()) };
+        let counterpart: HashMap<u32, u32> = self
+            .targets
+            .iter()
+            .zip(&side.counterparts)
+            .filter(|(target, _)| target.method == Method::Swap)
+            .map(|(target, counterpart)| (target.local.oid, counterpart.relation.oid))
+            .collect();
+        let source_oids: Vec<u32> = counterpart.values().copied().collect();
+        let guaranteed: HashSet<GuaranteedKey> = source::read_guaranteed_keys(&side.session, &source_oids)?
+            .into_iter()
+            .map(|mut key| {
+                key.columns.sort();
+                key
+            })
+            .collect();
+        let is_guaranteed = |key: &ForeignKey| {
+            let ends = (counterpart.get(&key.referencing), counterpart.get(&key.referenced));
+            let (Some(&referencing), Some(&referenced)) = ends else { return false };
+            let mut columns: Vec<_> =
+                key.keys.iter().map(|pair| (pair.referencing.clone(), pair.referenced.clone())).collect();
+            columns.sort();
+            let as_strict = |match_full| {
+                guaranteed.contains(&GuaranteedKey { referencing, referenced, match_full, columns: columns.clone() })
+            };
+            as_strict(true) || !key.match_full && as_strict(false)
+        };
+        self.trusted_keys = self.foreign_keys.iter().filter(|key| is_guaranteed(key)).map(|key| key.oid).collect();
+        Ok(())
+    }
+
+    pub(super) fn read_foreign_keys_to_check(&self) -> Result<Vec<ForeignKey>> {
+        let mut changed = self.oids_by(Method::Swap);
+        changed.extend(&self.in_place_members);
+        catalog::read_foreign_keys(&changed)
+    }
+
+    /// Whether a foreign key can only be checked when the targets that are loaded in place have their rows.
+    pub(super) fn waits_for_in_place(&self, key: &ForeignKey) -> bool {
+        let ends = [key.referencing, key.referenced];
+        ends.iter().chain(&key.referenced_leaves).any(|oid| self.in_place_members.contains(oid))
+    }
+
+    /// The checks of those.
+    pub fn in_place_checks(&self) -> Result<Vec<ForeignKeyCheck>> {
+        self.checks(&HashMap::new(), |key| self.waits_for_in_place(key))
+    }
+
+    /// `positions` are those of the targets among the job's tables.
+    pub(super) fn checks(
+        &self,
+        positions: &HashMap<u32, usize>,
+        is_meant: impl Fn(&ForeignKey) -> bool,
+    ) -> Result<Vec<ForeignKeyCheck>> {
+        let readable = readable_referencing(&self.foreign_keys)?;
+        self.foreign_keys
+            .iter()
+            .filter(|key| !self.trusted_keys.contains(&key.oid) && is_meant(key))
+            .map(|key| {
+                let is_target =
+                    self.all_targets.contains(&key.referencing) || self.in_place_members.contains(&key.referencing);
+                stage::foreign_key_check(key, positions, is_target, readable.contains(&key.referencing))
+            })
+            .collect()
+    }
+
+    /// Tables outside of the pull that a foreign key ties to a target.
+    pub fn tied_tables(&self) -> BTreeSet<u32> {
+        let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
+        self.foreign_keys
+            .iter()
+            .flat_map(|key| key.referenced_leaves.iter().copied().chain([key.referencing, key.referenced]))
+            .filter(|oid| !targets.contains(oid))
+            .collect()
+    }
+}
+
+/// The referencing tables whose values the caller may see.
+fn readable_referencing(keys: &[ForeignKey]) -> Result<BTreeSet<u32>> {
+    let oids: Vec<u32> = keys.iter().map(|key| key.referencing).collect();
+    let readable: Vec<u32> = spi::query_json(&format!(
+        "SELECT coalesce(json_agg(r::int8), '[]'::json)::text
+         FROM unnest({}) r WHERE has_table_privilege(r, 'SELECT') AND NOT row_security_active(r)",
+        plan::catalog::array(&oids)
+    ))?;
+    Ok(readable.into_iter().collect())
+}

@@ -1,0 +1,267 @@
+//! The table that files go into.
+
+use super::arguments::{Arguments, LoadRequest, Mode};
+use super::found::FoundFiles;
+use super::mapping::{self, Matching, TargetColumn};
+use crate::error::{Error, Result, tell};
+use crate::load::Target;
+use crate::local::load_rights as rights;
+use crate::local::locks::{self, Mode as LockMode};
+use crate::local::rights as owners;
+use crate::local::{catalog, names, rows, settings, spi};
+use crate::order::{ColumnSource, NewColumn, NewTable, TableSpec};
+use crate::parquet::data_files::DataFile;
+use crate::parquet::new_table::{self, InferredColumn, stem_of};
+use crate::prepare::targets::reasons_to_load_in_place;
+use pgrx::prelude::*;
+use plan::catalog::Relation;
+use plan::{ColumnPair, quote_literal};
+use serde::Deserialize;
+
+/// A table as files go into it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TargetTable {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    kind: char,
+    pub owner: u32,
+    is_owner: bool,
+    tablespace: u32,
+    access_method: u32,
+    pub columns: Vec<TargetColumn>,
+}
+
+/// The table of a load, under a lock that keeps it as it was read.
+pub struct LockedTarget {
+    pub table: TargetTable,
+    pub pairs: Vec<(TargetColumn, ColumnSource)>,
+    /// Whether the load has made it.
+    pub is_new: bool,
+    /// The lock that the load has taken, unless the transaction had changed or locked the table before: other processes
+    /// do not see such changes.
+    pub locked_by_load: Option<LockMode>,
+}
+
+/// Finds or makes the table, pairs its columns with those of the files, and locks it: nothing that is decided from here on
+/// can be overtaken by another session.
+pub fn lock_target(
+    schema: &str,
+    name: &str,
+    request: &LoadRequest,
+    arguments: &Arguments,
+    found: &FoundFiles,
+) -> Result<LockedTarget> {
+    const ATTEMPTS: usize = 10;
+    let pair = |table: &TargetTable| {
+        mapping::match_columns(&found.outlines, &found.data_files, &table.columns, &arguments.matching)
+    };
+    for _ in 0..ATTEMPTS {
+        let Some(table) = find_table(schema, name)? else {
+            if !arguments.may_create {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                    format!("relation \"{}\" does not exist", plan::qualified(schema, name)),
+                )
+                .hint("With create_table => 'if_missing' it is made after the files."));
+            }
+            let table = create_table(schema, name, found, &arguments.matching)?;
+            return Ok(LockedTarget { pairs: pair(&table)?, table, is_new: true, locked_by_load: None });
+        };
+        let pairs = pair(&table)?;
+        let exchange = exchangeable(&table, arguments.mode, &pairs)?.is_some();
+        if !exchange {
+            let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
+            rights::refuse_insert(table.oid, &numbers)?;
+        }
+        if arguments.mode == Mode::Replace {
+            // Before a lock is waited for; it is decided under the lock.
+            refuse_unasked_overwrite(request, &table, &plan::qualified(&table.schema, &table.name))?;
+        }
+        let mode = match (exchange, arguments.mode) {
+            (true, _) => LockMode::Exclusive,
+            (false, Mode::Append) => LockMode::RowExclusive,
+            (false, Mode::Replace) => {
+                rights::refuse_truncate(table.oid)?;
+                LockMode::AccessExclusive
+            }
+        };
+        let touched = locks::is_written_or_locked_here(table.oid);
+        locks::lock_together(&[(table.oid, mode)])?;
+        if find_table(schema, name)?.as_ref() == Some(&table) {
+            return Ok(LockedTarget { table, pairs, is_new: false, locked_by_load: (!touched).then_some(mode) });
+        }
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("the definition of table {} keeps changing", plan::qualified(schema, name)),
+    ))
+}
+
+/// The target as it is now, if new storage can take the place of its own: it holds nothing that must stay, and nothing
+/// but the rows themselves would notice.
+pub fn exchangeable(
+    table: &TargetTable,
+    mode: Mode,
+    pairs: &[(TargetColumn, ColumnSource)],
+) -> Result<Option<Relation>> {
+    // Workers have no search path but the catalogs'.
+    if pairs.iter().any(|(column, _)| Target::of(column.type_oid.into(), column.typmod).looks_up_names()) {
+        return Ok(None);
+    }
+    if table.kind != 'r' || !table.is_owner || rights::fires_or_filters(table.oid)? {
+        return Ok(None);
+    }
+    if mode == Mode::Append && rows::are_in(table.oid) {
+        return Ok(None);
+    }
+    settings::with_catalog_settings(|| {
+        let local = catalog::read_relation(table.oid)?;
+        let definitions = catalog::read_definitions(&[table.oid])?;
+        let (Some(local), Some(definition)) = (local, definitions.first()) else { return Ok(None) };
+        // Nobody has asked for an exchange, and those who decode what COPY writes would not see it.
+        let is_decoded = local.persistence == 'p' && !catalog::read_slots_without_publications()?.is_empty();
+        let swaps = local.persistence != 't' && !is_decoded && reasons_to_load_in_place(&local, definition).is_empty();
+        Ok(swaps.then_some(local))
+    })
+}
+
+/// Rows that are routed run the code of every partition as the owner of the table.
+pub fn refuse_foreign_partitions(table: &TargetTable) -> Result<()> {
+    let partitions = owners::foreign_partition_code(&[table.oid], &[])?;
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let name = plan::qualified(&table.schema, &table.name);
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("cannot load into table {name} with partitions of other owners"),
+    )
+    .detail(partitions.join("\n"))
+    .hint("Load into the partitions, or give them the owner of the table."))
+}
+
+fn holds_rows(table: u32) -> Result<bool> {
+    let members = settings::with_catalog_settings(|| catalog::partition_members(&[table]))?;
+    Ok(members.into_iter().any(rows::are_in))
+}
+
+pub fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qualified: &str) -> Result<()> {
+    if request.overwrite || !holds_rows(table.oid)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("table {qualified} holds rows that the load would replace; nothing was touched"),
+    )
+    .hint("To replace them, add overwrite => true; to keep them, mode => 'append'."))
+}
+
+/// The target's schema and name: as given, or after the only file.
+pub fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String, String)> {
+    let text = match &request.target {
+        Some(target) => target.clone(),
+        None => {
+            let ([_], [file]) = (request.paths.as_slice(), data_files) else {
+                return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "several files need a target")
+                    .hint("Name the table with target => '…'."));
+            };
+            stem_of(&file.name)
+        }
+    };
+    resolve_name(&text)
+}
+
+/// The schema and name of a table as written, whether it is there or would be made.
+pub fn resolve_name(text: &str) -> Result<(String, String)> {
+    let parts: Vec<String> = spi::query_json(&format!("SELECT to_json(parse_ident({}))::text", quote_literal(text)))?;
+    match parts.as_slice() {
+        [name] => {
+            let found = names::visible_relation(name)?.and_then(names::schema_of);
+            let schema = found.or_else(names::creation_schema).ok_or_else(|| {
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME, "no schema has been selected to create in")
+            })?;
+            Ok((schema, name.clone()))
+        }
+        [schema, name] if schema == "pg_temp" => {
+            Ok((names::temporary_schema().unwrap_or_else(|| schema.clone()), name.clone()))
+        }
+        [schema, name] => Ok((schema.clone(), name.clone())),
+        _ => Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, format!("invalid name of a table: {text}"))),
+    }
+}
+
+fn find_table(schema: &str, name: &str) -> Result<Option<TargetTable>> {
+    let condition = format!("n.nspname = {} AND c.relname = {}", quote_literal(schema), quote_literal(name));
+    let found: Vec<TargetTable> = read_tables(&condition)?;
+    Ok(found.into_iter().next())
+}
+
+pub fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
+    settings::with_catalog_settings(|| {
+        spi::query_json(&format!(
+            "SELECT coalesce(json_agg(json_build_object(
+                        'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+                        'owner', c.relowner::bigint, 'tablespace', c.reltablespace::bigint,
+                        'access_method', c.relam::bigint, 'is_owner', pg_has_role(c.relowner, 'USAGE'),
+                        'columns', (SELECT coalesce(json_agg(json_build_object(
+                                               'number', a.attnum, 'name', a.attname, 'type_oid', a.atttypid::bigint,
+                                               'typmod', a.atttypmod, 'generated', a.attgenerated <> '',
+                                               'type_name', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum),
+                                            '[]'::json)
+                                    FROM pg_attribute a
+                                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))), '[]'::json)::text
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE {condition}"
+        ))
+    })
+}
+
+fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matching) -> Result<TargetTable> {
+    let wanted = matching.wanted(&found.outlines, &found.data_files);
+    let columns = new_table::new_columns(&found.outlines, &found.data_files, &wanted)?;
+    new_table::check_new_names(&columns, &found.outlines)?;
+    let qualified = plan::qualified(schema, name);
+    spi::execute_in_session(&new_table::create_table(&qualified, &columns, InferredColumn::qualified_type))?;
+    tell(&format!("created table {qualified}"));
+    // The first temporary table makes its schema.
+    let (schema, name) = resolve_name(&qualified)?;
+    find_table(&schema, &name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
+}
+
+pub fn new_table(table: &TargetTable) -> NewTable {
+    NewTable {
+        columns: table
+            .columns
+            .iter()
+            .map(|column| NewColumn { name: column.name.clone(), type_oid: column.type_oid, typmod: column.typmod })
+            .collect(),
+        tablespace: table.tablespace,
+        access_method: table.access_method,
+    }
+}
+
+pub fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, ColumnSource)]) -> TableSpec {
+    TableSpec {
+        target: table.oid,
+        owner: table.owner,
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        columns: pairs
+            .iter()
+            .map(|(column, _)| ColumnPair { name: column.name.clone(), number: column.number, narrowed: false })
+            .collect(),
+        pages: 0,
+        expects_long_rows: false,
+        indexes: Vec::new(),
+        checks: Vec::new(),
+        checks_bounds: false,
+        generated: Vec::new(),
+        virtuals: Vec::new(),
+        column_options: Vec::new(),
+        extended_statistics: Vec::new(),
+        defaults: Vec::new(),
+        analyze_slices: 1,
+        new_table: None,
+    }
+}

@@ -1,0 +1,304 @@
+//! Everything before anything is touched: arguments, rights, connection, catalogs, pairs of tables. Makes an order.
+
+mod arguments;
+mod foreign_keys;
+pub mod load;
+mod locks;
+mod plan_pull;
+mod problems;
+mod refresh;
+mod sequences;
+mod snapshot;
+mod targets;
+
+use crate::error::{Error, Result};
+use crate::local::catalog::{self, Definition, ForeignKey};
+use crate::local::identity::Caller;
+use crate::local::settings::{self, ValueSettings};
+use crate::local::transaction::{self, Instants};
+use crate::local::{encoding, expressions};
+use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
+use crate::source::{Origin, Session};
+use arguments::Arguments;
+use plan::catalog::{Relation, RelationColumn};
+use problems::refuse_problems;
+use sequences::SequencePair;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+pub use arguments::{Request, check_arguments};
+pub use plan_pull::plan_pull;
+
+/// A job that is possible.
+pub struct Prepared {
+    pub from: From,
+    pub terms: Terms,
+    pub caller: Caller,
+    pub workers: usize,
+    pub targets: Vec<Target>,
+    pub foreign_keys: Vec<ForeignKey>,
+    /// OIDs of those that are not checked, because the source guarantees them.
+    pub trusted_keys: BTreeSet<u32>,
+    /// Tables that are loaded in place, with all their partitions.
+    pub in_place_members: Vec<u32>,
+    /// Whether the caller's transaction had written anything when it called.
+    has_written: bool,
+    /// Whether the rows depend on what other transactions do not see.
+    depends_on_own_changes: bool,
+    pub sequences: Vec<SequencePair>,
+    /// Materialized views to refresh (schema-qualified names), each after those that it reads.
+    pub refreshed: Vec<String>,
+    pub notices: Vec<String>,
+    /// Also those that cannot be pulled.
+    all_targets: Vec<u32>,
+    /// What the locked definitions are compared with.
+    columns: Vec<RelationColumn>,
+    definitions: Vec<Definition>,
+}
+
+/// The place that the rows are in.
+pub enum From {
+    Server(ServerSide),
+    Files(FilesSpec),
+}
+
+/// A source whose snapshot is open.
+pub struct ServerSide {
+    pub session: Rc<Session>,
+    pub origin: Origin,
+    pub snapshot: String,
+    /// Of the targets, in their order.
+    pub counterparts: Vec<Counterpart>,
+}
+
+/// The table of the source that a target gets its rows from.
+pub struct Counterpart {
+    pub relation: Relation,
+    pub table: SourceTable,
+}
+
+/// The terms of a call: what its caller allows and wants to hear of.
+#[derive(Clone)]
+pub struct Terms {
+    /// Whether rows may be replaced.
+    pub overwrite: bool,
+    /// Whether to wait for locks on the targets that others hold, or to fail at once.
+    pub wait: bool,
+    /// Whether each finished table is told of.
+    pub verbose: bool,
+    /// The same call with `overwrite`, for a hint.
+    pub call_to_overwrite: String,
+}
+
+/// A target of a job.
+pub struct Target {
+    pub local: Relation,
+    pub spec: TableSpec,
+    pub method: Method,
+    pub warnings: Vec<String>,
+}
+
+/// The way that a target gets its new rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Into a stage table, whose storage the target then takes over.
+    Swap,
+    /// Into the target itself, by the leader.
+    InPlace,
+}
+
+impl Method {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::InPlace => "in place",
+        }
+    }
+}
+
+/// Plans a pull. Nothing is locked or written here.
+pub fn prepare(request: &Request) -> Result<Prepared> {
+    let has_written = transaction::has_written();
+    let Arguments { include, exclude, workers } = Arguments::of(request)?;
+    let (origin, mut session) = snapshot::connect(&request.source)?;
+    snapshot::refuse_own_database(&session)?;
+    session.set_copy_encoding(&encoding::database_name())?;
+    settings::with_catalog_settings(|| {
+        let local = catalog::read_relations()?;
+        let (source, mut pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude)?;
+        let side = ServerSide { session: Rc::new(session), origin, snapshot, counterparts: Vec::new() };
+        let mut prepared = Prepared {
+            notices: std::mem::take(&mut pairing.notices),
+            ..Prepared::of(From::Server(side), request.terms(), workers, has_written)
+        };
+        prepared.pair_targets(source, local, request.in_place, &mut pairing)?;
+        prepared.plan_foreign_keys(&mut pairing.problems)?;
+        prepared.pair_sequences(&mut pairing.problems)?;
+        prepared.plan_refresh(request.refresh, &mut pairing.problems)?;
+        refuse_problems(&pairing.problems)?;
+        if !request.validate {
+            prepared.trust_the_source()?;
+        }
+        prepared.refuse_too_many_locks()?;
+        prepared.plan_who_works()?;
+        Ok(prepared)
+    })
+}
+
+impl Prepared {
+    /// Nothing to do yet.
+    fn of(from: From, terms: Terms, workers: usize, has_written: bool) -> Self {
+        Self {
+            from,
+            terms,
+            caller: Caller::of_this_session(),
+            workers,
+            targets: Vec::new(),
+            foreign_keys: Vec::new(),
+            trusted_keys: BTreeSet::new(),
+            in_place_members: Vec::new(),
+            has_written,
+            depends_on_own_changes: false,
+            sequences: Vec::new(),
+            refreshed: Vec::new(),
+            notices: Vec::new(),
+            all_targets: Vec::new(),
+            columns: Vec::new(),
+            definitions: Vec::new(),
+        }
+    }
+
+    /// A load of files into one table, whose storage will be exchanged. `has_written` tells of the caller's transaction as it
+    /// was when it called.
+    pub fn for_files(
+        local: Relation,
+        mut spec: TableSpec,
+        files: FilesSpec,
+        terms: Terms,
+        workers: usize,
+        has_written: bool,
+    ) -> Result<Self> {
+        settings::with_catalog_settings(|| {
+            let oids = [local.oid];
+            let definitions = catalog::read_definitions(&oids)?;
+            let definition =
+                definitions.first().ok_or_else(|| Error::internal("a table that was found is not there"))?;
+            spec.indexes = definition.indexes.clone();
+            spec.checks = definition.checks.clone();
+            spec.checks_bounds = definition.is_partition;
+            spec.generated = definition.generated.clone();
+            spec.virtuals = definition.virtuals.clone();
+            spec.column_options = definition.column_options.clone();
+            spec.extended_statistics = definition.extended_statistics.clone();
+            spec.share_analyze(workers, true);
+            let mut prepared = Self {
+                all_targets: oids.to_vec(),
+                columns: catalog::read_columns(settings::version(), &oids)?,
+                definitions,
+                ..Self::of(From::Files(files), terms, workers, has_written)
+            };
+            prepared.targets.push(Target { local, spec, method: Method::Swap, warnings: Vec::new() });
+            let mut problems = Vec::new();
+            prepared.plan_foreign_keys(&mut problems)?;
+            refuse_problems(&problems)?;
+            prepared.plan_who_works()?;
+            Ok(prepared)
+        })
+    }
+
+    /// The version whose columns the rows are read as: files are read as this server's own.
+    fn source_version(&self) -> u32 {
+        match &self.from {
+            From::Server(side) => side.session.version,
+            From::Files(_) => settings::version(),
+        }
+    }
+
+    /// Ends the reading: nothing more will be asked for.
+    pub fn end_snapshot(&self) -> Result<()> {
+        match &self.from {
+            From::Server(side) => side.session.rollback(),
+            From::Files(_) => Ok(()),
+        }
+    }
+
+    /// Partitioned tables as which partitions among the targets are published.
+    pub fn published_roots(&self) -> BTreeSet<&str> {
+        self.definitions
+            .iter()
+            .flat_map(|definition| &definition.publications)
+            .filter_map(|publication| publication.root.as_deref())
+            .collect()
+    }
+
+    fn target_oids(&self) -> Vec<u32> {
+        self.targets.iter().map(|target| target.local.oid).collect()
+    }
+
+    pub fn targets_by(&self, method: Method) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(move |target| target.method == method)
+    }
+
+    fn oids_by(&self, method: Method) -> Vec<u32> {
+        self.targets_by(method).map(|target| target.local.oid).collect()
+    }
+
+    /// Other processes evaluate expressions with what is committed.
+    fn plan_who_works(&mut self) -> Result<()> {
+        let swapped = self.oids_by(Method::Swap);
+        self.depends_on_own_changes = self.has_written && catalog::depend_on_own_changes(&swapped)?;
+        Ok(())
+    }
+
+    /// The plan as all processes of the job know it.
+    pub fn job_spec(&self, job: i64) -> Result<JobSpec> {
+        let positions: HashMap<u32, usize> =
+            self.targets_by(Method::Swap).enumerate().map(|(position, target)| (target.local.oid, position)).collect();
+        let foreign_keys = self.checks(&positions, |key| !self.waits_for_in_place(key))?;
+        let tables: Vec<TableSpec> =
+            self.targets_by(Method::Swap).map(|target| self.spec_for_caller(target)).collect::<Result<_>>()?;
+        let mut works_in_session = self.depends_on_own_changes;
+        for default in tables.iter().flat_map(|table| &table.defaults) {
+            works_in_session |= expressions::asks_the_session(&default.expression)?;
+        }
+        Ok(JobSpec {
+            job,
+            caller: self.caller,
+            input: self.input(),
+            tables,
+            in_place: self
+                .targets_by(Method::InPlace)
+                .map(|target| InPlaceTable {
+                    schema: target.spec.schema.clone(),
+                    name: target.spec.name.clone(),
+                    pages: target.spec.pages,
+                })
+                .collect(),
+            foreign_key_groups: group_foreign_keys(&foreign_keys),
+            foreign_keys,
+            settings: ValueSettings::of_this_session(),
+            instants: Instants::of_this_session(),
+            works_in_session,
+            maintenance_memory: settings::maintenance_work_mem(),
+        })
+    }
+
+    /// The rows of the targets that are swapped.
+    fn input(&self) -> Input {
+        match &self.from {
+            From::Server(side) => Input::Server(ServerInput {
+                origin: side.origin.clone(),
+                snapshot: side.snapshot.clone(),
+                timeout: settings::value(c"pgcopy.source_timeout").unwrap_or_default(),
+                tables: self
+                    .targets
+                    .iter()
+                    .zip(&side.counterparts)
+                    .filter(|(target, _)| target.method == Method::Swap)
+                    .map(|(_, counterpart)| counterpart.table.clone())
+                    .collect(),
+            }),
+            From::Files(files) => Input::Files(files.clone()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The sequences that continue where those of the source stand.
+
+use super::{From, Prepared};
+use crate::error::Result;
+use crate::local::sequences::SequenceValue;
+use crate::local::{catalog, rights};
+use crate::source;
+use plan::catalog::{ColumnSequence, Relation};
+use plan::{Problem, ProblemKind};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// A sequence here and the one of the same column on the source.
+pub struct SequencePair {
+    pub local: ColumnSequence,
+    /// Schema-qualified.
+    pub source: String,
+    /// Whether tables outside of the pull hold numbers of the local one.
+    pub used_elsewhere: bool,
+}
+
+impl Prepared {
+    /// Sequences of the targets' columns, and of those of the partitioned tables above them, which give out the numbers for
+    /// all partitions.
+    pub(super) fn pair_sequences(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
+        let From::Server(side) = &self.from else { return Ok(()) };
+        let mut counterparts: HashMap<u32, u32> = HashMap::new();
+        let mut copied: HashSet<(u32, &str)> = HashSet::new();
+        for (target, counterpart) in self.targets.iter().zip(&side.counterparts) {
+            let above = |relation: &Relation| relation.partition_ancestors.clone().unwrap_or_default();
+            counterparts.insert(target.local.oid, counterpart.relation.oid);
+            for (local, source) in above(&target.local).into_iter().zip(above(&counterpart.relation)) {
+                counterparts.entry(local).or_insert(source);
+            }
+            for relation in target.local.ancestors() {
+                copied.extend(target.spec.columns.iter().map(|column| (relation, column.name.as_str())));
+            }
+        }
+        let (local_oids, source_oids): (Vec<u32>, Vec<u32>) = counterparts.iter().unzip();
+        let mut here: BTreeMap<u32, Vec<ColumnSequence>> = BTreeMap::new();
+        for sequence in catalog::read_sequences(&local_oids)? {
+            here.entry(sequence.oid).or_default().push(sequence);
+        }
+        if here.is_empty() {
+            return Ok(());
+        }
+        let mut there: HashMap<(u32, String), Vec<ColumnSequence>> = HashMap::new();
+        for sequence in source::read_sequences(&side.session, &source_oids)? {
+            there.entry((sequence.relation, sequence.column.clone())).or_default().push(sequence);
+        }
+        let pulled: Vec<u32> = self.target_oids().into_iter().chain(self.in_place_members.iter().copied()).collect();
+        let oids: Vec<u32> = here.keys().copied().collect();
+        let used_elsewhere: HashSet<u32> = catalog::sequences_used_elsewhere(&oids, &pulled)?.into_iter().collect();
+        let mut of_columns: HashMap<(u32, i16), Vec<(&str, &str)>> = HashMap::new();
+        for local in here.values().flatten() {
+            of_columns.entry((local.relation, local.number)).or_default().push((&local.schema, &local.name));
+        }
+        let is_of_column =
+            |local: &ColumnSequence, name: (&str, &str)| of_columns[&(local.relation, local.number)].contains(&name);
+        let (mut pairs, mut notices) = (Vec::new(), Vec::new());
+        for uses in here.values() {
+            let candidates = || {
+                uses.iter().flat_map(|local| {
+                    let column = (counterparts[&local.relation], local.column.clone());
+                    there.get(&column).into_iter().flatten().map(move |other| (local, other))
+                })
+            };
+            // One of another name is the counterpart, unless it is that of another sequence of the column.
+            let pair = candidates()
+                .find(|(local, other)| (&local.schema, &local.name) == (&other.schema, &other.name))
+                .or_else(|| candidates().find(|(local, other)| !is_of_column(local, (&other.schema, &other.name))));
+            let Some((local, other)) = pair else {
+                // Where the column is not copied, its default takes the next values.
+                if let Some(local) = uses.iter().find(|local| copied.contains(&(local.relation, &local.column))) {
+                    notices.push(left_as_it_is(local, "the column has no sequence on the source"));
+                }
+                continue;
+            };
+            let used_elsewhere = used_elsewhere.contains(&local.oid);
+            let name = plan::qualified(&other.schema, &other.name);
+            // Somebody who may replace a partition need not have any rights on the whole table.
+            let of_others = used_elsewhere && !pulled.contains(&local.relation);
+            if of_others && !other.readable {
+                notices.push(left_as_it_is(local, "the user may not read its counterpart on the source"));
+                continue;
+            }
+            if of_others && !rights::not_owned(&[local.oid])?.is_empty() {
+                notices.push(left_as_it_is(local, "it belongs to somebody else, and to more than what is pulled"));
+                continue;
+            }
+            if !other.readable {
+                let text = format!("sequence {name}: the user may not read it on the source");
+                problems.push(Problem::new(ProblemKind::Rights, text));
+            }
+            pairs.push(SequencePair { source: name, local: local.clone(), used_elsewhere });
+        }
+        self.sequences = pairs;
+        self.notices.extend(notices);
+        let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
+        problems.extend(
+            rights::not_owned(&sequence_oids)?
+                .into_iter()
+                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}"))),
+        );
+        Ok(())
+    }
+
+    /// What the sequences of the targets are to continue at.
+    pub fn read_sequence_values(&self) -> Result<Vec<SequenceValue>> {
+        let From::Server(side) = &self.from else { return Ok(Vec::new()) };
+        let names: Vec<String> = self.sequences.iter().map(|pair| pair.source.clone()).collect();
+        source::read_sequence_values(&side.session, &names)
+    }
+}
+
+fn left_as_it_is(sequence: &ColumnSequence, reason: &str) -> String {
+    let (name, column) = (plan::qualified(&sequence.schema, &sequence.name), plan::quote_identifier(&sequence.column));
+    format!("sequence {name} of {}.{column} is left as it is: {reason}", sequence.table)
+}

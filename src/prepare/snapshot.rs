@@ -1,0 +1,99 @@
+//! The source's snapshot, with all tables of the pull locked there.
+
+use super::locks::refuse_full_lock_table;
+use crate::error::{Error, Result};
+use crate::local::locks::MarkingLock;
+use crate::local::{catalog, interrupts, rights};
+use crate::source::{self, Origin, Session};
+use pgrx::prelude::*;
+use plan::catalog::Relation;
+use plan::{Pairing, Pattern, Problem, ProblemKind};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+pub fn connect(source: &str) -> Result<(Origin, Session)> {
+    rights::refuse_restricted_operation()?;
+    let origin = Origin::resolve(source)?;
+    let session = Session::open(&origin)?;
+    Ok((origin, session))
+}
+
+/// Refuses a source that is the very database of this session, however it was reached. Who asks for what is replaced would
+/// wait for the source's session, which waits for nobody that the server knows of.
+///
+/// Neither names nor identifiers tell: a standby has the same ones. What this session locks only its own server shows.
+pub(super) fn refuse_own_database(session: &Session) -> Result<()> {
+    let mark = MarkingLock::take();
+    let [high, low] = mark.key();
+    let is_own = session.query_value(&format!(
+        "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock'
+                          AND l.granted AND l.classid = {high} AND l.objid = {low} AND l.objsubid = 1)::text"
+    ))?;
+    drop(mark);
+    if is_own != "true" {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        "the source is the database that the pull would replace tables of",
+    )
+    .detail(format!("The connection leads to database \"{}\" of this server itself.", catalog::database_name()))
+    .hint("Name another server or database as the source. SELECT current_database(), inet_server_addr(), inet_server_port() tells where a session is."))
+}
+
+/// Opens the snapshot with all tables of the pull locked, and reads the catalog as the snapshot sees it.
+///
+/// Which tables those are must be known before; if it has changed by the time that the snapshot is there, try again.
+pub(super) fn open(
+    session: &Session,
+    local: &[Relation],
+    include: Option<&[Pattern]>,
+    exclude: &[Pattern],
+) -> Result<(Vec<Relation>, Pairing, String)> {
+    const ATTEMPTS: usize = 5;
+    let pair = |relations: &[Relation]| -> Result<Pairing> {
+        let mut pairing = plan::pair(relations, local, include, exclude, &interrupts::check);
+        note_missing_rights(session, relations, &mut pairing)?;
+        Ok(pairing)
+    };
+    let mut relations = source::read_relations(session)?;
+    let mut pairing = pair(&relations)?;
+    for _ in 0..ATTEMPTS {
+        // What cannot be pulled need not be locked; the user hears all of it at once.
+        let possible = pairing.problems.is_empty();
+        let wanted = if possible { read_tables(&relations, &pairing) } else { BTreeSet::new() };
+        let locks = source::read_lock_table(session)?;
+        refuse_full_lock_table("source", locks, wanted.len() as u64)?;
+        let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
+        let snapshot = session.begin_snapshot(tables)?;
+        relations = source::read_relations(session)?;
+        pairing = pair(&relations)?;
+        let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);
+        if all_locked || !pairing.problems.is_empty() {
+            return Ok((relations, pairing, snapshot));
+        }
+        session.rollback()?;
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
+}
+
+/// Names of the source's tables that rows are read from, directly or through the table that they are partitions of.
+fn read_tables(relations: &[Relation], pairing: &Pairing) -> BTreeSet<String> {
+    let pulled: HashSet<u32> = pairing.pairs.iter().map(|pair| relations[pair.source].oid).collect();
+    let is_read = |relation: &&Relation| relation.ancestors().any(|ancestor| pulled.contains(&ancestor));
+    relations.iter().filter(is_read).map(Relation::qualified_name).collect()
+}
+
+/// What the source's user may not read, before locking the first such table fails.
+fn note_missing_rights(session: &Session, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
+    let pulled: HashMap<u32, &Relation> =
+        pairing.pairs.iter().map(|pair| &relations[pair.source]).map(|relation| (relation.oid, relation)).collect();
+    let oids: Vec<u32> = pulled.keys().copied().collect();
+    for missing in source::read_missing_rights(session, &oids)? {
+        if let Some(relation) = pulled.get(&missing.relation) {
+            let text = format!("{}: {}", relation.qualified_name(), missing.reason);
+            pairing.problems.push(Problem::new(ProblemKind::Rights, text));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Targets with their counterparts: columns, wire format, parts, and the way that the rows take.
+
+use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
+use crate::compat;
+use crate::error::Result;
+use crate::local::catalog::{self, Definition, Generated, Publication};
+use crate::local::identity::{Role, run_as};
+use crate::local::{expressions, rights, settings, spi, transaction};
+use crate::order::{SourceTable, TableSpec};
+use crate::source::{self, Session};
+use plan::catalog::{Relation, attach_columns};
+use plan::{Pairing, PartLimits, Problem, ProblemKind, Wire};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+impl Prepared {
+    pub(super) fn pair_targets(
+        &mut self,
+        source: Vec<Relation>,
+        local: Vec<Relation>,
+        all_in_place: bool,
+        pairing: &mut Pairing,
+    ) -> Result<()> {
+        let From::Server(ServerSide { session, .. }) = &self.from else { return Ok(()) };
+        let session = Rc::clone(session);
+        let mut counterparts = Vec::new();
+        let slots = catalog::read_slots_without_publications()?;
+        let pairs = std::mem::take(&mut pairing.pairs);
+        let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
+        let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
+        let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
+        self.all_targets = target_oids.clone();
+        let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
+        attach_columns(&mut sources, source::read_columns(&session, settings::version(), &source_oids)?);
+        self.columns = catalog::read_columns(self.source_version(), &target_oids)?;
+        attach_columns(&mut targets, self.columns.clone());
+        let used_here = catalog::read_enums(&target_oids)?;
+        if !used_here.is_empty() {
+            pairing.enums(&source::read_enums(&session, &source_oids)?, &used_here);
+        }
+        self.definitions = catalog::read_definitions(&target_oids)?;
+        let definitions: HashMap<u32, &Definition> =
+            self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
+        for table in rights::not_owned(&target_oids)? {
+            pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
+        }
+        let mut other_money = None;
+        for (source, local) in sources.into_iter().zip(targets) {
+            let Some(definition) = definitions.get(&local.oid) else {
+                let text = format!("{}: was dropped meanwhile", local.qualified_name());
+                pairing.problems.push(Problem::new(ProblemKind::MissingTable, text));
+                continue;
+            };
+            if local.persistence == 't' {
+                let text = format!("{}: is a temporary table", local.qualified_name());
+                pairing.problems.push(Problem::new(ProblemKind::Storage, text));
+            }
+            let mut warnings = reasons_to_load_in_place(&local, definition);
+            if all_in_place && warnings.is_empty() {
+                warnings.push("loaded in place: as asked for".to_owned());
+            }
+            let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
+            pairing.problems.extend(half_published(&local, definition, &target_oids));
+            let Some(columns) = pairing.columns(&source, &local) else {
+                continue;
+            };
+            if method == Method::InPlace {
+                pairing.problems.extend(columns.rounded.iter().map(|difference| {
+                    let text = format!("{}: {difference}, where COPY would round", local.qualified_name());
+                    Problem::new(ProblemKind::Type, text)
+                }));
+            }
+            // Only what is logged is decoded.
+            if method == Method::Swap && local.persistence == 'p' && !slots.is_empty() {
+                warnings.push(format!("{} nothing of it, unless method is 'in place'", slots_get(&slots)));
+            }
+            if source.columns.iter().any(|column| column.base_type.starts_with("money")) {
+                let words = match &other_money {
+                    Some(words) => words,
+                    None => other_money.insert(words_on_other_money(&session)?),
+                };
+                warnings.extend(words.clone());
+            }
+            if !columns.left_to_default.is_empty() {
+                let names: Vec<_> =
+                    columns.left_to_default.iter().map(|(name, _)| plan::quote_identifier(name)).collect();
+                let text = format!("left to their defaults, because the source has none: {}", names.join(", "));
+                self.notices.push(format!("columns of {} {text}", local.qualified_name()));
+                warnings.push(text);
+            }
+            let wire = columns.wire;
+            let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
+            let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
+            let scans_ranges = session.version >= 140_000;
+            let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
+            let table = SourceTable {
+                name: source.qualified_name(),
+                partitioned: source.kind == 'p',
+                generates: columns.source_generates,
+                wire,
+                parts: plan::split(pages, toast_pages, limits),
+            };
+            let mut spec = TableSpec {
+                target: local.oid,
+                owner: definition.owner,
+                schema: local.schema.clone(),
+                name: local.name.clone(),
+                defaults: read_defaults(local.oid, &columns.left_to_default),
+                columns: columns.copied,
+                pages: pages.saturating_add(toast_pages),
+                expects_long_rows: toast_pages > 0 || table.parts.len() > 1,
+                indexes: definition.indexes.clone(),
+                checks: definition.checks.clone(),
+                // The source has sorted its rows, but may have computed something else.
+                checks_bounds: definition.computes_partition_key,
+                generated: definition.generated.clone(),
+                column_options: definition.column_options.clone(),
+                extended_statistics: definition.extended_statistics.clone(),
+                virtuals: definition.virtuals.clone(),
+                analyze_slices: 1,
+                new_table: None,
+            };
+            spec.share_analyze(self.workers, target_oids.len() == 1);
+            if wire == Wire::Text {
+                warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
+            }
+            counterparts.push(Counterpart { relation: source, table });
+            self.targets.push(Target { local, spec, method, warnings });
+        }
+        if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {
+            let them = if slots.len() == 1 { "it gets" } else { "they get" };
+            self.notices.push(format!(
+                "{} nothing of tables that are swapped; with method => 'in place' {them} all changes",
+                slots_get(&slots)
+            ));
+        }
+        if let From::Server(side) = &mut self.from {
+            side.counterparts = counterparts;
+        }
+        Ok(())
+    }
+
+    /// The spec of a target whose defaults are those of the caller's session and transaction, as far as they are the same for
+    /// all rows.
+    pub(super) fn spec_for_caller(&self, target: &Target) -> Result<TableSpec> {
+        let mut spec = target.spec.clone();
+        for default in &mut spec.defaults {
+            let expression = expressions::with_values_of_session(&default.expression)?;
+            // Functions in it are the owner's code. One that cannot be computed is an error of the first row, if there is one.
+            let computed = transaction::in_subtransaction(|| {
+                crate::error::catch(|| {
+                    run_as(Role::TableOwner(spec.owner), || {
+                        settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
+                        expressions::with_stable_parts_computed(&expression)
+                    })
+                })
+            });
+            default.expression = match computed {
+                Ok(computed) => computed,
+                Err(error) if &compat::sqlstate_class(error.sqlstate) == b"57" => return Err(error),
+                Err(_) => expression,
+            };
+        }
+        Ok(spec)
+    }
+}
+
+/// Why a target's storage cannot be exchanged; empty if it can.
+pub(super) fn reasons_to_load_in_place(local: &Relation, definition: &Definition) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if local.kind == 'p' {
+        reasons.push("loaded in place: its partitions differ from the source's".to_owned());
+    } else if local.access_method.as_deref() != Some("heap") {
+        reasons.push(format!(
+            "loaded in place: its access method is {}",
+            local.access_method.as_deref().unwrap_or("unknown")
+        ));
+    }
+    if let Some(extension) = &local.extension {
+        reasons.push(format!("loaded in place: it belongs to extension {extension}"));
+    }
+    for index in definition.indexes.iter().filter(|index| index.whole_rows) {
+        let name = plan::quote_identifier(&index.name);
+        reasons.push(format!("loaded in place: index {name} is over whole rows"));
+    }
+    if !definition.publications.is_empty() {
+        let names: Vec<_> = definition.publications.iter().map(|publication| publication.name.as_str()).collect();
+        reasons.push(format!("loaded in place: {} publishes it", names.join(", ")));
+    }
+    reasons
+}
+
+/// The beginning of a sentence on what these slots get.
+fn slots_get(slots: &[String]) -> String {
+    match slots {
+        [slot] => format!("logical replication slot {slot} gets"),
+        slots => format!("logical replication slots {} get", slots.join(", ")),
+    }
+}
+
+/// Subscribers would get the new rows beside the old ones, or none at all.
+fn half_published(local: &Relation, definition: &Definition, targets: &[u32]) -> Vec<Problem> {
+    let problem = |publication: &Publication| {
+        let quoted = plan::quote_identifier(&publication.name);
+        if !publication.publishes_all {
+            return Some(format!(
+                "publication {quoted} does not publish both truncate and insert, so that subscribers could not follow; \
+                 change that, or take the table out of it"
+            ));
+        }
+        // A partition's TRUNCATE is not published then.
+        let root = publication.root.as_ref()?;
+        let whole = publication.leaves.iter().flatten().all(|leaf| targets.contains(leaf));
+        (!whole).then(|| {
+            format!("publication {quoted} publishes it as a part of {root}, which can only be pulled as a whole then")
+        })
+    };
+    definition
+        .publications
+        .iter()
+        .filter_map(problem)
+        .map(|text| Problem::new(ProblemKind::Storage, format!("{}: {text}", local.qualified_name())))
+        .collect()
+}
+
+/// Those of the columns that are not NULL by default.
+fn read_defaults(relation: u32, columns: &[(String, i16)]) -> Vec<Generated> {
+    columns
+        .iter()
+        .filter_map(|&(_, number)| {
+            catalog::column_default(relation, number).map(|expression| Generated { number, expression })
+        })
+        .collect()
+}
+
+/// Amounts of money travel as numbers of the smallest unit, which another locale may divide otherwise.
+fn words_on_other_money(session: &Session) -> Result<Option<String>> {
+    const SETTING: &str = "SELECT pg_catalog.current_setting('lc_monetary')";
+    let (there, here) = (session.query_value(SETTING)?, spi::query_text(SETTING)?.unwrap_or_default());
+    Ok((there != here).then(|| {
+        format!("money may mean other amounts: lc_monetary is {there} on the source and {here} on the destination")
+    }))
+}
