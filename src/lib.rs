@@ -20,7 +20,6 @@ mod local;
 mod order;
 mod parquet;
 mod prepare;
-mod settings;
 mod source;
 mod stage;
 mod storage;
@@ -50,7 +49,7 @@ pub extern "C-unwind" fn _PG_init() {
     // Errors carry facts for the user, never a backtrace, whatever the server's environment says.
     // SAFETY: a backend has one thread when it loads a library.
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
-    settings::register();
-    parquet::register_copy();
+    local::parameters::register();
+    parquet::register_copy(job::copy_from);
     local::logging::register();
 }

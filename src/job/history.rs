@@ -379,7 +379,7 @@ pub(super) fn forget_excess() -> Result<()> {
                        FOR UPDATE SKIP LOCKED)",
         &[],
     )?;
-    let Some(limit) = crate::settings::history_limit() else { return Ok(()) };
+    let Some(limit) = crate::local::parameters::history_limit() else { return Ok(()) };
     // It waits for nobody: who else forgets at this moment forgets the same.
     extension::execute(
         "DELETE FROM pgcopy.job j

@@ -451,7 +451,7 @@ impl Pull<'_> {
 
     fn keep_readers_out(&self, order: &[usize]) -> Result<()> {
         let targets: Vec<u32> = order.iter().map(|&position| self.spec.tables[position].target).collect();
-        let longest = [crate::settings::swap_timeout(), locks::lock_timeout()].into_iter().flatten().min();
+        let longest = [crate::local::parameters::swap_timeout(), locks::lock_timeout()].into_iter().flatten().min();
         match locks::lock_in_short_tries(&targets, longest)? {
             None => Ok(()),
             Some(relation) => Err(lock_holders::kept_by_readers(relation)?),

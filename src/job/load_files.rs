@@ -5,13 +5,13 @@ use super::{history, shared};
 use crate::error::{Error, Result};
 use crate::load::{self, Filter, OpenFiles};
 use crate::local::catalog::{self, Generated};
-use crate::local::copy_statement::WhereClause;
 use crate::local::identity::{self, run_as};
 use crate::local::load_rights as rights;
 use crate::local::locks::{self, Mode as LockMode, Until};
 use crate::local::progress::CopyReport;
 use crate::local::{names, spi, transaction};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, Loaded, TableSpec};
+use crate::parquet::CopyFrom;
 use crate::parquet::parquet_file::FileOutline;
 use crate::prepare::load::arguments::{parse_on_invalid_text, parse_on_lossy};
 use crate::prepare::load::found::{PARTS_PER_WORKER, divide};
@@ -102,23 +102,7 @@ fn truncate(table: &TargetTable, qualified: &str) -> Result<()> {
     Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, format!("table {qualified} was renamed meanwhile")))
 }
 
-/// A COPY FROM whose table is locked and whose rights were checked.
-pub struct CopyFrom {
-    pub relation: u32,
-    /// In the order of the statement; `None` for all but generated ones.
-    pub columns: Option<Vec<String>>,
-    pub paths: Vec<String>,
-    pub match_by_position: bool,
-    pub where_clause: Option<WhereClause>,
-    /// A foreign server whose user mapping has the credentials.
-    pub server: Option<String>,
-    /// `error` or `truncate`.
-    pub on_lossy: Option<String>,
-    /// `error` or `replace`.
-    pub on_invalid_text: Option<String>,
-}
-
-/// Returns the number of rows.
+/// Carries out a COPY FROM and returns the number of its rows.
 pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let on_lossy = parse_on_lossy(request.on_lossy.as_deref().unwrap_or("error"))?;
     let on_invalid_text = parse_on_invalid_text(request.on_invalid_text.as_deref().unwrap_or("error"))?;

@@ -18,5 +18,5 @@ pub use background::{start_load_parquet, start_pull};
 pub use control::{cancel, prune, wait};
 pub use history::cleanup;
 pub use leader::pull;
-pub use load_files::{CopyFrom, LoadedFile, copy_from, load_parquet};
+pub use load_files::{LoadedFile, copy_from, load_parquet};
 pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};

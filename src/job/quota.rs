@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::local::identity::{Caller, is_superuser, role_name};
 use crate::local::locks::{Share, Until, take_shares};
-use crate::settings;
+use crate::local::parameters;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -18,6 +18,7 @@ pub mod names;
 pub mod network;
 pub mod new_file;
 pub mod nodes;
+pub mod parameters;
 pub mod progress;
 pub mod query;
 pub mod rights;

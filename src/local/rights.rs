@@ -51,7 +51,7 @@ pub fn refuse_restricted_operation() -> Result<()> {
 
 /// For every call that replaces rows.
 pub fn refuse_protected() -> Result<()> {
-    if !crate::settings::is_protected()? {
+    if !crate::local::parameters::is_protected()? {
         return Ok(());
     }
     Err(Error::new(

@@ -2,13 +2,41 @@
 
 use super::write::{self, WriteOptions};
 use crate::error::{Error, Result};
-use crate::job::{self, CopyFrom};
-use crate::local::copy_statement::{CopyOption, CopyStatement, Endpoint, utf8_name};
-use crate::local::rights;
+use crate::local::copy_statement::{CopyOption, CopyStatement, Endpoint, WhereClause, utf8_name};
+use crate::local::{rights, utility_hook};
 use pgrx::prelude::*;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// A COPY FROM whose table is locked and whose rights were checked.
+pub struct CopyFrom {
+    pub relation: u32,
+    /// In the order of the statement; `None` for all but generated ones.
+    pub columns: Option<Vec<String>>,
+    pub paths: Vec<String>,
+    pub match_by_position: bool,
+    pub where_clause: Option<WhereClause>,
+    /// A foreign server whose user mapping has the credentials.
+    pub server: Option<String>,
+    /// `error` or `truncate`.
+    pub on_lossy: Option<String>,
+    /// `error` or `replace`.
+    pub on_invalid_text: Option<String>,
+}
+
+/// Carries out a COPY FROM and returns the number of its rows.
+pub type FromHandler = fn(CopyFrom) -> Result<u64>;
+
+static FROM_HANDLER: OnceLock<FromHandler> = OnceLock::new();
+
+/// Makes `COPY … (FORMAT parquet)` work in this session; `from` carries out what reads files.
+pub fn register(from: FromHandler) {
+    if FROM_HANDLER.set(from).is_ok() {
+        utility_hook::register(run);
+    }
+}
 
 /// The options of the server's own formats.
 const FOREIGN_OPTIONS: [&str; 14] = [
@@ -29,8 +57,8 @@ const FOREIGN_OPTIONS: [&str; 14] = [
 ];
 const FROM_OPTIONS: [&str; 4] = ["match_by", "server", "on_lossy", "on_invalid_text"];
 
-/// Returns the number of rows.
-pub fn run(statement: &CopyStatement) -> Result<u64> {
+/// Carries out a statement and returns the number of its rows.
+fn run(statement: &CopyStatement) -> Result<u64> {
     let direction = if statement.is_from() { Direction::From } else { Direction::To };
     let file = match statement.endpoint() {
         Endpoint::File(name) => name,
@@ -151,7 +179,8 @@ fn from_file(statement: &CopyStatement, file: &[u8], options: &[(&str, &str)]) -
     let on_lossy = one_of("on_lossy", ["error", "truncate"])?;
     let on_invalid_text = one_of("on_invalid_text", ["error", "replace"])?;
     let table = statement.open_table()?;
-    job::copy_from(CopyFrom {
+    let from = FROM_HANDLER.get().ok_or_else(|| Error::internal("nobody carries out COPY FROM"))?;
+    from(CopyFrom {
         relation: table.relation,
         columns: table.columns,
         paths: vec![utf8_name(file)],

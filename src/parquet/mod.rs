@@ -13,7 +13,4 @@ pub mod schema;
 pub mod store;
 mod write;
 
-/// Makes `COPY … (FORMAT parquet)` work in this session.
-pub fn register_copy() {
-    crate::local::utility_hook::register(copy_hook::run);
-}
+pub use copy_hook::{CopyFrom, register as register_copy};

@@ -3,7 +3,7 @@ use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
 use crate::error::{Error, Result, with_causes};
 use crate::local::network::Network;
-use crate::settings;
+use crate::local::parameters;
 use conninfo::{ConnInfo, Host, SslMode};
 use futures_util::StreamExt;
 use pgrx::prelude::*;
@@ -54,7 +54,7 @@ impl Connection {
     /// Tries the hosts in their order, and all of them again for a while where the reason may pass. All of it takes no
     /// longer than a source may be silent.
     pub(super) fn open(origin: &Origin) -> Result<Self> {
-        let limit = settings::source_timeout();
+        let limit = parameters::source_timeout();
         let network = Network::start()?;
         let opened = network.wait(async {
             match limit {

@@ -63,7 +63,7 @@ pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<Run
         match running.begin() {
             Ok(()) => return Ok(running),
             Err(error) if error.sqlstate != PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => return Err(error),
-            Err(error) if begun.elapsed() >= crate::settings::retry_timeout() => {
+            Err(error) if begun.elapsed() >= crate::local::parameters::retry_timeout() => {
                 return Err(error
                     .detail("Another session of the source waits for a stronger lock on the table than the job has.")
                     .hint("Call again when the change of the table's definition on the source is done."));

@@ -4,8 +4,7 @@ use crate::error::{Error, Result};
 use crate::local::foreign_server::{self, ForeignServer, Wrapper};
 use crate::local::identity::{Caller, role_name};
 use crate::local::logging::{self, HiddenStatement};
-use crate::local::rights;
-use crate::settings;
+use crate::local::{parameters, rights};
 use conninfo::{ConnInfo, ConnInfoError, Place};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -84,7 +83,7 @@ impl Origin {
         }
         let trust = if caller.is_superuser() { Trust::Full } else { Trust::PasswordRequired };
         if trust == Trust::PasswordRequired {
-            if settings::only_foreign_servers()? {
+            if parameters::only_foreign_servers()? {
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                     "permission denied to use a connection string",
@@ -94,7 +93,7 @@ impl Origin {
             }
             refuse_files(&info)?;
         }
-        Ok(Self { info, trust, patience: settings::retry_timeout(), server: None })
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: None })
     }
 
     fn from_server(name: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
@@ -136,7 +135,7 @@ impl Origin {
         })?;
         let vouched = mapping.iter().any(|(name, value)| name == "password_required" && value == "false");
         let trust = if caller.is_superuser() || vouched { Trust::Full } else { Trust::PasswordRequired };
-        Ok(Self { info, trust, patience: settings::retry_timeout(), server: Some(name.to_owned()) })
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(name.to_owned()) })
     }
 }
 

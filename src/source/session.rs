@@ -2,7 +2,7 @@ use super::connection::{AnswerError, Answers, Connection, answers, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
-use crate::settings::source_timeout;
+use crate::local::parameters::source_timeout;
 use copystream::BinaryStream;
 use pgrx::prelude::*;
 use plan::catalog::Relation;
@@ -217,7 +217,7 @@ impl Session {
 
     /// Waits for something to arrive, for as long as the source may be silent.
     fn answer<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let Some(limit) = crate::settings::source_timeout() else {
+        let Some(limit) = crate::local::parameters::source_timeout() else {
             return Ok(self.connection.wait(future));
         };
         self.connection.wait(async { tokio::time::timeout(limit, future).await }).map_err(|_| silent(limit))

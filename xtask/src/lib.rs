@@ -6,6 +6,7 @@ pub mod data;
 pub mod packages;
 pub mod prerequisites;
 pub mod python;
+pub mod rooms;
 pub mod server;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use xtask::server::{self, Installation, Server, Version};
 pub fn run(options: &Options) -> Result<()> {
     xtask::prerequisites::ensure_build(options.version)?;
     if !options.tests_only {
+        xtask::rooms::check(&xtask::root().join("src"))?;
         succeed(cargo(options.version).args(["fmt", "--all", "--check"]))?;
         succeed(
             cargo(options.version)

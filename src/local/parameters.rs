@@ -1,7 +1,8 @@
-//! The extension's own settings.
+//! The extension's own configuration parameters.
 
 use crate::error::Result;
-use crate::local::{self, identity::Caller};
+use super::identity::Caller;
+use super::settings;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -57,7 +58,7 @@ fn is_tampered_with(name: &CStr) -> Result<bool> {
     if !given_early || Caller::of_this_session().is_superuser() {
         return Ok(false);
     }
-    Ok(local::settings::source_of(name)?.as_deref() == Some("default"))
+    Ok(settings::source_of(name)?.as_deref() == Some("default"))
 }
 
 /// How long a connection that fails for a passing reason is tried again.
@@ -79,7 +80,7 @@ pub fn source_timeout() -> Option<Duration> {
 
 pub fn register() {
     for (name, given) in &GIVEN_EARLY {
-        given.store(local::settings::value(name).is_some(), Relaxed);
+        given.store(settings::value(name).is_some(), Relaxed);
     }
     GucRegistry::define_int_guc(
         c"pgcopy.source_timeout",
@@ -148,5 +149,5 @@ pub fn register() {
         GucFlags::default(),
     );
     // A misspelt setting is an error from here on, and one that somebody has set before is told of and removed.
-    local::settings::reserve_prefix(c"pgcopy");
+    settings::reserve_prefix(c"pgcopy");
 }
