@@ -1,6 +1,6 @@
 use super::{Text, request};
 use crate::error::or_raise;
-use crate::prepare;
+use crate::job;
 use pgrx::prelude::*;
 
 /// What a pull with the same arguments would do, one row for each target.
@@ -36,7 +36,7 @@ fn plan(
 > {
     let request =
         request(source, include, exclude, overwrite, parallel, batch_size, validate, wait, verbose, refresh, method);
-    let tables = or_raise(prepare::plan_pull(&request));
+    let tables = or_raise(job::plan_pull(&request));
     TableIterator::new(tables.into_iter().map(|table| {
         (
             table.schema.into(),

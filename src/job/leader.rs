@@ -1,5 +1,6 @@
 //! The session that called `pull`: all that it does is in the caller's own transaction.
 
+use super::control::refuse_circle_of_pulls;
 use super::enforcement::Suspended;
 use super::executor::Executor;
 use super::history::{self, Outcome};
@@ -13,7 +14,7 @@ use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{catalog, interrupts, lock_holders, rights, settings, spi, transaction};
 use crate::order::{ForeignKeyCheck, JobSpec, Loaded, Stage, group_foreign_keys};
-use crate::prepare::{self, From, Method, Prepared, Request};
+use crate::prepare::{self, From, Method, PlannedTable, Prepared, Request};
 use crate::stage::{self, Storage, SwapTable};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -33,6 +34,11 @@ pub struct PulledTable {
     pub bytes: u64,
     /// From the first task of the table to its last.
     pub seconds: f64,
+}
+
+/// Plans a pull and describes what it would do with each target.
+pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
+    prepare::plan_pull(request, &refuse_circle_of_pulls)
 }
 
 /// Replaces the rows of all targets, in the caller's transaction.
@@ -62,7 +68,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     let (started, called) = (Instant::now(), shared::now());
     refuse_where_forbidden(c"pgcopy.pull()")?;
     locks::keep_extension(Until::EndOfTransaction);
-    let prepared = prepare::prepare(request)?;
+    let prepared = prepare::prepare(request, &refuse_circle_of_pulls)?;
     prepared.refuse_unasked_overwrite()?;
     prepared.notices.iter().for_each(|notice| tell(notice));
     if prepared.targets.is_empty() {

@@ -17,6 +17,6 @@ mod worker;
 pub use background::{start_load_parquet, start_pull};
 pub use control::{cancel, prune, wait};
 pub use history::cleanup;
-pub use leader::pull;
+pub use leader::{plan_pull, pull};
 pub use load_files::{LoadedFile, copy_from, load_parquet};
 pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};

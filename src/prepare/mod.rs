@@ -27,7 +27,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments};
-pub use plan_pull::plan_pull;
+pub use plan_pull::{PlannedTable, plan_pull};
 
 /// A job that is possible.
 pub struct Prepared {
@@ -116,8 +116,8 @@ impl Method {
     }
 }
 
-/// Plans a pull. Nothing is locked or written here.
-pub fn prepare(request: &Request) -> Result<Prepared> {
+/// Plans a pull. Nothing is locked or written here. `may_wait_on` is asked while another session of the source is in the way.
+pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Prepared> {
     let has_written = transaction::has_written();
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source)?;
@@ -125,7 +125,7 @@ pub fn prepare(request: &Request) -> Result<Prepared> {
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (source, mut pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude)?;
+        let (source, mut pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
         let side = ServerSide { session: Rc::new(session), origin, snapshot, counterparts: Vec::new() };
         let mut prepared = Prepared {
             notices: std::mem::take(&mut pairing.notices),

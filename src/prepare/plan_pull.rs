@@ -20,8 +20,9 @@ pub struct PlannedTable {
     pub warnings: Vec<String>,
 }
 
-pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
-    let prepared = super::prepare(request)?;
+/// Plans a pull and describes what it would do with each target.
+pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Vec<PlannedTable>> {
+    let prepared = super::prepare(request, may_wait_on)?;
     prepared.notices.iter().for_each(|notice| tell(notice));
     let From::Server(side) = &prepared.from else { return Ok(Vec::new()) };
     Ok(prepared

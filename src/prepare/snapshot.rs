@@ -49,6 +49,7 @@ pub(super) fn open(
     local: &[Relation],
     include: Option<&[Pattern]>,
     exclude: &[Pattern],
+    may_wait_on: &dyn Fn() -> Result<()>,
 ) -> Result<(Vec<Relation>, Pairing, String)> {
     const ATTEMPTS: usize = 5;
     let pair = |relations: &[Relation]| -> Result<Pairing> {
@@ -65,7 +66,7 @@ pub(super) fn open(
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
-        let snapshot = session.begin_snapshot(tables)?;
+        let snapshot = session.begin_snapshot(tables, may_wait_on)?;
         relations = source::read_relations(session)?;
         pairing = pair(&relations)?;
         let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);
