@@ -3,81 +3,13 @@
 // Functions that are declared here keep the server's names.
 #![allow(non_snake_case)]
 
-use crate::local::encoding::from_database;
 use pgrx::pg_sys;
 use std::ffi::CStr;
-
-/// A column of a tuple descriptor, in the words of every version.
-pub struct Attribute {
-    pub name: String,
-    pub type_oid: pg_sys::Oid,
-    pub typmod: i32,
-    pub not_null: bool,
-    pub dropped: bool,
-    /// Computed from other columns.
-    pub generated: bool,
-    /// As the column was declared (`integer[][]` has two); nothing holds its values to it.
-    pub dimensions: usize,
-    pub layout: AttributeLayout,
-}
-
-/// How values of a column are laid out in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttributeLayout {
-    /// In bytes; -1 for values that begin with their length, -2 for C strings.
-    pub length: i16,
-    pub by_value: bool,
-    /// In bytes.
-    pub alignment: usize,
-    /// Whether short values get the one-byte length.
-    pub packed: bool,
-}
-
-/// The columns of an open relation's descriptor, dropped ones included.
-pub fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
-    // SAFETY: the caller holds the relation open, so that its descriptor stays; attributes follow it in memory.
-    unsafe {
-        (0..(*descriptor).natts as usize)
-            .map(|position| {
-                let attribute = attribute(descriptor, position);
-                Attribute {
-                    name: from_database(CStr::from_ptr((*attribute).attname.data.as_ptr())),
-                    type_oid: (*attribute).atttypid,
-                    typmod: (*attribute).atttypmod,
-                    not_null: (*attribute).attnotnull,
-                    dropped: (*attribute).attisdropped,
-                    generated: (*attribute).attgenerated != 0,
-                    dimensions: (*attribute).attndims.max(0) as usize,
-                    layout: AttributeLayout {
-                        length: (*attribute).attlen,
-                        by_value: (*attribute).attbyval,
-                        alignment: match (*attribute).attalign as u8 {
-                            pg_sys::TYPALIGN_CHAR => 1,
-                            pg_sys::TYPALIGN_SHORT => 2,
-                            pg_sys::TYPALIGN_INT => 4,
-                            _ => 8,
-                        },
-                        packed: (*attribute).attlen == -1 && (*attribute).attstorage as u8 != pg_sys::TYPSTORAGE_PLAIN,
-                    },
-                }
-            })
-            .collect()
-    }
-}
-
-/// A column's name in the database's encoding.
-///
-/// # Safety
-/// `position` is within the descriptor.
-pub unsafe fn attribute_name(descriptor: pg_sys::TupleDesc, position: usize) -> *const std::ffi::c_char {
-    // SAFETY: promised by the caller.
-    unsafe { (*attribute(descriptor, position)).attname.data.as_ptr() }
-}
 
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(not(feature = "pg18"))]
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller.
     unsafe { (*descriptor).attrs.as_ptr().add(position) }
 }
@@ -85,22 +17,11 @@ unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg
 /// # Safety
 /// `position` is within the descriptor.
 #[cfg(feature = "pg18")]
-unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: promised by the caller. From 18 on the full attributes follow the compact ones (see TupleDescAttr).
     unsafe {
         let natts = (*descriptor).natts as usize;
         (*descriptor).compact_attrs.as_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(position)
-    }
-}
-
-/// A value as its type's output function writes it.
-pub fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String {
-    let mut function = pg_sys::Oid::INVALID;
-    let mut is_varlena = false;
-    // SAFETY: the caller vouches for the value being of the type; the text is palloc'd in the current context.
-    unsafe {
-        pg_sys::getTypeOutputInfo(type_oid, &mut function, &mut is_varlena);
-        from_database(CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)))
     }
 }
 
@@ -381,22 +302,6 @@ pub unsafe fn is_page_sound(page: *mut u8, block: u32) -> bool {
     }
 }
 
-/// The path of a relation's main file, below the data directory.
-///
-/// # Safety
-/// The relation is open.
-pub unsafe fn relation_path(relation: pg_sys::Relation) -> String {
-    // SAFETY: promised by the caller; the function is a syscache lookup, and its text is palloc'd in the current context.
-    unsafe {
-        let path = pg_sys::OidFunctionCall1Coll(
-            pg_sys::Oid::from(pg_sys::F_PG_RELATION_FILEPATH),
-            pg_sys::Oid::INVALID,
-            pg_sys::Datum::from((*relation).rd_id),
-        );
-        from_database(CStr::from_ptr(pg_sys::text_to_cstring(path.cast_mut_ptr())))
-    }
-}
-
 /// Calls a function of the server, or of another module, through a pointer, with the guard that the bindings put around every
 /// function that they know: an ERROR unwinds the frames above instead of jumping over them.
 ///
@@ -421,15 +326,6 @@ pub unsafe fn read_temporary_file(file: *mut pg_sys::BufFile, buffer: *mut std::
         #[cfg(not(feature = "pg15"))]
         pg_sys::BufFileReadExact(file, buffer, bytes);
     }
-}
-
-/// The name of an open relation.
-///
-/// # Safety
-/// The relation is open.
-pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
-    // SAFETY: promised by the caller.
-    unsafe { from_database(CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr())) }
 }
 
 /// Storage parameters of a B-tree.

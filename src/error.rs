@@ -1,11 +1,46 @@
 //! The error that every room returns, and its way to the user as a PostgreSQL ERROR.
 
-use crate::local::encoding;
-use crate::local::messages::{self, ObjectNames};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport, ErrorReportWithLevel};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::sync::OnceLock;
+
+/// The names of the database objects that an error is about, which clients find in fields of their own, in this order:
+/// schema, table, column, data type, constraint.
+pub type ObjectNames = [Option<String>; 5];
+
+/// What messages need on their way between here and the server: the framework keeps texts alone, and takes all for UTF-8.
+pub struct MessageRoute {
+    /// Begins to note what the framework leaves out of the server's errors.
+    pub watch: fn(),
+    /// Prepares the report of a text.
+    pub announce_text: fn(&str),
+    /// Prepares the report of an error with this SQLSTATE and message.
+    pub announce_error: fn(i32, &str, &ObjectNames),
+    /// SQLSTATE and names of objects of an error that was just caught, as far as the framework lacks them.
+    pub noted: fn(i32, &str) -> Option<(i32, ObjectNames)>,
+    /// A message of the server in UTF-8.
+    pub text_of_server: fn(&str) -> String,
+}
+
+static MESSAGE_ROUTE: OnceLock<MessageRoute> = OnceLock::new();
+
+/// Sets the way that messages take from now on.
+pub fn register_message_route(route: MessageRoute) {
+    // The library is loaded once; a second registration would be the same.
+    let _ = MESSAGE_ROUTE.set(route);
+}
+
+fn route() -> &'static MessageRoute {
+    MESSAGE_ROUTE.get_or_init(|| MessageRoute {
+        watch: || {},
+        announce_text: |_| {},
+        announce_error: |_, _, _| {},
+        noted: |_, _| None,
+        text_of_server: str::to_owned,
+    })
+}
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -145,9 +180,9 @@ impl Error {
         [Some(&self.message), self.detail.as_ref(), self.hint.as_ref()]
             .into_iter()
             .flatten()
-            .for_each(|text| encoding::announce_message(text));
+            .for_each(|text| (route().announce_text)(text));
         let names = self.objects.map_or_else(ObjectNames::default, |objects| (*objects).into());
-        messages::announce(self.sqlstate, &self.message, &names);
+        (route().announce_error)(self.sqlstate, &self.message, &names);
         let mut report = ErrorReport::new(PgSqlErrorCode::from(self.sqlstate), self.message, "pgcopy");
         if let Some(detail) = self.detail {
             report = report.set_detail(detail);
@@ -161,12 +196,12 @@ impl Error {
 
     fn from_report(report: &ErrorReportWithLevel) -> Self {
         let sqlstate = report.sql_error_code() as i32;
-        let (sqlstate, names) = messages::noted(sqlstate, report.message()).unwrap_or((sqlstate, Default::default()));
+        let (sqlstate, names) = (route().noted)(sqlstate, report.message()).unwrap_or((sqlstate, Default::default()));
         Self {
             sqlstate,
-            message: plan::one_line(&encoding::message_of_server(report.message())),
-            detail: report.detail().map(|text| plan::as_lines(&encoding::message_of_server(text))),
-            hint: report.hint().map(|text| plan::as_lines(&encoding::message_of_server(text))),
+            message: plan::one_line(&(route().text_of_server)(report.message())),
+            detail: report.detail().map(|text| plan::as_lines(&(route().text_of_server)(text))),
+            hint: report.hint().map(|text| plan::as_lines(&(route().text_of_server)(text))),
             objects: names.iter().any(Option::is_some).then(|| Box::new(names.into())),
         }
     }
@@ -214,13 +249,13 @@ impl From<copystream::StreamError> for Error {
 /// Turns a raised ERROR, or a panic, of `work` into a value. The caller must end the (sub)transaction, or raise again:
 /// locks, memory and buffers of the failed work are released only by that.
 pub fn catch<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    messages::watch();
+    (route().watch)();
     PgTryBuilder::new(std::panic::AssertUnwindSafe(work)).catch_others(|caught| Err(caught.into())).execute()
 }
 
 /// Tells `listener` of an ERROR, a panic or an error value of `work`, which then goes on its way unchanged.
 pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -> Result<T> {
-    messages::watch();
+    (route().watch)();
     let heard = std::panic::AssertUnwindSafe(&listener);
     let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
         .catch_others(move |caught| {
@@ -236,7 +271,7 @@ pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -
 /// A NOTICE for the caller, in one line.
 pub fn tell(text: &str) {
     let text = plan::one_line(text);
-    encoding::announce_message(&text);
+    (route().announce_text)(&text);
     pgrx::notice!("{text}");
 }
 

@@ -49,6 +49,7 @@ pub extern "C-unwind" fn _PG_init() {
     // Errors carry facts for the user, never a backtrace, whatever the server's environment says.
     // SAFETY: a backend has one thread when it loads a library.
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    error::register_message_route(local::messages::route());
     local::parameters::register();
     parquet::register_copy(job::copy_from);
     local::logging::register();

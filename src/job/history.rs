@@ -2,7 +2,7 @@
 
 use super::shared::{Phase, Shared};
 use crate::error::{Error, Result, capped, tell};
-use crate::local::identity::{Caller, role_name};
+use crate::local::identity::role_name;
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, transaction};
 use crate::order::JobSpec;

@@ -23,7 +23,7 @@ pub(super) fn take_for_background_job(role: u32) -> Result<()> {
     if is_superuser(role) {
         return Ok(());
     }
-    if let Some(most) = settings::max_jobs_per_role()?
+    if let Some(most) = parameters::max_jobs_per_role()?
         && take_shares(Share::Job, role, 1, most, Until::EndOfProcess) == 0
     {
         return Err(Error::new(
@@ -56,7 +56,7 @@ pub(super) fn take_for_processes(workers: usize) -> Result<Option<usize>> {
         return Ok(Some(workers));
     }
     let until = Until::EndOfTransaction;
-    if let Some(most) = settings::max_jobs_per_role()?
+    if let Some(most) = parameters::max_jobs_per_role()?
         && !in_background
         && take_shares(Share::Job, role, 1, most, until) == 0
     {

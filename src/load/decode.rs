@@ -1,7 +1,6 @@
 use super::numeric::{self, Limits};
-use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{encoding, memory};
+use crate::local::{encoding, memory, relation};
 use crate::storage::tuple::{Accept, VARHDRSZ, Value, long_length};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -342,7 +341,8 @@ pub(super) fn changed_by_modifier(type_oid: pg_sys::Oid, typmod: i32, value: pg_
         _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
     };
     const LONGEST_VALUE: usize = 64;
-    let mut text = compat::output_text(type_oid, value);
+    // SAFETY: the value was made by a function of the type.
+    let mut text = unsafe { relation::output_text(type_oid, value) };
     if text.len() > LONGEST_VALUE {
         text.truncate(text.floor_char_boundary(LONGEST_VALUE));
         text.push_str("...");

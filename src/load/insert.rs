@@ -7,6 +7,7 @@ use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog;
 use crate::local::identity;
+use crate::local::relation;
 use pgrx::PgList;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -109,7 +110,7 @@ impl Inserter {
     /// What the given attributes take.
     pub(super) fn targets(&self, filled: &[usize]) -> Vec<Target> {
         // SAFETY: the relation is open.
-        let attributes = unsafe { compat::attributes((*self.relation).rd_att) };
+        let attributes = unsafe { relation::attributes((*self.relation).rd_att) };
         let target = |&attribute: &usize| Target::of(attributes[attribute].type_oid, attributes[attribute].typmod);
         filled.iter().map(target).collect()
     }
@@ -230,7 +231,10 @@ impl Inserter {
             if !(*target).ri_FdwRoutine.is_null() {
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                    format!("cannot load into foreign table \"{}\"", compat::relation_name((*target).ri_RelationDesc)),
+                    format!(
+                        "cannot load into foreign table \"{}\"",
+                        relation::relation_name((*target).ri_RelationDesc)
+                    ),
                 ));
             }
             let triggers = (*target).ri_TrigDesc;
@@ -362,7 +366,7 @@ const FIRES_BEFORE: i32 = 2 | 64;
 
 unsafe fn refuse_relation(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: promised by the caller: the relation is open.
-    let (kind, name) = unsafe { ((*(*relation).rd_rel).relkind as u8, compat::relation_name(relation)) };
+    let (kind, name) = unsafe { ((*(*relation).rd_rel).relkind as u8, relation::relation_name(relation)) };
     let what = match kind {
         pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => return Ok(()),
         pg_sys::RELKIND_VIEW => "view",
@@ -379,7 +383,7 @@ unsafe fn defaults_of(relation: pg_sys::Relation, filled: &[usize]) -> (Vec<(usi
     let mut defaults = Vec::new();
     let mut volatile = false;
     // SAFETY: promised by the caller: the relation is open.
-    let attributes = unsafe { compat::attributes((*relation).rd_att) };
+    let attributes = unsafe { relation::attributes((*relation).rd_att) };
     for (position, attribute) in attributes.iter().enumerate() {
         if attribute.dropped || attribute.generated || filled.contains(&position) {
             continue;

@@ -2,9 +2,10 @@ use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::{LoadHelper, Position};
-use crate::compat::{self, Attribute, AttributeLayout};
+use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::interrupts;
+use crate::local::relation::{self, Attribute, AttributeLayout};
 use crate::order::TableSpec;
 use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
 use crate::storage::relation_file::WRITER_LOCK;
@@ -151,7 +152,8 @@ impl<'a, D> TableWriter<'a, D> {
             let relation = pg_sys::table_open(stage.into(), WRITER_LOCK);
             (relation, (*relation).rd_att)
         };
-        let descriptions = compat::attributes(descriptor);
+        // SAFETY: the descriptor belongs to the open relation.
+        let descriptions = unsafe { relation::attributes(descriptor) };
         let mut attributes: Vec<WrittenAttribute<D>> = descriptions
             .iter()
             .map(|description| WrittenAttribute {
@@ -369,7 +371,7 @@ impl<'a, D> TableWriter<'a, D> {
     #[cold]
     fn null_violation(&mut self, attribute: usize) -> Error {
         // SAFETY: the descriptor belongs to the open relation.
-        let attributes = compat::attributes(unsafe { (*self.relation).rd_att });
+        let attributes = unsafe { relation::attributes((*self.relation).rd_att) };
         Error::new(
             PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
             format!(
@@ -407,8 +409,10 @@ impl<'a, D> TableWriter<'a, D> {
     fn describe_row(&mut self) -> String {
         const LONGEST_VALUE: usize = 64;
         // SAFETY: the descriptor belongs to the open relation.
-        let descriptor = unsafe { (*self.relation).rd_att };
-        let attributes = compat::attributes(descriptor);
+        let (descriptor, attributes) = unsafe {
+            let descriptor = (*self.relation).rd_att;
+            (descriptor, relation::attributes(descriptor))
+        };
         let mut datums = vec![pg_sys::Datum::from(0usize); attributes.len()];
         let mut nulls = vec![true; attributes.len()];
         let row = self.builder.finish();
@@ -421,7 +425,8 @@ impl<'a, D> TableWriter<'a, D> {
             values.push(if nulls[number] {
                 "null".to_owned()
             } else {
-                let mut text = compat::output_text(description.type_oid, datums[number]);
+                // SAFETY: the value is that of the column.
+                let mut text = unsafe { relation::output_text(description.type_oid, datums[number]) };
                 if text.len() > LONGEST_VALUE {
                     text.truncate(text.floor_char_boundary(LONGEST_VALUE));
                     text.push_str("...");

@@ -1,5 +1,6 @@
 //! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
 
+use super::relation;
 use super::{encoding, expressions, settings, spi};
 use crate::compat;
 use crate::error::Result;
@@ -420,7 +421,7 @@ pub unsafe fn default_expression(relation: pg_sys::Relation, number: i16) -> *mu
     unsafe {
         let tree = compat::build_column_default(relation, number.into());
         let position = usize::try_from(number - 1).expect("attribute numbers start at 1");
-        let type_oid = compat::attributes((*relation).rd_att)[position].type_oid;
+        let type_oid = relation::attributes((*relation).rd_att)[position].type_oid;
         let mut typmod = -1;
         let base_type = pg_sys::getBaseTypeAndTypmod(type_oid, &mut typmod);
         if !tree.is_null() || base_type == type_oid {

@@ -3,6 +3,7 @@
 use super::encoding::{self, text_at};
 use super::nodes::make_node;
 use super::query::{Source, StartedQuery, name_of};
+use super::relation;
 use super::rights;
 use crate::compat;
 use crate::error::{Error, Result};
@@ -170,7 +171,7 @@ impl CopyStatement {
                 pg_sys::PreventCommandIfReadOnly(c"COPY FROM".as_ptr());
             }
             refuse_to_fill(relation)?;
-            let attributes = compat::attributes((*relation).rd_att);
+            let attributes = relation::attributes((*relation).rd_att);
             let names = numbers.iter().map(|number| attributes[*number as usize - 1].name.clone()).collect();
             let listed = !(*self.copy).attlist.is_null();
             Ok((listed.then_some(names), qualification))
@@ -255,7 +256,7 @@ unsafe fn refuse_generated_columns(relation: pg_sys::Relation, condition: *mut p
     unsafe {
         let mut used = std::ptr::null_mut();
         pg_sys::pull_varattnos(condition, 1, &mut used);
-        let attributes = compat::attributes((*relation).rd_att);
+        let attributes = relation::attributes((*relation).rd_att);
         let mut member = -1;
         loop {
             member = pg_sys::bms_next_member(used, member);
@@ -338,7 +339,7 @@ unsafe fn select_from(relation: pg_sys::Relation, numbers: &[i32]) -> *mut pg_sy
         (*range).inh = false;
         let mut targets = std::ptr::null_mut();
         for number in numbers {
-            let column: *const c_char = compat::attribute_name((*relation).rd_att, *number as usize - 1);
+            let column: *const c_char = relation::attribute_name((*relation).rd_att, *number as usize - 1);
             let reference = make_node::<pg_sys::ColumnRef>(pg_sys::NodeTag::T_ColumnRef);
             (*reference).fields = one(pg_sys::makeString(pg_sys::pstrdup(column)));
             (*reference).location = -1;

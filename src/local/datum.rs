@@ -4,7 +4,7 @@
 //! the row.
 
 use super::encoding;
-use crate::compat::{self, Attribute};
+use crate::local::relation::{self, Attribute};
 use pgrx::pg_sys;
 use std::borrow::Cow;
 use std::ffi::CStr;
@@ -184,7 +184,8 @@ impl CompositeReader {
 
     /// Dropped ones included, so that positions are those of the fields.
     pub fn attributes(&self) -> Vec<Attribute> {
-        compat::attributes(self.descriptor)
+        // SAFETY: the descriptor lives as long as the row.
+        unsafe { relation::attributes(self.descriptor) }
     }
 
     pub fn fields<'row>(&'row mut self, value: Value<'row>) -> Row<'row> {

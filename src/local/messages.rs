@@ -3,13 +3,21 @@
 
 use super::encoding;
 use crate::compat;
+use crate::error::{MessageRoute, ObjectNames};
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
-/// The names of the database objects that an error is about, which clients find in fields of their own, in this order:
-/// schema, table, column, data type, constraint.
-pub type ObjectNames = [Option<String>; 5];
+/// The way of messages for [`crate::error`].
+pub fn route() -> MessageRoute {
+    MessageRoute {
+        watch,
+        announce_text: encoding::announce_message,
+        announce_error: announce,
+        noted,
+        text_of_server: encoding::message_of_server,
+    }
+}
 
 const FIELDS: [u8; 5] = [
     pg_sys::PG_DIAG_SCHEMA_NAME,

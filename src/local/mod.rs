@@ -21,6 +21,7 @@ pub mod nodes;
 pub mod parameters;
 pub mod progress;
 pub mod query;
+pub mod relation;
 pub mod rights;
 pub mod rows;
 pub mod sequences;

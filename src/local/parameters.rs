@@ -1,8 +1,8 @@
 //! The extension's own configuration parameters.
 
-use crate::error::Result;
 use super::identity::Caller;
 use super::settings;
+use crate::error::Result;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

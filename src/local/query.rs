@@ -2,6 +2,7 @@
 
 use super::datum::Row;
 use super::encoding;
+use super::relation;
 use crate::compat;
 use crate::error::{Error, Result, or_raise};
 use pgrx::prelude::*;
@@ -98,7 +99,7 @@ impl StartedQuery {
 
     pub fn columns(&self) -> Vec<ResultColumn> {
         // SAFETY: the query is started, so that it has a descriptor of its result.
-        let attributes = compat::attributes(unsafe { (*self.descriptor).tupDesc });
+        let attributes = unsafe { relation::attributes((*self.descriptor).tupDesc) };
         attributes
             .into_iter()
             .enumerate()

@@ -125,7 +125,8 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (source, mut pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
+        let (source, mut pairing, snapshot) =
+            snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
         let side = ServerSide { session: Rc::new(session), origin, snapshot, counterparts: Vec::new() };
         let mut prepared = Prepared {
             notices: std::mem::take(&mut pairing.notices),

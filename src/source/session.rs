@@ -1,8 +1,8 @@
 use super::connection::{AnswerError, Answers, Connection, answers, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
-use crate::local::{interrupts, memory};
 use crate::local::parameters::source_timeout;
+use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
 use pgrx::prelude::*;
 use plan::catalog::Relation;

@@ -2,8 +2,7 @@
 //! referencing table looks its own up, for all its foreign keys at once. Several times cheaper than a join in the
 //! executor, and bounded in memory.
 
-use crate::compat;
-use crate::local::interrupts;
+use crate::local::{interrupts, relation};
 use crate::order::KeyColumns;
 use crate::storage::key_scan::{KeyPart, KeyScan, Order};
 use pgrx::pg_sys;
@@ -95,7 +94,7 @@ impl Rows {
         // the transaction.
         unsafe {
             let relation = pg_sys::table_open(self.columns.relation.into(), lock);
-            let attributes = compat::attributes((*relation).rd_att);
+            let attributes = relation::attributes((*relation).rd_att);
             let parts: Vec<KeyPart> = self
                 .columns
                 .numbers

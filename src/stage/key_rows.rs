@@ -1,10 +1,10 @@
 //! Keys of the tables at a foreign key's ends, read without a query over the tables: a planner would evaluate expressions
 //! of their indexes, constraints and statistics with the rights of whoever asks.
 
-use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, run_as};
 use crate::local::interrupts;
+use crate::local::relation;
 use crate::local::settings;
 use crate::local::transient::{TransientColumn, TransientTable};
 use crate::order::{KeyColumn, KeyEnd};
@@ -143,13 +143,13 @@ impl Reader {
     unsafe fn new(end: &KeyEnd, relation: pg_sys::Relation, state: *mut pg_sys::EState) -> Result<Self> {
         // SAFETY: promised by the caller.
         unsafe {
-            let attributes = compat::attributes((*relation).rd_att);
+            let attributes = relation::attributes((*relation).rd_att);
             let mut reader = Self { relation, numbers: Vec::new(), conversions: Vec::new() };
             for column in &end.columns {
                 let position =
                     attributes.iter().position(|attribute| !attribute.dropped && attribute.name == column.name);
                 let position = position.ok_or_else(|| {
-                    let table = compat::relation_name(reader.relation);
+                    let table = relation::relation_name(reader.relation);
                     Error::internal(format!("column \"{}\" of relation \"{table}\" does not exist", column.name))
                 })?;
                 let number = position as i32 + 1;

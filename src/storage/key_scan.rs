@@ -3,9 +3,10 @@
 //! Every row of a stage table is one that counts: frozen, and never changed since it was written.
 
 use super::page::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, ROW_HEADER_BYTES};
-use crate::compat::{self, AttributeLayout};
+use crate::compat;
 use crate::error::Error;
 use crate::local::interrupts;
+use crate::local::relation::{self, AttributeLayout};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::mem::offset_of;
@@ -121,7 +122,7 @@ pub struct RowKey<'a> {
 #[cold]
 unsafe fn refuse_damaged_page(relation: pg_sys::Relation, block: u32) -> ! {
     // SAFETY: promised by the caller.
-    let path = unsafe { compat::relation_path(relation) };
+    let path = unsafe { relation::relation_path(relation) };
     Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("invalid page in block {block} of relation {path}"))
         .raise()
 }
@@ -132,7 +133,7 @@ impl KeyScan {
     pub unsafe fn new(relation: pg_sys::Relation, parts: Vec<KeyPart>) -> Self {
         assert!(parts.len() <= MOST_PARTS);
         // SAFETY: promised by the caller.
-        let attributes = compat::attributes(unsafe { (*relation).rd_att });
+        let attributes = unsafe { relation::attributes((*relation).rd_att) };
         let last = parts.iter().map(|part| part.attribute).max().unwrap_or(0);
         let layouts: Vec<_> = attributes.iter().take(last + 1).map(|attribute| attribute.layout).collect();
         let mut places = Vec::new();

@@ -1,9 +1,9 @@
 //! Rows in the form in which the heap stores them, put together value by value without a slot in between.
 
 use super::page::ROW_HEADER_BYTES;
-use crate::compat::AttributeLayout;
 use crate::error::Error;
 use crate::local::memory;
+use crate::local::relation::AttributeLayout;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 

@@ -34,7 +34,8 @@ pub fn check(source: &Path) -> Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
-    Err(format!("the rooms of {} import each other against their order:\n{}", source.display(), faults.join("\n")).into())
+    Err(format!("the rooms of {} import each other against their order:\n{}", source.display(), faults.join("\n"))
+        .into())
 }
 
 fn check_directory(root: &Path, directory: &Path, faults: &mut Vec<String>) -> Result<()> {

@@ -24,6 +24,8 @@ pub fn run(options: &Options) -> Result<()> {
             "-p",
             "plan",
             "-p",
+            "xtask",
+            "-p",
             "conninfo",
             "-p",
             "copystream",

@@ -45,6 +45,18 @@ pub fn bar(fraction: f64) -> String {
     format!("{}{} {}%", "#".repeat(filled), ".".repeat(LENGTH - filled), (fraction * 100.0) as u32)
 }
 
+/// As `pg_size_pretty`, roughly.
+pub fn pretty_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if value < 10_240.0 {
+            return format!("{value:.0} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.0} TB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,15 +85,4 @@ mod tests {
         assert_eq!(bar(7.0), bar(1.0));
         assert_eq!(bar(f64::NAN).len(), bar(0.0).len());
     }
-}
-/// As `pg_size_pretty`, roughly.
-pub fn pretty_bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["bytes", "kB", "MB", "GB"] {
-        if value < 10_240.0 {
-            return format!("{value:.0} {unit}");
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.0} TB")
 }

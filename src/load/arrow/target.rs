@@ -2,8 +2,8 @@
 
 use super::super::decode::changed_by_modifier;
 use super::super::numeric::Limits;
-use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::relation;
 use crate::order::OnLossy;
 use crate::parquet::schema::{Scalar, Shape};
 use pgrx::pg_sys;
@@ -331,7 +331,7 @@ fn structured_kind(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
         }
         if pg_sys::type_is_rowtype(type_oid) && type_oid != pg_sys::RECORDOID {
             let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(type_oid, typmod);
-            let attributes = compat::attributes(descriptor)
+            let attributes = relation::attributes(descriptor)
                 .into_iter()
                 .map(|attribute| {
                     let target = (!attribute.dropped).then(|| Target::of(attribute.type_oid, attribute.typmod));

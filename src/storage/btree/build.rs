@@ -5,7 +5,7 @@ use super::pages::{Place, TreeWriter};
 use super::sort::{Entry, Sorter};
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{encoding, settings};
+use crate::local::{encoding, relation, settings};
 use crate::storage::key_scan::KeyScan;
 use crate::storage::page::MOST_ROWS_ON_PAGE;
 use pgrx::pg_sys;
@@ -112,7 +112,7 @@ impl Build<'_> {
         let (name, description) = unsafe {
             let text = pg_sys::BuildIndexValueDescription(self.index, datums.as_mut_ptr(), nulls.as_mut_ptr());
             (
-                compat::relation_name(self.index),
+                relation::relation_name(self.index),
                 (!text.is_null()).then(|| encoding::from_database(CStr::from_ptr(text))),
             )
         };

@@ -10,7 +10,7 @@ mod pages;
 mod sort;
 
 use super::key_scan::{KeyPart, Order};
-use crate::compat;
+use crate::local::relation;
 use packing::KeyColumn;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -73,7 +73,7 @@ unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Op
             return None;
         }
         let mut columns = Vec::with_capacity(count);
-        for (position, description) in compat::attributes((*index).rd_att).iter().enumerate() {
+        for (position, description) in relation::attributes((*index).rd_att).iter().enumerate() {
             let number = (*info).ii_IndexAttrNumbers[position];
             let attribute = usize::try_from(number).ok()?.checked_sub(1)?;
             let layout = description.layout;

@@ -1,6 +1,6 @@
 //! Keys of an index as integers: each column takes just the bits that its values in this table need.
 
-use crate::compat::AttributeLayout;
+use crate::local::relation::AttributeLayout;
 use crate::storage::key_scan::{KeyPart, RowKey};
 use pgrx::pg_sys;
 
