@@ -239,14 +239,18 @@ pub fn check_at_the_end(shared: &Shared, servers: &OwnServers) {
     let mut client = servers.destination.connect(DATABASE);
     client.batch_execute("VACUUM (FREEZE, DISABLE_PAGE_SKIPPING)").expect("all rows can be frozen");
     let installation = installation();
-    let dump = Command::new(installation.program("pg_dump"))
-        .env("LD_LIBRARY_PATH", installation.prefix().join("lib"))
-        .args(["--file=/dev/null", "--dbname"])
-        .arg(servers.destination.dsn(DATABASE))
-        .output()
-        .expect("pg_dump runs");
-    if !dump.status.success() {
-        shared.fail(&format!("pg_dump: {}", String::from_utf8_lossy(&dump.stderr)));
+    let pg_dump = installation.program("pg_dump");
+    // Not every build of a server comes with it; the history is checked by itself all the same.
+    if pg_dump.exists() {
+        let dump = Command::new(pg_dump)
+            .env("LD_LIBRARY_PATH", installation.prefix().join("lib"))
+            .args(["--file=/dev/null", "--dbname"])
+            .arg(servers.destination.dsn(DATABASE))
+            .output()
+            .expect("pg_dump runs");
+        if !dump.status.success() {
+            shared.fail(&format!("pg_dump: {}", String::from_utf8_lossy(&dump.stderr)));
+        }
     }
     let mut bad = String::new();
     for line in servers.destination.log_text().lines() {
