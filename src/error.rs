@@ -306,3 +306,9 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// The first two characters of a packed SQLSTATE.
+pub fn sqlstate_class(sqlstate: i32) -> [u8; 2] {
+    let character = |position: u32| ((sqlstate >> (6 * position)) & 0x3f) as u8 + b'0';
+    [character(0), character(1)]
+}

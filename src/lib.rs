@@ -24,7 +24,7 @@ mod source;
 mod stage;
 mod storage;
 
-// The guard around foreign functions (see compat) looks for it here.
+// The guard around foreign functions (see `local::bindings`) looks for it here.
 pub(crate) use pgrx::pg_sys::ffi;
 use pgrx::prelude::*;
 

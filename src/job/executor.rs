@@ -1,7 +1,6 @@
 use super::processes;
 use super::shared::Shared;
-use crate::compat;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate_class};
 use crate::load::{self, LoadHelper, OpenFiles};
 use crate::local::identity::{Role, run_as};
 use crate::local::progress::{CopyReport, IndexReport};
@@ -187,7 +186,7 @@ impl<'a> Executor<'a> {
             })
         })
         .map_err(|error| self.with_user_names(error, table))
-        .map_err(|error| match &compat::sqlstate_class(error.sqlstate) {
+        .map_err(|error| match &sqlstate_class(error.sqlstate) {
             // The message names the index alone.
             b"22" | b"23" => error.detail(format!("Table {}.", spec.qualified_name())),
             _ => error,

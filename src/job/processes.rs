@@ -1,8 +1,9 @@
 //! Background processes: starting, waking, waiting, ending.
 
 use super::shared::{Segment, Shared};
-use crate::compat::signals;
+use crate::compat;
 use crate::error::Error;
+use crate::local::bindings::signal_handlers;
 use crate::local::identity::{self, Caller};
 pub(super) use crate::local::interrupts::wait;
 use crate::local::{locks, messages, settings};
@@ -116,9 +117,9 @@ pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
 pub(super) fn accept_signals() {
     // SAFETY: the handlers are the server's own, made for every kind of process with a latch.
     unsafe {
-        signals::accept(libc::SIGTERM, signals::die);
-        signals::accept(libc::SIGINT, signals::StatementCancelHandler);
-        signals::accept(libc::SIGHUP, signals::SignalHandlerForConfigReload);
+        compat::handle_signal(libc::SIGTERM, signal_handlers::die);
+        compat::handle_signal(libc::SIGINT, signal_handlers::StatementCancelHandler);
+        compat::handle_signal(libc::SIGHUP, signal_handlers::SignalHandlerForConfigReload);
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }

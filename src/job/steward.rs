@@ -1,8 +1,9 @@
 use super::history::{self, Outcome};
 use super::processes;
 use super::shared::{Phase, Shared};
-use crate::compat::signals;
+use crate::compat;
 use crate::error::{Error, Result, catch};
+use crate::local::bindings::signal_handlers;
 use crate::local::locks::{self, Until};
 use crate::local::transaction;
 use crate::order::JobSpec;
@@ -32,7 +33,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
     // is nothing to cancel in it.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.
     unsafe {
-        signals::accept(libc::SIGTERM, signals::SignalHandlerForShutdownRequest);
+        compat::handle_signal(libc::SIGTERM, signal_handlers::SignalHandlerForShutdownRequest);
         libc::signal(libc::SIGINT, libc::SIG_IGN);
     }
     let segment = segment.value() as u32;

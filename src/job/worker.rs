@@ -1,9 +1,8 @@
 use super::executor::Executor;
 use super::processes;
 use super::shared::{Next, Shared};
-use crate::compat;
 use crate::error::Result;
-use crate::local::{settings, transaction};
+use crate::local::{planner_hook, settings, transaction};
 use crate::order::Input;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -61,7 +60,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
         let source_timeout = CString::new(server.timeout.as_str()).unwrap_or_default();
         settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
     }
-    compat::forbid_parallel_plans();
+    planner_hook::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);
     let mut tasks_since = 0;

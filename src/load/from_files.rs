@@ -5,8 +5,7 @@ use super::expressions::Filter;
 use super::insert::Inserter;
 use super::writer::{RowValues, TableWriter};
 use super::{LoadHelper, Position, concerns_a_row, refuse_lost_rows};
-use crate::compat;
-use crate::error::{Error, Result, catch};
+use crate::error::{Error, Result, catch, sqlstate_class};
 use crate::local::interrupts;
 use crate::order::{FilesSpec, Found, Loaded, RowGroup, TableSpec};
 use crate::parquet::parquet_file::ParquetFile;
@@ -356,7 +355,7 @@ pub(super) fn locate(
     position: &Position,
 ) -> Error {
     let is_of_memory = error.sqlstate == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32;
-    if !concerns_a_row(error.sqlstate) && !is_of_memory && compat::sqlstate_class(error.sqlstate) != *b"58" {
+    if !concerns_a_row(error.sqlstate) && !is_of_memory && sqlstate_class(error.sqlstate) != *b"58" {
         return error;
     }
     let mut place = format!("File {}, row group {}", files.files[row_group.file].name, row_group.number);

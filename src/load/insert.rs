@@ -5,6 +5,7 @@ use super::arrow::Target;
 use super::expressions::Filter;
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::bindings;
 use crate::local::catalog;
 use crate::local::identity;
 use crate::local::relation;
@@ -18,7 +19,7 @@ pub(super) struct Inserter {
     state: *mut pg_sys::EState,
     root: *mut pg_sys::ResultRelInfo,
     table_state: *mut pg_sys::ModifyTableState,
-    routing: *mut compat::PartitionTupleRouting,
+    routing: *mut bindings::PartitionTupleRouting,
     transition_capture: *mut pg_sys::TransitionCaptureState,
     defaults: Vec<(usize, *mut pg_sys::ExprState)>,
     /// For each attribute, whether the rows have a value for it.
@@ -65,7 +66,7 @@ impl Inserter {
             (*table_state).mt_transition_capture = transition_capture;
             let is_partitioned = (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
             let routing = if is_partitioned {
-                compat::ExecSetupPartitionTupleRouting(state, relation)
+                bindings::ExecSetupPartitionTupleRouting(state, relation)
             } else {
                 std::ptr::null_mut()
             };
@@ -78,7 +79,7 @@ impl Inserter {
                 && !looks_at_rows
                 && !volatile
                 && filter.as_ref().is_none_or(|filter| !filter.is_volatile())
-                && compat::is_heap(relation);
+                && relation::is_heap(relation);
             pg_sys::ExecBSInsertTriggers(state, root);
             Ok(Self {
                 relation,
@@ -187,7 +188,7 @@ impl Inserter {
             if self.may_batch {
                 self.check(self.root, slot, false);
                 pg_sys::ExecMaterializeSlot(slot);
-                self.batched_bytes += compat::materialized_bytes(slot);
+                self.batched_bytes += materialized_bytes(slot);
                 self.batched += 1;
                 if self.batched == MOST_BATCHED_ROWS || self.batched_bytes >= MOST_BATCHED_BYTES {
                     self.flush();
@@ -211,7 +212,7 @@ impl Inserter {
             let constraints = (*(*relation).rd_att).constr;
             if !constraints.is_null() {
                 if (*constraints).has_generated_stored {
-                    compat::ExecComputeStoredGenerated(target, self.state, slot, pg_sys::CmdType::CMD_INSERT);
+                    bindings::ExecComputeStoredGenerated(target, self.state, slot, pg_sys::CmdType::CMD_INSERT);
                 }
                 pg_sys::ExecConstraints(target, slot, self.state);
             }
@@ -226,7 +227,7 @@ impl Inserter {
         unsafe {
             let mut target = self.root;
             if !self.routing.is_null() {
-                target = compat::ExecFindPartition(self.table_state, self.root, self.routing, slot, self.state);
+                target = bindings::ExecFindPartition(self.table_state, self.root, self.routing, slot, self.state);
             }
             if !(*target).ri_FdwRoutine.is_null() {
                 return Err(Error::new(
@@ -322,7 +323,7 @@ impl Inserter {
             }
             pg_sys::ExecResetTupleTable((*self.state).es_tupleTable, false);
             if !self.routing.is_null() {
-                compat::ExecCleanupTupleRouting(self.table_state, self.routing);
+                bindings::ExecCleanupTupleRouting(self.table_state, self.routing);
             }
             pg_sys::ExecCloseResultRelations(self.state);
             pg_sys::ExecCloseRangeTableRelations(self.state);
@@ -399,4 +400,16 @@ unsafe fn defaults_of(relation: pg_sys::Relation, filled: &[usize]) -> (Vec<(usi
         }
     }
     (defaults, volatile)
+}
+
+/// What a materialized row of a heap takes.
+///
+/// # Safety
+/// The slot is a heap's, or a buffer heap's, and materialized.
+unsafe fn materialized_bytes(slot: *mut pg_sys::TupleTableSlot) -> usize {
+    // SAFETY: promised by the caller; both kinds begin with the same structure.
+    unsafe {
+        let tuple = (*slot.cast::<pg_sys::HeapTupleTableSlot>()).tuple;
+        if tuple.is_null() { 0 } else { (*tuple).t_len as usize }
+    }
 }

@@ -11,8 +11,7 @@ mod numeric;
 mod selfcheck;
 mod writer;
 
-use crate::compat;
-use crate::error::{Error, Result, catch};
+use crate::error::{Error, Result, catch, sqlstate_class};
 use crate::order::{Loaded, SourceTable, TableSpec};
 use crate::source::{CopyOut, RunningCopies};
 use copystream::{BinaryStream, StreamError, TextStream};
@@ -215,11 +214,11 @@ fn column_of(table: &TableSpec, column: usize) -> String {
 
 /// Whether a source does not want to send any row: it lacks a privilege, or the table.
 fn is_refusal(error: &Error) -> bool {
-    compat::sqlstate_class(error.sqlstate) == *b"42"
+    sqlstate_class(error.sqlstate) == *b"42"
 }
 
 /// Not a lost connection, a cancel or a full disk. Memory is short because of a row.
 fn concerns_a_row(sqlstate: i32) -> bool {
-    let class = compat::sqlstate_class(sqlstate);
+    let class = sqlstate_class(sqlstate);
     !matches!(&class, b"08" | b"53" | b"57" | b"58") || sqlstate == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32
 }

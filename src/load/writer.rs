@@ -2,10 +2,9 @@ use super::arena::Arena;
 use super::decode::{ColumnDecoder, to_datum};
 use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::{LoadHelper, Position};
-use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::interrupts;
 use crate::local::relation::{self, Attribute, AttributeLayout};
+use crate::local::{bindings, interrupts};
 use crate::order::TableSpec;
 use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
 use crate::storage::relation_file::WRITER_LOCK;
@@ -277,7 +276,7 @@ impl<'a, D> TableWriter<'a, D> {
         // SAFETY: a tuple of this relation's layout in memory of ours; the result is ours too, in the current context.
         let fitting = unsafe {
             let options = pg_sys::HEAP_INSERT_FROZEN | pg_sys::HEAP_INSERT_SKIP_FSM;
-            let toasted = compat::heap_toast_insert_or_update(
+            let toasted = bindings::heap_toast_insert_or_update(
                 self.relation,
                 &mut tuple,
                 std::ptr::null_mut(),

@@ -1,7 +1,7 @@
 //! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
 
 use super::relation;
-use super::{encoding, expressions, settings, spi};
+use super::{bindings, encoding, expressions, settings, spi};
 use crate::compat;
 use crate::error::Result;
 use pgrx::pg_sys;
@@ -419,7 +419,7 @@ pub fn column_default(relation: u32, number: i16) -> Option<String> {
 pub unsafe fn default_expression(relation: pg_sys::Relation, number: i16) -> *mut pg_sys::Node {
     // SAFETY: promised by the caller; the nodes are palloc'd in the current context.
     unsafe {
-        let tree = compat::build_column_default(relation, number.into());
+        let tree = bindings::build_column_default(relation, number.into());
         let position = usize::try_from(number - 1).expect("attribute numbers start at 1");
         let type_oid = relation::attributes((*relation).rd_att)[position].type_oid;
         let mut typmod = -1;

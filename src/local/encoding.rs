@@ -1,7 +1,6 @@
 //! Texts between the database's encoding, which the server's functions speak, and UTF-8, which is spoken here.
 
-use super::messages;
-use crate::compat;
+use super::{bindings, messages};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::borrow::Cow;
@@ -192,7 +191,7 @@ pub unsafe fn translate(message: &pg_sys::ErrorData) {
             pg_sys::errdetail_internal(c"%s".as_ptr(), text.as_ptr());
         }
         if let Some(text) = translation(message.hint) {
-            compat::errhint(c"%s".as_ptr(), text.as_ptr());
+            bindings::errhint(c"%s".as_ptr(), text.as_ptr());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps statements that hold a password out of the server's log, as far as that is up to an extension.
 
-use crate::compat;
+use super::guard::guarded;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
@@ -105,7 +105,7 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
             message.internalpos = 0;
         }
         if let Some(previous) = PREVIOUS_HOOK {
-            compat::guarded(|| previous(error));
+            guarded(|| previous(error));
         }
     }
 }

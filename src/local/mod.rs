@@ -1,11 +1,13 @@
 //! This end: catalog queries over SPI, rights, locks, and the small facts about the session that others need.
 
+pub mod bindings;
 pub mod catalog;
 pub mod copy_statement;
 pub mod datum;
 pub mod encoding;
 pub mod expressions;
 pub mod foreign_server;
+pub mod guard;
 pub mod identity;
 pub mod interrupts;
 pub mod load_rights;
@@ -19,6 +21,7 @@ pub mod network;
 pub mod new_file;
 pub mod nodes;
 pub mod parameters;
+pub mod planner_hook;
 pub mod progress;
 pub mod query;
 pub mod relation;

@@ -113,3 +113,12 @@ pub unsafe fn relation_path(relation: pg_sys::Relation) -> String {
         from_database(CStr::from_ptr(pg_sys::text_to_cstring(path.cast_mut_ptr())))
     }
 }
+
+/// Whether the relation's access method is the server's own heap.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn is_heap(relation: pg_sys::Relation) -> bool {
+    // SAFETY: promised by the caller; returns a constant.
+    unsafe { std::ptr::eq((*relation).rd_tableam, pg_sys::GetHeapamTableAmRoutine()) }
+}

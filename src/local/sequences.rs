@@ -1,8 +1,7 @@
 //! Setting sequences so that a rollback undoes it.
 
 use super::locks::{self, Mode};
-use super::{rights, settings, spi};
-use crate::compat;
+use super::{bindings, rights, settings, spi};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
 use serde::Deserialize;
@@ -64,7 +63,7 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         ))?;
         for &sequence in &changed {
             // SAFETY: the caller owns it and it is locked; one that is gone is an ERROR.
-            unsafe { compat::ResetSequence(sequence.into()) };
+            unsafe { bindings::ResetSequence(sequence.into()) };
         }
         spi::execute(&format!("SELECT count(setval(v.sequence, v.value, v.is_called)) FROM {}", wanted(&changed)))
     })

@@ -83,7 +83,7 @@ impl ValueSettings {
     /// Those of the server, and those that extensions and users have made up.
     pub fn of_this_session() -> Self {
         let server = OF_VALUES.iter().filter_map(|name| Some(((*name).to_owned(), value_in_database_encoding(name)?)));
-        Self(server.chain(compat::custom_settings()).collect())
+        Self(server.chain(custom_settings()).collect())
     }
 
     /// Sets them as [`set_local`] does.
@@ -222,4 +222,27 @@ pub fn source_of(name: &CStr) -> Result<Option<String>> {
 pub fn maintenance_work_mem() -> i64 {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::maintenance_work_mem.into() }
+}
+
+/// Settings that are not the server's own and that every user may set, with their values where they were given one.
+fn custom_settings() -> Vec<(CString, CString)> {
+    const OWN: &[u8] = b"pgcopy.";
+    let (variables, count) = compat::setting_variables();
+    // SAFETY: an array of as many settings as counted, which stays as it is while nothing is set. A value is a static buffer
+    // or the setting's own string, copied at once.
+    unsafe {
+        (0..count)
+            .map(|position| *variables.add(position))
+            .filter(|variable| {
+                (**variable).context == pg_sys::GucContext::PGC_USERSET
+                    && (**variable).source != pg_sys::GucSource::PGC_S_DEFAULT
+            })
+            .map(|variable| CStr::from_ptr((*variable).name))
+            .filter(|name| name.to_bytes().contains(&b'.') && !name.to_bytes().starts_with(OWN))
+            .filter_map(|name| {
+                let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+                (!value.is_null()).then(|| (name.to_owned(), CStr::from_ptr(value).to_owned()))
+            })
+            .collect()
+    }
 }

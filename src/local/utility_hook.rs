@@ -1,7 +1,7 @@
 //! The hook that takes the COPY statements that are ours from the server and leaves it everything else.
 
+use super::bindings;
 use super::copy_statement::{self, CopyStatement};
-use crate::compat;
 use crate::error::{Result, or_raise};
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::c_char;
@@ -50,7 +50,7 @@ unsafe extern "C-unwind" fn process_utility(
         }
         match PREVIOUS {
             Some(next) => pass_on!(next),
-            None => pass_on!(compat::unguarded::standard_ProcessUtility),
+            None => pass_on!(bindings::unguarded::standard_ProcessUtility),
         }
     }
 }

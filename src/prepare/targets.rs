@@ -1,8 +1,7 @@
 //! Targets with their counterparts: columns, wire format, parts, and the way that the rows take.
 
 use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
-use crate::compat;
-use crate::error::Result;
+use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
 use crate::local::identity::{Role, run_as};
 use crate::local::{expressions, rights, settings, spi, transaction};
@@ -157,7 +156,7 @@ impl Prepared {
             });
             default.expression = match computed {
                 Ok(computed) => computed,
-                Err(error) if &compat::sqlstate_class(error.sqlstate) == b"57" => return Err(error),
+                Err(error) if &sqlstate_class(error.sqlstate) == b"57" => return Err(error),
                 Err(_) => expression,
             };
         }

@@ -1,7 +1,7 @@
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog::Index;
-use crate::local::{encoding, settings};
+use crate::local::{bindings, encoding, settings};
 use crate::order::{NewTable, Stage, TableSpec, stage_index_name, stage_name};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -138,7 +138,7 @@ unsafe fn create_toast(stage: pg_sys::Oid, target: u32, target_toast: pg_sys::Oi
         let options = relation_options(target_toast.to_u32());
         let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
         let rewritten = if target_toast == pg_sys::Oid::INVALID { target.into() } else { target_toast };
-        compat::NewHeapCreateToastTable(stage, options, lock, rewritten);
+        bindings::NewHeapCreateToastTable(stage, options, lock, rewritten);
         pg_sys::CommandCounterIncrement();
     }
 }
@@ -234,7 +234,7 @@ unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, in
         for position in 0..natts {
             *(*map).attnums.add(position as usize) = (position + 1) as pg_sys::AttrNumber;
         }
-        let statement = compat::generateClonedIndexStmt(std::ptr::null_mut(), source, map, std::ptr::null_mut());
+        let statement = bindings::generateClonedIndexStmt(std::ptr::null_mut(), source, map, std::ptr::null_mut());
         (*statement).idxname = pg_sys::pstrdup(name.as_ptr());
         (*statement).idxcomment = std::ptr::null_mut();
         // Uniqueness is what the index enforces; a constraint of its own would only be one more catalog row. An

@@ -5,6 +5,7 @@
 
 use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::bindings;
 use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -82,7 +83,7 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
         let relation = pg_sys::table_open(target.into(), exclusive);
         pg_sys::CheckTableNotInUse(relation, c"replace the rows of".as_ptr());
         refuse_other_indexes(relation, swap.table)?;
-        compat::TransferPredicateLocksToHeapRelation(relation);
+        bindings::TransferPredicateLocksToHeapRelation(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         pg_sys::LockRelationOid(stage.into(), exclusive);
         for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
@@ -212,7 +213,7 @@ unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -
 fn rename_toast(toast: pg_sys::Oid, name: &str) {
     // SAFETY: the owner is held exclusively, and only it refers to its TOAST table.
     unsafe {
-        let index = compat::toast_get_valid_index(toast, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
+        let index = bindings::toast_get_valid_index(toast, pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
         let name = |suffix: &str| CString::new(format!("{name}{suffix}")).expect("no NUL in it");
         pg_sys::RenameRelationInternal(toast, name("").as_ptr(), true, false);
         pg_sys::RenameRelationInternal(index, name("_index").as_ptr(), true, true);

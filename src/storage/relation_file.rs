@@ -47,7 +47,7 @@ impl RelationFile {
             let segment_end = first.next_multiple_of(pg_sys::RELSEG_SIZE);
             for block in first..end {
                 if block + 1 == end || (block < segment_end && end > segment_end) {
-                    compat::extend_relation(storage, self.fork, block, zeroes.address(0), true);
+                    extend_relation(storage, self.fork, block, zeroes.address(0), true);
                 }
             }
             pg_sys::UnlockRelationForExtension(self.relation, lock);
@@ -76,7 +76,7 @@ impl RelationFile {
                 let last_of_its_segment = blocks
                     .get(position + 1)
                     .is_none_or(|next| next / pg_sys::RELSEG_SIZE != block / pg_sys::RELSEG_SIZE);
-                compat::extend_relation(storage, self.fork, block, page, !last_of_its_segment);
+                extend_relation(storage, self.fork, block, page, !last_of_its_segment);
             }
         }
     }
@@ -85,15 +85,14 @@ impl RelationFile {
     pub fn log_images(&self, pages: &mut Pages, blocks: &[u32], standard: bool) {
         let mut addresses: Vec<_> = (0..blocks.len()).map(|position| pages.address(position)).collect();
         // SAFETY: whole pages, which the function only reads and gives their log position.
-        unsafe { compat::log_new_pages(self.relation, self.fork, blocks, &mut addresses, standard) };
+        unsafe { log_new_pages(self.relation, self.fork, blocks, &mut addresses, standard) };
     }
 
     /// Logs a new heap page as the insertion of `rows` rows into an empty page, which takes less than its image.
     pub fn log_heap_rows(&self, page: &mut Page, block: u32, rows: usize, tuples: &[u8]) {
         // SAFETY: the page and the data outlive the call; their form is that of `heap_multi_insert`.
-        let lsn = unsafe {
-            compat::log_heap_rows(self.relation, self.fork, block, page.bytes.as_mut_ptr(), rows as u16, tuples)
-        };
+        let lsn =
+            unsafe { log_heap_rows(self.relation, self.fork, block, page.bytes.as_mut_ptr(), rows as u16, tuples) };
         page.set_lsn(lsn);
     }
 }
@@ -113,5 +112,80 @@ impl Drop for CheckpointDelay {
     fn drop(&mut self) {
         // SAFETY: as above.
         unsafe { (*pg_sys::MyProc).delayChkptFlags &= !(pg_sys::DELAY_CHKPT_START as i32) };
+    }
+}
+
+/// Writes a page of a relation's file, at its end or anywhere before it.
+///
+/// # Safety
+/// `page` points to a whole page, and no buffer holds this block.
+unsafe fn extend_relation(
+    storage: pg_sys::SMgrRelation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    page: *mut u8,
+    skip_fsync: bool,
+) {
+    // SAFETY: promised by the caller.
+    unsafe { pg_sys::smgrextend(storage, fork, block, page.cast(), skip_fsync) };
+}
+
+/// Logs images of new pages and gives each its log position.
+///
+/// # Safety
+/// The addresses are those of whole pages, one for each block, in the standard layout if `standard` is set.
+unsafe fn log_new_pages(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    blocks: &[u32],
+    pages: &mut [*mut u8],
+    standard: bool,
+) {
+    // SAFETY: promised by the caller; the server only reads the block numbers.
+    unsafe {
+        pg_sys::log_newpages(
+            compat::locator(relation),
+            fork,
+            blocks.len() as i32,
+            blocks.as_ptr().cast_mut(),
+            pages.as_mut_ptr().cast(),
+            standard,
+        );
+    }
+}
+
+/// Logs rows that were put into an empty heap page, frozen, as `heap_multi_insert` logs them. Returns the log position.
+///
+/// # Safety
+/// `page` is a whole page; `tuples` holds that many `xl_multi_insert_tuple` with their data.
+unsafe fn log_heap_rows(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    page: *mut u8,
+    rows: u16,
+    tuples: &[u8],
+) -> u64 {
+    // `access/heapam_xlog.h`
+    const MULTI_INSERT: u8 = 0x50;
+    const INITIALIZES_PAGE: u8 = 0x80;
+    const ALL_FROZEN: u8 = 1 << 5;
+    // `xl_heap_multi_insert`: flags, padding, number of tuples; no offsets where the page is initialized.
+    let [low, high] = rows.to_ne_bytes();
+    let mut record = [ALL_FROZEN, 0, low, high];
+    // SAFETY: promised by the caller; what is registered lives until the record is inserted.
+    unsafe {
+        pg_sys::XLogBeginInsert();
+        pg_sys::XLogRegisterData(record.as_mut_ptr().cast(), record.len() as _);
+        pg_sys::XLogRegisterBlock(
+            0,
+            compat::locator(relation),
+            fork,
+            block,
+            page.cast(),
+            pg_sys::REGBUF_WILL_INIT as u8,
+        );
+        pg_sys::XLogRegisterBufData(0, tuples.as_ptr().cast_mut().cast(), tuples.len() as _);
+        pg_sys::XLogInsert(pg_sys::RmgrIds::RM_HEAP2_ID as u8, MULTI_INSERT | INITIALIZES_PAGE)
     }
 }

@@ -3,7 +3,6 @@
 use super::atom::{Atom, Instant};
 use super::decimal;
 use super::scalar;
-use crate::compat;
 use crate::error::{Error, Result};
 use crate::order::OnLossy;
 use pgrx::pg_sys;
@@ -19,8 +18,8 @@ pub(super) fn write(atom: &Atom<'_>, on_lossy: OnLossy, out: &mut Vec<u8>) -> Re
     match atom {
         Atom::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Atom::Int(value) => write_displayed(value, out),
-        Atom::Float32(value) => compat::write_float4(*value, out),
-        Atom::Float64(value) => compat::write_float8(*value, out),
+        Atom::Float32(value) => write_float4(*value, out),
+        Atom::Float64(value) => write_float8(*value, out),
         Atom::Decimal { unscaled, scale } => {
             let mut text = String::new();
             decimal::write_decimal(*unscaled, *scale, &mut text)?;
@@ -146,7 +145,7 @@ fn write_hex(byte: u8, out: &mut Vec<u8>) {
 
 /// As `bytea_output` has it.
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    if compat::bytea_output_is_hex() {
+    if bytea_output_is_hex() {
         out.extend_from_slice(b"\\x");
         bytes.iter().for_each(|byte| write_hex(*byte, out));
         return;
@@ -195,4 +194,43 @@ fn insert_nanoseconds(text: &mut Vec<u8>, start: usize, nanoseconds: u16) {
     let microseconds = String::from_utf8_lossy(text.get(point + 1..end).unwrap_or_default()).into_owned();
     let fraction = format!(".{microseconds:0<6}{nanoseconds:03}");
     text.splice(point..end, fraction.trim_end_matches('0').bytes());
+}
+
+mod output {
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C-unwind" {
+        /// `DOUBLE_SHORTEST_DECIMAL_LEN` bytes at most, with a NUL (`common/shortest_dec.h`). Raises nothing.
+        pub fn double_to_shortest_decimal_buf(value: f64, result: *mut c_char) -> c_int;
+        /// `FLOAT_SHORTEST_DECIMAL_LEN` bytes at most. Raises nothing.
+        pub fn float_to_shortest_decimal_buf(value: f32, result: *mut c_char) -> c_int;
+        /// `utils/bytea.h`
+        pub static bytea_output: c_int;
+    }
+
+    pub const SHORTEST_DECIMAL_BYTES: usize = 32;
+    /// `BYTEA_OUTPUT_HEX`
+    pub const HEX: c_int = 1;
+}
+
+/// Appends the number as its type's output function writes it with all digits.
+fn write_float8(value: f64, out: &mut Vec<u8>) {
+    let mut buffer = [0u8; output::SHORTEST_DECIMAL_BYTES];
+    // SAFETY: the buffer is longer than any such text. The function calls nothing that raises.
+    let length = unsafe { output::double_to_shortest_decimal_buf(value, buffer.as_mut_ptr().cast()) };
+    out.extend_from_slice(&buffer[..length as usize]);
+}
+
+/// The same of a `real`.
+fn write_float4(value: f32, out: &mut Vec<u8>) {
+    let mut buffer = [0u8; output::SHORTEST_DECIMAL_BYTES];
+    // SAFETY: as above.
+    let length = unsafe { output::float_to_shortest_decimal_buf(value, buffer.as_mut_ptr().cast()) };
+    out.extend_from_slice(&buffer[..length as usize]);
+}
+
+/// Whether the session's `bytea_output` is `hex`.
+fn bytea_output_is_hex() -> bool {
+    // SAFETY: a backend-local variable.
+    unsafe { output::bytea_output == output::HEX }
 }

@@ -3,8 +3,8 @@
 use super::packing::{KeyColumn, Packing, Range};
 use super::pages::{Place, TreeWriter};
 use super::sort::{Entry, Sorter};
-use crate::compat;
 use crate::error::{Error, Result};
+use crate::local::guard::guarded;
 use crate::local::{encoding, relation, settings};
 use crate::storage::key_scan::KeyScan;
 use crate::storage::page::MOST_ROWS_ON_PAGE;
@@ -46,7 +46,7 @@ pub(super) unsafe fn build(
         return unsafe {
             let routine = pg_sys::GetIndexAmRoutineByAmId((*(*index).rd_rel).relam, false);
             let original = (*routine).ambuild.expect("every access method builds indexes");
-            let result = compat::guarded(|| original(heap, index, std::ptr::from_ref(info).cast_mut()));
+            let result = guarded(|| original(heap, index, std::ptr::from_ref(info).cast_mut()));
             (*result).heap_tuples as u64
         };
     };

@@ -4,7 +4,7 @@
 //! level, pivot tuples cut to the columns that tell the neighbours apart, equal keys merged into posting lists.
 
 use super::packing::Packing;
-use crate::compat;
+use crate::local::bindings;
 use crate::storage::page::{LINE_POINTER_BYTES, PAGE_BYTES, Page, Pages};
 use crate::storage::relation_file::RelationFile;
 use pgrx::pg_sys;
@@ -97,7 +97,7 @@ impl<'a> TreeWriter<'a> {
     pub(super) unsafe fn new(index: pg_sys::Relation, packing: &'a Packing, unique: bool) -> Self {
         // SAFETY: promised by the caller.
         let (file, options) =
-            unsafe { (RelationFile::new(index, pg_sys::ForkNumber::MAIN_FORKNUM), compat::btree_options(index)) };
+            unsafe { (RelationFile::new(index, pg_sys::ForkNumber::MAIN_FORKNUM), Options::of(index)) };
         let widest = packing.widest_tuple();
         Self {
             index,
@@ -249,8 +249,8 @@ impl<'a> TreeWriter<'a> {
             self.output.put(&page, block);
         }
         let mut meta = Box::new(Page { bytes: [0; PAGE_BYTES] });
-        // SAFETY: a whole page; the index is open.
-        unsafe { compat::initialize_btree_meta_page(self.index, meta.bytes.as_mut_ptr(), root, height) };
+        // SAFETY: the index is open.
+        unsafe { initialize_meta_page(self.index, &mut meta, root, height) };
         self.output.put(&meta, 0);
         self.output.flush();
     }
@@ -293,4 +293,48 @@ fn add_flag(page: &mut Page, flag: u16) {
     let special = &mut page.bytes[PAGE_BYTES - SPECIAL..];
     let flags = u16::from_ne_bytes([special[12], special[13]]) | flag;
     special[12..14].copy_from_slice(&flags.to_ne_bytes());
+}
+
+/// Storage parameters of a B-tree.
+struct Options {
+    fill_factor: usize,
+    deduplicate: bool,
+}
+
+impl Options {
+    /// `BTOptions` (`access/nbtree.h`), or the defaults.
+    ///
+    /// # Safety
+    /// The relation is an open B-tree.
+    unsafe fn of(index: pg_sys::Relation) -> Self {
+        #[repr(C)]
+        struct Stored {
+            length: i32,
+            fill_factor: i32,
+            cleanup_scale_factor: f64,
+            deduplicate: bool,
+        }
+        // SAFETY: promised by the caller; the options of a B-tree have that form.
+        unsafe {
+            let stored = (*index).rd_options.cast::<Stored>();
+            if stored.is_null() {
+                // `BTREE_DEFAULT_FILLFACTOR`
+                Self { fill_factor: 90, deduplicate: true }
+            } else {
+                Self { fill_factor: (*stored).fill_factor as usize, deduplicate: (*stored).deduplicate }
+            }
+        }
+    }
+}
+
+/// Fills the meta page.
+///
+/// # Safety
+/// The index is an open B-tree.
+unsafe fn initialize_meta_page(index: pg_sys::Relation, page: &mut Page, root: u32, level: u32) {
+    // SAFETY: promised by the caller; a whole page.
+    unsafe {
+        let page = page.bytes.as_mut_ptr().cast();
+        bindings::_bt_initmetapage(page, root, level, bindings::_bt_allequalimage(index, false));
+    }
 }

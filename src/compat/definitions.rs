@@ -1,0 +1,113 @@
+//! Descriptors and the catalogs.
+
+use pgrx::pg_sys;
+
+/// # Safety
+/// `position` is within the descriptor.
+#[cfg(not(since_18))]
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: promised by the caller.
+    unsafe { (*descriptor).attrs.as_ptr().add(position) }
+}
+
+/// # Safety
+/// `position` is within the descriptor.
+#[cfg(since_18)]
+pub unsafe fn attribute(descriptor: pg_sys::TupleDesc, position: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: promised by the caller. From 18 on the full attributes follow the compact ones (see TupleDescAttr).
+    unsafe {
+        let natts = (*descriptor).natts as usize;
+        (*descriptor).compact_attrs.as_ptr().add(natts).cast::<pg_sys::FormData_pg_attribute>().add(position)
+    }
+}
+
+/// Creates an index's catalog rows and its empty file, without building it.
+///
+/// # Safety
+/// `statement` is a transformed CREATE INDEX for a relation laid out as `heap`.
+pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::IndexStmt) -> pg_sys::Oid {
+    let none = pg_sys::Oid::INVALID;
+    // SAFETY: promised by the caller. Rights are those of the target, which were checked.
+    unsafe {
+        #[cfg(not(since_16))]
+        let address = pg_sys::DefineIndex(heap, statement, none, none, none, false, false, false, true, true);
+        #[cfg(since_16)]
+        let address = pg_sys::DefineIndex(heap, statement, none, none, none, -1, false, false, false, true, true);
+        address.objectId
+    }
+}
+
+/// Exchanges what `pg_class` says of the size of two relations.
+///
+/// # Safety
+/// Both point to a row of the catalog.
+pub unsafe fn exchange_page_counts(one: *mut pg_sys::FormData_pg_class, other: *mut pg_sys::FormData_pg_class) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        std::mem::swap(&mut (*one).relpages, &mut (*other).relpages);
+        std::mem::swap(&mut (*one).reltuples, &mut (*other).reltuples);
+        std::mem::swap(&mut (*one).relallvisible, &mut (*other).relallvisible);
+        #[cfg(since_18)]
+        std::mem::swap(&mut (*one).relallfrozen, &mut (*other).relallfrozen);
+    }
+}
+
+/// The descriptor that a stage table of an open target is made with.
+///
+/// From 18 on, columns may be computed when they are read, which a table without their expressions could not do: they
+/// become ordinary ones, always NULL. And a NOT NULL that is not valid holds for nobody's rows but the target's later ones.
+///
+/// # Safety
+/// The target is open for as long as the descriptor is used.
+pub unsafe fn stage_descriptor(target: pg_sys::Relation) -> pg_sys::TupleDesc {
+    // SAFETY: promised by the caller.
+    let descriptor = unsafe { (*target).rd_att };
+    #[cfg(since_18)]
+    // SAFETY: the copy is this function's own, with as many columns.
+    unsafe {
+        let natts = (*descriptor).natts as usize;
+        let full = |descriptor, position| attribute(descriptor, position).cast_mut();
+        let compact = |position: usize| (*descriptor).compact_attrs.as_ptr().add(position);
+        let is_virtual =
+            |position| (*full(descriptor, position)).attgenerated as u8 == pg_sys::ATTRIBUTE_GENERATED_VIRTUAL;
+        let is_unvalidated = |position| (*compact(position)).attnullability as u8 == pg_sys::ATTNULLABLE_INVALID;
+        if (0..natts).any(|position| is_virtual(position) || is_unvalidated(position)) {
+            let copy = pg_sys::CreateTupleDescCopyConstr(descriptor);
+            for position in (0..natts).filter(|&position| is_virtual(position) || is_unvalidated(position)) {
+                (*full(copy, position)).attnotnull = false;
+                if is_virtual(position) {
+                    (*full(copy, position)).attgenerated = 0;
+                }
+                pg_sys::populate_compact_attribute(copy, position as i32);
+            }
+            return copy;
+        }
+    }
+    descriptor
+}
+
+/// SQL for whether the last column of the foreign key `k` is a period, which keys need only cover together.
+pub const FOREIGN_KEY_HAS_PERIOD: &str = if cfg!(since_18) { "k.conperiod" } else { "false" };
+
+/// Lets ANALYZE know of a statistics target that an index column was given in the transaction that made the index: the
+/// relation cache does not read the columns of such an index again. From 17 on ANALYZE asks the catalog.
+///
+/// # Safety
+/// The index exists and is locked.
+pub unsafe fn note_statistics_target(index: pg_sys::Oid, number: i16, target: i32) {
+    #[cfg(not(since_17))]
+    // SAFETY: promised by the caller; the descriptor is that of the cache's own entry, which only this process reads.
+    unsafe {
+        let relation = pg_sys::relation_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let attribute = attribute((*relation).rd_att, (number - 1) as usize).cast_mut();
+        #[cfg(not(since_16))]
+        let target_here = target;
+        // At most 10000.
+        #[cfg(all(since_16, not(since_17)))]
+        let target_here = target as i16;
+        (*attribute).attstattarget = target_here;
+        pg_sys::relation_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+    }
+    #[cfg(since_17)]
+    let _ = (index, number, target);
+}

@@ -1,0 +1,11 @@
+//! Every difference between server versions. Conditions say since which version something is so (see `build.rs`).
+
+mod definitions;
+mod executor;
+mod files;
+mod process;
+
+pub use definitions::*;
+pub use executor::*;
+pub use files::*;
+pub use process::*;

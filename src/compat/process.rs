@@ -1,0 +1,32 @@
+//! Settings and signals of a process.
+
+use pgrx::pg_sys;
+
+/// The settings of this process, their own structures, and how many there are.
+pub fn setting_variables() -> (*mut *mut pg_sys::config_generic, usize) {
+    // SAFETY: returns an array of as many pointers as are counted.
+    unsafe {
+        #[cfg(not(since_16))]
+        let (variables, count) = (pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions());
+        #[cfg(since_16)]
+        let (variables, count) = {
+            let mut count = 0;
+            (pg_sys::get_guc_variables(&mut count), count)
+        };
+        (variables, count as usize)
+    }
+}
+
+/// Lets the handler take a signal, as the macro `pqsignal` (`port.h`) does.
+///
+/// # Safety
+/// The handler is one that this process may run at any moment.
+pub unsafe fn handle_signal(signal: std::ffi::c_int, handler: unsafe extern "C-unwind" fn(std::ffi::c_int)) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(since_18))]
+        pg_sys::pqsignal(signal, Some(handler));
+        #[cfg(since_18)]
+        pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}
