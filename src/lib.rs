@@ -12,16 +12,24 @@
 //! - `compat`: what differs between server versions
 
 mod api;
-mod compat;
 mod error;
-mod job;
-mod load;
-mod local;
 mod order;
 mod parquet;
 mod prepare;
 mod source;
+
+// The rooms that may contain `unsafe`; no other compiles with it.
+#[allow(unsafe_code)]
+mod compat;
+#[allow(unsafe_code)]
+mod job;
+#[allow(unsafe_code)]
+mod load;
+#[allow(unsafe_code)]
+mod local;
+#[allow(unsafe_code)]
 mod stage;
+#[allow(unsafe_code)]
 mod storage;
 
 // The guard around foreign functions (see `local::bindings`) looks for it here.
@@ -44,6 +52,7 @@ extension_sql_file!(
 extension_sql_file!("../sql/foreign_data.sql", name = "foreign_data", requires = [fdw_validator]);
 extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
+#[allow(unsafe_code, reason = "the environment is changed before there is a second thread")]
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     // Errors carry facts for the user, never a backtrace, whatever the server's environment says.

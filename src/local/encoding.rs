@@ -1,5 +1,6 @@
 //! Texts between the database's encoding, which the server's functions speak, and UTF-8, which is spoken here.
 
+use super::guard::guarded;
 use super::{bindings, messages};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -185,13 +186,13 @@ pub unsafe fn translate(message: &pg_sys::ErrorData) {
     // SAFETY: promised by the caller; the texts are copied.
     unsafe {
         if let Some(text) = translation(message.message) {
-            pg_sys::errmsg_internal(c"%s".as_ptr(), text.as_ptr());
+            guarded!(pg_sys::errmsg_internal(c"%s".as_ptr(), text.as_ptr()));
         }
         if let Some(text) = translation(message.detail) {
-            pg_sys::errdetail_internal(c"%s".as_ptr(), text.as_ptr());
+            guarded!(pg_sys::errdetail_internal(c"%s".as_ptr(), text.as_ptr()));
         }
         if let Some(text) = translation(message.hint) {
-            bindings::errhint(c"%s".as_ptr(), text.as_ptr());
+            guarded!(bindings::errhint(c"%s".as_ptr(), text.as_ptr()));
         }
     }
 }

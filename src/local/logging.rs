@@ -105,7 +105,7 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
             message.internalpos = 0;
         }
         if let Some(previous) = PREVIOUS_HOOK {
-            guarded(|| previous(error));
+            guarded!(previous(error));
         }
     }
 }

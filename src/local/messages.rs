@@ -1,6 +1,7 @@
 //! What the server reports on its way to clients and the log: seen here once more, because the framework keeps an error's
 //! texts alone, takes them for UTF-8, and knows no SQLSTATE but the server's own.
 
+use super::guard::guarded;
 use super::{bindings, encoding};
 use crate::error::{MessageRoute, ObjectNames};
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
@@ -150,7 +151,7 @@ unsafe fn carry(message: &pg_sys::ErrorData) {
     NOTED.with_borrow(|noted| {
         let Some(noted) = noted.as_ref().filter(|noted| noted.is(sqlstate, &text)) else { return };
         // SAFETY: sets a field of the message that is being reported.
-        unsafe { bindings::errcode(noted.sqlstate) };
+        unsafe { guarded!(bindings::errcode(noted.sqlstate)) };
         for (field, name) in FIELDS.into_iter().zip(&noted.names) {
             if let Some(name) = name {
                 // SAFETY: the message that is being reported has none of these fields yet; the text is copied.

@@ -28,7 +28,7 @@ unsafe extern "C-unwind" fn plan_serially(
     // SAFETY: hands the server's own arguments on.
     unsafe {
         match PREVIOUS_PLANNER {
-            Some(previous) => guarded(|| previous(query, text, options, parameters)),
+            Some(previous) => guarded!(previous(query, text, options, parameters)),
             None => pg_sys::standard_planner(query, text, options, parameters),
         }
     }

@@ -26,7 +26,8 @@ pub fn register(handler: Handler) {
 
 /// Without a guard: an ERROR of somebody else's statement passes as it is. With one it would be reported anew, without its
 /// position, its context, and the fields that clients look into. There is nothing in this frame that it could skip.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "they are the hook's")]
+#[allow(ffi_unwind_calls, reason = "the frame holds no value that an ERROR could skip")]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     text: *const c_char,

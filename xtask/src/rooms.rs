@@ -21,13 +21,10 @@ const ROOMS: [&[&str]; 12] = [
     &["error"],
 ];
 
-/// The rooms that may contain `unsafe`.
-const UNSAFE_ROOMS: [&str; 7] = ["lib", "storage", "load", "stage", "local", "job", "compat"];
-
 /// Fails with every import that leads to a room at or above the importing one.
 ///
 /// # Errors
-/// With a line for each wrong import, each unknown room, and each `unsafe` outside of the rooms that may contain it.
+/// With a line for each wrong import and each unknown room.
 pub fn check(source: &Path) -> Result<()> {
     let mut faults = Vec::new();
     check_directory(source, source, &mut faults)?;
@@ -66,9 +63,6 @@ fn check_file(file: &str, room: &str, text: &str, faults: &mut Vec<String>) {
     };
     for (number, line) in (1..).zip(text.lines()) {
         let code = line.split("//").next().unwrap_or_default();
-        if code.contains("unsafe ") && !UNSAFE_ROOMS.contains(&room) {
-            faults.push(format!("{file}:{number}: unsafe is not for {room}"));
-        }
         for imported in imported_rooms(code) {
             let is_below = match level(imported) {
                 Some(other) => other > own || imported == room,
@@ -121,12 +115,6 @@ mod tests {
         assert_eq!(faults_of("local", "use crate::load::Loaded;"), ["file.rs:1: local imports load"]);
         assert_eq!(faults_of("load", "fn f() { crate::stage::g() }"), ["file.rs:1: load imports stage"]);
         assert_eq!(faults_of("order", "use crate::{error, job::Job};"), ["file.rs:1: order imports job"]);
-    }
-
-    #[test]
-    fn unsafe_stays_in_its_rooms() {
-        assert!(faults_of("storage", "unsafe { f() }").is_empty());
-        assert_eq!(faults_of("prepare", "    unsafe { f() }"), ["file.rs:1: unsafe is not for prepare"]);
     }
 
     #[test]

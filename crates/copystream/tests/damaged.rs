@@ -3,6 +3,8 @@
 //!
 //! `PGCOPY_FUZZ_INPUTS` sets how many are tried.
 
+#![allow(unsafe_code, reason = "the allocator is watched")]
+
 use copystream::{BinaryStream, StreamError, TextStream};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -199,10 +199,11 @@ fn insert_nanoseconds(text: &mut Vec<u8>, start: usize, nanoseconds: u16) {
 mod output {
     use std::ffi::{c_char, c_int};
 
-    unsafe extern "C-unwind" {
-        /// `DOUBLE_SHORTEST_DECIMAL_LEN` bytes at most, with a NUL (`common/shortest_dec.h`). Raises nothing.
+    // They raise nothing.
+    unsafe extern "C" {
+        /// `DOUBLE_SHORTEST_DECIMAL_LEN` bytes at most, with a NUL (`common/shortest_dec.h`).
         pub fn double_to_shortest_decimal_buf(value: f64, result: *mut c_char) -> c_int;
-        /// `FLOAT_SHORTEST_DECIMAL_LEN` bytes at most. Raises nothing.
+        /// `FLOAT_SHORTEST_DECIMAL_LEN` bytes at most.
         pub fn float_to_shortest_decimal_buf(value: f32, result: *mut c_char) -> c_int;
         /// `utils/bytea.h`
         pub static bytea_output: c_int;

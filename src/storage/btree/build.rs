@@ -46,7 +46,7 @@ pub(super) unsafe fn build(
         return unsafe {
             let routine = pg_sys::GetIndexAmRoutineByAmId((*(*index).rd_rel).relam, false);
             let original = (*routine).ambuild.expect("every access method builds indexes");
-            let result = guarded(|| original(heap, index, std::ptr::from_ref(info).cast_mut()));
+            let result = guarded!(original(heap, index, std::ptr::from_ref(info).cast_mut()));
             (*result).heap_tuples as u64
         };
     };
