@@ -1,28 +1,24 @@
 //! The session that called `pull`: all that it does is in the caller's own transaction.
 
+use super::attended::{ended_early, wait_until, with_steward};
 use super::control::refuse_circle_of_pulls;
-use super::enforcement::Suspended;
 use super::executor::Executor;
 use super::history::{self, Outcome};
-use super::processes::{self, Process, Status};
-use super::quota;
+use super::processes::{Process, Status};
 use super::shared::{self, Next, Phase, Segment, Shared};
-use crate::error::{Error, Result, tell, telling};
-use crate::load;
-use crate::local::identity::{Role, role_name, run_as};
+use crate::error::{Result, tell};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
-use crate::local::{catalog, interrupts, lock_holders, rights, settings, spi, transaction};
-use crate::order::{ForeignKeyCheck, JobSpec, Loaded, Stage, group_foreign_keys};
-use crate::prepare::{self, From, Method, PlannedTable, Prepared, Request};
+use crate::local::{interrupts, lock_holders, rights, spi, transaction};
+use crate::order::{ForeignKeyCheck, JobSpec, Stage};
+use crate::prepare::{self, Method, PlannedTable, Prepared, Request};
 use crate::stage::{self, Storage, SwapTable};
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use plan::{Schedule, pretty_bytes};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a pull did with one target.
 #[derive(Debug, Clone)]
@@ -119,117 +115,16 @@ pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64, loc
     Ok(report.iter().map(|table| table.rows).sum())
 }
 
-/// Loads the one table of a job in this session, as it stands. `load` is given what it must tell of its progress.
-pub(super) fn work_in_session<T>(
-    spec: &JobSpec,
-    called: i64,
-    load: impl FnOnce(&dyn Fn(Loaded)) -> Result<T>,
-) -> Result<T> {
-    let schedule = spec.schedule();
-    let mut load = Some(load);
-    let attended = with_steward(spec, &schedule, 0, called, |shared, _, steward, _| {
-        wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
-        let loaded = load_in_session(shared, load.take())?;
-        if shared.has_failed() {
-            return Err(shared.error().unwrap_or_else(ended_early));
-        }
-        history::mark_swapped(spec.job)?;
-        Ok(loaded)
-    })?;
-    if let Some(loaded) = attended {
-        return Ok(loaded);
-    }
-    let shared = Shared::in_memory(spec, &schedule, called);
-    history::begin(spec, shared, None)?;
-    let loaded = load_in_session(shared, load)?;
-    history::finish(spec, shared, Outcome::Completed)?;
-    Ok(loaded)
-}
-
-fn load_in_session<T>(shared: Shared, load: Option<impl FnOnce(&dyn Fn(Loaded)) -> Result<T>>) -> Result<T> {
-    let load = load.ok_or_else(|| Error::internal("a load that was begun before"))?;
-    shared.enter_phase(Phase::Working);
-    shared.enter_phase(Phase::InPlace);
-    shared.table_begins(0);
-    let loaded = load(&|loaded| {
-        shared.add_progress(0, None, loaded);
-        shared.measure_rate();
-    })?;
-    shared.table_done(0);
-    Ok(loaded)
-}
-
-/// Does a job that its steward sees to: it is known, however it ends. `workers` are wanted, and `lead` is told how many
-/// there may be. `None` when there is no background process to have, or none that could see the extension; nothing has
-/// happened then.
-fn with_steward<T>(
-    spec: &JobSpec,
-    schedule: &Schedule,
-    workers: usize,
-    called: i64,
-    lead: impl FnOnce(Shared, &Segment, &Process, usize) -> Result<T>,
-) -> Result<Option<T>> {
-    // It would not find the extension.
-    if transaction::has_written_extension() {
-        return Ok(None);
-    }
-    let Some(workers) = quota::take_for_processes(workers)? else {
-        tell(&format!(
-            "role \"{}\" has as many jobs or background processes as it may have",
-            role_name(spec.caller.current)
-        ));
-        return Ok(None);
-    };
-    let json = serde_json::to_vec(spec).map_err(|error| Error::internal(error.to_string()))?;
-    let bytes = Shared::bytes(spec, &json, schedule, workers);
-    let Some(segment) = Segment::create(bytes) else {
-        return Ok(None);
-    };
-    let shared = Shared::initialize(segment.address(), spec, &json, schedule, workers, called);
-    locks::lead_lock_group();
-    abandon_when_unmapped(&segment);
-    let name = format!("pgcopy job {} steward", spec.job);
-    let Some(steward) = Process::start(&name, c"pgcopy_steward_main", segment.handle()) else {
-        segment.detach();
-        return Ok(None);
-    };
-    let result = telling(|error| shared.note_error(error), || lead(shared, &segment, &steward, workers))?;
-    shared.enter_phase(Phase::Swapped);
-    segment.detach();
-    Ok(Some(result))
-}
-
-/// Waits for the other processes; their error, or their end, is this session's error.
-fn wait_until(shared: Shared, steward: &Process, workers: &[Process], reached: impl Fn() -> bool) -> Result<()> {
-    loop {
-        if shared.has_failed() {
-            workers.iter().for_each(Process::terminate);
-            return Err(shared.error().unwrap_or_else(ended_early));
-        }
-        if reached() {
-            return Ok(());
-        }
-        if steward.status() == Status::Ended && !shared.has_failed() {
-            return Err(shared.error().unwrap_or_else(ended_early));
-        }
-        let workers_left = workers.iter().any(|worker| worker.status() != Status::Ended);
-        if !workers.is_empty() && !workers_left && !reached() && !shared.has_failed() {
-            return Err(shared.error().unwrap_or_else(ended_early));
-        }
-        processes::wait(Duration::from_millis(500));
-    }
-}
-
 fn count_of(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-struct Pull<'a> {
-    prepared: &'a Prepared,
-    spec: &'a JobSpec,
+pub(super) struct Pull<'a> {
+    pub(super) prepared: &'a Prepared,
+    pub(super) spec: &'a JobSpec,
     schedule: &'a Schedule,
     /// Of foreign keys that need the rows of the targets that are loaded in place.
-    in_place_checks: Vec<ForeignKeyCheck>,
+    pub(super) in_place_checks: Vec<ForeignKeyCheck>,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     /// A target that only this call has locked so far. Workers get past that lock, as members of this session's group.
@@ -329,7 +224,7 @@ impl Pull<'_> {
     }
 
     /// With `verbose`, one NOTICE for each table.
-    fn tell_finished_tables(&self, shared: Shared) {
+    pub(super) fn tell_finished_tables(&self, shared: Shared) {
         if !self.prepared.terms.verbose {
             return;
         }
@@ -462,118 +357,5 @@ impl Pull<'_> {
             None => Ok(()),
             Some(relation) => Err(lock_holders::kept_by_readers(relation)?),
         }
-    }
-
-    /// Replaces the rows of the targets whose storage cannot be exchanged.
-    ///
-    /// Triggers do not fire, those of foreign keys included: the keys are checked when all rows are there.
-    fn load_in_place(&self, shared: Shared) -> Result<Vec<PulledTable>> {
-        let From::Server(side) = &self.prepared.from else { return Ok(Vec::new()) };
-        let pairs = self.prepared.targets.iter().zip(&side.counterparts);
-        let pairs: Vec<_> = pairs.filter(|(target, _)| target.method == Method::InPlace).collect();
-        if pairs.is_empty() {
-            return Ok(Vec::new());
-        }
-        shared.enter_phase(Phase::InPlace);
-        settings::with_catalog_settings(|| {
-            // Code of the owners must not run while other tables' triggers and foreign keys are off.
-            settings::set_local(c"session_replication_role", "origin")?;
-            let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
-            // Restricted code cannot leave checks for the end of the transaction.
-            let deferred = catalog::read_deferred_keys(&self.prepared.in_place_members)?;
-            set_constraints(&deferred, "IMMEDIATE")?;
-            for root in self.prepared.published_roots() {
-                truncate_as_owner(root)?;
-            }
-            let mut report = Vec::with_capacity(pairs.len());
-            for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs) {
-                let name = target.spec.qualified_name();
-                shared.table_begins(position);
-                // Expressions of indexes and constraints are the owner's code.
-                let loaded = run_as(Role::TableOwner(target.spec.owner), || {
-                    spi::execute(&format!("TRUNCATE {name}"))?;
-                    settings::read_values_alike()?;
-                    load::load_in_place(&side.session, &counterpart.table, &target.spec, move |bytes| {
-                        shared.add_progress(position, None, Loaded { rows: 0, bytes });
-                        shared.measure_rate();
-                    })
-                })?;
-                shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
-                transaction::make_changes_visible();
-                spi::execute(&format!("ANALYZE {name}"))?;
-                shared.table_done(position);
-                self.tell_finished_tables(shared);
-                report.push(PulledTable {
-                    schema: target.spec.schema.clone(),
-                    name: target.spec.name.clone(),
-                    rows: loaded.rows,
-                    bytes: loaded.bytes,
-                    seconds: shared.table_seconds(position),
-                });
-            }
-            set_constraints(&deferred, "DEFERRED")?;
-            suspended.resume()?;
-            self.check_keys_in_place()?;
-            side.session.rollback()?;
-            Ok(report)
-        })
-    }
-
-    fn check_keys_in_place(&self) -> Result<()> {
-        let memory = self.spec.maintenance_memory as usize * 1024;
-        for group in group_foreign_keys(&self.in_place_checks) {
-            let checks: Vec<&ForeignKeyCheck> = group.iter().map(|&position| &self.in_place_checks[position]).collect();
-            // All targets have their new rows.
-            settings::scoped(|| stage::check_foreign_keys(&checks, |_| None, memory))?;
-        }
-        Ok(())
-    }
-}
-
-fn set_constraints(names: &[String], when: &str) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    spi::execute(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
-}
-
-/// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.
-fn truncate_as_owner(table: &str) -> Result<()> {
-    let truncate = format!("TRUNCATE {table}");
-    let owner = spi::query_text(&format!(
-        "SELECT c.relowner::text FROM pg_class c WHERE c.oid = {}::regclass AND has_table_privilege(c.oid, 'TRUNCATE')",
-        plan::quote_literal(table)
-    ))?;
-    match owner.and_then(|owner| owner.parse().ok()) {
-        Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
-        None => spi::execute(&truncate),
-    }
-}
-
-fn ended_early() -> Error {
-    Error::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "a background process of the pull ended early")
-        .detail("All targets keep their old rows.")
-        .hint("The server's log may tell why.")
-}
-
-/// However this session gives the pull up, the other processes learn of it when its mapping ends.
-fn abandon_when_unmapped(segment: &Segment) {
-    // SAFETY: the segment is mapped; the callback runs before it is unmapped.
-    unsafe { pg_sys::on_dsm_detach(segment.as_ptr(), Some(leader_unmaps), pg_sys::Datum::from(segment.address())) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn leader_unmaps(_segment: *mut pg_sys::dsm_segment, address: pg_sys::Datum) {
-    let shared = Shared::attached(address.cast_mut_ptr());
-    if shared.phase() < Phase::Swapped {
-        // SAFETY: reads a backend-local variable.
-        let (code, message) = if unsafe { pg_sys::proc_exit_inprogress } {
-            (PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, "the calling session was terminated")
-        } else {
-            (PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "the calling session gave the pull up")
-        };
-        // Unless the reason is known.
-        shared.fail(&Error::new(code, message));
-        shared.worker_pids().into_iter().for_each(processes::terminate);
     }
 }

@@ -1,5 +1,6 @@
 //! Files into a table: carries out what was prepared.
 
+use super::attended;
 use super::leader::{self, exchange_for_files};
 use super::{history, shared};
 use crate::error::{Error, Result};
@@ -172,7 +173,7 @@ impl Load<'_> {
         if identity::code_of_table(spec.owner).is_some() {
             refuse_foreign_partitions(&self.target.table)?;
         }
-        leader::work_in_session(&job, self.called, |on_progress| {
+        attended::work_in_session(&job, self.called, |on_progress| {
             as_code_of(spec.owner, || insert(&files, open, spec, None, on_progress))
         })
     }

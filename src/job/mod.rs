@@ -1,10 +1,12 @@
 //! A running pull: the plan that its processes share, their shared memory, and the leader, the workers and the steward.
 
+mod attended;
 mod background;
 mod control;
 mod enforcement;
 mod executor;
 mod history;
+mod in_place;
 mod leader;
 mod load_files;
 mod processes;

@@ -5,7 +5,7 @@ use crate::compat;
 use crate::error::Error;
 use crate::local::bindings::signal_handlers;
 use crate::local::identity::{self, Caller};
-pub(super) use crate::local::interrupts::wait;
+pub(super) use crate::local::interrupts::{wait, wake};
 use crate::local::{locks, messages, settings};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
@@ -63,20 +63,6 @@ fn copy_text<const N: usize>(target: &mut [std::ffi::c_char; N], text: &[u8]) {
     }
 }
 
-/// Ends the wait of another process. One that is gone is no error.
-pub(super) fn wake(pid: i32) {
-    if pid == 0 {
-        return;
-    }
-    // SAFETY: the PGPROC is in shared memory; if another process has taken it over meanwhile, that one merely wakes up.
-    unsafe {
-        let process = pg_sys::BackendPidGetProc(pid);
-        if !process.is_null() {
-            pg_sys::SetLatch(&mut (*process).procLatch);
-        }
-    }
-}
-
 pub(super) fn is_alive(pid: i32) -> bool {
     // SAFETY: looks the process up in shared memory.
     pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
@@ -109,7 +95,8 @@ pub(super) fn my_pid() -> i32 {
 pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
     accept_signals();
     let segment = Segment::attach(segment.value() as u32)?;
-    let shared = Shared::attached(segment.address());
+    // SAFETY: the leader has initialized the segment, which stays mapped until this process ends.
+    let shared = unsafe { Shared::attached(segment.address()) };
     (!shared.has_failed() && locks::join_lock_group(shared.leader_pid())).then_some(shared)
 }
 

@@ -18,3 +18,17 @@ pub fn wait(longest: Duration) {
     }
     check();
 }
+
+/// Ends the wait of another process. One that is gone is no error.
+pub fn wake(pid: i32) {
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: the PGPROC is in shared memory; if another process has taken it over meanwhile, that one merely wakes up.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&mut (*process).procLatch);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The targets of a pull that are loaded as they stand.
+
+use super::enforcement::Suspended;
+use super::leader::{Pull, PulledTable};
+use super::shared::{Phase, Shared};
+use crate::error::Result;
+use crate::load;
+use crate::local::identity::{Role, run_as};
+use crate::local::{catalog, settings, spi, transaction};
+use crate::order::{ForeignKeyCheck, Loaded, group_foreign_keys};
+use crate::prepare::{From, Method};
+use crate::stage::{self};
+
+impl Pull<'_> {
+    /// Replaces the rows of the targets whose storage cannot be exchanged.
+    ///
+    /// Triggers do not fire, those of foreign keys included: the keys are checked when all rows are there.
+    pub(super) fn load_in_place(&self, shared: Shared) -> Result<Vec<PulledTable>> {
+        let From::Server(side) = &self.prepared.from else { return Ok(Vec::new()) };
+        let pairs = self.prepared.targets.iter().zip(&side.counterparts);
+        let pairs: Vec<_> = pairs.filter(|(target, _)| target.method == Method::InPlace).collect();
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        shared.enter_phase(Phase::InPlace);
+        settings::with_catalog_settings(|| {
+            // Code of the owners must not run while other tables' triggers and foreign keys are off.
+            settings::set_local(c"session_replication_role", "origin")?;
+            let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
+            // Restricted code cannot leave checks for the end of the transaction.
+            let deferred = catalog::read_deferred_keys(&self.prepared.in_place_members)?;
+            set_constraints(&deferred, "IMMEDIATE")?;
+            for root in self.prepared.published_roots() {
+                truncate_as_owner(root)?;
+            }
+            let mut report = Vec::with_capacity(pairs.len());
+            for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs) {
+                let name = target.spec.qualified_name();
+                shared.table_begins(position);
+                // Expressions of indexes and constraints are the owner's code.
+                let loaded = run_as(Role::TableOwner(target.spec.owner), || {
+                    spi::execute(&format!("TRUNCATE {name}"))?;
+                    settings::read_values_alike()?;
+                    load::load_in_place(&side.session, &counterpart.table, &target.spec, move |bytes| {
+                        shared.add_progress(position, None, Loaded { rows: 0, bytes });
+                        shared.measure_rate();
+                    })
+                })?;
+                shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
+                transaction::make_changes_visible();
+                spi::execute(&format!("ANALYZE {name}"))?;
+                shared.table_done(position);
+                self.tell_finished_tables(shared);
+                report.push(PulledTable {
+                    schema: target.spec.schema.clone(),
+                    name: target.spec.name.clone(),
+                    rows: loaded.rows,
+                    bytes: loaded.bytes,
+                    seconds: shared.table_seconds(position),
+                });
+            }
+            set_constraints(&deferred, "DEFERRED")?;
+            suspended.resume()?;
+            self.check_keys_in_place()?;
+            side.session.rollback()?;
+            Ok(report)
+        })
+    }
+
+    fn check_keys_in_place(&self) -> Result<()> {
+        let memory = self.spec.maintenance_memory as usize * 1024;
+        for group in group_foreign_keys(&self.in_place_checks) {
+            let checks: Vec<&ForeignKeyCheck> = group.iter().map(|&position| &self.in_place_checks[position]).collect();
+            // All targets have their new rows.
+            settings::scoped(|| stage::check_foreign_keys(&checks, |_| None, memory))?;
+        }
+        Ok(())
+    }
+}
+
+fn set_constraints(names: &[String], when: &str) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    spi::execute(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
+}
+
+/// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.
+fn truncate_as_owner(table: &str) -> Result<()> {
+    let truncate = format!("TRUNCATE {table}");
+    let owner = spi::query_text(&format!(
+        "SELECT c.relowner::text FROM pg_class c WHERE c.oid = {}::regclass AND has_table_privilege(c.oid, 'TRUNCATE')",
+        plan::quote_literal(table)
+    ))?;
+    match owner.and_then(|owner| owner.parse().ok()) {
+        Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
+        None => spi::execute(&truncate),
+    }
+}

@@ -1,0 +1,138 @@
+//! The form of the block: a header, arrays of slots, then the plan as JSON.
+
+use super::progress::PHASES;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
+
+#[repr(C)]
+pub(super) struct Header {
+    /// Other sessions find a job by the number of its segment, which may be somebody else's by then.
+    pub(super) magic: AtomicU64,
+    pub(super) job: AtomicI64,
+    pub(super) database: AtomicU32,
+    pub(super) leader_pid: AtomicI32,
+    pub(super) steward_pid: AtomicI32,
+    pub(super) leader_xid: AtomicU64,
+    pub(super) phase: AtomicU32,
+    /// When the pull was called, in microseconds since PostgreSQL's epoch, as all times here.
+    pub(super) called: AtomicI64,
+    /// When each phase was entered; 0 if it was not.
+    pub(super) entered: [AtomicI64; PHASES],
+    /// Smoothed recent throughput.
+    pub(super) bytes_per_second: AtomicU64,
+    /// When that was measured, and how many bytes there were.
+    pub(super) measured: AtomicI64,
+    pub(super) measured_bytes: AtomicU64,
+    /// 0, or 1 once the job cannot succeed any more.
+    pub(super) failed: AtomicU32,
+    /// 0 free, 1 being written, 2 written.
+    pub(super) error_state: AtomicU32,
+    pub(super) error_length: AtomicU32,
+    pub(super) tables: AtomicU32,
+    /// Tables that are loaded in place; their slots follow those of the others.
+    pub(super) in_place: AtomicU32,
+    pub(super) indexes: AtomicU32,
+    pub(super) tasks: AtomicU32,
+    pub(super) workers: AtomicU32,
+    pub(super) claimed_workers: AtomicU32,
+    pub(super) done_tasks: AtomicU32,
+    /// One more than the position of the table whose stage table the steward is asked to give a TOAST table; 0 for none.
+    pub(super) toast_wanted: AtomicU32,
+    /// No task before this one is waiting.
+    pub(super) first_waiting: AtomicU32,
+    pub(super) spec_length: AtomicU64,
+    /// Written once, by the process that has moved `error_state` from 0 to 1, and read only after it says 2.
+    pub(super) error: UnsafeCell<[u8; ERROR_BYTES]>,
+}
+
+pub(super) const ERROR_BYTES: usize = 16 * 1024;
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"pgcopy 1");
+
+#[repr(C)]
+pub(super) struct TableSlot {
+    pub(super) stage: AtomicU32,
+    /// Of the tasks that work on this table alone.
+    pub(super) tasks_left: AtomicU32,
+    pub(super) rows: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    /// When the first task began; 0 before.
+    pub(super) started: AtomicI64,
+    /// When the last task so far ended.
+    pub(super) finished: AtomicI64,
+    /// Of a table that is loaded in place.
+    pub(super) weight: AtomicU64,
+}
+
+#[repr(C)]
+pub(super) struct TaskSlot {
+    /// As [`TASK_WAITING`] and so on.
+    pub(super) state: AtomicU32,
+    /// 0 is the leader.
+    pub(super) worker: AtomicU32,
+    /// As [`Activity`].
+    pub(super) activity: AtomicU32,
+    /// Microseconds since PostgreSQL's epoch.
+    pub(super) started: AtomicI64,
+    pub(super) finished: AtomicI64,
+    pub(super) weight: AtomicU64,
+    /// Of a load: what has arrived, and what the source's pages or the files amount to.
+    pub(super) bytes: AtomicU64,
+    pub(super) expected_bytes: AtomicU64,
+}
+
+pub(super) const TASK_WAITING: u32 = 0;
+pub(super) const TASK_RUNNING: u32 = 1;
+pub(super) const TASK_DONE: u32 = 2;
+
+#[repr(C)]
+pub(super) struct WorkerSlot {
+    /// 0 before the worker runs and after it ended.
+    pub(super) pid: AtomicI32,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) tables: usize,
+    pub(super) in_place: usize,
+    pub(super) indexes: usize,
+    pub(super) tasks: usize,
+    pub(super) workers: usize,
+    pub(super) table_slots: usize,
+    pub(super) index_slots: usize,
+    pub(super) task_slots: usize,
+    pub(super) worker_slots: usize,
+    pub(super) spec: usize,
+    pub(super) total: usize,
+}
+
+impl Layout {
+    pub(super) fn new(
+        tables: usize,
+        in_place: usize,
+        indexes: usize,
+        tasks: usize,
+        workers: usize,
+        spec_length: usize,
+    ) -> Self {
+        let align = |offset: usize| offset.next_multiple_of(16);
+        let table_slots = align(size_of::<Header>());
+        let index_slots = align(table_slots + (tables + in_place) * size_of::<TableSlot>());
+        let task_slots = align(index_slots + indexes * size_of::<AtomicU32>());
+        let worker_slots = align(task_slots + tasks * size_of::<TaskSlot>());
+        let spec = align(worker_slots + workers * size_of::<WorkerSlot>());
+        let total = spec + spec_length;
+        Self {
+            tables,
+            in_place,
+            indexes,
+            tasks,
+            workers,
+            table_slots,
+            index_slots,
+            task_slots,
+            worker_slots,
+            spec,
+            total,
+        }
+    }
+}

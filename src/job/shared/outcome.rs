@@ -1,0 +1,56 @@
+//! The first error of a job.
+
+use super::Shared;
+use super::layout::ERROR_BYTES;
+use crate::error::Error;
+use std::sync::atomic::Ordering::SeqCst;
+
+impl Shared {
+    pub(in super::super) fn has_failed(&self) -> bool {
+        self.header().failed.load(SeqCst) != 0
+    }
+
+    /// Makes every process of the job stop, without a reason of its own.
+    pub(in super::super) fn abandon(&self) {
+        self.header().failed.store(1, SeqCst);
+        self.wake_everybody();
+    }
+
+    /// Makes every process of the job stop. The first error is the one that counts.
+    pub(in super::super) fn fail(&self, error: &Error) {
+        self.note_error(error);
+        self.abandon();
+    }
+
+    /// Says why the job is about to fail. The first error is the one that counts.
+    pub(in super::super) fn note_error(&self, error: &Error) {
+        let header = self.header();
+        if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
+            let mut json = serde_json::to_vec(error).unwrap_or_default();
+            // Characters may take several times their room in JSON.
+            for most in [4096, 1024, 256] {
+                if json.len() <= ERROR_BYTES {
+                    break;
+                }
+                json = serde_json::to_vec(&error.capped(most)).unwrap_or_default();
+            }
+            // SAFETY: only the process that moved the state from 0 to 1 writes the text, and nobody reads it before 2.
+            unsafe {
+                let text = header.error.get().cast::<u8>();
+                std::ptr::copy_nonoverlapping(json.as_ptr(), text, json.len().min(ERROR_BYTES));
+            }
+            header.error_length.store(json.len() as u32, SeqCst);
+            header.error_state.store(2, SeqCst);
+        }
+    }
+
+    pub(in super::super) fn error(&self) -> Option<Error> {
+        let header = self.header();
+        if header.error_state.load(SeqCst) != 2 {
+            return None;
+        }
+        // SAFETY: the text was written before the state became 2, and nobody changes it.
+        let text = unsafe { &*header.error.get() };
+        serde_json::from_slice(text.get(..header.error_length.load(SeqCst) as usize)?).ok()
+    }
+}

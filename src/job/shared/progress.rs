@@ -1,0 +1,194 @@
+//! How far a job is: phases, rows and bytes of tables, the rate.
+
+use super::layout::TASK_DONE;
+use super::tasks::Activity;
+use super::{Shared, now};
+use crate::order::Loaded;
+use pgrx::pg_sys;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub(in super::super) enum Phase {
+    Starting = 0,
+    /// The job is written down.
+    Begun = 1,
+    Locking = 2,
+    Working = 3,
+    Swapping = 4,
+    InPlace = 5,
+    /// The leader has done its part; what becomes of it depends on its transaction.
+    Swapped = 6,
+}
+
+pub(super) const PHASES: usize = Phase::Swapped as usize + 1;
+
+impl Phase {
+    fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Starting,
+            1 => Self::Begun,
+            2 => Self::Locking,
+            3 => Self::Working,
+            4 => Self::Swapping,
+            5 => Self::InPlace,
+            _ => Self::Swapped,
+        }
+    }
+}
+
+/// How a table of a running job is doing.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct TableProgress {
+    pub(in super::super) loaded: Loaded,
+    /// Microseconds since PostgreSQL's epoch; 0 before the first task.
+    pub(in super::super) started: i64,
+    pub(in super::super) finished: i64,
+    pub(in super::super) is_done: bool,
+}
+
+impl Shared {
+    pub(in super::super) fn phase(&self) -> Phase {
+        Phase::from_number(self.header().phase.load(SeqCst))
+    }
+
+    pub(in super::super) fn enter_phase(&self, phase: Phase) {
+        self.header().entered[phase as usize].store(now(), SeqCst);
+        self.header().phase.store(phase as u32, SeqCst);
+        self.wake_everybody();
+    }
+
+    /// When the pull was called.
+    pub(in super::super) fn called(&self) -> i64 {
+        self.header().called.load(SeqCst)
+    }
+
+    /// When the phase was entered; 0 if it was not.
+    pub(in super::super) fn entered(&self, phase: Phase) -> i64 {
+        self.header().entered[phase as usize].load(SeqCst)
+    }
+
+    pub(super) fn table_begins_at(&self, table: usize, now: i64) {
+        let _ = self.table_slots()[table].started.compare_exchange(0, now, SeqCst, SeqCst);
+    }
+
+    /// Of one that is loaded in place.
+    pub(in super::super) fn table_begins(&self, table: usize) {
+        self.table_begins_at(table, now());
+    }
+
+    /// Of one that is loaded in place.
+    pub(in super::super) fn table_done(&self, table: usize) {
+        let slot = &self.table_slots()[table];
+        slot.finished.store(now(), SeqCst);
+        slot.tasks_left.store(0, SeqCst);
+    }
+
+    /// From the table's first task to its last so far. Tables that are loaded in place come after the others.
+    pub(in super::super) fn table_seconds(&self, table: usize) -> f64 {
+        let progress = self.table_progress(table);
+        if progress.finished < progress.started { 0.0 } else { (progress.finished - progress.started) as f64 / 1e6 }
+    }
+
+    /// `task` is the one that loads, where one does.
+    pub(in super::super) fn add_progress(&self, table: usize, task: Option<usize>, loaded: Loaded) {
+        let slot = &self.table_slots()[table];
+        slot.rows.fetch_add(loaded.rows, SeqCst);
+        slot.bytes.fetch_add(loaded.bytes, SeqCst);
+        if let Some(task) = task {
+            self.task_slots()[task].bytes.fetch_add(loaded.bytes, SeqCst);
+        }
+    }
+
+    pub(in super::super) fn progress(&self, table: usize) -> Loaded {
+        let slot = &self.table_slots()[table];
+        Loaded { rows: slot.rows.load(SeqCst), bytes: slot.bytes.load(SeqCst) }
+    }
+
+    pub(in super::super) fn table_progress(&self, table: usize) -> TableProgress {
+        let slot = &self.table_slots()[table];
+        TableProgress {
+            loaded: self.progress(table),
+            started: slot.started.load(SeqCst),
+            finished: slot.finished.load(SeqCst),
+            is_done: slot.tasks_left.load(SeqCst) == 0,
+        }
+    }
+
+    /// Those that are loaded in place included.
+    pub(in super::super) fn tables(&self) -> usize {
+        self.layout.tables + self.layout.in_place
+    }
+
+    pub(in super::super) fn total(&self) -> Loaded {
+        (0..self.tables()).map(|table| self.progress(table)).fold(Loaded::default(), |total, table| Loaded {
+            rows: total.rows + table.rows,
+            bytes: total.bytes + table.bytes,
+        })
+    }
+
+    /// The kind of work of the earliest task that is not done.
+    pub(in super::super) fn activity(&self) -> Activity {
+        let open = self.task_slots().iter().filter(|slot| slot.state.load(SeqCst) != TASK_DONE);
+        match open.map(|slot| slot.activity.load(SeqCst)).min() {
+            Some(0) => Activity::Copying,
+            Some(1) => Activity::Indexing,
+            _ => Activity::Checking,
+        }
+    }
+
+    /// How much of the work is done, from 0 to 1, by estimate.
+    pub(in super::super) fn fraction_done(&self) -> f64 {
+        const MOST_OF_A_RUNNING_TASK: f64 = 0.99;
+        let part = |bytes: u64, expected: u64| (bytes as f64 / expected.max(1) as f64).min(MOST_OF_A_RUNNING_TASK);
+        let (mut done, mut total) = (0.0, 0.0);
+        for slot in self.task_slots() {
+            let weight = slot.weight.load(SeqCst) as f64;
+            total += weight;
+            done += weight
+                * match slot.state.load(SeqCst) {
+                    TASK_DONE => 1.0,
+                    _ => part(slot.bytes.load(SeqCst), slot.expected_bytes.load(SeqCst)),
+                };
+        }
+        for slot in &self.table_slots()[self.layout.tables..] {
+            let weight = slot.weight.load(SeqCst);
+            // Four for each page, as the plan weighs it.
+            let expected = weight / 4 * u64::from(pg_sys::BLCKSZ);
+            total += weight as f64;
+            let is_done = slot.tasks_left.load(SeqCst) == 0;
+            done += weight as f64 * if is_done { 1.0 } else { part(slot.bytes.load(SeqCst), expected) };
+        }
+        if total > 0.0 { done / total } else { 0.0 }
+    }
+
+    /// Measures the rate anew, if the last time is long enough ago.
+    pub(in super::super) fn measure_rate(&self) {
+        const LEAST_MICROSECONDS: i64 = 900_000;
+        let header = self.header();
+        let (now, bytes) = (now(), self.total().bytes);
+        let (before, bytes_before) = (header.measured.load(SeqCst), header.measured_bytes.load(SeqCst));
+        if before != 0 && now - before < LEAST_MICROSECONDS {
+            return;
+        }
+        header.measured.store(now, SeqCst);
+        header.measured_bytes.store(bytes, SeqCst);
+        if before != 0 {
+            // Another process may have measured between.
+            let rate = bytes.saturating_sub(bytes_before) as f64 / ((now - before) as f64 / 1e6);
+            let smoothed = (header.bytes_per_second.load(SeqCst) as f64).mul_add(0.5, rate * 0.5);
+            header.bytes_per_second.store(smoothed as u64, SeqCst);
+        }
+    }
+
+    /// Smoothed recent throughput; the average until that is known.
+    pub(in super::super) fn bytes_per_second(&self) -> u64 {
+        const KNOWN_AFTER_MICROSECONDS: i64 = 3_000_000;
+        let worked = now() - self.entered(Phase::Working);
+        if worked > KNOWN_AFTER_MICROSECONDS {
+            return self.header().bytes_per_second.load(SeqCst);
+        }
+        (self.total().bytes as f64 / (worked.max(1) as f64 / 1e6)) as u64
+    }
+}
