@@ -206,7 +206,9 @@ impl<'a> Executor<'a> {
     fn analyze(&self, table: usize, slice: usize) -> Result<()> {
         crate::error::catch(|| {
             let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
-            visibility_map::write(stage);
+            if self.spec.own_storage {
+                visibility_map::write(stage);
+            }
             let columns: Vec<&str> = spec.analyzed_columns(slice).iter().map(|column| column.name.as_str()).collect();
             stage::analyze(stage, spec.owner, &columns)
         })

@@ -56,6 +56,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     // What else a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
+    settings::set_for_process(c"pgcopy.own_storage", if spec.own_storage { c"on" } else { c"off" });
     if let Input::Server(server) = &spec.input {
         let source_timeout = CString::new(server.timeout.as_str()).unwrap_or_default();
         settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);

@@ -4,10 +4,11 @@ use super::expressions::{Expression, Expressions, PartitionBounds};
 use super::{LoadHelper, Position};
 use crate::error::{Error, Result};
 use crate::local::relation::{self, Attribute, AttributeLayout};
-use crate::local::{bindings, interrupts};
+use crate::local::{bindings, interrupts, parameters};
 use crate::order::TableSpec;
 use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
 use crate::storage::relation_file::WRITER_LOCK;
+use crate::storage::server_rows::ServerRows;
 use crate::storage::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
 use copystream::{BinaryRow, TextRow};
 use pgrx::pg_sys;
@@ -19,6 +20,8 @@ use plan::Wire;
 pub(super) struct TableWriter<'a, D> {
     relation: pg_sys::Relation,
     pages: HeapPages,
+    /// Set where the server is to form and store the rows.
+    by_server: Option<ServerRows>,
     builder: TupleBuilder,
     /// One for each attribute of the table.
     attributes: Vec<WrittenAttribute<D>>,
@@ -170,12 +173,16 @@ impl<'a, D> TableWriter<'a, D> {
             && !table.checks_bounds
             && table.defaults.is_empty()
             && !table.virtuals.iter().any(|column| column.not_null);
-        let checked = if is_plain { None } else { Some(CheckedRows::prepare(relation, table)?) };
+        let own_storage = parameters::own_storage();
+        let checked = if is_plain && own_storage { None } else { Some(CheckedRows::prepare(relation, table)?) };
         // SAFETY: the relation stays open as long as the writer, and its pages never go through the buffer manager.
         let (pages, xid) = unsafe { (HeapPages::new(relation), pg_sys::GetCurrentTransactionId()) };
+        // SAFETY: the same relation; pages of ours are never written while the server stores the rows.
+        let by_server = (!own_storage).then(|| unsafe { ServerRows::new(relation) });
         Ok(Self {
             relation,
             pages,
+            by_server,
             builder: TupleBuilder::new(attributes.len(), xid),
             attributes,
             checked,
@@ -208,6 +215,13 @@ impl<'a, D> TableWriter<'a, D> {
         let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
         if self.checked.is_some() {
             self.fill_slot(&mut values)?;
+        }
+        if self.by_server.is_some() {
+            self.store_by_server()?;
+            // SAFETY: see above.
+            unsafe { pg_sys::MemoryContextSwitchTo(outer) };
+            self.written += 1;
+            return Ok(());
         }
         self.builder.begin(bytes);
         let mut column = 0;
@@ -251,6 +265,37 @@ impl<'a, D> TableWriter<'a, D> {
         if (written && self.arena_used) || self.arena.is_beyond(ARENA_BYTES) {
             self.arena.reset();
             self.arena_used = false;
+            if let Some(checked) = &mut self.checked {
+                checked.expressions.reset();
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the row in the slot to the server.
+    #[cold]
+    fn store_by_server(&mut self) -> Result<()> {
+        let Some(slot) = self.checked.as_ref().map(|checked| checked.slot) else { return Ok(()) };
+        // SAFETY: the slot's arrays have one element for each attribute.
+        let is_null = |number: usize| unsafe { *(*slot).tts_isnull.add(number) };
+        let missing =
+            self.attributes.iter().enumerate().find(|(number, attribute)| attribute.not_null && is_null(*number));
+        if let Some((number, _)) = missing {
+            return Err(self.null_violation(number));
+        }
+        self.refuse_violated_checks()?;
+        let Some(rows) = &mut self.by_server else { return Ok(()) };
+        // SAFETY: the slot holds a row of the relation.
+        let bytes = unsafe { rows.add(slot) };
+        if bytes > TOAST_THRESHOLD {
+            self.have_toast_table()?;
+        }
+        if let Some(rows) = self.by_server.as_mut().filter(|rows| rows.is_full()) {
+            rows.store();
+        }
+        // The row was copied.
+        if self.arena.is_beyond(ARENA_BYTES) {
+            self.arena.reset();
             if let Some(checked) = &mut self.checked {
                 checked.expressions.reset();
             }
@@ -356,6 +401,9 @@ impl<'a, D> TableWriter<'a, D> {
     /// Writes what is left and returns the number of rows written in all.
     pub(super) fn finish(mut self) -> Result<u64> {
         self.pages.write();
+        if let Some(rows) = self.by_server {
+            rows.finish();
+        }
         // SAFETY: everything was opened by `open`; the lock is kept.
         unsafe {
             if let Some(checked) = self.checked {
@@ -404,7 +452,7 @@ impl<'a, D> TableWriter<'a, D> {
         .detail(self.describe_row())
     }
 
-    /// The row in the builder, as core words it.
+    /// Describes the row that is being stored, as core words it.
     fn describe_row(&mut self) -> String {
         const LONGEST_VALUE: usize = 64;
         // SAFETY: the descriptor belongs to the open relation.
@@ -414,11 +462,27 @@ impl<'a, D> TableWriter<'a, D> {
         };
         let mut datums = vec![pg_sys::Datum::from(0usize); attributes.len()];
         let mut nulls = vec![true; attributes.len()];
-        let row = self.builder.finish();
-        let mut tuple =
-            pg_sys::HeapTupleData { t_len: row.len() as u32, t_data: row.as_mut_ptr().cast(), ..Default::default() };
-        // SAFETY: a whole tuple of this descriptor's layout, and arrays of its length.
-        unsafe { pg_sys::heap_deform_tuple(&mut tuple, descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
+        match &self.checked {
+            Some(checked) if self.by_server.is_some() => {
+                for number in 0..attributes.len() {
+                    // SAFETY: the slot's arrays have one element for each attribute.
+                    unsafe {
+                        datums[number] = *(*checked.slot).tts_values.add(number);
+                        nulls[number] = *(*checked.slot).tts_isnull.add(number);
+                    }
+                }
+            }
+            _ => {
+                let row = self.builder.finish();
+                let mut tuple = pg_sys::HeapTupleData {
+                    t_len: row.len() as u32,
+                    t_data: row.as_mut_ptr().cast(),
+                    ..Default::default()
+                };
+                // SAFETY: a whole tuple of this descriptor's layout, and arrays of its length.
+                unsafe { pg_sys::heap_deform_tuple(&mut tuple, descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
+            }
+        }
         let mut values = Vec::new();
         for (number, description) in attributes.iter().enumerate().filter(|(_, description)| !description.dropped) {
             values.push(if nulls[number] {

@@ -12,6 +12,7 @@ const PROTECTED_NAME: &CStr = c"pgcopy.protected";
 const ONLY_FOREIGN_SERVERS_NAME: &CStr = c"pgcopy.only_foreign_servers";
 const MAX_JOBS_NAME: &CStr = c"pgcopy.max_jobs_per_role";
 
+static OWN_STORAGE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROTECTED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SOURCE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
 static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
@@ -61,6 +62,11 @@ fn is_tampered_with(name: &CStr) -> Result<bool> {
     Ok(settings::source_of(name)?.as_deref() == Some("default"))
 }
 
+/// Whether pages of tables and of B-trees are formed here, instead of by the server.
+pub fn own_storage() -> bool {
+    OWN_STORAGE.get()
+}
+
 /// How long a connection that fails for a passing reason is tried again.
 pub fn retry_timeout() -> Duration {
     Duration::from_millis(RETRY_TIMEOUT.get().unsigned_abs().into())
@@ -101,6 +107,14 @@ pub fn register() {
         i32::MAX,
         GucContext::Userset,
         GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_bool_guc(
+        c"pgcopy.own_storage",
+        c"Forms pages of tables and of B-tree indexes in pgcopy's own code.",
+        c"Off, the server stores every row and builds every index: slower, to find out whose fault something is.",
+        &OWN_STORAGE,
+        GucContext::Suset,
+        GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         PROTECTED_NAME,

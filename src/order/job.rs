@@ -1,5 +1,6 @@
 use super::{ForeignKeyCheck, InPlaceTable, Input, TableSpec};
 use crate::local::identity::Caller;
+use crate::local::parameters;
 use crate::local::settings::ValueSettings;
 use crate::local::transaction::Instants;
 use plan::{Schedule, TaskKind, Work};
@@ -23,6 +24,8 @@ pub struct JobSpec {
     pub instants: Instants,
     /// Whether the rows depend on what only the caller's session knows, so that it must do the work.
     pub works_in_session: bool,
+    /// Whether pages are formed by our own code, as `pgcopy.own_storage` has it.
+    pub own_storage: bool,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
 }
@@ -41,6 +44,7 @@ impl JobSpec {
             settings: ValueSettings::default(),
             instants: Instants::of_this_session(),
             works_in_session: true,
+            own_storage: parameters::own_storage(),
             maintenance_memory: 0,
         }
     }

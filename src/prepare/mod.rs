@@ -16,7 +16,7 @@ use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
-use crate::local::{encoding, expressions};
+use crate::local::{encoding, expressions, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
 use arguments::Arguments;
@@ -280,6 +280,7 @@ impl Prepared {
             settings: ValueSettings::of_this_session(),
             instants: Instants::of_this_session(),
             works_in_session,
+            own_storage: parameters::own_storage(),
             maintenance_memory: settings::maintenance_work_mem(),
         })
     }

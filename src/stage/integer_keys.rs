@@ -2,7 +2,7 @@
 //! referencing table looks its own up, for all its foreign keys at once. Several times cheaper than a join in the
 //! executor, and bounded in memory.
 
-use crate::local::{interrupts, relation};
+use crate::local::{interrupts, parameters, relation};
 use crate::order::KeyColumns;
 use crate::storage::key_scan::{KeyPart, KeyScan, Order};
 use pgrx::pg_sys;
@@ -105,7 +105,8 @@ impl Rows {
                     KeyPart { attribute, offset: 0, width, order: Order::Signed }
                 })
                 .collect();
-            if self.is_stage {
+            // Pages that the server has written may still be in shared buffers alone.
+            if self.is_stage && parameters::own_storage() {
                 KeyScan::new(relation, parts).scan(|row| on_row(row.numbers, row.nulls));
             } else {
                 scan_visible(relation, &parts, on_row);

@@ -7,5 +7,6 @@ pub mod heap_pages;
 pub mod key_scan;
 pub mod page;
 pub mod relation_file;
+pub mod server_rows;
 pub mod tuple;
 pub mod visibility_map;

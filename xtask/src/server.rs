@@ -260,6 +260,10 @@ impl Server {
             "fsync = off".into(),
             "max_wal_size = 4GB".into(),
         ];
+        // The whole suite can run with the server storing everything : PGCOPY_TEST_SERVER_STORAGE=1 cargo xtask test.
+        if std::env::var_os("PGCOPY_TEST_SERVER_STORAGE").is_some() {
+            lines.push("pgcopy.own_storage = off".into());
+        }
         lines.extend(options.settings);
         // A standby's directory says already where its primary is.
         let settings = data.join("postgresql.auto.conf");

@@ -10,7 +10,7 @@ mod pages;
 mod sort;
 
 use super::key_scan::{KeyPart, Order};
-use crate::local::relation;
+use crate::local::{parameters, relation};
 use packing::KeyColumn;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -30,7 +30,8 @@ impl BuildByKeys {
         // SAFETY: promised by the caller; the copy stays where it is until `drop` has put the original back.
         unsafe {
             let original = (*index).rd_indam;
-            let routine = columns(index, info).map(|_| {
+            let columns = columns(index, info).filter(|_| parameters::own_storage());
+            let routine = columns.map(|_| {
                 let mut routine = Box::new(*original);
                 routine.ambuild = Some(answer_build);
                 (*index).rd_indam = &mut *routine;
