@@ -28,6 +28,7 @@ mod jobs;
 mod kills;
 mod limits;
 mod migrations;
+mod own_storage;
 mod own_transaction;
 mod parquet;
 mod parquet_calendars;

@@ -15,6 +15,8 @@ pub struct ServerRows {
     used: usize,
     bytes: usize,
     bulk_insert: pg_sys::BulkInsertState,
+    /// Lives as long as the load.
+    context: pg_sys::MemoryContext,
 }
 
 impl ServerRows {
@@ -24,8 +26,8 @@ impl ServerRows {
     pub unsafe fn new(relation: pg_sys::Relation) -> Self {
         debug_assert!(WRITER_LOCK == pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE);
         // SAFETY: allocates in the current context, which outlives the load.
-        let bulk_insert = unsafe { pg_sys::GetBulkInsertState() };
-        Self { relation, slots: Vec::new(), used: 0, bytes: 0, bulk_insert }
+        let (bulk_insert, context) = unsafe { (pg_sys::GetBulkInsertState(), pg_sys::CurrentMemoryContext) };
+        Self { relation, slots: Vec::new(), used: 0, bytes: 0, bulk_insert, context }
     }
 
     /// Copies a row and returns its length in bytes.
@@ -37,7 +39,10 @@ impl ServerRows {
         unsafe {
             if self.used == self.slots.len() {
                 let descriptor = (*self.relation).rd_att;
+                // The caller's own is reset between rows.
+                let outer = pg_sys::MemoryContextSwitchTo(self.context);
                 self.slots.push(pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsHeapTuple));
+                pg_sys::MemoryContextSwitchTo(outer);
             }
             let slot = self.slots[self.used];
             pg_sys::ExecCopySlot(slot, row);

@@ -52,6 +52,11 @@ impl Random {
     }
 }
 
+/// Whether this run has the server store all rows and build all indexes (`pgcopy.own_storage = off`).
+pub fn server_stores() -> bool {
+    std::env::var_os("PGCOPY_TEST_SERVER_STORAGE").is_some()
+}
+
 /// A session on the server that most tests pull into, in no database of theirs.
 pub fn shared_destination() -> Client {
     connect(shared_ports()[1], "postgres")
