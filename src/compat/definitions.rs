@@ -86,9 +86,6 @@ pub unsafe fn stage_descriptor(target: pg_sys::Relation) -> pg_sys::TupleDesc {
     descriptor
 }
 
-/// SQL for whether the last column of the foreign key `k` is a period, which keys need only cover together.
-pub const FOREIGN_KEY_HAS_PERIOD: &str = if cfg!(since_18) { "k.conperiod" } else { "false" };
-
 /// Lets ANALYZE know of a statistics target that an index column was given in the transaction that made the index: the
 /// relation cache does not read the columns of such an index again. From 17 on ANALYZE asks the catalog.
 ///

@@ -103,12 +103,7 @@ fn state_of(job: i64) -> Result<Option<String>> {
 /// `pg_signal_backend` if its role is not a superuser. For all others there is no such job.
 fn refuse_strangers(job: i64) -> Result<()> {
     let allowed: Option<bool> = extension::query_json(
-        "SELECT coalesce((
-             SELECT to_json(c.rolsuper OR NOT coalesce(r.rolsuper, false))
-             FROM pg_roles c, pgcopy.job j LEFT JOIN pg_roles r ON r.oid = j.role
-             WHERE c.oid = $2 AND j.job = $1
-               AND (pg_has_role(c.oid, j.role, 'USAGE') OR pg_has_role(c.oid, 'pg_signal_backend', 'USAGE'))
-         ), 'null')::text",
+        include_str!("../../sql/queries/may_cancel_job.sql"),
         &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
     )?;
     match allowed {
@@ -162,13 +157,7 @@ pub fn cancel(job: i64) -> Result<bool> {
 /// Removes what is written down about jobs that ended so long ago, of the caller's roles. Returns their number.
 pub fn prune(older_than: Duration) -> Result<i64> {
     extension::query_json(
-        "WITH pruned AS (
-             DELETE FROM pgcopy.job j
-             WHERE j.state NOT IN ('running', 'prepared')
-               AND j.finished <= clock_timestamp() - $2 * interval '1 microsecond'
-               AND pg_has_role($1, j.role, 'USAGE')
-             RETURNING 1)
-         SELECT count(*)::text FROM pruned",
+        include_str!("../../sql/queries/prune_jobs.sql"),
         &[
             Param::Oid(Caller::of_this_session().current),
             Param::Int8(i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX)),

@@ -32,24 +32,7 @@ impl Suspended {
     /// The caller holds the tables exclusively, with all their partitions, and checks the keys itself.
     pub(super) fn in_tables(tables: &[u32]) -> Result<Self> {
         let suspended: Self = extension::query_json(
-            "SELECT json_build_object(
-                 'keys', (SELECT coalesce(json_agg(k.oid::bigint), '[]') FROM pg_constraint k
-                          WHERE k.contype = 'f' AND k.confrelid IN (
-                              SELECT t.oid FROM unnest($1) t(oid)
-                              UNION SELECT a.relid FROM unnest($1) t(oid) CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a)),
-                 'triggers', (SELECT coalesce(json_agg(json_build_object(
-                                         'oid', t.oid::bigint, 'table', t.tgrelid::bigint, 'enabled', t.tgenabled)), '[]')
-                              FROM pg_trigger t
-                              LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint
-                              WHERE t.tgenabled <> 'D'
-                                AND (t.tgrelid = ANY ($1)
-                                         -- Those of unique and exclusion constraints check the new rows.
-                                         AND NOT (t.tgisinternal AND coalesce(k.contype IN ('p', 'u', 'x'), false))
-                                     OR t.tgrelid IN (
-                                            -- Which TRUNCATE fires where a partitioned table above publishes it.
-                                            SELECT a.relid FROM unnest($1) o(oid) CROSS JOIN LATERAL pg_partition_ancestors(o.oid) a
-                                            JOIN pg_class c ON c.oid = a.relid WHERE pg_has_role($2, c.relowner, 'USAGE'))
-                                         AND NOT t.tgisinternal AND (t.tgtype & 32) <> 0)))::text",
+            include_str!("../../sql/queries/enforcement.sql"),
             &[Param::OidArray(tables), Param::Oid(Caller::of_this_session().current)],
         )?;
         extension::execute(

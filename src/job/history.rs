@@ -40,10 +40,7 @@ pub(super) fn next_job() -> Result<i64> {
 /// Writes a job down before anything is known of its tables, with the background process that will lead it.
 pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result<()> {
     extension::execute(
-        "INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started, leader_pid, leader_started)
-         SELECT $1, $2, $3, $4, 'running', 0, timestamptz '2000-01-01 00:00+00' + $5 * interval '1 microsecond', a.pid,
-                a.backend_start
-         FROM pg_stat_get_activity(pg_backend_pid()) a",
+        include_str!("../../sql/queries/announce_job.sql"),
         &[
             Param::Int8(job),
             Param::Oid(role),
@@ -99,14 +96,7 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
         &[],
     )?;
     extension::execute(
-        "INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started, leader_pid, leader_xid, segment,
-                                 steward_pid, steward_started)
-         SELECT $1, $2, $3, $4, 'running', $5, timestamptz '2000-01-01 00:00+00' + $6 * interval '1 microsecond', $7,
-                $8::xid8, $9, a.pid, a.backend_start
-         FROM pg_stat_get_activity(pg_backend_pid()) a
-         ON CONFLICT (job) DO UPDATE
-         SET source = excluded.source, tables = excluded.tables, leader_xid = excluded.leader_xid, segment = excluded.segment,
-             steward_pid = excluded.steward_pid, steward_started = excluded.steward_started",
+        include_str!("../../sql/queries/begin_job.sql"),
         &[
             Param::Int8(spec.job),
             Param::Oid(spec.caller.current),
@@ -188,10 +178,7 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[job])?;
     // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
     extension::execute(
-        "INSERT INTO pgcopy.job_task (job, worker, task, started, finished)
-         SELECT $1, t.worker, t.task, timestamptz '2000-01-01 00:00+00' + t.started * interval '1 microsecond',
-                timestamptz '2000-01-01 00:00+00' + t.finished * interval '1 microsecond'
-         FROM unnest($2, $3, $4, $5) t(worker, task, started, finished)",
+        include_str!("../../sql/queries/note_job_tasks.sql"),
         &[
             job,
             Param::Int4Array(&tasks.iter().map(|task| task.worker as i32).collect::<Vec<_>>()),
@@ -203,11 +190,7 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
     let loaded: Vec<_> = (0..names.len()).map(|position| shared.progress(position)).collect();
     extension::execute(
-        "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
-         SELECT $1, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds
-         FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY t(schema, name, rows, bytes, seconds, position)
-         ON CONFLICT (job, schema, \"table\") DO UPDATE
-         SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds",
+        include_str!("../../sql/queries/note_job_tables.sql"),
         &[
             job,
             Param::TextArray(&schemas),
@@ -269,11 +252,7 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
 /// transaction `xid` ended.
 pub(super) fn have_older_readers(tables: &[u32], xid: u64) -> Result<bool> {
     extension::query_json(
-        "SELECT EXISTS (
-             SELECT FROM pg_locks l JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
-             WHERE l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND l.relation = ANY ($1)
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND age(a.backend_xmin) >= age($2::xid8::xid))::text",
+        include_str!("../../sql/queries/have_older_readers.sql"),
         &[Param::OidArray(tables), Param::Text(&xid.to_string())],
     )
 }
@@ -317,34 +296,13 @@ pub(super) struct Removed {
 ///
 /// A job is alive while its steward runs or its transaction is open, prepared included.
 pub(super) fn remove_dead_jobs() -> Result<Removed> {
-    let dead: Vec<i64> = extension::query_json(
-        "SELECT coalesce(json_agg(DISTINCT d.job), '[]'::json)::text
-         FROM (
-             SELECT j.job FROM pgcopy.job j WHERE j.state IN ('running', 'prepared')
-             UNION
-             SELECT split_part(c.relname, '_', 2)::bigint
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = 'pgcopy_stage' AND c.relkind = 'r' AND c.relname ~ '^job_[0-9]+_[0-9]+$'
-         ) d
-         LEFT JOIN pgcopy.job j ON j.job = d.job
-         WHERE NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                           WHERE a.pid = j.steward_pid AND a.backend_start = j.steward_started)
-           AND NOT EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                           WHERE a.pid = j.leader_pid AND a.backend_start = j.leader_started)
-           AND pg_xact_status(j.leader_xid) IS DISTINCT FROM 'in progress'",
-        &[],
-    )?;
+    let dead: Vec<i64> = extension::query_json(include_str!("../../sql/queries/dead_jobs.sql"), &[])?;
     if dead.is_empty() {
         return Ok(Removed { jobs: 0, busy_tables: 0 });
     }
     // Another clean-up may be at some of them, in a transaction that stays open.
-    let dead: Vec<i64> = extension::query_json(
-        "WITH locked AS MATERIALIZED (SELECT j.job FROM pgcopy.job j WHERE j.job = ANY ($1) FOR UPDATE SKIP LOCKED)
-         SELECT coalesce(json_agg(d.job ORDER BY d.job), '[]'::json)::text
-         FROM unnest($1) d(job)
-         WHERE d.job IN (SELECT job FROM locked) OR NOT EXISTS (SELECT FROM pgcopy.job j WHERE j.job = d.job)",
-        &[Param::Int8Array(&dead)],
-    )?;
+    let dead: Vec<i64> =
+        extension::query_json(include_str!("../../sql/queries/claim_dead_jobs.sql"), &[Param::Int8Array(&dead)])?;
     let mut removed = Removed { jobs: 0, busy_tables: 0 };
     for &job in &dead {
         let swapped = was_swapped(job)?;
@@ -354,12 +312,7 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
             interrupts::check();
         }
         extension::execute(
-            "UPDATE pgcopy.job
-             SET state = CASE WHEN $2 THEN 'completed' WHEN state = 'prepared' THEN 'rolled back' ELSE 'failed' END,
-                 sqlstate = CASE WHEN state = 'running' AND NOT $2 THEN '57P02' END,
-                 error = CASE WHEN state = 'running' AND NOT $2 THEN 'the processes of the job ended before it did' END,
-                 finished = clock_timestamp(), segment = NULL
-             WHERE job = $1 AND state IN ('running', 'prepared')",
+            include_str!("../../sql/queries/end_dead_job.sql"),
             &[Param::Int8(job), Param::Bool(swapped)],
         )?;
         extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[Param::Int8(job)])?;
@@ -372,27 +325,10 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
 /// Forgets the oldest jobs of each role that has more than it may leave behind. Jobs of a role that is gone must never be
 /// shown to another that is given its number.
 pub(super) fn forget_excess() -> Result<()> {
-    extension::execute(
-        "UPDATE pgcopy.job SET role = 0
-         WHERE job IN (SELECT j.job FROM pgcopy.job j
-                       WHERE j.role <> 0 AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = j.role)
-                       FOR UPDATE SKIP LOCKED)",
-        &[],
-    )?;
+    extension::execute(include_str!("../../sql/queries/forget_gone_roles.sql"), &[])?;
     let Some(limit) = crate::local::parameters::history_limit() else { return Ok(()) };
     // It waits for nobody: who else forgets at this moment forgets the same.
-    extension::execute(
-        "DELETE FROM pgcopy.job j
-         WHERE j.job IN (
-             SELECT e.job FROM pgcopy.job e
-             WHERE e.job IN (
-                 SELECT n.job
-                 FROM (SELECT o.job, row_number() OVER (PARTITION BY o.role ORDER BY o.job DESC) AS number
-                       FROM pgcopy.job o WHERE o.state NOT IN ('running', 'prepared')) n
-                 WHERE n.number > $1)
-             FOR UPDATE SKIP LOCKED)",
-        &[Param::Int8(limit)],
-    )
+    extension::execute(include_str!("../../sql/queries/forget_excess_jobs.sql"), &[Param::Int8(limit)])
 }
 
 /// Removes what dead jobs left. Returns the number of jobs of which nothing is left.

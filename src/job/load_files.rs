@@ -108,9 +108,8 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
     let on_lossy = parse_on_lossy(request.on_lossy.as_deref().unwrap_or("error"))?;
     let on_invalid_text = parse_on_invalid_text(request.on_invalid_text.as_deref().unwrap_or("error"))?;
     let mut found = FoundFiles::find(&request.paths, request.server.as_deref())?;
-    let mut table = target::read_tables(&format!("c.oid = {}", request.relation))?
-        .pop()
-        .ok_or_else(|| Error::internal("a locked table is not there"))?;
+    let mut table =
+        target::read_table(request.relation)?.ok_or_else(|| Error::internal("a locked table is not there"))?;
     if let Some(names) = &request.columns {
         let listed = |name: &String| table.columns.iter().find(|column| column.name == *name).cloned();
         table.columns = names.iter().filter_map(listed).collect();

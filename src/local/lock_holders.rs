@@ -13,17 +13,7 @@ pub fn locked_by_others(relation: u32) -> Result<Error> {
         holders: Option<String>,
     }
     let found: Holders = extension::query_json(
-        "SELECT json_build_object('table', $1::regclass::text, 'holders', (
-             SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN 'a prepared transaction'
-                                             WHEN j.job IS NULL THEN format('process %s', l.pid)
-                                             ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
-             FROM pg_locks l
-             LEFT JOIN pgcopy.job j
-                 ON j.leader_pid = l.pid AND j.state = 'running'
-                    AND (pg_has_role($2, j.role, 'USAGE') OR pg_has_role($2, 'pg_signal_backend', 'USAGE'))
-             WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode <> 'AccessShareLock'))::text",
+        include_str!("../../sql/queries/lock_holders.sql"),
         &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current)],
     )?;
     let error = Error::new(
@@ -46,18 +36,7 @@ pub fn kept_by_readers(relation: u32) -> Result<Error> {
     }
     // What others execute is for those to see who may see it in pg_stat_activity.
     let found: Readers = extension::query_json(
-        "SELECT json_build_object('table', $1::regclass::text, 'readers', (
-             SELECT string_agg(DISTINCT CASE
-                        WHEN l.pid IS NULL THEN 'a prepared transaction'
-                        WHEN a.query <> '' AND (pg_has_role($2, a.usesysid, 'USAGE')
-                                                OR pg_has_role($2, 'pg_read_all_stats', 'USAGE'))
-                        THEN format('process %s: %s', l.pid, left(regexp_replace(a.query, '[[:space:]]+', ' ', 'g'), 200))
-                        ELSE format('process %s', l.pid) END, E'\n')
-             FROM pg_locks l LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
-             WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND l.pid IS DISTINCT FROM pg_backend_pid()
-               AND NOT EXISTS (SELECT FROM pgcopy.job j WHERE j.leader_pid = pg_backend_pid() AND j.steward_pid = l.pid)))::text",
+        include_str!("../../sql/queries/lock_readers.sql"),
         &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current)],
     )?;
     let error = Error::new(

@@ -1,20 +1,13 @@
 //! What the caller may do.
 
-use super::spi;
+use super::spi::{self, Param};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 /// Of the given tables, the ones that the current user does not own, as `name (owner)`.
 pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
-    spi::query_json(&format!(
-        "SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%I.%I, owned by %I', n.nspname, c.relname,
-                                             pg_catalog.pg_get_userbyid(c.relowner)) ORDER BY n.nspname, c.relname),
-                         '[]'::pg_catalog.json)::pg_catalog.text
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.oid = ANY ({}) AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')",
-        plan::catalog::array(relations)
-    ))
+    spi::fixed::query_json(include_str!("../../sql/queries/not_owned.sql"), &[Param::OidArray(relations)])
 }
 
 pub fn may_read_server_files() -> bool {
@@ -65,20 +58,8 @@ pub fn refuse_protected() -> Result<()> {
 /// which rows are stored, or to one that has its rights anyway. `routed` are tables that rows go through to their
 /// partitions; `compared` are partitions whose rows are compared with bounds that the tables above them compute.
 pub fn foreign_partition_code(routed: &[u32], compared: &[u32]) -> Result<Vec<String>> {
-    spi::query_json(&format!(
-        "SELECT coalesce(json_agg(DISTINCT format('%I.%I: functions of %I would run as %I', n.nspname, c.relname,
-                                                  pg_get_userbyid(c.relowner), pg_get_userbyid(r.runs_as))), '[]'::json)::text
-         FROM (
-             SELECT p.relid::oid AS oid, t.relowner AS runs_as
-             FROM pg_class t CROSS JOIN LATERAL pg_partition_tree(t.oid) p WHERE t.oid = ANY ({})
-             UNION ALL
-             SELECT a.relid, t.relowner
-             FROM pg_class t CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a WHERE t.oid = ANY ({})
-         ) r
-         JOIN pg_class c ON c.oid = r.oid
-         JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE NOT pg_has_role(c.relowner, r.runs_as, 'USAGE')",
-        plan::catalog::array(routed),
-        plan::catalog::array(compared)
-    ))
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/foreign_partition_code.sql"),
+        &[Param::OidArray(routed), Param::OidArray(compared)],
+    )
 }

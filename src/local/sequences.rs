@@ -1,7 +1,8 @@
 //! Setting sequences so that a rollback undoes it.
 
 use super::locks::{self, Mode};
-use super::{bindings, rights, settings, spi};
+use super::spi::{self, Param};
+use super::{bindings, rights, settings};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
 use serde::Deserialize;
@@ -40,31 +41,30 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, text));
     }
     settings::with_catalog_settings(|| {
-        let wanted = |oids: &[u32]| {
-            let values: Vec<_> = oids.iter().map(|oid| values[oid]).collect();
-            format!(
-                "ROWS FROM (unnest({}), unnest({}), unnest({}), unnest({})) v(sequence, value, is_called, never_back)",
-                plan::catalog::array(oids),
-                plan::number_array(values.iter().map(|wanted| wanted.value.last_value), "int8"),
-                plan::number_array(values.iter().map(|wanted| wanted.value.is_called), "bool"),
-                plan::number_array(values.iter().map(|wanted| wanted.never_back), "bool"),
-            )
-        };
+        let values_of = |oids: &[u32]| -> Vec<Continuation> { oids.iter().map(|oid| values[oid]).collect() };
+        let numbers = |values: &[Continuation]| -> Vec<i64> { values.iter().map(|to| to.value.last_value).collect() };
+        let called = |values: &[Continuation]| -> Vec<bool> { values.iter().map(|to| to.value.is_called).collect() };
+        let wanted = values_of(&oids);
         // New storage for thousands is worth avoiding.
-        let changed: Vec<u32> = spi::query_json(&format!(
-            "SELECT coalesce(json_agg(v.sequence::bigint ORDER BY v.sequence), '[]'::json)::text FROM {}
-             JOIN pg_sequence s ON s.seqrelid = v.sequence
-             CROSS JOIN LATERAL (SELECT CASE WHEN has_sequence_privilege(v.sequence, 'SELECT')
-                                             THEN pg_sequence_last_value(v.sequence) END AS value) here
-             WHERE CASE WHEN v.never_back AND here.value IS NOT NULL
-                        THEN sign(here.value::numeric - v.value) * sign(s.seqincrement) < 0
-                        WHEN v.is_called THEN here.value IS DISTINCT FROM v.value ELSE true END",
-            wanted(&oids)
-        ))?;
+        let changed: Vec<u32> = spi::fixed::query_json(
+            include_str!("../../sql/queries/sequences_to_change.sql"),
+            &[
+                Param::OidArray(&oids),
+                Param::Int8Array(&numbers(&wanted)),
+                Param::BoolArray(&called(&wanted)),
+                Param::BoolArray(&wanted.iter().map(|to| to.never_back).collect::<Vec<_>>()),
+            ],
+        )?;
         for &sequence in &changed {
             // SAFETY: the caller owns it and it is locked; one that is gone is an ERROR.
             unsafe { bindings::ResetSequence(sequence.into()) };
         }
-        spi::execute(&format!("SELECT count(setval(v.sequence, v.value, v.is_called)) FROM {}", wanted(&changed)))
+        let wanted = values_of(&changed);
+        spi::fixed::query_text(
+            "SELECT count(setval(v.sequence, v.value, v.is_called))
+             FROM unnest($1, $2, $3) v(sequence, value, is_called)",
+            &[Param::OidArray(&changed), Param::Int8Array(&numbers(&wanted)), Param::BoolArray(&called(&wanted))],
+        )
+        .map(drop)
     })
 }

@@ -214,8 +214,10 @@ pub fn scoped<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Where the value of a setting comes from, as `pg_settings` has it.
 pub fn source_of(name: &CStr) -> Result<Option<String>> {
-    let name = plan::quote_literal(&name.to_string_lossy());
-    spi::query_text(&format!("SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) {name}"))
+    spi::fixed::query_text(
+        "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1",
+        &[spi::Param::Text(&name.to_string_lossy())],
+    )
 }
 
 /// Kilobytes.

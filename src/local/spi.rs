@@ -23,6 +23,7 @@ pub enum Param<'a> {
     OptionalText(Option<&'a str>),
     OidArray(&'a [u32]),
     Int4Array(&'a [i32]),
+    BoolArray(&'a [bool]),
     Int8Array(&'a [i64]),
     Float8Array(&'a [f64]),
     TextArray(&'a [&'a str]),
@@ -47,6 +48,23 @@ pub mod extension {
     /// A query that returns one JSON value.
     pub fn query_json<T: DeserializeOwned>(sql: &'static str, parameters: &[Param<'_>]) -> Result<T> {
         parsed(run_as(Role::Extension, || run(sql, parameters, 1))?)
+    }
+}
+
+/// Fixed texts with the rights of the current user. Those over the catalogs are in `sql/queries/`.
+pub mod fixed {
+    use super::{Param, parsed, run};
+    use crate::error::Result;
+    use serde::de::DeserializeOwned;
+
+    /// The first column of the first row, as text.
+    pub fn query_text(sql: &'static str, parameters: &[Param<'_>]) -> Result<Option<String>> {
+        run(sql, parameters, 1)
+    }
+
+    /// A query that returns one JSON value.
+    pub fn query_json<T: DeserializeOwned>(sql: &'static str, parameters: &[Param<'_>]) -> Result<T> {
+        parsed(run(sql, parameters, 1)?)
     }
 }
 
@@ -144,6 +162,7 @@ impl Param<'_> {
             Self::Text(_) | Self::OptionalText(_) => pg_sys::TEXTOID,
             Self::OidArray(_) => pg_sys::OIDARRAYOID,
             Self::Int4Array(_) => pg_sys::INT4ARRAYOID,
+            Self::BoolArray(_) => pg_sys::BOOLARRAYOID,
             Self::Int8Array(_) => pg_sys::INT8ARRAYOID,
             Self::Float8Array(_) => pg_sys::FLOAT8ARRAYOID,
             Self::TextArray(_) => pg_sys::TEXTARRAYOID,
@@ -165,6 +184,7 @@ impl Param<'_> {
                     array(values.iter().map(|&value| pg_sys::Oid::from(value).into()), pg_sys::OIDOID, 4)
                 }
                 Self::Int4Array(values) => array(values.iter().map(|&value| value.into()), pg_sys::INT4OID, 4),
+                Self::BoolArray(values) => array(values.iter().map(|&value| value.into()), pg_sys::BOOLOID, 1),
                 Self::Int8Array(values) => array(values.iter().map(|&value| value.into()), pg_sys::INT8OID, 8),
                 Self::Float8Array(values) => {
                     array(values.iter().map(|&value| value.to_bits().into()), pg_sys::FLOAT8OID, 8)
@@ -193,6 +213,7 @@ unsafe fn array(values: impl Iterator<Item = pg_sys::Datum>, element: pg_sys::Oi
     let (by_value, alignment) = match length {
         8 => (true, pg_sys::TYPALIGN_DOUBLE),
         4 => (true, pg_sys::TYPALIGN_INT),
+        1 => (true, pg_sys::TYPALIGN_CHAR),
         _ => (false, pg_sys::TYPALIGN_INT),
     };
     // SAFETY: promised by the caller; the values are copied.

@@ -57,8 +57,9 @@ impl Store {
             return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "no path is given"));
         }
         let mut store = Self {
-            reads_server_files: spi::query_json(
+            reads_server_files: spi::fixed::query_json(
                 "SELECT pg_catalog.to_json(pg_catalog.pg_has_role('pg_read_server_files', 'USAGE'))::pg_catalog.text",
+                &[],
             )?,
             access: server.map(Access::look_up).transpose()?,
             urls: BTreeMap::new(),

@@ -3,7 +3,8 @@
 use super::{From, Method, Prepared, Target};
 use crate::error::Result;
 use crate::local::catalog::{self, ForeignKey};
-use crate::local::{rights, spi};
+use crate::local::rights;
+use crate::local::spi::{self, Param};
 use crate::order::ForeignKeyCheck;
 use crate::source::{self, GuaranteedKey};
 use crate::stage;
@@ -122,10 +123,7 @@ impl Prepared {
 /// The referencing tables whose values the caller may see.
 fn readable_referencing(keys: &[ForeignKey]) -> Result<BTreeSet<u32>> {
     let oids: Vec<u32> = keys.iter().map(|key| key.referencing).collect();
-    let readable: Vec<u32> = spi::query_json(&format!(
-        "SELECT coalesce(json_agg(r::int8), '[]'::json)::text
-         FROM unnest({}) r WHERE has_table_privilege(r, 'SELECT') AND NOT row_security_active(r)",
-        plan::catalog::array(&oids)
-    ))?;
+    let readable: Vec<u32> =
+        spi::fixed::query_json(include_str!("../../sql/queries/readable_tables.sql"), &[Param::OidArray(&oids)])?;
     Ok(readable.into_iter().collect())
 }

@@ -235,7 +235,7 @@ fn read_defaults(relation: u32, columns: &[(String, i16)]) -> Vec<Generated> {
 /// Amounts of money travel as numbers of the smallest unit, which another locale may divide otherwise.
 fn words_on_other_money(session: &Session) -> Result<Option<String>> {
     const SETTING: &str = "SELECT pg_catalog.current_setting('lc_monetary')";
-    let (there, here) = (session.query_value(SETTING)?, spi::query_text(SETTING)?.unwrap_or_default());
+    let (there, here) = (session.query_value(SETTING)?, spi::fixed::query_text(SETTING, &[])?.unwrap_or_default());
     Ok((there != here).then(|| {
         format!("money may mean other amounts: lc_monetary is {there} on the source and {here} on the destination")
     }))

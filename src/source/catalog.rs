@@ -50,25 +50,7 @@ pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<Column
 
 /// What keeps this user of the source from reading all rows of the given tables, in words that follow the table's name.
 pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<MissingRight>> {
-    read_json(
-        session,
-        &format!(
-            "SELECT coalesce(json_agg(json_build_object('relation', r.oid::bigint, 'reason', r.reason)), '[]'::json)::text
-             FROM (
-                 SELECT c.oid,
-                        CASE WHEN NOT has_schema_privilege(c.relnamespace, 'USAGE')
-                             THEN format('user %s has no USAGE on schema %s of the source', current_user,
-                                         c.relnamespace::regnamespace)
-                             WHEN NOT has_table_privilege(c.oid, 'SELECT')
-                             THEN format('user %s may not read it on the source', current_user)
-                             WHEN row_security_active(c.oid)
-                             THEN format('row-level security of the source may hide rows from user %s', current_user)
-                        END AS reason
-                 FROM pg_class c WHERE c.oid = ANY ({})
-             ) r WHERE r.reason IS NOT NULL",
-            catalog::array(relations)
-        ),
-    )
+    read_json(session, &of_relations(include_str!("../../sql/queries/missing_rights.sql"), relations))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -96,27 +78,7 @@ pub struct GuaranteedKey {
 
 /// The validated foreign keys between the given tables whose triggers are enabled.
 pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<GuaranteedKey>> {
-    let oids = catalog::array(relations);
-    let enforced = if session.version >= 180_000 { "AND k.conenforced AND NOT k.conperiod" } else { "" };
-    read_json(
-        session,
-        &format!(
-            "SELECT coalesce(json_agg(r), '[]'::json)::text
-             FROM (
-                 SELECT k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced,
-                        k.confmatchtype = 'f' AS match_full,
-                        (SELECT json_agg(json_build_array(ca.attname, fa.attname))
-                         FROM unnest(k.conkey, k.confkey) u(ck, fk)
-                         JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck
-                         JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = u.fk) AS columns
-                 FROM pg_constraint k
-                 WHERE k.contype = 'f' AND k.convalidated {enforced}
-                   AND k.conrelid = ANY ({oids}) AND k.confrelid = ANY ({oids})
-                   AND NOT EXISTS (SELECT FROM pg_trigger t
-                                   WHERE t.tgconstraint = k.oid AND t.tgenabled NOT IN ('O', 'A'))
-             ) r"
-        ),
-    )
+    read_json(session, &of_relations(include_str!("../../sql/queries/guaranteed_keys.sql"), relations))
 }
 
 /// The exact number of rows of each table, in the given order, with one message to the source.
@@ -158,6 +120,11 @@ where
         return Err(unexpected(format!("{} values for {} objects", values.len(), objects.len())));
     }
     Ok(values)
+}
+
+/// A query of `sql/queries/` for some relations. The source is asked in the simple protocol, which knows no parameters.
+fn of_relations(query: &str, relations: &[u32]) -> String {
+    query.replace("{relations}", &catalog::array(relations))
 }
 
 fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {

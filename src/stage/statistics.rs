@@ -19,14 +19,7 @@ pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -
         }
         // Some minor versions keep a number of their own among the options.
         extension::execute(
-            "UPDATE pg_attribute c
-             SET attstattarget = o.attstattarget,
-                 attoptions = CASE WHEN $3 THEN (SELECT array_agg(n.option ORDER BY n.position)
-                                                 FROM unnest(o.attoptions) WITH ORDINALITY n(option, position)
-                                                 WHERE n.option LIKE 'n_distinct%') ELSE c.attoptions END
-             FROM pg_attribute o
-             WHERE o.attrelid = $1 AND c.attrelid = $2 AND c.attnum = o.attnum AND o.attnum > 0 AND NOT o.attisdropped
-               AND (o.attstattarget >= 0 OR ($3 AND o.attoptions IS NOT NULL))",
+            include_str!("../../sql/queries/copy_column_statistics.sql"),
             &[Param::Oid(original), Param::Oid(copy), Param::Bool(original == table.target)],
         )?;
         for column in options.into_iter().filter(|_| original != table.target) {
@@ -41,22 +34,7 @@ pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -
     }
     let statistics: Vec<u32> = table.extended_statistics.iter().map(|statistics| statistics.oid).collect();
     extension::execute(
-        "WITH copied AS MATERIALIZED (
-             SELECT s.*, pg_nextoid('pg_statistic_ext', 'oid', 'pg_statistic_ext_oid_index') AS copy
-             FROM pg_statistic_ext s WHERE s.oid = ANY ($3)
-         ), made AS (
-             INSERT INTO pg_statistic_ext (oid, stxrelid, stxname, stxnamespace, stxowner, stxstattarget, stxkeys,
-                                           stxkind, stxexprs)
-             SELECT s.copy, $2, format('job_%s_statistics_%s', $1, s.oid), 'pgcopy_stage'::regnamespace, s.stxowner,
-                    s.stxstattarget, s.stxkeys, s.stxkind, s.stxexprs
-             FROM copied s
-         )
-         INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsubid, deptype)
-         SELECT d.classid, s.copy, d.objsubid, d.refclassid,
-                CASE WHEN d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid THEN $2 ELSE d.refobjid END,
-                d.refobjsubid, d.deptype
-         FROM copied s JOIN pg_depend d ON d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
-         WHERE d.deptype IN ('n', 'a') AND d.refclassid <> 'pg_namespace'::regclass",
+        include_str!("../../sql/queries/copy_extended_statistics.sql"),
         &[Param::Int8(job), Param::Oid(heap), Param::OidArray(&statistics)],
     )?;
     // SAFETY: changes backend-local state and notes a message for others, inside a transaction.

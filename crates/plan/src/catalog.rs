@@ -147,117 +147,12 @@ pub const RELATIONS_SETTINGS: [(&CStr, &str); 1] = [(c"lc_monetary", "C")];
 /// The same bounds mean the same partition only where values compare, or hash, the same: texts by their collation and
 /// encoding, enums by the order of their labels, or by the labels' OIDs; the hash of what may hold an enum is taken for
 /// every server's own.
-pub const RELATIONS_QUERY: &str = "
-WITH this_database AS (
-    SELECT d.oid, pg_encoding_to_char(d.encoding) AS encoding,
-           concat_ws(' ', coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'), d.datcollate,
-                     coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) AS sorted_by
-    FROM pg_database d WHERE d.datname = current_database()
-), keys AS (
-    SELECT t.partrelid AS relation,
-           string_agg(CASE
-               WHEN y.typtype = 'e' AND t.partstrat <> 'l' THEN
-                   (SELECT string_agg(concat_ws(' ', e.enumlabel, CASE WHEN t.partstrat = 'h' THEN e.oid END), ','
-                                      ORDER BY e.enumsortorder)
-                    FROM pg_enum e WHERE e.enumtypid = y.oid)
-               WHEN t.partstrat = 'h' AND (y.typtype <> 'b' OR y.typcategory = 'A') THEN
-                   concat_ws(' ', b.oid, pg_postmaster_start_time())
-               WHEN l.oid IS NOT NULL AND (t.partstrat = 'r' OR NOT l.collisdeterministic) THEN
-                   concat_ws(' ', b.encoding,
-                             CASE WHEN l.collprovider = 'd' THEN b.sorted_by
-                                  ELSE concat_ws(' ', l.collname, l.collprovider, l.collcollate,
-                                                 coalesce(to_jsonb(l) ->> 'colllocale', to_jsonb(l) ->> 'colliculocale'))
-                             END)
-               WHEN l.oid IS NOT NULL AND t.partstrat = 'h' THEN b.encoding
-               END, '; ' ORDER BY u.position) AS meaning
-    FROM pg_partitioned_table t
-    CROSS JOIN this_database b
-    CROSS JOIN LATERAL unnest(t.partattrs::int2[], t.partcollation::oid[]) WITH ORDINALITY u(number, collating, position)
-    LEFT JOIN pg_attribute a ON a.attrelid = t.partrelid AND a.attnum = u.number AND u.number > 0
-    LEFT JOIN pg_type y ON y.oid = a.atttypid
-    LEFT JOIN pg_collation l ON l.oid = u.collating
-    GROUP BY t.partrelid
-), taken AS (
-    -- To ask for the size of a table is to wait for who has it for himself, be it in the pull or not.
-    SELECT DISTINCT l.relation AS oid FROM pg_locks l CROSS JOIN pg_database d
-    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid()
-      AND d.datname = current_database() AND l.database = d.oid
-)
-SELECT coalesce(json_agg(r ORDER BY r.schema, r.name), '[]'::json)::text
-FROM (
-    SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
-           c.relpersistence AS persistence, am.amname AS access_method, e.extname AS extension,
-           p.root::oid::bigint AS partition_root, p.ancestors AS partition_ancestors, p.layout AS partition_layout,
-           beside.bounds AS bounds_beside_default,
-           s.heap / s.page AS pages, s.toast / s.page AS toast_pages, s.heap + s.toast AS bytes,
-           c.reltuples::float8 AS tuples
-    FROM pg_class c
-    LEFT JOIN taken ON taken.oid = c.oid
-    LEFT JOIN taken taken_toast ON taken_toast.oid = c.reltoastrelid
-    CROSS JOIN LATERAL (
-        SELECT current_setting('block_size')::bigint AS page,
-               CASE WHEN c.relkind NOT IN ('r', 'm') THEN 0
-                    WHEN taken.oid IS NOT NULL THEN greatest(c.relpages, 1) * current_setting('block_size')::bigint
-                    ELSE coalesce(pg_relation_size(c.oid), 0) END AS heap,
-               CASE WHEN c.reltoastrelid = 0 OR taken_toast.oid IS NOT NULL OR taken.oid IS NOT NULL THEN 0
-                    ELSE coalesce(pg_relation_size(c.reltoastrelid), 0) END AS toast
-    ) s
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_am am ON am.oid = c.relam
-    LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
-                         AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-    LEFT JOIN pg_extension e ON e.oid = d.refobjid
-    LEFT JOIN LATERAL (
-        SELECT pg_partition_root(c.oid) AS root, json_agg(a.oid::bigint ORDER BY f.level) AS ancestors,
-               string_agg(concat_ws(' ', pg_get_expr(a.relpartbound, a.oid),
-                                    CASE WHEN a.relkind = 'p' THEN pg_get_partkeydef(a.oid) END, k.meaning),
-                          ' in ' ORDER BY f.level) AS layout
-        FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS f(oid, level)
-        JOIN pg_class a ON a.oid = f.oid
-        LEFT JOIN keys k ON k.relation = a.oid
-    ) p ON c.relispartition
-    LEFT JOIN LATERAL (
-        SELECT json_agg(concat_ws(' ', f.level, pg_get_expr(b.relpartbound, b.oid))) AS bounds
-        FROM pg_partition_ancestors(c.oid) WITH ORDINALITY AS f(oid, level)
-        JOIN pg_partitioned_table t ON t.partdefid = f.oid
-        JOIN pg_inherits i ON i.inhparent = t.partrelid AND i.inhrelid <> f.oid
-        JOIN pg_class b ON b.oid = i.inhrelid
-    ) beside ON c.relispartition
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
-) r";
+pub const RELATIONS_QUERY: &str = include_str!("../../../sql/queries/relations.sql");
 
 /// As [`RELATIONS_QUERY`], for some of them.
 pub fn some_relations_query(oids: &[u32]) -> String {
     // It ends with its condition.
-    format!("{} AND c.oid = ANY ({})) r", RELATIONS_QUERY.trim_end_matches(") r"), array(oids))
-}
-
-/// The types inside the types of the given relations' columns, as `used(root, type)`; and the columns, as `a`.
-fn used_types(version: u32, relations: &[u32]) -> String {
-    let oids = array(relations);
-    let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
-    format!(
-        "
-WITH RECURSIVE a AS (
-    SELECT attrelid, attnum, attname, atttypid, atttypmod, attgenerated, attnotnull, atthasdef, attidentity
-    FROM pg_attribute
-    WHERE attrelid = ANY ({oids}) AND attnum > 0 AND NOT attisdropped
-), used(root, type) AS (
-    SELECT DISTINCT atttypid, atttypid FROM a
-    UNION
-    SELECT u.root, inner_type.oid
-    FROM used u
-    JOIN pg_type t ON t.oid = u.type
-    CROSS JOIN LATERAL (
-        SELECT t.typelem WHERE t.typelem <> 0
-        UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
-        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid {multirange}
-        UNION ALL SELECT ta.atttypid FROM pg_attribute ta
-                  WHERE ta.attrelid = t.typrelid AND t.typtype = 'c' AND ta.attnum > 0 AND NOT ta.attisdropped
-    ) inner_type(oid)
-)"
-    )
+    format!("{} AND c.oid = ANY ({})) r", RELATIONS_QUERY.trim_end().trim_end_matches(") r"), array(oids))
 }
 
 /// The columns of the given relations: an array of [`RelationColumn`]. `peer` is the version of the other side.
@@ -267,62 +162,21 @@ WITH RECURSIVE a AS (
 /// a server that knows infinite ones to one that does not; a type is looked through to its elements, attributes, range
 /// bounds and domain base.
 pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
-    let used = used_types(version, relations);
-    let interval = if (version >= 170_000) == (peer >= 170_000) { "" } else { ", 1186" };
-    format!(
-        "{used}, types AS (
-    SELECT u.root,
-           bool_and(t.typsend <> 0 AND t.typreceive <> 0 AND t.oid NOT IN
-                    (22, 24, 30, 2202, 2203, 2204, 2205, 2206, 3615, 3734, 3769, 4089, 4096, 4191{interval})) AS binary,
-           array_agg(DISTINCT e.extname || ' ' || e.extversion) FILTER (WHERE e.extname IS NOT NULL) AS extensions,
-           string_agg(DISTINCT s.text COLLATE \"C\", '; ' ORDER BY s.text COLLATE \"C\") AS structure
-    FROM used u
-    JOIN pg_type t ON t.oid = u.type
-    LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
-                         AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-    LEFT JOIN pg_extension e ON e.oid = d.refobjid
-    LEFT JOIN LATERAL (
-        SELECT format('%s (%s)', format_type(t.oid, NULL),
-                      string_agg(format('%I %s', ta.attname, format_type(ta.atttypid, ta.atttypmod)), ', '
-                                 ORDER BY ta.attnum)) AS text
-        FROM pg_attribute ta
-        WHERE t.typtype = 'c' AND ta.attrelid = t.typrelid AND ta.attnum > 0 AND NOT ta.attisdropped
-        HAVING t.typtype = 'c'
-        UNION ALL
-        SELECT format('%s over %s', format_type(t.oid, NULL), format_type(t.typbasetype, t.typtypmod))
-        WHERE t.typtype = 'd'
-        UNION ALL
-        SELECT format('%s over %s', format_type(t.oid, NULL), format_type(r.rngsubtype, NULL))
-        FROM pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid AND t.typnamespace <> 'pg_catalog'::regnamespace
-    ) s ON true
-    GROUP BY u.root
-)
-SELECT coalesce(json_agg(r ORDER BY r.relation, r.number), '[]'::json)::text
-FROM (
-    SELECT a.attrelid::bigint AS relation, a.attnum AS number, a.attname AS name,
-           format_type(a.atttypid, a.atttypmod) AS type_name, format_type(a.atttypid, NULL) AS base_type,
-           a.attgenerated <> '' AS generated,
-           a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL
-               OR NOT (a.attnotnull OR t.typnotnull) AS optional,
-           types.binary, coalesce(types.extensions, '{{}}') AS extensions, types.structure
-    FROM a JOIN types ON types.root = a.atttypid JOIN pg_type t ON t.oid = a.atttypid
-) r"
-    )
+    /// The type `interval`.
+    const INTERVAL: &str = ", 1186";
+    let unlike = if (version >= 170_000) == (peer >= 170_000) { "" } else { INTERVAL };
+    of_types(include_str!("../../../sql/queries/columns.sql"), version, relations).replace("{unlike}", unlike)
 }
 
 /// The enums inside the types of the given relations' columns: an array of [`Enum`].
 pub fn enums_query(version: u32, relations: &[u32]) -> String {
-    let used = used_types(version, relations);
-    format!(
-        "{used}
-SELECT coalesce(json_agg(r ORDER BY r.name), '[]'::json)::text
-FROM (
-    SELECT format_type(t.oid, NULL) AS name, min(format('%s.%I', a.attrelid::regclass, a.attname)) AS used_by,
-           (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) AS labels
-    FROM used u JOIN pg_type t ON t.oid = u.type AND t.typtype = 'e' JOIN a ON a.atttypid = u.root
-    GROUP BY t.oid
-) r"
-    )
+    of_types(include_str!("../../../sql/queries/enums.sql"), version, relations)
+}
+
+/// A query that looks through the types of the relations' columns, on a server of that version.
+fn of_types(query: &str, version: u32, relations: &[u32]) -> String {
+    let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
+    query.replace("{multirange}", multirange).replace("{relations}", &array(relations))
 }
 
 /// A row of [`enums_query`].
@@ -359,35 +213,7 @@ pub fn attach_columns(relations: &mut [Relation], columns: Vec<RelationColumn>) 
 
 /// The sequences that columns of the given relations own or use in their defaults: an array of [`ColumnSequence`].
 pub fn sequences_query(relations: &[u32]) -> String {
-    let oids = array(relations);
-    format!(
-        "
-SELECT coalesce(json_agg(r ORDER BY r.relation, r.number, r.oid), '[]'::json)::text
-FROM (
-    SELECT DISTINCT a.attrelid::bigint AS relation, format('%I.%I', tn.nspname, t.relname) AS \"table\",
-           a.attnum AS number, a.attname AS column, s.oid::bigint AS oid,
-           n.nspname AS schema, s.relname AS name, q.seqmin AS min, q.seqmax AS max,
-           has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
-    FROM (
-        SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
-        FROM pg_depend d
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-          AND d.refobjid = ANY ({oids}) AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-        UNION ALL
-        SELECT d.refobjid, f.adrelid, f.adnum
-        FROM pg_attrdef f
-        JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
-                        AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
-        WHERE f.adrelid = ANY ({oids})
-    ) u
-    JOIN pg_class s ON s.oid = u.sequence AND s.relkind = 'S'
-    JOIN pg_namespace n ON n.oid = s.relnamespace
-    JOIN pg_sequence q ON q.seqrelid = s.oid
-    JOIN pg_attribute a ON a.attrelid = u.relation AND a.attnum = u.number
-    JOIN pg_class t ON t.oid = a.attrelid
-    JOIN pg_namespace tn ON tn.oid = t.relnamespace
-) r"
-    )
+    include_str!("../../../sql/queries/sequences.sql").replace("{relations}", &array(relations))
 }
 
 /// A sequence with a column that owns or uses it.
@@ -408,15 +234,7 @@ pub struct ColumnSequence {
 }
 
 /// What a server's lock table is made for, and what of it is in use: one [`LockTable`].
-pub const LOCK_TABLE_QUERY: &str = "
-SELECT json_build_object(
-    'per_transaction', current_setting('max_locks_per_transaction')::int,
-    'transactions',
-        (SELECT sum(setting::int) FROM pg_settings
-         WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions'))
-        + (SELECT max(setting::int) FROM pg_settings
-           WHERE name IN ('autovacuum_max_workers', 'autovacuum_worker_slots')) + 1,
-    'used', (SELECT count(*) FROM pg_locks WHERE NOT fastpath))::text";
+pub const LOCK_TABLE_QUERY: &str = include_str!("../../../sql/queries/lock_table.sql");
 
 /// It has room for so many locks of so many transactions, shared by all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -8,14 +8,15 @@ use crate::load::Target;
 use crate::local::load_rights as rights;
 use crate::local::locks::{self, Mode as LockMode};
 use crate::local::rights as owners;
-use crate::local::{catalog, names, rows, settings, spi};
+use crate::local::spi::{self, Param};
+use crate::local::{catalog, names, rows, settings};
 use crate::order::{ColumnSource, NewColumn, NewTable, TableSpec};
 use crate::parquet::data_files::DataFile;
 use crate::parquet::new_table::{self, InferredColumn, stem_of};
 use crate::prepare::targets::reasons_to_load_in_place;
 use pgrx::prelude::*;
+use plan::ColumnPair;
 use plan::catalog::Relation;
-use plan::{ColumnPair, quote_literal};
 use serde::Deserialize;
 
 /// A table as files go into it.
@@ -174,7 +175,7 @@ pub fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(St
 
 /// The schema and name of a table as written, whether it is there or would be made.
 pub fn resolve_name(text: &str) -> Result<(String, String)> {
-    let parts: Vec<String> = spi::query_json(&format!("SELECT to_json(parse_ident({}))::text", quote_literal(text)))?;
+    let parts: Vec<String> = spi::fixed::query_json("SELECT to_json(parse_ident($1))::text", &[Param::Text(text)])?;
     match parts.as_slice() {
         [name] => {
             let found = names::visible_relation(name)?.and_then(names::schema_of);
@@ -192,28 +193,18 @@ pub fn resolve_name(text: &str) -> Result<(String, String)> {
 }
 
 fn find_table(schema: &str, name: &str) -> Result<Option<TargetTable>> {
-    let condition = format!("n.nspname = {} AND c.relname = {}", quote_literal(schema), quote_literal(name));
-    let found: Vec<TargetTable> = read_tables(&condition)?;
-    Ok(found.into_iter().next())
+    match names::relation_in(schema, name)? {
+        Some(relation) => read_table(relation),
+        None => Ok(None),
+    }
 }
 
-pub fn read_tables(condition: &str) -> Result<Vec<TargetTable>> {
+/// `None` for a table that is not there.
+pub fn read_table(relation: u32) -> Result<Option<TargetTable>> {
     settings::with_catalog_settings(|| {
-        spi::query_json(&format!(
-            "SELECT coalesce(json_agg(json_build_object(
-                        'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
-                        'owner', c.relowner::bigint, 'tablespace', c.reltablespace::bigint,
-                        'access_method', c.relam::bigint, 'is_owner', pg_has_role(c.relowner, 'USAGE'),
-                        'columns', (SELECT coalesce(json_agg(json_build_object(
-                                               'number', a.attnum, 'name', a.attname, 'type_oid', a.atttypid::bigint,
-                                               'typmod', a.atttypmod, 'generated', a.attgenerated <> '',
-                                               'type_name', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum),
-                                            '[]'::json)
-                                    FROM pg_attribute a
-                                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))), '[]'::json)::text
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE {condition}"
-        ))
+        let query = include_str!("../../../sql/queries/target_table.sql");
+        let found: Vec<TargetTable> = spi::fixed::query_json(query, &[Param::Oid(relation)])?;
+        Ok(found.into_iter().next())
     })
 }
 
