@@ -1,7 +1,7 @@
 //! What a pull decides about its targets, in every isolation level of the caller's transaction and with every default that
 //! a database or a role may have for sessions.
 
-use crate::harness::{Failure, OwnServers, Pair, eventually, text};
+use crate::harness::{Failure, OwnServers, Pair, eventually, installation, text};
 use postgres::Client;
 use xtask::server::Options;
 
@@ -367,6 +367,54 @@ fn defaults_of_the_database_do_not_reach_the_extensions_own_processes() {
         }
         pair.assert_same_content();
     }
+    pair.assert_nothing_left();
+}
+
+/// The extension's own processes belong to the lock group of the calling session; one that started parallel workers would
+/// have to lead a group itself.
+#[test]
+fn processes_of_a_job_start_no_parallel_workers_whatever_is_asked_of_them() {
+    let servers = OwnServers::start("level-parallel", Options::named("level-parallel"));
+    let mut pair = servers.pair("level_parallel");
+    // Short there, but long here, where nobody has expected it: the steward makes the TOAST table and its index.
+    pair.both("CREATE TABLE item (id int PRIMARY KEY, note text); CREATE TABLE other (id int)");
+    pair.destination.batch_execute("ALTER TABLE item ALTER note SET STORAGE EXTERNAL").unwrap();
+    pair.source.batch_execute("INSERT INTO item SELECT i, repeat('x', 9000) FROM generate_series(1, 500) i").unwrap();
+    // A function that a check calls asks for them in the worker itself.
+    pair.destination
+        .batch_execute(
+            "CREATE FUNCTION builds(id int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 IF id = 400 THEN
+                     PERFORM set_config('min_parallel_table_scan_size', '0', true);
+                     PERFORM set_config('max_parallel_maintenance_workers', '4', true);
+                     EXECUTE 'CREATE INDEX ON public.other (id)';
+                 END IF;
+                 RETURN true;
+             END $$",
+        )
+        .unwrap();
+    let forced = if installation().version().major() < 16 { "force_parallel_mode" } else { "debug_parallel_query" };
+    for default in [
+        "min_parallel_table_scan_size = 0",
+        "max_parallel_maintenance_workers = 8",
+        "parallel_setup_cost = 0",
+        "parallel_tuple_cost = 0",
+        &format!("{forced} = on"),
+    ] {
+        pair.destination.batch_execute(&format!("ALTER DATABASE level_parallel SET {default}")).unwrap();
+    }
+    let mut session = pair.another_destination_session();
+    session.batch_execute("SET statement_timeout = '60s'").unwrap();
+    let sql = pair.pull_sql("include => '{item}', overwrite => true, parallel => 2");
+    if let Some(refused) = failure(session.batch_execute(&sql)) {
+        panic!("{refused:?}");
+    }
+    pair.assert_same_content();
+    assert_sound(&mut pair.destination, "item");
+    pair.destination.batch_execute("ALTER TABLE item ADD CHECK (builds(id))").unwrap();
+    let refused = failure(session.batch_execute(&sql)).expect("nobody may change the number of such workers there");
+    assert_eq!(refused.sqlstate, "55P02", "{refused:?}");
+    pair.assert_same_content();
     pair.assert_nothing_left();
 }
 

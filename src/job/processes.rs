@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::local::bindings::signal_handlers;
 use crate::local::identity::{self, Caller};
 pub(super) use crate::local::interrupts::{wait, wake};
-use crate::local::{locks, messages, settings};
+use crate::local::{locks, messages, parallel_workers, settings};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -135,6 +135,12 @@ pub(super) fn connect(database: u32, role: Option<u32>) {
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database.into(), role, 0) }
     CONNECTED.store(true, SeqCst);
     settings::pin_for_own_process();
+}
+
+/// The same for a process that has joined the lock group of a job's leader.
+pub(super) fn connect_as_member(database: u32, role: Option<u32>) {
+    connect(database, role);
+    parallel_workers::forbid();
 }
 
 /// Runs `work` as the caller in a transaction of its own, what is deferred to its end included. On an error the

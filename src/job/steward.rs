@@ -28,7 +28,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
         ATTENDED = Some(shared);
         pg_sys::before_shmem_exit(Some(steward_exits), pg_sys::Datum::from(0usize));
     }
-    processes::connect(shared.database(), None);
+    processes::connect_as_member(shared.database(), None);
     // A steward that is told to end lets the job end first: without it nobody would clean up. For the same reason there
     // is nothing to cancel in it.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.

@@ -2,7 +2,7 @@ use super::executor::Executor;
 use super::processes;
 use super::shared::{Next, Shared};
 use crate::error::Result;
-use crate::local::{planner_hook, settings, transaction};
+use crate::local::{settings, transaction};
 use crate::order::Input;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -51,17 +51,15 @@ const MOST_TASKS_REMEMBERED: usize = 2000;
 
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
-    processes::connect(shared.database(), Some(spec.caller.authenticated));
+    processes::connect_as_member(shared.database(), Some(spec.caller.authenticated));
     spec.settings.adopt_for_process();
     // What else a worker commits is flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
-    settings::set_for_process(c"max_parallel_maintenance_workers", c"0");
     settings::set_for_process(c"pgcopy.own_storage", if spec.own_storage { c"on" } else { c"off" });
     if let Input::Server(server) = &spec.input {
         let source_timeout = CString::new(server.timeout.as_str()).unwrap_or_default();
         settings::set_for_process(c"pgcopy.source_timeout", &source_timeout);
     }
-    planner_hook::forbid_parallel_plans();
     let schedule = spec.schedule();
     let mut executor = Executor::new(&spec, &schedule, shared, false);
     let mut tasks_since = 0;

@@ -163,6 +163,18 @@ pub fn set_for_process(name: &CStr, value: &CStr) {
     }
 }
 
+/// Makes the setting one that nobody can change in this process, as those that tell how the server was built.
+pub fn keep_for_process(name: &CStr) {
+    let (variables, count) = compat::setting_variables();
+    // SAFETY: an array of as many settings as counted, which belong to this process alone.
+    unsafe {
+        (0..count)
+            .map(|position| *variables.add(position))
+            .filter(|variable| CStr::from_ptr((**variable).name) == name)
+            .for_each(|variable| (*variable).context = pg_sys::GucContext::PGC_INTERNAL);
+    }
+}
+
 /// What bears on the transactions of the extension's own processes. The database, the role and the server may have other
 /// defaults, which are meant for sessions.
 const OF_OWN_PROCESSES: [(&CStr, &CStr); 13] = [
