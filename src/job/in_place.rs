@@ -39,7 +39,7 @@ impl Pull<'_> {
                 shared.table_begins(position);
                 // Expressions of indexes and constraints are the owner's code.
                 let loaded = run_as(Role::TableOwner(target.spec.owner), || {
-                    spi::execute(&format!("TRUNCATE {name}"))?;
+                    spi::execute(&plan::truncate(&name, target.local.kind == 'p'))?;
                     settings::read_values_alike()?;
                     load::load_in_place(&side.session, &counterpart.table, &target.spec, move |bytes| {
                         shared.add_progress(position, None, Loaded { rows: 0, bytes });
@@ -87,7 +87,7 @@ fn set_constraints(names: &[String], when: &str) -> Result<()> {
 
 /// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.
 fn truncate_as_owner(table: &str) -> Result<()> {
-    let truncate = format!("TRUNCATE {table}");
+    let truncate = plan::truncate(table, true);
     let owner = spi::query_text(&format!(
         "SELECT c.relowner::text FROM pg_class c WHERE c.oid = {}::regclass AND has_table_privilege(c.oid, 'TRUNCATE')",
         plan::quote_literal(table)

@@ -95,7 +95,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
 
 /// Empties the table, which is locked already, as TRUNCATE does it, triggers included.
 fn truncate(table: &TargetTable, qualified: &str) -> Result<()> {
-    as_code_of(table.owner, || spi::execute_in_session(&format!("TRUNCATE {qualified}")))?;
+    as_code_of(table.owner, || spi::execute_in_session(&plan::truncate(qualified, table.is_partitioned())))?;
     // The schema of a locked table can still be renamed, and another take its name.
     if names::relation_in(&table.schema, &table.name)? == Some(table.oid) && locks::is_held_exclusively(table.oid) {
         return Ok(());

@@ -28,6 +28,13 @@ pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_identifier(schema), quote_identifier(name))
 }
 
+/// The statement that empties a table and nothing else. A table that others inherit from has rows of its own, and theirs
+/// are not meant; all rows of a partitioned table are its partitions'.
+pub fn truncate(qualified_name: &str, is_partitioned: bool) -> String {
+    let only = if is_partitioned { "" } else { "ONLY " };
+    format!("TRUNCATE {only}{qualified_name}")
+}
+
 /// An identifier for SQL text. Quotes whenever in doubt, because the other side's keywords are not known.
 pub fn quote_identifier(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')

@@ -33,6 +33,12 @@ pub struct TargetTable {
     pub columns: Vec<TargetColumn>,
 }
 
+impl TargetTable {
+    pub fn is_partitioned(&self) -> bool {
+        self.kind == 'p'
+    }
+}
+
 /// The table of a load, under a lock that keeps it as it was read.
 pub struct LockedTarget {
     pub table: TargetTable,
