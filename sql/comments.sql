@@ -2,7 +2,7 @@ COMMENT ON FUNCTION pgcopy.pull(text, text[], text[], boolean, integer, integer,
     'replaces the rows of local tables with those of another server, all or nothing';
 COMMENT ON FUNCTION pgcopy.start_pull(text, text[], text[], boolean, integer, integer, boolean, boolean, boolean, boolean, text) IS
     'starts a pgcopy.pull that runs on its own, and returns the number of the job';
-COMMENT ON FUNCTION pgcopy.wait(bigint, interval) IS 'waits until a job is over and returns its state';
+COMMENT ON FUNCTION pgcopy.wait(bigint, interval, boolean) IS 'waits until a job is over and returns its state, or raises what it failed with';
 COMMENT ON FUNCTION pgcopy.cancel(bigint) IS 'cancels a running job';
 COMMENT ON FUNCTION pgcopy.prune(interval) IS 'forgets jobs that ended so long ago and returns their number';
 COMMENT ON FUNCTION pgcopy.live_jobs() IS 'what pgcopy.jobs shows of running jobs';

@@ -170,6 +170,15 @@ impl Error {
         }
     }
 
+    /// The packed form of a SQLSTATE's five characters; `None` for what is none.
+    pub fn packed_sqlstate(text: &str) -> Option<i32> {
+        let is_sqlstate =
+            text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        let pack =
+            |packed: i32, (position, byte): (i32, u8)| packed | (i32::from(byte - b'0') & 0x3f) << (6 * position);
+        is_sqlstate.then(|| (0..).zip(text.bytes()).fold(0, pack))
+    }
+
     /// The SQLSTATE in its five characters, as the macro `PGUNSIXBIT` unpacks them.
     pub fn sqlstate_text(&self) -> String {
         (0..5).map(|position| char::from(((self.sqlstate >> (6 * position)) & 0x3f) as u8 + b'0')).collect()

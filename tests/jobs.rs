@@ -836,3 +836,23 @@ fn a_standby_shows_the_history() {
     assert_eq!(text(&mut there, "SELECT count(*)::text FROM pgcopy.progress"), "0");
     assert_eq!(text(&mut there, "SELECT pgcopy.wait(1)"), "completed");
 }
+
+#[test]
+fn the_error_of_a_job_becomes_that_of_who_waits() {
+    let mut pair =
+        Pair::with("wait_raises", "CREATE TABLE item (id int, note text)", "INSERT INTO item VALUES (1, 'one')");
+    pair.destination.batch_execute("ALTER TABLE item ADD CHECK (id > 5)").unwrap();
+    let start = format!("SELECT pgcopy.start_pull('{}')::text", pair.dsn());
+    let failing = text(&mut pair.destination, &start);
+    let failure = Failure::of(
+        &pair.destination.batch_execute(&format!("SELECT pgcopy.wait({failing}, raise => true)")).unwrap_err(),
+    );
+    assert_eq!(failure.sqlstate, "23514", "{failure:?}");
+    assert!(failure.message.starts_with(&format!("job {failing} has failed: new row for relation")), "{failure:?}");
+    assert!(failure.detail.contains("Table public.item, row 1"), "{failure:?}");
+    assert_eq!(text(&mut pair.destination, &format!("SELECT pgcopy.wait({failing})")), "failed");
+    pair.destination.batch_execute("ALTER TABLE item DROP CONSTRAINT item_id_check").unwrap();
+    let passing = text(&mut pair.destination, &start);
+    assert_eq!(text(&mut pair.destination, &format!("SELECT pgcopy.wait({passing}, raise => true)")), "completed");
+    pair.assert_same_content();
+}

@@ -10,7 +10,52 @@ use pgrx::prelude::*;
 use std::time::{Duration, Instant};
 
 /// Waits until a job is over, or for so long. Returns its state then.
-pub fn wait(job: i64, timeout: Option<Duration>) -> Result<String> {
+///
+/// # Errors
+/// With `raise`, that of the job, or 57014 for one that has not completed without an error of its own.
+pub fn wait(job: i64, timeout: Option<Duration>, raise: bool) -> Result<String> {
+    let state = wait_for_end(job, timeout)?;
+    match state.as_str() {
+        // An open job raises nothing: the time is over, which is no failure of the job.
+        "completed" | "running" | "prepared" => Ok(state),
+        _ if raise => Err(error_of(job, &state)?),
+        _ => Ok(state),
+    }
+}
+
+/// What a job that did not complete raises, as far as the caller may see it.
+fn error_of(job: i64, state: &str) -> Result<Error> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        sqlstate: Option<String>,
+        error: Option<String>,
+        detail: Option<String>,
+        hint: Option<String>,
+    }
+    let told: Told = extension::query_json(
+        "SELECT coalesce((
+             SELECT json_build_object('sqlstate', j.sqlstate, 'error', CASE WHEN r.all THEN j.error END,
+                                      'detail', CASE WHEN r.all THEN j.detail END, 'hint', CASE WHEN r.all THEN j.hint END)
+             FROM pgcopy.job j CROSS JOIN LATERAL (SELECT pg_has_role($2, j.role, 'USAGE')) r(\"all\")
+             WHERE j.job = $1
+         ), '{}')::text",
+        &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
+    )?;
+    let sqlstate = told.sqlstate.as_deref().and_then(Error::packed_sqlstate);
+    let mut error = Error::new(
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+        format!("job {job} {}", if state == "failed" { "has failed" } else { "was rolled back" }),
+    );
+    error.sqlstate = sqlstate.unwrap_or(error.sqlstate);
+    if let Some(message) = told.error {
+        error.message = format!("job {job} has failed: {message}");
+    }
+    error.detail = told.detail;
+    error.hint = told.hint;
+    Ok(error)
+}
+
+fn wait_for_end(job: i64, timeout: Option<Duration>) -> Result<String> {
     const INTERVAL: Duration = Duration::from_millis(100);
     const LOOKS_FOR_LOCKS: Duration = Duration::from_secs(1);
     let started = Instant::now();

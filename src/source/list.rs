@@ -1,7 +1,8 @@
 use super::catalog::{count_rows, read_relations};
 use super::{Origin, Session};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::local::rights;
+use pgrx::prelude::*;
 
 /// A table of the source.
 #[derive(Debug, Clone)]
@@ -17,6 +18,19 @@ pub struct ListedTable {
 pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTable>> {
     rights::refuse_restricted_operation()?;
     let session = Session::open(&Origin::resolve(source)?)?;
+    if let Some(schema) = schema {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = {})::text",
+            plan::quote_literal(schema)
+        );
+        if session.query_value(&sql)? != "true" {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+                format!("schema \"{schema}\" does not exist on the source"),
+            )
+            .hint("pgcopy.list without a schema shows the tables of all schemas."));
+        }
+    }
     let relations: Vec<_> = read_relations(&session)?
         .into_iter()
         .filter(|relation| relation.is_table() && schema.is_none_or(|schema| relation.schema == schema))

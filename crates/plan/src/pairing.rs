@@ -238,11 +238,11 @@ fn select(
     matches: &dyn Fn(&Pattern, &Relation) -> bool,
     pairing: &mut Pairing,
 ) -> BTreeMap<usize, bool> {
-    for pattern in exclude.iter().filter(|pattern| pattern.is_literal()) {
+    for pattern in exclude {
         if !source.iter().chain(target).any(|relation| matches(pattern, relation)) {
             pairing.problems.push(Problem::new(
                 ProblemKind::UnmatchedPattern,
-                format!("exclude pattern {pattern}: no table of this name on either side"),
+                format!("exclude pattern {pattern}: no such table on either side"),
             ));
         }
     }
