@@ -731,3 +731,149 @@ fn operators_of_a_key_run_as_an_ordinary_role() {
         }
     }
 }
+
+/// A table whose CHECK constraint executes the statement that `mal.plan` holds, once in a load, and two others of its owner.
+fn striking_tables(pair: &mut Pair, mallory: &str) {
+    role(pair, "app", "");
+    role(pair, mallory, "");
+    pair.both(&format!(
+        "CREATE SCHEMA mal AUTHORIZATION {mallory}; GRANT USAGE ON SCHEMA mal TO app; SET ROLE {mallory};
+         CREATE TABLE mal.parent (id int PRIMARY KEY, k text UNIQUE);
+         CREATE TABLE mal.child (id int PRIMARY KEY, k text REFERENCES mal.parent (k));
+         CREATE TABLE mal.other (id int PRIMARY KEY, a bigint, b text);
+         GRANT SELECT ON ALL TABLES IN SCHEMA mal TO app; RESET ROLE;
+         INSERT INTO mal.parent SELECT i, 'k' || i FROM generate_series(1, 50) i"
+    ));
+    pair.source
+        .batch_execute(
+            "INSERT INTO mal.child SELECT i, 'k' || i FROM generate_series(1, 50) i;
+             INSERT INTO mal.other SELECT i, 4702111234474983745, 'b' || i FROM generate_series(1, 50) i",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute(&format!(
+            "SET ROLE {mallory};
+             CREATE TABLE mal.plan (statement text, swallow boolean);
+             CREATE FUNCTION mal.strike(i int) RETURNS boolean LANGUAGE plpgsql AS $$
+             DECLARE planned record;
+             BEGIN
+                 IF i <> 25 THEN RETURN true; END IF;
+                 FOR planned IN SELECT * FROM mal.plan LOOP
+                     BEGIN
+                         EXECUTE planned.statement;
+                     EXCEPTION WHEN OTHERS THEN
+                         IF NOT planned.swallow THEN RAISE; END IF;
+                     END;
+                 END LOOP;
+                 RETURN true;
+             END $$;
+             ALTER TABLE mal.child ADD CHECK (mal.strike(id)); RESET ROLE"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn code_of_a_table_does_not_change_tables_that_a_job_works_on() {
+    let mut pair = Pair::new("planted_changes");
+    striking_tables(&mut pair, "mallory_of_changes");
+    let statements = [
+        ("ALTER TABLE mal.other ALTER COLUMN a TYPE text", "ALTER TABLE"),
+        ("ALTER TABLE mal.other ALTER COLUMN b TYPE bigint USING 1", "ALTER TABLE"),
+        ("ALTER TABLE mal.other SET UNLOGGED", "ALTER TABLE"),
+        ("ALTER TABLE mal.other ADD CHECK (id > 1000)", "ALTER TABLE"),
+        ("DROP TABLE mal.other", "DROP TABLE"),
+        ("CREATE INDEX ON mal.other (b)", "CREATE INDEX"),
+        ("DROP OWNED BY mallory_of_changes", "DROP OWNED"),
+        (
+            "DO $$ BEGIN
+                 ALTER TABLE mal.child DROP CONSTRAINT child_k_fkey;
+                 ALTER TABLE mal.parent ALTER COLUMN k TYPE bigint USING 4702111234474983745 + id;
+             END $$",
+            "ALTER TABLE",
+        ),
+    ];
+    for (statement, command) in statements {
+        for arguments in ["parallel => 0", "parallel => 2", "method => 'in place'"] {
+            for caller in ["postgres", "mallory_of_changes"] {
+                for swallow in [false, true] {
+                    let circumstances = format!("{statement}; {arguments}, by {caller}, swallowed: {swallow}");
+                    let plan = "TRUNCATE mal.plan, mal.child, mal.other";
+                    pair.destination.batch_execute(plan).unwrap();
+                    let planned = "INSERT INTO mal.plan VALUES ($1, $2)";
+                    pair.destination.execute(planned, &[&statement, &swallow]).unwrap();
+                    let sql = call(&pair, "pull", &format!("include => '{{mal.child, mal.other}}', {arguments}"));
+                    match session_of(&pair, caller).query(&sql, &[]) {
+                        Ok(_) => assert!(swallow, "{circumstances}"),
+                        Err(error) => {
+                            let failure = Failure::of(&error);
+                            assert!(!swallow, "{circumstances}: {failure:?}");
+                            let message =
+                                format!("cannot execute {command} within code of a table that pgcopy works on");
+                            assert_eq!(
+                                (failure.sqlstate.as_str(), &failure.message),
+                                ("42501", &message),
+                                "{circumstances}"
+                            );
+                        }
+                    }
+                    let rows = "SELECT coalesce(string_agg(o::text, ';' ORDER BY id), '') FROM mal.other o";
+                    let expected = if swallow { text(&mut pair.source, rows) } else { String::new() };
+                    assert_eq!(text(&mut pair.destination, rows), expected, "{circumstances}");
+                }
+            }
+        }
+    }
+    pair.assert_nothing_left();
+    // What is no change of definitions goes on as it was, and so does everything when the job is over.
+    pair.destination
+        .batch_execute(
+            "TRUNCATE mal.plan, mal.child, mal.other; CREATE TABLE mal.noted (id int); ALTER TABLE mal.noted OWNER TO mallory_of_changes;
+             INSERT INTO mal.plan VALUES ('INSERT INTO mal.noted VALUES (1)', false)",
+        )
+        .unwrap();
+    let mut session = session_of(&pair, "mallory_of_changes");
+    run(&mut session, &call(&pair, "pull", "include => '{mal.child, mal.other}', parallel => 0"));
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM mal.noted"), "1");
+    session.batch_execute("ALTER TABLE mal.other ALTER COLUMN a TYPE text").unwrap();
+}
+
+#[test]
+fn triggers_of_other_targets_fire_while_code_of_a_table_runs() {
+    let mut pair = Pair::new("planted_past_triggers");
+    striking_tables(&mut pair, "mallory_of_triggers");
+    role(&mut pair, "warden", "");
+    pair.both(
+        "CREATE SCHEMA kept AUTHORIZATION warden; CREATE SCHEMA zone AUTHORIZATION warden;
+         GRANT USAGE ON SCHEMA kept, zone TO app, mallory_of_triggers;
+         CREATE TABLE kept.allowed (id int PRIMARY KEY); INSERT INTO kept.allowed VALUES (1);
+         -- One is loaded before the other owner's tables, and one after.
+         CREATE TABLE kept.first (id int REFERENCES kept.allowed); CREATE TABLE zone.second (id int REFERENCES kept.allowed);
+         GRANT SELECT ON kept.first, zone.second TO app",
+    );
+    pair.source.batch_execute("INSERT INTO kept.first VALUES (1); INSERT INTO zone.second VALUES (1)").unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE FUNCTION kept.guard() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'nobody writes here' USING ERRCODE = 'raise_exception'; END $$;
+             CREATE TRIGGER g BEFORE INSERT ON kept.first FOR EACH ROW EXECUTE FUNCTION kept.guard();
+             CREATE TRIGGER g BEFORE INSERT ON zone.second FOR EACH ROW EXECUTE FUNCTION kept.guard();
+             ALTER TABLE kept.first OWNER TO warden; ALTER TABLE zone.second OWNER TO warden;
+             GRANT INSERT ON kept.first, zone.second TO mallory_of_triggers",
+        )
+        .unwrap();
+    for table in ["kept.first", "zone.second"] {
+        let plan = format!("TRUNCATE mal.plan; INSERT INTO mal.plan VALUES ('INSERT INTO {table} VALUES (1)', false)");
+        pair.destination.batch_execute(&plan).unwrap();
+        let tables =
+            "include => '{kept.first, mal.child, mal.other, zone.second}', overwrite => true, method => 'in place'";
+        let error = session_of(&pair, "postgres").query(&call(&pair, "pull", tables), &[]).unwrap_err();
+        assert_eq!(Failure::of(&error).message, "nobody writes here", "{table}");
+    }
+    // They do not fire for the rows of the source.
+    pair.destination.batch_execute("TRUNCATE mal.plan").unwrap();
+    let tables = "include => '{kept.first, mal.child, mal.other, zone.second}', method => 'in place'";
+    run(&mut session_of(&pair, "postgres"), &call(&pair, "pull", tables));
+    let rows = "SELECT concat((SELECT count(*) FROM kept.first), ' ', (SELECT count(*) FROM zone.second))";
+    assert_eq!(text(&mut pair.destination, rows), "1 1");
+    pair.assert_nothing_left();
+}

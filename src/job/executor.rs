@@ -2,7 +2,7 @@ use super::processes;
 use super::shared::Shared;
 use crate::error::{Error, Result, sqlstate_class};
 use crate::load::{self, LoadHelper, OpenFiles};
-use crate::local::identity::{Role, run_as};
+use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{encoding, interrupts, settings, transaction};
 use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, stage_index_name, stage_name};
@@ -44,6 +44,10 @@ impl<'a> Executor<'a> {
 
     /// Runs tasks that were taken together. The transaction must be given up when one fails.
     pub(super) fn run(&mut self, tasks: &[usize]) -> Result<()> {
+        with_definitions_kept(|| self.run_each(tasks))
+    }
+
+    fn run_each(&mut self, tasks: &[usize]) -> Result<()> {
         let loads: Vec<Load> = tasks
             .iter()
             .filter_map(|&task| match self.schedule.tasks[task].kind {

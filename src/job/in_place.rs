@@ -5,10 +5,10 @@ use super::leader::{Pull, PulledTable};
 use super::shared::{Phase, Shared};
 use crate::error::Result;
 use crate::load;
-use crate::local::identity::{Role, run_as};
+use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::{catalog, settings, spi, transaction};
 use crate::order::{ForeignKeyCheck, Loaded, group_foreign_keys};
-use crate::prepare::{From, Method};
+use crate::prepare::{Counterpart, From, Method, ServerSide, Target};
 use crate::stage::{self};
 
 impl Pull<'_> {
@@ -23,20 +23,33 @@ impl Pull<'_> {
             return Ok(Vec::new());
         }
         shared.enter_phase(Phase::InPlace);
+        with_definitions_kept(|| self.fill_in_place(shared, side, &pairs))
+    }
+
+    fn fill_in_place(
+        &self,
+        shared: Shared,
+        side: &ServerSide,
+        pairs: &[(&Target, &Counterpart)],
+    ) -> Result<Vec<PulledTable>> {
         settings::with_catalog_settings(|| {
             // Code of the owners must not run while other tables' triggers and foreign keys are off.
             settings::set_local(c"session_replication_role", "origin")?;
-            let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
             // Restricted code cannot leave checks for the end of the transaction.
             let deferred = catalog::read_deferred_keys(&self.prepared.in_place_members)?;
             set_constraints(&deferred, "IMMEDIATE")?;
-            for root in self.prepared.published_roots() {
-                truncate_as_owner(root)?;
+            let roots = self.prepared.published_roots();
+            if !roots.is_empty() {
+                let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
+                roots.into_iter().try_for_each(truncate_as_owner)?;
+                suspended.resume()?;
             }
             let mut report = Vec::with_capacity(pairs.len());
-            for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs) {
+            for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs.iter().copied()) {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
+                // Of this target alone: code of its owner, who may have rights on the others, runs meanwhile.
+                let suspended = Suspended::in_tables(&catalog::partition_members(&[target.spec.target])?)?;
                 // Expressions of indexes and constraints are the owner's code.
                 let loaded = run_as(Role::TableOwner(target.spec.owner), || {
                     spi::execute(&plan::truncate(&name, target.local.kind == 'p'))?;
@@ -46,6 +59,7 @@ impl Pull<'_> {
                         shared.measure_rate();
                     })
                 })?;
+                suspended.resume()?;
                 shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
                 transaction::make_changes_visible();
                 spi::execute(&format!("ANALYZE {name}"))?;
@@ -60,7 +74,6 @@ impl Pull<'_> {
                 });
             }
             set_constraints(&deferred, "DEFERRED")?;
-            suspended.resume()?;
             self.check_keys_in_place()?;
             side.session.rollback()?;
             Ok(report)

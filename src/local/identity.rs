@@ -75,6 +75,36 @@ pub fn run_as<T>(role: Role, work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// A bit of the security context that the server leaves to others. Like its own bits it is handed on to every function
+/// that is called, and taken back where the context is, also after an ERROR.
+const DEFINITIONS_ARE_KEPT: i32 = 1 << 20;
+
+/// Runs work that relies on the definitions of tables whose code it runs. That code is in the process, or the lock group,
+/// that holds the tables' locks: nothing but the answer of [`may_change_definitions`] keeps it from changing them.
+pub fn with_definitions_kept<T>(work: impl FnOnce() -> T) -> T {
+    let mut user = pg_sys::Oid::INVALID;
+    let mut context = 0;
+    // SAFETY: as for `run_as`.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(user, context | DEFINITIONS_ARE_KEPT);
+        let value = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
+}
+
+/// Whether the current code may execute statements that change definitions: not where it belongs to a table and work goes on
+/// that relies on them.
+pub fn may_change_definitions() -> bool {
+    let mut user = pg_sys::Oid::INVALID;
+    let mut context = 0;
+    // SAFETY: reads backend-local variables.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    let code_of_table = DEFINITIONS_ARE_KEPT | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+    context & code_of_table != code_of_table
+}
+
 /// The name of a role, for messages.
 pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.

@@ -1,10 +1,13 @@
-//! The hook that takes the COPY statements that are ours from the server and leaves it everything else.
+//! The hook that takes the COPY statements that are ours from the server, refuses those that change definitions which a job
+//! relies on, and leaves the server everything else.
 
 use super::bindings;
 use super::copy_statement::{self, CopyStatement};
-use crate::error::{Result, or_raise};
+use super::identity;
+use crate::error::{Error, Result, or_raise};
+use pgrx::prelude::*;
 use pgrx::{pg_guard, pg_sys};
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
 
 /// Runs a statement and returns the number of its rows.
@@ -43,6 +46,9 @@ unsafe extern "C-unwind" fn process_utility(
         if copy_statement::is_ours((*statement).utilityStmt) {
             return copy_parquet(statement, text, read_only_tree, environment, completion);
         }
+        if !identity::may_change_definitions() {
+            refuse_change_of_definitions((*statement).utilityStmt);
+        }
         // A macro, because the server's own function is not of the hook's type.
         macro_rules! pass_on {
             ($next:expr) => {
@@ -54,6 +60,23 @@ unsafe extern "C-unwind" fn process_utility(
             None => pass_on!(bindings::unguarded::standard_ProcessUtility),
         }
     }
+}
+
+/// Raises an error for a statement that the server counts among those of data definition.
+#[pg_guard]
+unsafe extern "C-unwind" fn refuse_change_of_definitions(statement: *mut pg_sys::Node) {
+    // SAFETY: the server's own statement, which is only looked at; the name is a constant.
+    let name = unsafe {
+        if pg_sys::GetCommandLogLevel(statement) != pg_sys::LogStmtLevel::LOGSTMT_DDL {
+            return;
+        }
+        CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(statement))).to_string_lossy()
+    };
+    Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("cannot execute {name} within code of a table that pgcopy works on"),
+    )
+    .raise()
 }
 
 /// Carries out a COPY statement that is ours.

@@ -9,6 +9,7 @@ use crate::local::settings;
 use crate::local::transient::{TransientColumn, TransientTable};
 use crate::order::{KeyColumn, KeyEnd};
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::ffi::CStr;
 
 /// The keys of one end, without those that the constraint does not concern: columns `k1`, `k2` and so on, and `v1`, `v2`
@@ -152,6 +153,14 @@ impl Reader {
                     let table = relation::relation_name(reader.relation);
                     Error::internal(format!("column \"{}\" of relation \"{table}\" does not exist", column.name))
                 })?;
+                // A value that was taken for one of another type could be an address.
+                if attributes[position].type_oid != pg_sys::Oid::from(column.type_oid) {
+                    let table = relation::relation_name(reader.relation);
+                    return Err(Error::new(
+                        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                        format!("column \"{}\" of table {table} has not the type that was planned", column.name),
+                    ));
+                }
                 let number = position as i32 + 1;
                 reader.numbers.push(number);
                 reader.conversions.push(column.conversion(number, attributes[position].typmod, state)?);

@@ -5,7 +5,7 @@
 
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::bindings;
+use crate::local::{bindings, relation};
 use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -83,9 +83,11 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
         let relation = pg_sys::table_open(target.into(), exclusive);
         pg_sys::CheckTableNotInUse(relation, c"replace the rows of".as_ptr());
         refuse_other_indexes(relation, swap.table)?;
+        let stage_relation = pg_sys::table_open(stage.into(), exclusive);
+        refuse_other_columns(relation, stage_relation, swap.table)?;
+        pg_sys::table_close(stage_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         bindings::TransferPredicateLocksToHeapRelation(relation);
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        pg_sys::LockRelationOid(stage.into(), exclusive);
         for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
             pg_sys::LockRelationOid(index.oid.into(), exclusive);
             pg_sys::LockRelationOid((*stage_index).into(), exclusive);
@@ -119,6 +121,27 @@ unsafe fn refuse_other_indexes(relation: pg_sys::Relation, table: &TableSpec) ->
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
         format!("the indexes of table {} are not those that were planned", table.qualified_name()),
+    ))
+}
+
+/// Makes sure that the target reads the stage table's rows as they were written: a value that was taken for one of another
+/// type could be an address.
+///
+/// # Safety
+/// Both relations are open and locked.
+unsafe fn refuse_other_columns(target: pg_sys::Relation, stage: pg_sys::Relation, table: &TableSpec) -> Result<()> {
+    // SAFETY: promised by the caller.
+    let shape = |relation: pg_sys::Relation| unsafe {
+        let columns = relation::attributes((*relation).rd_att).into_iter();
+        let columns: Vec<_> = columns.map(|column| (column.type_oid, column.dropped, column.layout)).collect();
+        (columns, (*(*relation).rd_rel).relam, (*(*relation).rd_rel).relpersistence)
+    };
+    if shape(target) == shape(stage) {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("the columns of table {} are not those that were planned", table.qualified_name()),
     ))
 }
 
