@@ -1,0 +1,133 @@
+//! The parameters that several SQL functions share. Each list is written once, together with the request that it becomes.
+//!
+//! The macros take a function without its parameters. Its return type stands in brackets, because `pg_extern` reads the tokens of
+//! the type. The body finds the request under the name that the function gives it.
+
+use super::given;
+use crate::error::{Error, Result};
+use crate::local::text::Text;
+use pgrx::PgSqlErrorCode;
+
+/// Declares a SQL function with the parameters of a pull.
+macro_rules! pull_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            source: Option<Text>,
+            include: default!(Option<Vec<Option<Text>>>, "NULL"),
+            exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
+            overwrite: default!(Option<bool>, "false"),
+            parallel: default!(Option<i32>, "NULL"),
+            batch_size: default!(Option<i32>, 1000),
+            validate: default!(Option<bool>, "true"),
+            wait: default!(Option<bool>, "true"),
+            verbose: default!(Option<bool>, "false"),
+            refresh: default!(Option<bool>, "false"),
+            method: default!(Option<Text>, "'auto'"),
+        ) -> $($returned)* {
+            let $request = crate::prepare::Request {
+                source: given("source", source).0,
+                include: include.map(parameters::patterns),
+                exclude: exclude.map(parameters::patterns),
+                overwrite: given("overwrite", overwrite),
+                parallel,
+                batch_size: given("batch_size", batch_size),
+                validate: given("validate", validate),
+                wait: given("wait", wait),
+                verbose: given("verbose", verbose),
+                refresh: given("refresh", refresh),
+                in_place: parameters::is_in_place(&given("method", method)),
+            };
+            $body
+        }
+    };
+}
+
+/// Declares a SQL function with the parameters of a load of files, for one path and, under a second name in Rust, for an array.
+macro_rules! load_function {
+    (
+        $(#[$($attribute:tt)*])*
+        fn $one:ident, $many:ident as $name:tt($request:ident) -> [$($returned:tt)*] $body:block
+    ) => {
+        load_function! {
+            @overload [$(#[$($attribute)*])* #[pg_extern(volatile)]]
+            fn $one($request from path: [Option<Text>] = vec![path]) -> [$($returned)*] $body
+        }
+        load_function! {
+            @overload [$(#[$($attribute)*])* #[pg_extern(volatile, name = $name)]]
+            fn $many($request from path: [Option<Vec<Option<Text>>>] = given("path", path)) -> [$($returned)*] $body
+        }
+    };
+    (
+        @overload [$($attributes:tt)*]
+        fn $name:ident($request:ident from $path:ident: [$($path_type:tt)*] = $paths:expr) -> [$($returned:tt)*] $body:block
+    ) => {
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        $($attributes)*
+        fn $name(
+            $path: $($path_type)*,
+            target: default!(Option<Text>, "NULL"),
+            mode: default!(Option<Text>, "NULL"),
+            create_table: default!(Option<Text>, "'if_missing'"),
+            match_by: default!(Option<Text>, "'name'"),
+            columns: default!(Option<pgrx::JsonB>, "NULL"),
+            skip: default!(Option<Vec<Option<Text>>>, "NULL"),
+            overwrite: default!(Option<bool>, "false"),
+            parallel: default!(Option<i32>, "NULL"),
+            on_lossy: default!(Option<Text>, "'error'"),
+            server: default!(Option<Text>, "NULL"),
+            on_invalid_text: default!(Option<Text>, "'error'"),
+        ) -> $($returned)* {
+            let $request = crate::prepare::load::LoadRequest {
+                paths: parameters::texts("a path", $paths),
+                target: target.map(String::from),
+                mode: mode.map(String::from),
+                create: given("create_table", create_table).0,
+                match_by: given("match_by", match_by).0,
+                columns: or_raise(parameters::pairs(columns)),
+                skip: parameters::texts("a name in skip", skip.unwrap_or_default()),
+                overwrite: given("overwrite", overwrite),
+                parallel,
+                on_lossy: given("on_lossy", on_lossy).0,
+                server: server.map(String::from),
+                on_invalid_text: given("on_invalid_text", on_invalid_text).0,
+            };
+            $body
+        }
+    };
+}
+
+pub(super) use {load_function, pull_function};
+
+pub(super) fn patterns(given: Vec<Option<Text>>) -> Vec<Option<String>> {
+    given.into_iter().map(|pattern| pattern.map(String::from)).collect()
+}
+
+pub(super) fn texts(name: &str, values: Vec<Option<Text>>) -> Vec<String> {
+    values.into_iter().map(|value| given(name, value).0).collect()
+}
+
+pub(super) fn is_in_place(method: &Text) -> bool {
+    match method.0.as_str() {
+        "auto" => false,
+        "in place" => true,
+        other => {
+            Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("method \"{other}\" not recognized"))
+                .hint("It is \"auto\" or \"in place\".")
+                .raise()
+        }
+    }
+}
+
+/// Returns the pairs of a target's column and a file's column that a JSON object names.
+pub(super) fn pairs(columns: Option<pgrx::JsonB>) -> Result<Vec<(String, String)>> {
+    let wrong = || {
+        Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "columns must be an object of names")
+            .hint("Write columns => '{\"column of the table\": \"column of the file\"}'.")
+    };
+    let Some(pgrx::JsonB(value)) = columns else { return Ok(Vec::new()) };
+    let object = value.as_object().ok_or_else(wrong)?;
+    object.iter().map(|(target, file)| Ok((target.clone(), file.as_str().ok_or_else(wrong)?.to_owned()))).collect()
+}
