@@ -1,13 +1,16 @@
--- The foreign keys and triggers that must not fire while the rows of tables are replaced.
+-- The constraints and triggers that must not act while the rows of tables are replaced.
 -- $1 oid[]: the tables
 -- $2 oid: the role that replaces them
 --
--- Triggers of tables above are fired by TRUNCATE where such a table publishes it.
+-- Foreign keys are checked when all rows are there. What is NOT VALID holds for the rows of others, not for those of the
+-- source. Triggers of tables above are fired by TRUNCATE where such a table publishes it.
 SELECT json_build_object(
-    'keys', (SELECT coalesce(json_agg(k.oid::bigint), '[]') FROM pg_constraint k
-             WHERE k.contype = 'f' AND k.confrelid IN (
-                 SELECT t.oid FROM unnest($1) t(oid)
-                 UNION SELECT a.relid FROM unnest($1) t(oid) CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a)),
+    'constraints', (SELECT coalesce(json_agg(json_build_object('oid', k.oid::bigint, 'kind', k.contype)), '[]')
+                    FROM pg_constraint k
+                    WHERE k.contype = 'f' AND k.confrelid IN (
+                              SELECT t.oid FROM unnest($1) t(oid)
+                              UNION SELECT a.relid FROM unnest($1) t(oid) CROSS JOIN LATERAL pg_partition_ancestors(t.oid) a)
+                       OR k.contype IN ('c', 'n') AND NOT k.convalidated AND k.conrelid = ANY ($1)),
     'triggers', (SELECT coalesce(json_agg(json_build_object(
                             'oid', t.oid::bigint, 'table', t.tgrelid::bigint, 'enabled', t.tgenabled)), '[]')
                  FROM pg_trigger t

@@ -1,8 +1,9 @@
-//! Foreign keys and triggers of tables that are loaded in place, out of the way meanwhile.
+//! Constraints and triggers of tables that are loaded in place, out of the way meanwhile.
 //!
-//! Neither is dropped, so that each stays what it is with all its parts: its OIDs, states, comments and dependencies. For
-//! this transaction alone the catalogs say for a while that the keys are no foreign keys, or TRUNCATE would refuse a table
-//! that others reference, and that the triggers are disabled.
+//! None is dropped, so that each stays what it is with all its parts: its OIDs, states, comments and dependencies. For
+//! this transaction alone the catalogs say for a while that foreign keys are none, or TRUNCATE would refuse a table that
+//! others reference, that what is NOT VALID is no constraint, or COPY would hold it against the source's rows, and that the
+//! triggers are disabled.
 
 use crate::error::Result;
 use crate::local::identity::Caller;
@@ -14,9 +15,16 @@ use serde::Deserialize;
 /// What [`Suspended::in_tables`] has put out of the way. A transaction that does not resume it must be given up.
 #[derive(Deserialize)]
 pub(super) struct Suspended {
-    /// Foreign keys to the tables, those of partitions included.
-    keys: Vec<u32>,
+    /// Foreign keys to the tables, those of partitions included, and what is NOT VALID of the tables.
+    constraints: Vec<Constraint>,
     triggers: Vec<FiringTrigger>,
+}
+
+#[derive(Deserialize)]
+struct Constraint {
+    oid: u32,
+    /// As `pg_constraint.contype`.
+    kind: String,
 }
 
 /// A trigger that would fire.
@@ -35,9 +43,23 @@ impl Suspended {
             include_str!("../../sql/queries/enforcement.sql"),
             &[Param::OidArray(tables), Param::Oid(Caller::of_this_session().current)],
         )?;
+        let constraints = suspended.constraint_oids();
+        // Both are counted and marked elsewhere, too, and read from there first.
+        extension::execute(
+            "UPDATE pg_class c SET relchecks = c.relchecks - k.checks
+             FROM (SELECT conrelid, count(*)::int2 AS checks FROM pg_constraint WHERE oid = ANY ($1) AND contype = 'c'
+                   GROUP BY conrelid) k
+             WHERE c.oid = k.conrelid",
+            &[Param::OidArray(&constraints)],
+        )?;
+        extension::execute(
+            "UPDATE pg_attribute a SET attnotnull = false FROM pg_constraint k
+             WHERE k.oid = ANY ($1) AND k.contype = 'n' AND a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]",
+            &[Param::OidArray(&constraints)],
+        )?;
         extension::execute(
             "UPDATE pg_constraint SET contype = 't' WHERE oid = ANY ($1)",
-            &[Param::OidArray(&suspended.keys)],
+            &[Param::OidArray(&constraints)],
         )?;
         extension::execute(
             "UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = ANY ($1)",
@@ -48,9 +70,24 @@ impl Suspended {
     }
 
     pub(super) fn resume(self) -> Result<()> {
+        let constraints = self.constraint_oids();
+        let kinds: Vec<&str> = self.constraints.iter().map(|constraint| constraint.kind.as_str()).collect();
         extension::execute(
-            "UPDATE pg_constraint SET contype = 'f' WHERE oid = ANY ($1)",
-            &[Param::OidArray(&self.keys)],
+            "UPDATE pg_constraint k SET contype = s.kind::\"char\"
+             FROM unnest($1, $2) s(oid, kind) WHERE k.oid = s.oid",
+            &[Param::OidArray(&constraints), Param::TextArray(&kinds)],
+        )?;
+        extension::execute(
+            "UPDATE pg_attribute a SET attnotnull = true FROM pg_constraint k
+             WHERE k.oid = ANY ($1) AND k.contype = 'n' AND a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]",
+            &[Param::OidArray(&constraints)],
+        )?;
+        extension::execute(
+            "UPDATE pg_class c SET relchecks = c.relchecks + k.checks
+             FROM (SELECT conrelid, count(*)::int2 AS checks FROM pg_constraint WHERE oid = ANY ($1) AND contype = 'c'
+                   GROUP BY conrelid) k
+             WHERE c.oid = k.conrelid",
+            &[Param::OidArray(&constraints)],
         )?;
         let states: Vec<&str> = self.triggers.iter().map(|trigger| trigger.enabled.as_str()).collect();
         extension::execute(
@@ -60,6 +97,10 @@ impl Suspended {
         )?;
         self.announce();
         Ok(())
+    }
+
+    fn constraint_oids(&self) -> Vec<u32> {
+        self.constraints.iter().map(|constraint| constraint.oid).collect()
     }
 
     fn trigger_oids(&self) -> Vec<u32> {

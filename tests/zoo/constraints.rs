@@ -1,7 +1,7 @@
 //! Keys and checks of every kind hold afterwards; those that are violated refuse the pull, in words.
 
 use super::{arrives, offered, plan};
-use crate::harness::{Pair, text};
+use crate::harness::{Pair, installation, text};
 
 #[test]
 fn a_table_without_any_key() {
@@ -89,13 +89,45 @@ fn other_violations() {
 #[test]
 fn not_valid_constraints_stay_so() {
     let mut pair = Pair::new("zoo_not_valid");
-    pair.source.batch_execute("CREATE TABLE item (a int); INSERT INTO item VALUES (-1)").unwrap();
-    pair.destination
-        .batch_execute("CREATE TABLE item (a int); ALTER TABLE item ADD CONSTRAINT above CHECK (a > 0) NOT VALID")
+    pair.source
+        .batch_execute(
+            "CREATE TABLE item (a int, b int); INSERT INTO item VALUES (-1, NULL);
+             CREATE TABLE part (a int) PARTITION BY LIST (a); CREATE TABLE part_all PARTITION OF part DEFAULT; INSERT INTO part VALUES (-1)",
+        )
         .unwrap();
-    pair.pull("");
-    assert_eq!(
-        text(&mut pair.destination, "SELECT convalidated::text FROM pg_constraint WHERE conname = 'above'"),
-        "false"
-    );
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE item (a int, b int, CONSTRAINT valid CHECK (a < 9)); ALTER TABLE item ADD CONSTRAINT above CHECK (a > 0) NOT VALID;
+             CREATE TABLE part (a int, CONSTRAINT valid CHECK (a < 9)) PARTITION BY RANGE (a); CREATE TABLE part_all PARTITION OF part DEFAULT;
+             ALTER TABLE part ADD CONSTRAINT above CHECK (a > 0) NOT VALID",
+        )
+        .unwrap();
+    if installation().version().major() >= 18 {
+        pair.destination.batch_execute("ALTER TABLE item ADD CONSTRAINT there NOT NULL b NOT VALID").unwrap();
+    }
+    // The number of checks is where the server counts on it.
+    let constraints = "SELECT string_agg(concat_ws(' ', k.oid, conrelid::regclass, conname, contype, convalidated, relchecks, attnotnull), ', ' ORDER BY k.oid)
+         FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid JOIN pg_attribute a ON attrelid = conrelid AND attnum = conkey[1]
+         WHERE relnamespace = 'public'::regnamespace";
+    let before = text(&mut pair.destination, constraints);
+    for arguments in ["parallel => 2", "parallel => 0", "method => 'in place'"] {
+        pair.pull(&format!("include => '{{item, part}}', overwrite => true, {arguments}"));
+        assert_eq!(text(&mut pair.destination, constraints), before, "{arguments}");
+        for table in ["item", "part"] {
+            assert_eq!(
+                text(&mut pair.destination, &format!("SELECT string_agg(a::text, ',') FROM {table}")),
+                "-1",
+                "{arguments}"
+            );
+            for (row, constraint) in [(-2, "above"), (9, "valid")] {
+                let error = pair.destination.batch_execute(&format!("INSERT INTO {table} VALUES ({row})")).unwrap_err();
+                assert_eq!(error.as_db_error().and_then(|error| error.constraint()), Some(constraint), "{arguments}");
+            }
+        }
+    }
+    pair.source.batch_execute("INSERT INTO item VALUES (9, 9)").unwrap();
+    let refused = pair.pull_error("include => '{item}', overwrite => true, method => 'in place'");
+    assert!(refused.message.contains("\"valid\""), "{refused:?}");
+    assert_eq!(text(&mut pair.destination, constraints), before);
+    pair.assert_nothing_left();
 }
