@@ -70,7 +70,7 @@ fn definitions_are_compared_as_they_are_under_the_lock() {
              CREATE FUNCTION ten(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 % 10'",
         )
         .unwrap();
-    let fill = "DROP TABLE IF EXISTS item; CREATE TABLE item (id int PRIMARY KEY, a int, b text);
+    let fill = "DROP TABLE IF EXISTS item; CREATE TABLE item (id int PRIMARY KEY, a int, b text, spare int DEFAULT 3);
                 INSERT INTO item SELECT i, i % 4, 'old' || i FROM generate_series(1, 500) i";
     // What another session commits while the pull waits for its lock: an error, or rows that satisfy it.
     let changes = [
@@ -82,6 +82,8 @@ fn definitions_are_compared_as_they_are_under_the_lock() {
         "ALTER TABLE item ADD FOREIGN KEY (a) REFERENCES kind",
         "ALTER TABLE item ADD c int DEFAULT 7",
         "ALTER TABLE item DROP b",
+        "ALTER TABLE item DROP spare",
+        "ALTER TABLE item ALTER spare DROP DEFAULT",
         "ALTER TABLE item DROP b; ALTER TABLE item ADD b text",
         "ALTER TABLE item ADD g int GENERATED ALWAYS AS (ten(a)) STORED",
         "ALTER TABLE item ADD EXCLUDE USING btree (a WITH =, id WITH =)",

@@ -215,7 +215,7 @@ pub fn database_name() -> String {
     unsafe { encoding::from_database(CStr::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId))) }
 }
 
-/// What fills a column that a row leaves out, as a node tree; `None` for NULL.
+/// What fills a column that a row leaves out, as a node tree; `None` for NULL, and where there is no such column any more.
 pub fn column_default(relation: u32, number: i16) -> Option<String> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: opened and closed in pairs; the tree and its text are palloc'd in the current context.
@@ -224,7 +224,9 @@ pub fn column_default(relation: u32, number: i16) -> Option<String> {
         if opened.is_null() {
             return None;
         }
-        let tree = default_expression(opened, number);
+        let attributes = relation::attributes((*opened).rd_att);
+        let is_there = attributes.get(usize::try_from(number - 1).unwrap_or(usize::MAX)).is_some_and(|it| !it.dropped);
+        let tree = if is_there { default_expression(opened, number) } else { std::ptr::null_mut() };
         pg_sys::relation_close(opened, lock);
         (!tree.is_null()).then(|| expressions::text_of(tree))
     }
