@@ -326,7 +326,7 @@ fn more_than_there_is_memory_for() {
         let forger = Forger::start(pair.source_port, flood);
         let dsn = forger.dsn(&pair.database);
         let mut session = pair.another_destination_session();
-        session.batch_execute("SET pgcopy.source_timeout = '60s'; SELECT pgcopy.version()").unwrap();
+        session.batch_execute("SET pgcopy.source_timeout = '600s'; SELECT pgcopy.version()").unwrap();
         try_pull(&mut session, &pair.dsn(), 0).unwrap();
         let survivor = Survivor::of(&mut session);
         limit_memory(&mut session, PLENTY);
