@@ -135,9 +135,11 @@ impl Installation {
 
     pub(crate) fn install_library(&self, library: &Path) -> Result<()> {
         let installed = self.directory("usr/lib/postgresql/{}/lib", "lib/postgresql").join("pgcopy.so");
-        // A new file, not new content: a running server may still have the old one mapped.
-        let _ = fs::remove_file(&installed);
-        fs::copy(library, &installed)?;
+        // A new file, not new content, and whole from the start: a running server may have the old one mapped, and its new
+        // sessions load the one that they find.
+        let new = installed.with_extension("so.new");
+        fs::copy(library, &new)?;
+        fs::rename(&new, &installed)?;
         Ok(())
     }
 
