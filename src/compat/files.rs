@@ -84,17 +84,16 @@ pub unsafe fn is_page_sound(page: *mut u8, block: u32) -> bool {
     // SAFETY: promised by the caller.
     unsafe {
         #[cfg(not(since_18))]
-        return pg_sys::PageIsVerifiedExtended(
-            page.cast(),
-            block,
-            (pg_sys::PIV_LOG_WARNING | pg_sys::PIV_REPORT_STAT) as std::ffi::c_int,
-        );
+        {
+            let flags = (pg_sys::PIV_LOG_WARNING | pg_sys::PIV_REPORT_STAT) as std::ffi::c_int;
+            pg_sys::PageIsVerifiedExtended(page.cast(), block, flags)
+        }
         #[cfg(since_18)]
         {
             let ignored = if pg_sys::ignore_checksum_failure { pg_sys::PIV_IGNORE_CHECKSUM_FAILURE } else { 0 };
             let mut failed = false;
             let flags = (pg_sys::PIV_LOG_WARNING | ignored) as std::ffi::c_int;
-            return pg_sys::PageIsVerified(page.cast(), block, flags, &mut failed);
+            pg_sys::PageIsVerified(page.cast(), block, flags, &mut failed)
         }
     }
 }
