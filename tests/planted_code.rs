@@ -877,3 +877,149 @@ fn triggers_of_other_targets_fire_while_code_of_a_table_runs() {
     assert_eq!(text(&mut pair.destination, rows), "1 1");
     pair.assert_nothing_left();
 }
+
+/// Functions on the source that fail when anybody but their owner runs them.
+const GUARDS_OF_SOURCE: &str = "
+    CREATE FUNCTION mal.own(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+        IF current_user <> 'mallory_of_source' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN a; END $$;
+    CREATE FUNCTION mal.own(b boolean) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+        IF current_user <> 'mallory_of_source' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN b; END $$";
+
+/// A source of the role "mallory_of_source", who owns the schema "mal" there.
+fn source_of_mallory(name: &str) -> Pair {
+    let mut pair = Pair::new(name);
+    role(&mut pair, "app", "");
+    role(&mut pair, "mallory_of_source", "");
+    pair.both("CREATE SCHEMA mal AUTHORIZATION mallory_of_source; GRANT USAGE ON SCHEMA mal TO app");
+    pair.source.batch_execute(&format!("SET ROLE mallory_of_source; {GUARDS_OF_SOURCE}; RESET ROLE")).unwrap();
+    pair
+}
+
+/// The source's connection string for a role that may log in there.
+fn source_as(pair: &Pair, role: &str) -> String {
+    format!("host=127.0.0.1 port={} user={role} password=secret dbname={}", pair.source_port, pair.database)
+}
+
+#[test]
+fn code_on_the_source_does_not_run_as_the_sources_user() {
+    let mut pair = source_of_mallory("planted_source");
+    // One row on each page: big enough to be read in parts.
+    let big = "(id int PRIMARY KEY, t text, g int GENERATED ALWAYS AS (id + 1) STORED) WITH (fillfactor = 10)";
+    pair.both(&format!(
+        "CREATE TABLE public.trusted {big}; SET ROLE mallory_of_source; CREATE TABLE mal.clean {big}; CREATE TABLE mal.planted {big};
+         CREATE TABLE mal.parted (id int) PARTITION BY RANGE (id); RESET ROLE"
+    ));
+    let rows = "SELECT i, repeat('x', 900) FROM generate_series(1, 5000) i";
+    for table in ["public.trusted", "mal.clean", "mal.planted"] {
+        pair.source.batch_execute(&format!("ALTER TABLE {table} ALTER t SET STORAGE PLAIN")).unwrap();
+        pair.source.batch_execute(&format!("INSERT INTO {table} (id, t) {rows}")).unwrap();
+    }
+    pair.source
+        .batch_execute(
+            "SET ROLE mallory_of_source;
+             CREATE TABLE mal.parted_all PARTITION OF mal.parted DEFAULT; INSERT INTO mal.parted VALUES (1);
+             CREATE INDEX ON mal.planted ((id + mal.own(1)));
+             CREATE INDEX ON mal.planted (id) WHERE mal.own(id) > 0 AND mal.own(1) > 0;
+             CREATE STATISTICS mal.planted_statistics ON (id + mal.own(1)), t FROM mal.planted;
+             CREATE INDEX ON mal.parted_all ((id + mal.own(1)));
+             ALTER TABLE mal.planted ADD CHECK (mal.own(1) = 1 OR id = 0);
+             GRANT SELECT ON ALL TABLES IN SCHEMA mal TO app; RESET ROLE;
+             GRANT SELECT ON public.trusted TO app;
+             ALTER DATABASE planted_source SET constraint_exclusion = on; ANALYZE",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute("CREATE TABLE mal.parted_low PARTITION OF mal.parted FOR VALUES FROM (0) TO (25);")
+        .unwrap();
+    let tables = "include => '{public.trusted, mal.clean, mal.planted}'";
+    for (user, in_parts) in [
+        ("postgres", vec!["clean", "trusted"]),
+        ("app", vec!["clean", "trusted"]),
+        ("mallory_of_source", vec!["clean", "planted"]),
+    ] {
+        let source = source_as(&pair, user);
+        let exclude = if user == "mallory_of_source" { "{public.trusted}" } else { "{}" };
+        let sql = format!(
+            "SELECT \"table\" FROM pgcopy.plan('{source}', {tables}, exclude => '{exclude}', parallel => 4) WHERE parts > 1 ORDER BY 1"
+        );
+        assert_eq!(texts(&mut pair.destination, &sql), in_parts, "{user}");
+        for workers in [4, 0] {
+            let pull = format!(
+                "SELECT * FROM pgcopy.pull('{source}', {tables}, exclude => '{exclude}', parallel => {workers}, overwrite => true)"
+            );
+            run(&mut pair.destination, &pull);
+        }
+    }
+    for table in ["public.trusted", "mal.clean", "mal.planted"] {
+        let rows = format!("SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM {table} t");
+        let owner = if table == "public.trusted" { "postgres" } else { "mallory_of_source" };
+        pair.source.batch_execute(&format!("SET ROLE {owner}")).unwrap();
+        assert_eq!(text(&mut pair.destination, &rows), text(&mut pair.source, &rows), "{table}");
+        pair.source.batch_execute("RESET ROLE").unwrap();
+    }
+    let warnings = format!(
+        "SELECT format('%s: %s', \"table\", warnings[1]) FROM pgcopy.plan('{}', {tables}, parallel => 4) WHERE parts = 1 ORDER BY 1",
+        source_as(&pair, "postgres")
+    );
+    let warned = "read in one part: a query over it would run functions of mallory_of_source as the user of the source";
+    assert_eq!(texts(&mut pair.destination, &warnings), [format!("planted: {warned}")]);
+    // What only a query can do is refused where there is such code.
+    for user in ["postgres", "app"] {
+        let source = source_as(&pair, user);
+        let calls = [
+            (
+                format!("SELECT * FROM pgcopy.list('{source}', exact => true)"),
+                "mal.parted: functions of mallory_of_source\nmal.parted_all: functions of mallory_of_source\n\
+                 mal.planted: functions of mallory_of_source",
+            ),
+            (
+                format!("SELECT * FROM pgcopy.pull('{source}', include => '{{mal.parted}}')"),
+                "mal.parted: a query over it would run functions of mallory_of_source as the user of the source",
+            ),
+        ];
+        for (sql, detail) in calls {
+            let failure = Failure::of(&pair.destination.query(&sql, &[]).unwrap_err());
+            assert_eq!((failure.sqlstate.as_str(), failure.detail.as_str()), ("42501", detail), "{sql}");
+        }
+    }
+    pair.source.batch_execute("DROP INDEX mal.parted_all_expr_idx; DROP TABLE mal.planted").unwrap();
+    let source = source_as(&pair, "postgres");
+    run(&mut pair.destination, &format!("SELECT * FROM pgcopy.pull('{source}', include => '{{mal.parted}}')"));
+    let counted = format!("SELECT sum(rows)::text FROM pgcopy.list('{source}', exact => true) WHERE kind = 'table'");
+    assert_eq!(text(&mut pair.destination, &counted), "10001");
+}
+
+#[test]
+fn nothing_takes_the_place_of_a_sequence_of_the_source() {
+    let replacements = [
+        "CREATE VIEW mal.numbers AS SELECT 1::bigint AS last_value, mal.own(true) AS is_called",
+        "CREATE TABLE mal.numbers (last_value bigint, is_called boolean);
+         CREATE INDEX ON mal.numbers ((last_value + mal.own(1)))",
+    ];
+    for (number, replacement) in replacements.into_iter().enumerate() {
+        let mut pair = source_of_mallory(&format!("planted_sequence_{number}"));
+        pair.both(
+            "SET ROLE mallory_of_source; CREATE SEQUENCE mal.numbers; CREATE TABLE mal.numbered (id bigint DEFAULT nextval('mal.numbers'));
+             ALTER SEQUENCE mal.numbers OWNED BY mal.numbered.id; RESET ROLE",
+        );
+        pair.source.batch_execute("INSERT INTO mal.numbered DEFAULT VALUES").unwrap();
+        let pull = pair.pull_sql("include => '{mal.numbered}'");
+        let mut writer = pair.another_destination_session();
+        writer.batch_execute("BEGIN; LOCK TABLE mal.numbered IN ROW EXCLUSIVE MODE").unwrap();
+        let mut session = pair.another_destination_session();
+        let pulling = std::thread::spawn(move || session.query(&pull, &[]).map(|_| ()));
+        crate::harness::eventually("the pull waits for its lock", || {
+            text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.jobs WHERE phase = 'locking'") == "1"
+        });
+        pair.source
+            .batch_execute(&format!(
+                "SET ROLE mallory_of_source; ALTER SEQUENCE mal.numbers RENAME TO numbers_before; {replacement}; RESET ROLE"
+            ))
+            .unwrap();
+        writer.batch_execute("ROLLBACK").unwrap();
+        let failure = Failure::of(&pulling.join().unwrap().unwrap_err());
+        let message = "sequence mal.numbers of the source has changed its name meanwhile";
+        assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("55006", message), "{replacement}");
+        pair.assert_nothing_left();
+    }
+}

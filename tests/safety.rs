@@ -90,11 +90,22 @@ fn wrong_arguments() {
     assert_eq!(pair.pull_error("batch_size => 0").sqlstate, "22023");
     assert_eq!(pair.pull_error("include => '{a.b.c}'").sqlstate, "42602");
     assert_eq!(pair.pull_error("include => '{NULL}'").sqlstate, "42602");
+    // What takes memory and time before anything is known of it is bounded.
+    let failure = pair.pull_error("include => ARRAY[repeat('a', 1000000)]");
+    let message = "a table pattern must not be longer than 8192 bytes";
+    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("42602", message));
+    let failure = pair.pull_error("exclude => array_fill('a'::text, ARRAY[100001])");
+    assert_eq!(
+        (failure.sqlstate.as_str(), failure.message.as_str()),
+        ("54000", "there are more than 100000 table patterns")
+    );
     let mut failure = |source: &str| {
         Failure::of(&pair.destination.query(&format!("SELECT * FROM pgcopy.pull('{source}')"), &[]).unwrap_err())
     };
     assert_eq!(failure("hots=nowhere").message, "invalid connection string: unknown connection parameter");
     assert_eq!(failure("host=127.0.0.1 port=1 user=postgres").sqlstate, "08001");
+    let long = failure(&format!("host={}", "a".repeat(70_000)));
+    assert_eq!(long.message, "invalid connection string: the connection string is too long");
     let refused = failure("postgres://postgres:geheim@127.0.0.1:1/x");
     assert!(!format!("{refused:?}").contains("geheim"));
     let missing = failure(&format!(

@@ -2,6 +2,7 @@
 
 use super::Terms;
 use crate::error::{Error, Result};
+use crate::local::interrupts;
 use crate::source::Origin;
 use pgrx::prelude::*;
 use plan::Pattern;
@@ -77,10 +78,20 @@ impl Arguments {
     }
 }
 
+/// Enough for a list of all tables of a large database by their names.
+const MOST_PATTERNS: usize = 100_000;
+
 fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
+    if texts.len() > MOST_PATTERNS {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("there are more than {MOST_PATTERNS} table patterns"),
+        ));
+    }
     texts
         .iter()
         .map(|text| {
+            interrupts::check();
             Pattern::parse(text.as_deref().unwrap_or("")).map_err(|error| {
                 Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, error.to_string())
                     .hint("Patterns are names such as users, public.users, user_* or \"Odd.Name\".")

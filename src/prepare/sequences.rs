@@ -4,7 +4,7 @@ use super::{From, Prepared};
 use crate::error::Result;
 use crate::local::sequences::SequenceValue;
 use crate::local::{catalog, rights};
-use crate::source;
+use crate::source::{self, NamedSequence};
 use plan::catalog::{ColumnSequence, Relation};
 use plan::{Problem, ProblemKind};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,8 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// A sequence here and the one of the same column on the source.
 pub struct SequencePair {
     pub local: ColumnSequence,
-    /// Schema-qualified.
-    pub source: String,
+    pub source: NamedSequence,
     /// Whether tables outside of the pull hold numbers of the local one.
     pub used_elsewhere: bool,
 }
@@ -91,7 +90,8 @@ impl Prepared {
                 let text = format!("sequence {name}: the user may not read it on the source");
                 problems.push(Problem::new(ProblemKind::Rights, text));
             }
-            pairs.push(SequencePair { source: name, local: local.clone(), used_elsewhere });
+            let source = NamedSequence { oid: other.oid, name };
+            pairs.push(SequencePair { source, local: local.clone(), used_elsewhere });
         }
         self.sequences = pairs;
         self.notices.extend(notices);
@@ -107,8 +107,8 @@ impl Prepared {
     /// What the sequences of the targets are to continue at.
     pub fn read_sequence_values(&self) -> Result<Vec<SequenceValue>> {
         let From::Server(side) = &self.from else { return Ok(Vec::new()) };
-        let names: Vec<String> = self.sequences.iter().map(|pair| pair.source.clone()).collect();
-        source::read_sequence_values(&side.session, &names)
+        let sequences: Vec<NamedSequence> = self.sequences.iter().map(|pair| pair.source.clone()).collect();
+        source::read_sequence_values(&side.session, &sequences)
     }
 }
 

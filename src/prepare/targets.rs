@@ -43,6 +43,10 @@ impl Prepared {
         for table in rights::not_owned(&target_oids)? {
             pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
         }
+        let code_of_others: HashMap<u32, String> = source::read_code_of_others(&session, &source_oids)?
+            .into_iter()
+            .map(|code| (code.relation, code.authors))
+            .collect();
         let mut other_money = None;
         for (source, local) in sources.into_iter().zip(targets) {
             let Some(definition) = definitions.get(&local.oid) else {
@@ -92,13 +96,27 @@ impl Prepared {
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = session.version >= 140_000;
             let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
-            let table = SourceTable {
+            let mut table = SourceTable {
                 name: source.qualified_name(),
                 partitioned: source.kind == 'p',
                 generates: columns.source_generates,
                 wire,
                 parts: plan::split(pages, toast_pages, limits),
             };
+            if let Some(authors) = code_of_others.get(&source.oid) {
+                if table.partitioned || table.generates || columns.copied.is_empty() {
+                    let text = format!(
+                        "{}: a query over it would run functions of {authors} as the user of the source",
+                        local.qualified_name()
+                    );
+                    pairing.problems.push(Problem::new(ProblemKind::Rights, text));
+                } else if table.parts.len() > 1 {
+                    table.parts = vec![plan::Part::WHOLE];
+                    warnings.push(format!(
+                        "read in one part: a query over it would run functions of {authors} as the user of the source"
+                    ));
+                }
+            }
             let mut spec = TableSpec {
                 target: local.oid,
                 owner: definition.owner,

@@ -59,10 +59,54 @@ pub struct MissingRight {
     pub reason: String,
 }
 
-/// The values of the given sequences (qualified names), in their order, with one message to the source.
-pub fn read_sequence_values(session: &Session, sequences: &[String]) -> Result<Vec<SequenceValue>> {
-    read_of_each(session, sequences, "v", |position, name| {
-        format!("SELECT {position} AS position, last_value, is_called FROM {name}")
+/// The tables among the given ones over which a query would run functions of others.
+pub fn read_code_of_others(session: &Session, relations: &[u32]) -> Result<Vec<CodeOfOthers>> {
+    read_json(session, &of_relations(include_str!("../../sql/queries/code_of_others.sql"), relations))
+}
+
+/// Roles whose code a query over a table of the source would run with the rights of the source's user. Plain COPY, which is
+/// not planned, runs none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CodeOfOthers {
+    pub relation: u32,
+    /// Quoted names, for a message.
+    pub authors: String,
+}
+
+/// A sequence of the source by its number, and by its name, schema-qualified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedSequence {
+    pub oid: u32,
+    pub name: String,
+}
+
+/// The values of the given sequences, in their order.
+///
+/// # Errors
+/// When a sequence has given its name to something else. A view or a table in its place would run functions of its owner
+/// with the rights of the source's user.
+pub fn read_sequence_values(session: &Session, sequences: &[NamedSequence]) -> Result<Vec<SequenceValue>> {
+    for sequences in sequences.chunks(catalog::MOST_BRANCHES) {
+        let oids: Vec<u32> = sequences.iter().map(|sequence| sequence.oid).collect();
+        let names: Vec<String> = sequences.iter().map(|sequence| plan::quote_literal(&sequence.name)).collect();
+        // Reading by number locks a sequence against new names until the end of the transaction.
+        let lock = format!("SELECT count(pg_sequence_last_value(s))::text FROM unnest({}) s", catalog::array(&oids));
+        let moved = format!(
+            "SELECT coalesce(min(s.name), '') FROM unnest({}, ARRAY[{}]) s(oid, name)
+             WHERE to_regclass(s.name) IS DISTINCT FROM s.oid::regclass",
+            catalog::array(&oids),
+            names.join(", ")
+        );
+        let moved = one(session.query_values(&[lock, moved])?)?;
+        if !moved.is_empty() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                format!("sequence {} of the source has changed its name meanwhile", String::from_utf8_lossy(&moved)),
+            ));
+        }
+    }
+    read_of_each(session, sequences, "v", |position, sequence| {
+        format!("SELECT {position} AS position, last_value, is_called FROM {}", sequence.name)
     })
 }
 

@@ -1,8 +1,10 @@
-use super::catalog::{count_rows, read_relations};
+use super::catalog::{count_rows, read_code_of_others, read_relations};
 use super::{Origin, Session};
 use crate::error::{Error, Result};
 use crate::local::rights;
 use pgrx::prelude::*;
+use plan::catalog::Relation;
+use std::collections::HashMap;
 
 /// A table of the source.
 #[derive(Debug, Clone)]
@@ -35,7 +37,12 @@ pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Ve
         .into_iter()
         .filter(|relation| relation.is_table() && schema.is_none_or(|schema| relation.schema == schema))
         .collect();
-    let counts = if exact { count_rows(&session, &relations)? } else { Vec::new() };
+    let counts = if exact {
+        refuse_code_of_others(&session, &relations)?;
+        count_rows(&session, &relations)?
+    } else {
+        Vec::new()
+    };
     Ok(relations
         .into_iter()
         .enumerate()
@@ -47,4 +54,26 @@ pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Ve
             name: relation.name,
         })
         .collect())
+}
+
+/// Only a query counts rows, and running the functions of others while it is planned is more than was asked for.
+fn refuse_code_of_others(session: &Session, relations: &[Relation]) -> Result<()> {
+    let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
+    let authors: HashMap<u32, String> =
+        read_code_of_others(session, &oids)?.into_iter().map(|code| (code.relation, code.authors)).collect();
+    let lines: Vec<String> = relations
+        .iter()
+        .filter_map(|relation| {
+            Some(format!("{}: functions of {}", relation.qualified_name(), authors.get(&relation.oid)?))
+        })
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "cannot count rows: functions of others would run as the user of the source",
+    )
+    .details(lines)
+    .hint("Leave exact out for estimates, or connect to the source as the tables' owner."))
 }

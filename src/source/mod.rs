@@ -11,8 +11,8 @@ mod tap;
 mod tls;
 
 pub use catalog::{
-    GuaranteedKey, read_columns, read_enums, read_guaranteed_keys, read_lock_table, read_missing_rights,
-    read_relations, read_sequence_values, read_sequences,
+    GuaranteedKey, NamedSequence, read_code_of_others, read_columns, read_enums, read_guaranteed_keys, read_lock_table,
+    read_missing_rights, read_relations, read_sequence_values, read_sequences,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
 pub use list::list_source;

@@ -25,7 +25,7 @@ pub struct Session {
 }
 
 /// Timeouts come first, since the role's own may be short. The ones that not every version has are set through
-/// `pg_settings`.
+/// `pg_settings`. No view is read, so that none in the place of a table or a sequence runs its owner's functions.
 const SETTINGS: &str = "
 SET statement_timeout = 0;
 SET lock_timeout = 0;
@@ -39,10 +39,11 @@ SET bytea_output = hex;
 SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
 SET row_security = off;
+SET constraint_exclusion = off;
 SET synchronize_seqscans = off;
 SET jit = off;
-SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('idle_session_timeout', 'transaction_timeout');
+SELECT set_config(name, CASE name WHEN 'restrict_nonsystem_relation_kind' THEN 'view' ELSE '0' END, false) FROM pg_settings
+WHERE name IN ('idle_session_timeout', 'transaction_timeout', 'restrict_nonsystem_relation_kind');
 SELECT current_setting('server_version_num');";
 
 /// What the client library asks for when it connects.

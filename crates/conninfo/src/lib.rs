@@ -149,6 +149,9 @@ impl fmt::Display for ConnInfo {
     }
 }
 
+/// Of a connection string: taken apart it has many times the size, and nobody can interrupt that.
+const MOST_BYTES: usize = 1 << 16;
+
 /// A parameter's name and value, as written.
 type Parameters = Vec<(String, String)>;
 
@@ -161,6 +164,9 @@ impl ConnInfo {
     /// # Errors
     /// [`ConnInfoError`] for a string that libpq would not take, or a parameter that is not supported here.
     pub fn parse(text: &str) -> Result<Self, ConnInfoError> {
+        if text.len() > MOST_BYTES {
+            return Err(ConnInfoError::Syntax("the connection string is too long"));
+        }
         let parameters = match uri::scheme_length(text) {
             Some(length) => uri::parse(&text[length..])?,
             None => keyvalue::parse(text)?,

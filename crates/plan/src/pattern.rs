@@ -23,6 +23,7 @@ pub enum PatternError {
     UnterminatedQuote(String),
     TooManyNames(String),
     EmptyName(String),
+    TooLong,
 }
 
 impl fmt::Display for PatternError {
@@ -34,6 +35,7 @@ impl fmt::Display for PatternError {
             }
             Self::TooManyNames(text) => write!(f, "too many dotted names in table pattern: {text}"),
             Self::EmptyName(text) => write!(f, "empty name in table pattern: {text}"),
+            Self::TooLong => write!(f, "a table pattern must not be longer than {} bytes", Pattern::MOST_BYTES),
         }
     }
 }
@@ -41,9 +43,15 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl Pattern {
+    /// More than two quoted names can have. A pattern takes many times the memory of its text, and time without interrupts.
+    pub const MOST_BYTES: usize = 8192;
+
     /// # Errors
     /// [`PatternError`] for a text that is no pattern.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.len() > Self::MOST_BYTES {
+            return Err(PatternError::TooLong);
+        }
         let trimmed = text.trim();
         if trimmed.is_empty() {
             return Err(PatternError::Empty);
