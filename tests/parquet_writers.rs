@@ -88,6 +88,43 @@ fn pages_of_other_writers() {
 }
 
 #[test]
+fn pages_of_nulls_alone_need_no_beginning() {
+    let mut loads = Loads::new("parquet_nulls_alone");
+    loads.assert_rows("nulls_after_nothing", &["(,,,,)", "(,,,,)", "(7,x,x,t,1)", "(8,y,y,f,2)"]);
+    loads.assert_rows("nulls_after_zeros", &["(,,)", "(,,)", "(7,x,x)", "(8,y,y)"]);
+    let refused = loads.refused(&format!("SELECT pgcopy.load_parquet('{}')", path("values_after_nothing")));
+    assert_eq!(refused.sqlstate, "XX001", "{refused:?}");
+}
+
+#[test]
+fn a_prefix_is_that_of_the_value_before() {
+    let mut loads = Loads::new("parquet_prefixes");
+    loads.assert_rows(
+        "prefix_of_the_page_before",
+        &[
+            r#"(ax,"\\x6178")"#,
+            r#"(ay,"\\x6179")"#,
+            "(,)",
+            "(,)",
+            r#"(az,"\\x617a")"#,
+            r#"(bz,"\\x627a")"#,
+            r#"(bz,"\\x627a")"#,
+        ],
+    );
+    for file in [
+        "prefix_of_the_page_before_of_others",
+        "prefix_of_the_chunk_before",
+        "prefix_of_the_page_in_another_encoding",
+        "prefix_of_more_than_there_is",
+    ] {
+        let refused = loads.refused(&format!("SELECT pgcopy.load_parquet('{}')", path(file)));
+        assert_eq!(refused.sqlstate, "XX001", "{refused:?}");
+        let words = "bytes of the one before";
+        assert!(refused.detail.contains(words) && refused.detail.contains(file), "{refused:?}");
+    }
+}
+
+#[test]
 fn lists_and_maps_of_other_writers() {
     let mut loads = Loads::new("parquet_odd_nesting");
     loads.assert_rows(

@@ -81,7 +81,8 @@ def int96(day, nanoseconds=0):
 
 def write(path, columns, key_values=None, created_by="raw"):
     """Columns are (name, physical type, values) with the optional parts of a schema's element: converted, logical,
-    length, scale, precision; the checksum of the page; and the offset of a dictionary that is not there. No value is NULL."""
+    length, scale, precision; the checksum of the page; the offset of a dictionary that is not there; and the pages of a column
+    that may be NULL, in the place of one of all values: (number of values, encoding, content). No other value is NULL."""
     out = bytearray(b"PAR1")
     elements = [Struct().text(4, "schema").integer(5, len(columns)).bytes()]
     chunks = []
@@ -89,20 +90,20 @@ def write(path, columns, key_values=None, created_by="raw"):
     for name, physical, values, *more in columns:
         options = more[0] if more else {}
         assert len(values) == rows
-        data = plain(physical, values)
-        page = Struct().integer(1, 0).integer(2, len(data)).integer(3, len(data))
-        page.integer(4, options.get("checksum"))
-        page.struct(5, Struct().integer(1, rows).integer(2, 0).integer(3, 3).integer(4, 3))
-        page = page.bytes()
         start = len(out)
-        out += page + data
-        size = len(page) + len(data)
+        for count, encoding, data in options.get("pages") or [(rows, 0, plain(physical, values))]:
+            page = Struct().integer(1, 0).integer(2, len(data)).integer(3, len(data))
+            page.integer(4, options.get("checksum"))
+            page.struct(5, Struct().integer(1, count).integer(2, encoding).integer(3, 3).integer(4, 3))
+            out += page.bytes() + data
+        size = len(out) - start
         metadata = (
             Struct().integer(1, physical).list(2, 5, [zigzag(0)]).list(3, 8, [varint(len(name.encode())) + name.encode()])
             .integer(4, 0).long(5, rows).long(6, size).long(7, size).long(9, start).long(11, options.get("dictionary"))
         )
         chunks.append(Struct().long(2, start).struct(3, metadata).bytes())
-        element = Struct().integer(1, physical).integer(2, options.get("length")).integer(3, 0).text(4, name)
+        element = Struct().integer(1, physical).integer(2, options.get("length"))
+        element.integer(3, 1 if "pages" in options else 0).text(4, name)
         element.integer(6, options.get("converted")).integer(7, options.get("scale")).integer(8, options.get("precision"))
         elements.append(element.struct(10, options.get("logical")).bytes())
     group = Struct().list(1, 12, chunks).long(2, len(out)).long(3, rows).bytes()

@@ -6,7 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raw_parquet import BYTE_ARRAY, DECIMAL, FIXED, INT32, INT64, INT96, TIMESTAMP_MICROS, UTF8, Struct, int96, timestamp, write
+from raw_parquet import (
+    BOOLEAN, BYTE_ARRAY, DECIMAL, FIXED, INT32, INT64, INT96, TIMESTAMP_MICROS, UTF8,
+    Struct, int96, plain, timestamp, varint, write, zigzag,
+)
 
 directory = Path(sys.argv[1])
 
@@ -40,6 +43,71 @@ raw(
 # Spark's microseconds of a far year overflow.
 raw("far_int96", ("t", INT96, [int96(-105_862_232 - 2440588, -32_509_551_616_000), int96(0, 1_000)]))
 raw("nulls_with_values", ("n", INT32, [1, 2], {"logical": Struct().struct(11, Struct())}))
+
+
+def levels(count, level):
+    """Of as many values, all NULL (0) or none (1)."""
+    run = varint(count << 1) + bytes([level])
+    return len(run).to_bytes(4, "little") + run
+
+
+def deltas(*numbers):
+    """Numbers that are as far from each other as the first two."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 0
+    assert all(later - earlier == step for earlier, later in zip(numbers, numbers[1:]))
+    head = varint(128) + varint(4) + varint(len(numbers)) + zigzag(numbers[0] if numbers else 0)
+    return head + (zigzag(step) + bytes(4) if len(numbers) > 1 else b"")
+
+
+# Pages of nulls alone, without what their encodings begin with, or with a beginning of zeros; and one of values after them.
+RLE, DELTA_NUMBERS, DELTA_LENGTHS, DELTA_TEXTS, DICTIONARY = 3, 5, 6, 7, 8
+WORDS = deltas(0, 0) + deltas(1, 1) + b"xy"
+for name, beginning in ("nothing", b""), ("zeros", bytes(4)):
+    raw(
+        f"nulls_after_{name}",
+        *(
+            (column, physical, [None] * 4, {
+                "pages": [(2, encoding, levels(2, 0) + beginning), (2, values[0], levels(2, 1) + values[1])], **more,
+            })
+            for column, physical, encoding, values, more in [
+                ("number", INT64, DELTA_NUMBERS, (DELTA_NUMBERS, deltas(7, 8)), {}),
+                ("text", BYTE_ARRAY, DELTA_TEXTS, (DELTA_TEXTS, WORDS), {"converted": UTF8}),
+                ("word", BYTE_ARRAY, DELTA_LENGTHS, (DELTA_LENGTHS, deltas(1, 1) + b"xy"), {"converted": UTF8}),
+                ("flag", BOOLEAN, RLE, (0, b"\x01"), {}),
+                ("entry", INT64, DICTIONARY, (DELTA_NUMBERS, deltas(1, 2)), {}),
+            ]
+            if name == "nothing" or encoding not in (RLE, DICTIONARY)
+        ),
+    )
+raw("values_after_nothing", ("number", INT64, [None] * 2, {"pages": [(2, DELTA_NUMBERS, levels(2, 1))]}))
+# What Parquet's Java library wrote before 1.8: "ax", "ay", and in the next page with values "az" and "bz", of which "az" shares
+# a letter with "ay", and in the last one another "bz". No other writer did so, nor goes a column chunk on from another one.
+PAGES = [
+    (2, DELTA_TEXTS, levels(2, 1) + deltas(0, 1) + deltas(2, 1) + b"axy"),
+    (2, DELTA_TEXTS, levels(2, 0)),
+    (2, DELTA_TEXTS, levels(2, 1) + deltas(1, 0) + deltas(1, 2) + b"zbz"),
+    (1, DELTA_TEXTS, levels(1, 1) + deltas(2) + deltas(0)),
+]
+ANOTHER = (2, 0, levels(2, 1) + plain(BYTE_ARRAY, [b"ay", b"ay"]))
+OLD = "parquet-mr version 1.6.0rc7 (build 0123456789abcdef)"
+for name, pages, writer in [
+    ("page_before", PAGES, OLD),
+    ("page_before_of_others", PAGES, "parquet-mr version 1.8.0 (build 0123456789abcdef)"),
+    ("chunk_before", PAGES[1:], OLD),
+    ("page_in_another_encoding", [ANOTHER, *PAGES[1:]], OLD),
+]:
+    rows = [None] * sum(page[0] for page in pages)
+    raw(
+        f"prefix_of_the_{name}",
+        ("text", BYTE_ARRAY, rows, {"pages": pages, "converted": UTF8}),
+        *([("bytes", FIXED, rows, {"pages": pages, "length": 2})] if pages == PAGES else []),
+        created_by=writer,
+    )
+# The same within a page.
+raw(
+    "prefix_of_more_than_there_is",
+    ("text", BYTE_ARRAY, [None] * 2, {"pages": [(2, DELTA_TEXTS, levels(2, 1) + deltas(0, 3) + deltas(2, 1) + b"axy")], "converted": UTF8}),
+)
 
 INVALID = [b"valid", b"caf\xe9 au lait", b"nul\0nul", b"\xf0\x9f\x98", b"\xed\xa0\x80"]
 raw("invalid_texts", ("id", INT32, list(range(5))), ("t", BYTE_ARRAY, INVALID, {"converted": UTF8}))

@@ -356,8 +356,9 @@ impl RowGroups for OneRowGroup {
             self.reports.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             ParquetError::General(text)
         })?;
+        let writer = self.metadata.file_metadata().created_by();
         let counted = CountedPages {
-            pages: pages.report_to(Arc::clone(&self.reports)),
+            pages: pages.written_by(writer).report_to(Arc::clone(&self.reports)),
             budget: Arc::clone(&self.budget),
             leaf: self.budget.add_leaf(column.column_descr()),
         };

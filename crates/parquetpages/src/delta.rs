@@ -1,7 +1,9 @@
 //! Lengths of byte arrays in the DELTA encodings. The decoders of the `parquet` crate take memory for as many as a page
-//! says that it has, and for what shared prefixes expand to.
+//! says that it has, and for what shared prefixes expand to; and a prefix that is longer than the value before they cut to
+//! what is there.
 
 use crate::error::{Error, Result, malformed, too_large};
+use crate::memory;
 
 /// What the decoders keep of a length.
 pub(crate) const LENGTH_BYTES: u64 = 4;
@@ -11,40 +13,99 @@ pub(crate) fn check_lengths(data: &[u8], values: usize) -> Result<u64> {
     Lengths::new(data, values).map(|lengths| lengths.count as u64)
 }
 
-/// Byte arrays that begin as the one before does.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Prefixed {
-    pub count: u64,
-    /// Bytes of the longest one when it is whole.
+/// Whether what is in one of the DELTA encodings says that it has no value.
+pub(crate) fn is_empty(data: &[u8]) -> bool {
+    let mut header = Lengths { data, position: 0, count: 0, first: 0, blocks: 0, block_values: 0 };
+    matches!((header.varint(), header.varint(), header.varint()), (Ok(_), Ok(_), Ok(0)))
+}
+
+/// The values of a DELTA_BYTE_ARRAY page, each of which begins with bytes of the one before.
+#[derive(Debug)]
+pub(crate) struct Prefixed<'a> {
+    /// How many bytes each value has of the one before, and how many of its own.
+    prefixes: Vec<i32>,
+    suffixes: Vec<i32>,
+    /// The bytes that are the values' own, and what may follow them.
+    data: &'a [u8],
+    /// Bytes of the longest value when it is whole, at most.
     pub longest: u64,
-    /// Bytes of all of them.
+    /// Bytes of all values when they are whole.
     pub bytes: u64,
 }
 
-/// Checks the number of values of a DELTA_BYTE_ARRAY page, and how many bytes they have when each is whole.
-pub(crate) fn check_prefixed(data: &[u8], values: usize, limit: usize) -> Result<Prefixed> {
-    let (mut bytes, mut longest) = (0_usize, 0);
-    let mut add = |length: i32| match usize::try_from(length) {
-        Ok(length) => {
-            bytes = bytes.saturating_add(length);
-            longest = longest.max(length);
-            if bytes > limit {
-                return too_large(format!("its values have more than {limit} bytes"));
+impl<'a> Prefixed<'a> {
+    /// Checks the number of values, that each begins with what the one before has, and how many bytes they have when each is
+    /// whole. `before` is what comes before the first: nothing, or the last value of the page from which this one goes on.
+    pub fn new(data: &'a [u8], values: usize, before: &[u8], limit: usize) -> Result<Self> {
+        let (mut bytes, mut longest) = (0_usize, 0);
+        let mut add = |length: i32| match usize::try_from(length) {
+            Ok(length) => {
+                bytes = bytes.saturating_add(length);
+                longest = longest.max(length);
+                if bytes > limit {
+                    return too_large(format!("its values have more than {limit} bytes"));
+                }
+                Ok(())
             }
-            Ok(())
+            Err(_) => malformed(format!("a value has {length} bytes")),
+        };
+        let lengths = Lengths::new(data, values)?;
+        let count = lengths.count;
+        let mut prefixes = memory::room(count)?;
+        let end = lengths.each(&mut |length| {
+            prefixes.push(length);
+            add(length)
+        })?;
+        let rest = &data[end..];
+        let lengths = Lengths::new(rest, values)?;
+        if lengths.count != count {
+            return malformed(format!("{count} prefixes and {} suffixes", lengths.count));
         }
-        Err(_) => malformed(format!("a value has {length} bytes")),
-    };
-    let prefixes = Lengths::new(data, values)?;
-    let count = prefixes.count;
-    let end = prefixes.each(&mut add)?;
-    let suffixes = Lengths::new(&data[end..], values)?;
-    if suffixes.count != count {
-        return malformed(format!("{count} prefixes and {} suffixes", suffixes.count));
+        let mut suffixes = memory::room(count)?;
+        let mut whole = before.len();
+        let end = lengths.each(&mut |length| {
+            add(length)?;
+            let prefix = prefixes[suffixes.len()];
+            if prefix as usize > whole {
+                return malformed(format!(
+                    "a value begins with {prefix} bytes of the one before, of which there are {whole}"
+                ));
+            }
+            whole = prefix as usize + length as usize;
+            suffixes.push(length);
+            Ok(())
+        })?;
+        // The longest prefix and the longest suffix, which need not be of one value.
+        let (longest, bytes) = (2 * longest as u64, bytes as u64);
+        Ok(Prefixed { prefixes, suffixes, data: &rest[end..], longest, bytes })
     }
-    suffixes.each(&mut add)?;
-    // The longest prefix and the longest suffix, which need not be of one value.
-    Ok(Prefixed { count: count as u64, longest: 2 * longest as u64, bytes: bytes as u64 })
+
+    pub fn count(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Whether the first value begins with bytes of another page's.
+    pub fn goes_on(&self) -> bool {
+        self.prefixes.first().is_some_and(|prefix| *prefix > 0)
+    }
+
+    /// Calls with each value, whole, and returns the last one: `before` if there is none.
+    pub fn each(&self, before: Vec<u8>, f: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
+        let (mut value, mut rest) = (before, self.data);
+        for (prefix, suffix) in self.prefixes.iter().zip(&self.suffixes) {
+            let Some((own, others)) = rest.split_at_checked(*suffix as usize) else {
+                return malformed("its values are not complete");
+            };
+            rest = others;
+            value.truncate(*prefix as usize);
+            if value.try_reserve(own.len()).is_err() {
+                return Err(memory::none_for(value.len() + own.len()));
+            }
+            value.extend_from_slice(own);
+            f(&value)?;
+        }
+        Ok(value)
+    }
 }
 
 /// DELTA_BINARY_PACKED numbers of 32 bits.
@@ -188,15 +249,69 @@ mod tests {
         assert!(check_lengths(&[], 10).is_err());
     }
 
+    /// 0, 1, 2 …
+    fn rising(count: u64) -> Vec<u8> {
+        let mut data = header(128, 4, count, 0);
+        for _ in 0..count.saturating_sub(1).div_ceil(128) {
+            data.extend([2, 0, 0, 0, 0]);
+        }
+        data
+    }
+
+    fn check_prefixed(data: &[u8], values: usize, limit: usize) -> Result<Prefixed<'_>> {
+        Prefixed::new(data, values, b"", limit)
+    }
+
     #[test]
     fn shared_prefixes_are_counted() {
-        let page = |prefix, suffix| [constant(1000, prefix), constant(1000, suffix)].concat();
-        assert!(check_prefixed(&page(100, 1), 1000, 101_000).is_ok());
-        assert!(matches!(check_prefixed(&page(100, 1), 1000, 100_999), Err(Error::TooLarge(_))));
-        assert!(check_prefixed(&page(-1, 1), 1000, 101_000).is_err());
-        assert!(check_prefixed(&page(100, 1), 999, 101_000).is_err());
-        assert!(check_prefixed(&[constant(1000, 1), constant(999, 1)].concat(), 1000, 101_000).is_err());
-        assert!(check_prefixed(&constant(1000, 1), 1000, 101_000).is_err());
+        let page = |prefixes, suffix| [prefixes, constant(100, suffix)].concat();
+        let bytes = (0..100).sum::<usize>() + 100;
+        let sound = page(rising(100), 1);
+        let prefixed = check_prefixed(&sound, 100, bytes).unwrap();
+        assert_eq!((prefixed.count(), prefixed.longest, prefixed.bytes), (100, 198, bytes as u64));
+        assert!(matches!(check_prefixed(&sound, 100, bytes - 1), Err(Error::TooLarge(_))));
+        assert!(check_prefixed(&page(constant(100, -1), 1), 100, bytes).is_err());
+        assert!(check_prefixed(&sound, 99, bytes).is_err());
+        assert!(check_prefixed(&[constant(100, 0), constant(99, 1)].concat(), 100, bytes).is_err());
+        assert!(check_prefixed(&constant(100, 0), 100, bytes).is_err());
+    }
+
+    #[test]
+    fn a_prefix_is_that_of_the_value_before() {
+        let check =
+            |prefixes: Vec<u8>, suffix| check_prefixed(&[prefixes, constant(40, suffix)].concat(), 40, 10_000).is_ok();
+        for (prefixes, suffix, is_sound) in
+            [(rising(40), 1, true), (rising(40), 0, false), (constant(40, 0), 5, true), (constant(40, 1), 5, false)]
+        {
+            assert_eq!(check(prefixes, suffix), is_sound);
+        }
+    }
+
+    #[test]
+    fn a_page_that_goes_on_has_the_last_value_of_the_one_before() {
+        let page = [constant(3, 2), constant(3, 1), b"xyz".to_vec()].concat();
+        assert!(Prefixed::new(&page, 3, b"a", 100).is_err());
+        let prefixed = Prefixed::new(&page, 3, b"abc", 100).unwrap();
+        assert!(prefixed.goes_on());
+        let mut seen = Vec::new();
+        let last = prefixed.each(b"abc".to_vec(), &mut |value| {
+            seen.push(value.to_vec());
+            Ok(())
+        });
+        assert_eq!(seen, [b"abx", b"aby", b"abz"]);
+        assert_eq!(last.unwrap(), b"abz");
+        let cut = Prefixed::new(&page[..page.len() - 1], 3, b"abc", 100).unwrap();
+        assert!(cut.each(b"abc".to_vec(), &mut |_| Ok(())).is_err());
+        assert!(!Prefixed::new(&[constant(3, 0), constant(3, 1)].concat(), 3, b"abc", 100).unwrap().goes_on());
+    }
+
+    #[test]
+    fn no_values() {
+        assert!(is_empty(&header(128, 4, 0, 0)));
+        assert!(is_empty(&[0, 0, 0]));
+        assert!(!is_empty(&header(128, 4, 1, 0)));
+        assert!(!is_empty(&[]));
+        assert!(!is_empty(&[0, 0]));
     }
 
     #[test]

@@ -19,6 +19,15 @@ impl Limits {
     }
 }
 
+/// Room for so many elements.
+pub(crate) fn room<T>(elements: usize) -> Result<Vec<T>> {
+    let mut room = Vec::new();
+    match room.try_reserve_exact(elements) {
+        Ok(()) => Ok(room),
+        Err(_) => Err(none_for(elements.saturating_mul(size_of::<T>()))),
+    }
+}
+
 pub(crate) fn none_for(bytes: usize) -> Error {
     Error::OutOfMemory(format!("there is no memory for {bytes} bytes"))
 }

@@ -1,11 +1,12 @@
 use crate::codec::Codec;
+use crate::delta::{self, Prefixed};
 use crate::error::{Error, Result, malformed, too_large};
 use crate::footer::chunk_range;
 use crate::header::{Content, Dictionary, Header};
 use crate::records::{self, Records};
 use crate::source::{self, Source};
 use crate::window::Window;
-use crate::{Limits, delta};
+use crate::{Limits, memory};
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -38,6 +39,10 @@ pub struct ColumnPages {
     peeked: Option<Found>,
     dictionary: Place,
     demand: Demand,
+    /// Whether the first value of a DELTA_BYTE_ARRAY page may begin with bytes of the last one of the page before.
+    pages_go_on: bool,
+    /// That value. Nothing where there is no such page, and where it was not read.
+    last_value: Vec<u8>,
     reports: Option<Reports>,
 }
 
@@ -100,8 +105,21 @@ impl ColumnPages {
             peeked: None,
             dictionary: Place::Ahead,
             demand: Demand::default(),
+            pages_go_on: false,
+            last_value: Vec::new(),
             reports: None,
         })
+    }
+
+    /// Understands what this writer did, whose name is in the footer, or is missing there.
+    ///
+    /// Parquet's Java library before 1.8 did not begin anew with each page of DELTA_BYTE_ARRAY.
+    pub fn written_by(mut self, writer: Option<&str>) -> Self {
+        self.pages_go_on = match writer {
+            Some(writer) => writer.strip_prefix("parquet-mr").is_some_and(is_before_1_8),
+            None => true,
+        };
+        self
     }
 
     /// Also keeps the first error there.
@@ -247,6 +265,8 @@ impl ColumnPages {
         let body = self.window.take(found.header.compressed as usize).map_err(&at)?;
         self.passed(&found.header);
         let page = self.page(found.header, body).map_err(&at)?;
+        let page = self.without_header_of_no_values(page).map_err(&at)?;
+        let page = if self.pages_go_on { self.with_whole_values(page).map_err(&at)? } else { page };
         self.demand = self.check_contents(&page).map_err(&at)?;
         Ok(page)
     }
@@ -265,6 +285,7 @@ impl ColumnPages {
         self.passed(&found.header);
         // Pages are skipped between rows.
         self.records = Records::default();
+        self.last_value = Vec::new();
         if let Content::Dictionary(_) = found.header.content {
             self.dictionary = Place::Skipped { page: found, start };
         }
@@ -353,6 +374,100 @@ impl ColumnPages {
         Ok(body)
     }
 
+    /// Makes a page whose values are all NULL a PLAIN one, which has nothing where its values would be. Other encodings have
+    /// a header there, which some writers leave out, or fill with zeros.
+    fn without_header_of_no_values(&self, mut page: Page) -> Result<Page> {
+        if !page.is_data_page() || page.encoding() == Encoding::PLAIN {
+            return Ok(page);
+        }
+        let start = self.start_of_values(&page)?;
+        let values = &page.buffer()[start..];
+        let is_delta = matches!(
+            page.encoding(),
+            Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY
+        );
+        let is_empty = values.is_empty() || is_delta && delta::is_empty(values);
+        if !is_empty {
+            return Ok(page);
+        }
+        // Where a value should be after all, the decoder finds that it is missing.
+        if let Page::DataPage { buf, encoding, .. } | Page::DataPageV2 { buf, encoding, .. } = &mut page {
+            buf.truncate(start);
+            *encoding = Encoding::PLAIN;
+        }
+        Ok(page)
+    }
+
+    /// Makes a DELTA_BYTE_ARRAY page that goes on from the one before a PLAIN one.
+    fn with_whole_values(&mut self, mut page: Page) -> Result<Page> {
+        if !page.is_data_page() {
+            return Ok(page);
+        }
+        let start = self.start_of_values(&page)?;
+        let (levels, values) = page.buffer().split_at(start);
+        if page.encoding() != Encoding::DELTA_BYTE_ARRAY {
+            // Pages of nulls alone come between others.
+            if !values.is_empty() {
+                self.last_value = Vec::new();
+            }
+            return Ok(page);
+        }
+        let before = std::mem::take(&mut self.last_value);
+        let limit = self.limits.page_bytes;
+        let prefixed = Prefixed::new(values, page.num_values() as usize, &before, limit)?;
+        if !prefixed.goes_on() {
+            self.last_value = prefixed.each(before, &mut |_| Ok(()))?;
+            return Ok(page);
+        }
+        let fixed = match self.column.physical_type() {
+            Type::FIXED_LEN_BYTE_ARRAY => usize::try_from(self.column.type_length()).ok(),
+            _ => None,
+        };
+        let length = start + prefixed.bytes as usize + prefixed.count() * delta::LENGTH_BYTES as usize;
+        if length >= ASKED_FOR {
+            self.limits.ask(length)?;
+        }
+        let mut plain = memory::room(length)?;
+        plain.extend_from_slice(levels);
+        let last = prefixed.each(before, &mut |value| {
+            match fixed {
+                None => plain.extend_from_slice(&(value.len() as u32).to_le_bytes()),
+                Some(length) if length == value.len() => {}
+                Some(length) => return malformed(format!("a value of {} bytes instead of {length}", value.len())),
+            }
+            plain.extend_from_slice(value);
+            Ok(())
+        })?;
+        self.last_value = last;
+        if let Page::DataPage { buf, encoding, .. } | Page::DataPageV2 { buf, encoding, .. } = &mut page {
+            *buf = plain.into();
+            *encoding = Encoding::PLAIN;
+        }
+        Ok(page)
+    }
+
+    /// Where the levels of a data page end.
+    fn start_of_values(&self, page: &Page) -> Result<usize> {
+        match page {
+            Page::DataPage { buf, num_values, def_level_encoding, rep_level_encoding, .. } => {
+                let mut rest = &buf[..];
+                let column = &self.column;
+                for (encoding, max_level) in
+                    [(rep_level_encoding, column.max_rep_level()), (def_level_encoding, column.max_def_level())]
+                {
+                    if max_level > 0 {
+                        levels(&mut rest, *encoding, max_level, *num_values as usize)?;
+                    }
+                }
+                Ok(buf.len() - rest.len())
+            }
+            Page::DataPageV2 { rep_levels_byte_len, def_levels_byte_len, .. } => {
+                Ok((rep_levels_byte_len + def_levels_byte_len) as usize)
+            }
+            Page::DictionaryPage { .. } => Ok(0),
+        }
+    }
+
     /// Checks what the decoders would believe of the page's contents, and finds what it will take.
     fn check_contents(&mut self, page: &Page) -> Result<Demand> {
         let count = page.num_values() as usize;
@@ -361,7 +476,7 @@ impl ColumnPages {
             longest_row: 1,
             copied_bytes: 0,
             all_copied_bytes: 0,
-            held_bytes: page.buffer().len() as u64,
+            held_bytes: (page.buffer().len() + self.last_value.len()) as u64,
         };
         let repeated = self.column.max_rep_level();
         let deltas = matches!(self.column.physical_type(), Type::BYTE_ARRAY | Type::FIXED_LEN_BYTE_ARRAY)
@@ -399,20 +514,29 @@ impl ColumnPages {
         if repeated > 0 {
             demand.longest_row = self.records.longest_in_page() as u64;
         }
-        // A page of nulls alone has no values.
-        if deltas && !values.is_empty() {
+        if deltas {
             if page.encoding() == Encoding::DELTA_LENGTH_BYTE_ARRAY {
                 demand.held_bytes += delta::check_lengths(values, count)? * delta::LENGTH_BYTES;
             } else {
-                let prefixed = delta::check_prefixed(values, count, self.limits.page_bytes)?;
+                let prefixed = Prefixed::new(values, count, b"", self.limits.page_bytes)?;
                 (demand.copied_bytes, demand.all_copied_bytes) = (prefixed.longest, prefixed.bytes);
-                demand.held_bytes += prefixed.count * 2 * delta::LENGTH_BYTES;
+                demand.held_bytes += prefixed.count() as u64 * 2 * delta::LENGTH_BYTES;
             }
             if demand.held_bytes >= ASKED_FOR as u64 {
                 self.limits.ask(demand.held_bytes as usize)?;
             }
         }
         Ok(demand)
+    }
+}
+
+/// Whether the rest of a writer's name, as in `parquet-mr version 1.6.0rc7 (build …)`, names an early version, or none.
+fn is_before_1_8(version: &str) -> bool {
+    let Some(numbers) = version.trim_start().strip_prefix("version ") else { return true };
+    let mut numbers = numbers.trim_start().split('.').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < (1, 8),
+        _ => true,
     }
 }
 

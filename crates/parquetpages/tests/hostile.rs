@@ -6,6 +6,7 @@ mod support;
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::column::page::PageReader;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::parser::parse_message_type;
@@ -516,6 +517,35 @@ fn byte_arrays_without_end() {
     let body = [same(1_000_000), same(0)].concat();
     let error = chunk_error("required binary a", Compression::UNCOMPRESSED, 1000, &page(7, 1000, &body));
     assert!(matches!(error, Error::TooLarge(_)), "{error}");
+}
+
+/// Parquet's Java library before 1.8 did not begin anew with each page.
+#[test]
+fn pages_that_go_on_from_one_that_was_not_read() {
+    let lengths = |length: i64| [varint(128), varint(4), varint(1), zigzag(length)].concat();
+    let page = |prefix: i64, own: &[u8]| {
+        let body = [lengths(prefix), lengths(own.len() as i64), own.to_vec()].concat();
+        let size = body.len() as i64;
+        [sizes(0, size, size).structure(5, data_header(1, 7)).end(), body].concat()
+    };
+    let chunk = [page(0, b"ax"), page(1, b"y"), page(2, b"z")].concat();
+    let open = |writer: Option<&str>| {
+        let pages = chunk_of("required binary a", Compression::UNCOMPRESSED, 3, &chunk);
+        pages.unwrap_or_else(|error| panic!("{error}")).written_by(writer)
+    };
+    for writer in [None, Some("parquet-mr"), Some("parquet-mr version 1.6.0rc7 (build 1)")] {
+        let read = open(writer).map(|page| page.unwrap().buffer().to_vec()).collect::<Vec<_>>();
+        assert_eq!(read[1..], [b"\x02\0\0\0ay".to_vec(), b"\x03\0\0\0ayz".to_vec()]);
+        let mut pages = open(writer);
+        pages.get_next_page().unwrap();
+        pages.skip_next_page().unwrap();
+        assert!(pages.get_next_page().unwrap_err().to_string().contains("bytes of the one before"));
+    }
+    for writer in ["parquet-mr version 1.8.0", "parquet-mr version 1.10.1 (build 1)", "parquet-cpp version 1.5.0"] {
+        let mut pages = open(Some(writer));
+        pages.get_next_page().unwrap();
+        assert!(pages.get_next_page().unwrap_err().to_string().contains("bytes of the one before"));
+    }
 }
 
 #[test]
