@@ -183,10 +183,10 @@ fn texts_in_the_history_have_bounds() {
         pair.pull_error(&format!("parallel => {workers}"));
         pair.assert_nothing_left();
     }
-    // A pattern of megabytes, in the error of a job that cannot be planned.
+    // A pattern of the greatest length, in the error of a job that cannot be planned.
     let dsn = pair.dsn();
     let job =
-        text(&mut pair.destination, &format!("SELECT pgcopy.start_pull('{dsn}', ARRAY[repeat('x', 1000000)])::text"));
+        text(&mut pair.destination, &format!("SELECT pgcopy.start_pull('{dsn}', ARRAY[repeat('x', 8192)])::text"));
     assert_eq!(text(&mut pair.destination, &format!("SELECT pgcopy.wait({job}, '60 s')")), "failed");
     let longest = "SELECT max(greatest(octet_length(source), octet_length(error), octet_length(detail),
                                        octet_length(hint)))::text FROM pgcopy.job";

@@ -40,6 +40,28 @@ fn the_server_stores_the_same_rows() {
 }
 
 #[test]
+fn the_server_stores_what_a_load_makes_a_table_of() {
+    let (mut pair, directory) = Pair::with_files("server_stores_files");
+    let path = directory.path().join("numbers.parquet");
+    let path = path.display();
+    pair.destination
+        .batch_execute(&format!(
+            "LOAD 'pgcopy'; SET pgcopy.own_storage = off;
+             COPY (SELECT i AS id, repeat('x', i % 3000) AS t FROM generate_series(1, 5000) i) TO '{path}' (FORMAT parquet)"
+        ))
+        .unwrap();
+    for workers in [2, 0] {
+        let load =
+            format!("SELECT rows::text FROM pgcopy.load_parquet('{path}', target => 'made', parallel => {workers})");
+        assert_eq!(text(&mut pair.destination, &load), "5000");
+        let rows =
+            "SELECT count(*)::text FROM made JOIN generate_series(1, 5000) i ON i = id AND t = repeat('x', i % 3000)";
+        assert_eq!(text(&mut pair.destination, rows), "5000");
+        pair.destination.batch_execute("DROP TABLE made").unwrap();
+    }
+}
+
+#[test]
 fn rows_that_do_not_fit_are_the_same_errors() {
     for (name, rows, sqlstate, words) in [
         (

@@ -101,7 +101,7 @@ impl<'a> Executor<'a> {
             .iter()
             .map(|load| {
                 let source = &server.tables[load.table];
-                load::copy_of(source, &self.spec.tables[load.table], source.parts[load.part])
+                load::copy_of(source, &self.spec.tables[load.table], load.part)
             })
             .collect();
         let mut copies = source::start_copies(&session, &copies)?;

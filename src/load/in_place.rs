@@ -8,7 +8,7 @@ use crate::source::{CopyReader, Session};
 use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use plan::{Part, Wire};
+use plan::Wire;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
@@ -79,15 +79,30 @@ pub fn load_in_place(
     table: &TableSpec,
     listener: impl Fn(u64) + 'static,
 ) -> Result<Loaded> {
-    let reader = super::copy_of(from, table, Part::WHOLE).start(session);
-    let counter = match from.wire {
+    let listener = Rc::new(listener);
+    let mut loaded = Loaded::default();
+    for part in 0..from.partitions.len().max(1) {
+        let reader = super::copy_of_relation(from, table, part).start(session);
+        let listener = Rc::clone(&listener);
+        let of_part = load_stream(reader, from.wire, table, Box::new(move |bytes| listener(bytes)))?;
+        loaded.rows += of_part.rows;
+        loaded.bytes += of_part.bytes;
+    }
+    if loaded.rows > 0 {
+        refuse_unfit_defaults(table)?;
+    }
+    Ok(loaded)
+}
+
+fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<dyn Fn(u64)>) -> Result<Loaded> {
+    let counter = match wire {
         Wire::Binary => Counter::Binary(BinaryStream::new(table.columns.len())),
         Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
     };
     SOURCE.with_borrow_mut(|source| {
-        *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener: Box::new(listener) })
+        *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener })
     });
-    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table, from.wire))));
+    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table, wire))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
     let here = here.filter(|&row| row <= source.rows + 1);
     let rows = rows.map_err(|error| source.locate(error, table, here))?;
@@ -95,9 +110,6 @@ pub fn load_in_place(
     // Whatever COPY FROM did not ask for, the source's last word is needed.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
-    if rows > 0 {
-        refuse_unfit_defaults(table)?;
-    }
     Ok(Loaded { rows, bytes: reader.bytes() })
 }
 

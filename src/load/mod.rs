@@ -76,13 +76,19 @@ pub trait LoadHelper {
 }
 
 /// What of a source table a part is, as the source is asked for it.
-pub fn copy_of<'a>(source: &'a SourceTable, table: &'a TableSpec, part: Part) -> CopyOut<'a> {
+pub fn copy_of<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usize) -> CopyOut<'a> {
+    CopyOut { part: source.parts[part], ..copy_of_relation(source, table, part) }
+}
+
+/// All rows of the relation that a part is of.
+fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usize) -> CopyOut<'a> {
+    let (relation, partitioned) = source.relation_of(part);
     CopyOut {
-        table: &source.name,
-        partitioned: source.partitioned,
+        table: relation,
+        partitioned,
         generated: source.generates,
         columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
-        part,
+        part: Part::WHOLE,
         wire: source.wire,
     }
 }

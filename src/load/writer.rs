@@ -510,15 +510,18 @@ impl<'a> CheckedRows<'a> {
         }
         let mut checks = Vec::new();
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // SAFETY: the job's lock on the target keeps it in place; closed again below.
-        let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
-        for check in &table.checks {
-            // SAFETY: the check is the target's own.
-            let prepared = unsafe { expressions.prepare_expanded(&check.expression, target)? };
-            checks.push((check.name.as_str(), prepared));
+        // A target that only the leader sees has none.
+        if !table.checks.is_empty() {
+            // SAFETY: the job's lock on the target keeps it in place; closed again below.
+            let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
+            for check in &table.checks {
+                // SAFETY: the check is the target's own.
+                let prepared = unsafe { expressions.prepare_expanded(&check.expression, target)? };
+                checks.push((check.name.as_str(), prepared));
+            }
+            // SAFETY: opened above.
+            unsafe { pg_sys::table_close(target, lock) };
         }
-        // SAFETY: opened above.
-        unsafe { pg_sys::table_close(target, lock) };
         let bounds = table.checks_bounds.then(|| PartitionBounds::of(table.target));
         let mut not_null = Vec::new();
         for column in table.virtuals.iter().filter(|column| column.not_null) {

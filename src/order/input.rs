@@ -34,6 +34,18 @@ pub struct SourceTable {
     pub generates: bool,
     pub wire: Wire,
     pub parts: Vec<Part>,
+    /// Names of the partitions that the parts are, where a partitioned table is not read through itself.
+    pub partitions: Vec<String>,
+}
+
+impl SourceTable {
+    /// What is read for each part, and whether with its partitions.
+    pub fn relation_of(&self, part: usize) -> (&str, bool) {
+        match self.partitions.get(part) {
+            Some(partition) => (partition, false),
+            None => (&self.name, self.partitioned),
+        }
+    }
 }
 
 impl Input {
@@ -48,7 +60,10 @@ impl Input {
     /// The share of one part in the `pages` pages of a table.
     pub fn part_pages(&self, table: usize, part: usize, pages: u32) -> u32 {
         match self {
-            Self::Server(server) => server.tables[table].parts[part].pages(pages),
+            Self::Server(server) => {
+                let table = &server.tables[table];
+                table.parts[part].pages(pages) / table.partitions.len().max(1) as u32
+            }
             Self::Files(files) => {
                 let share = files.part_bytes(part) as f64 / files.bytes().max(1) as f64;
                 (f64::from(pages) * share) as u32

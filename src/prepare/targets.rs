@@ -15,7 +15,7 @@ use std::rc::Rc;
 impl Prepared {
     pub(super) fn pair_targets(
         &mut self,
-        source: Vec<Relation>,
+        source_relations: Vec<Relation>,
         local: Vec<Relation>,
         all_in_place: bool,
         pairing: &mut Pairing,
@@ -25,7 +25,7 @@ impl Prepared {
         let mut counterparts = Vec::new();
         let slots = catalog::read_slots_without_publications()?;
         let pairs = std::mem::take(&mut pairing.pairs);
-        let mut sources: Vec<Relation> = pairs.iter().map(|pair| source[pair.source].clone()).collect();
+        let mut sources: Vec<Relation> = pairs.iter().map(|pair| source_relations[pair.source].clone()).collect();
         let mut targets: Vec<Relation> = pairs.iter().map(|pair| local[pair.target].clone()).collect();
         let target_oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
         self.all_targets = target_oids.clone();
@@ -102,9 +102,15 @@ impl Prepared {
                 generates: columns.source_generates,
                 wire,
                 parts: plan::split(pages, toast_pages, limits),
+                partitions: Vec::new(),
             };
             if let Some(authors) = code_of_others.get(&source.oid) {
-                if table.partitioned || table.generates || columns.copied.is_empty() {
+                if table.partitioned && !table.generates && !columns.copied.is_empty() {
+                    table.partitions = partitions_to_copy(&session, &source_relations, source.oid)?;
+                }
+                if !table.partitions.is_empty() {
+                    table.parts = vec![plan::Part::WHOLE; table.partitions.len()];
+                } else if table.partitioned || table.generates || columns.copied.is_empty() {
                     let text = format!(
                         "{}: a query over it would run functions of {authors} as the user of the source",
                         local.qualified_name()
@@ -257,4 +263,17 @@ fn words_on_other_money(session: &Session) -> Result<Option<String>> {
     Ok((there != here).then(|| {
         format!("money may mean other amounts: lc_monetary is {there} on the source and {here} on the destination")
     }))
+}
+
+/// The partitions of every level that hold the rows of a table, if all of them can be read by plain COPY.
+fn partitions_to_copy(session: &Session, relations: &[Relation], root: u32) -> Result<Vec<String>> {
+    let members: Vec<&Relation> = relations
+        .iter()
+        .filter(|relation| relation.kind != 'p' && relation.ancestors().any(|ancestor| ancestor == root))
+        .collect();
+    let oids: Vec<u32> = members.iter().map(|member| member.oid).collect();
+    if members.iter().any(|member| member.kind != 'r') || !source::read_missing_rights(session, &oids)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(members.into_iter().map(Relation::qualified_name).collect())
 }
