@@ -125,6 +125,16 @@ fn a_prefix_is_that_of_the_value_before() {
 }
 
 #[test]
+fn pages_that_leave_the_format_in_what_is_plain() {
+    let mut loads = Loads::new("parquet_odd_contents");
+    loads.assert_rows("rows_over_pages", &[r#"("{1,2,3,4}","{1,2,3,4}")"#, r#"("{5,6,7}","{5,6,7}")"#]);
+    loads.assert_rows("only_entry", &["(one,)", "(,7)", "(one,7)"]);
+    loads.assert_rows("wide_differences", &["(-2147483648)", "(2147483647)", "()", "(-2147483648)", "(5)"]);
+    let rows = [r#"("1970-01-01 00:00:00","\\x616263")"#, "(,)", r#"("1970-01-02 00:00:00","\\x646566")"#].repeat(2);
+    loads.assert_rows("bytes_after_values", &rows);
+}
+
+#[test]
 fn lists_and_maps_of_other_writers() {
     let mut loads = Loads::new("parquet_odd_nesting");
     loads.assert_rows(

@@ -3,7 +3,7 @@
 import struct
 
 BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE, BYTE_ARRAY, FIXED = range(8)
-UTF8, DECIMAL, DATE = 0, 5, 6
+UTF8, LIST, DECIMAL, DATE = 0, 3, 5, 6
 TIME_MILLIS, TIME_MICROS, TIMESTAMP_MILLIS, TIMESTAMP_MICROS = 7, 8, 9, 10
 
 
@@ -82,7 +82,8 @@ def int96(day, nanoseconds=0):
 def write(path, columns, key_values=None, created_by="raw"):
     """Columns are (name, physical type, values) with the optional parts of a schema's element: converted, logical,
     length, scale, precision; the checksum of the page; the offset of a dictionary that is not there; and the pages of a column
-    that may be NULL, in the place of one of all values: (number of values, encoding, content). No other value is NULL."""
+    that may be NULL, in the place of one of all values: (number of values, encoding, content), or bytes of a page with its
+    header. No other value is NULL. With `list` the values are those of lists, and their number is that of the elements."""
     out = bytearray(b"PAR1")
     elements = [Struct().text(4, "schema").integer(5, len(columns)).bytes()]
     chunks = []
@@ -91,19 +92,27 @@ def write(path, columns, key_values=None, created_by="raw"):
         options = more[0] if more else {}
         assert len(values) == rows
         start = len(out)
-        for count, encoding, data in options.get("pages") or [(rows, 0, plain(physical, values))]:
-            page = Struct().integer(1, 0).integer(2, len(data)).integer(3, len(data))
-            page.integer(4, options.get("checksum"))
-            page.struct(5, Struct().integer(1, count).integer(2, encoding).integer(3, 3).integer(4, 3))
-            out += page.bytes() + data
+        for page in options.get("pages") or [(rows, 0, plain(physical, values))]:
+            if isinstance(page, tuple):
+                count, encoding, data = page
+                header = Struct().integer(1, 0).integer(2, len(data)).integer(3, len(data))
+                header.integer(4, options.get("checksum"))
+                header.struct(5, Struct().integer(1, count).integer(2, encoding).integer(3, 3).integer(4, 3))
+                page = header.bytes() + data
+            out += page
         size = len(out) - start
+        path_of_names = [name, "list", "element"] if "list" in options else [name]
         metadata = (
-            Struct().integer(1, physical).list(2, 5, [zigzag(0)]).list(3, 8, [varint(len(name.encode())) + name.encode()])
-            .integer(4, 0).long(5, rows).long(6, size).long(7, size).long(9, start).long(11, options.get("dictionary"))
+            Struct().integer(1, physical).list(2, 5, [zigzag(0)])
+            .list(3, 8, [varint(len(part.encode())) + part.encode() for part in path_of_names])
+            .integer(4, 0).long(5, options.get("list", rows)).long(6, size).long(7, size).long(9, start).long(11, options.get("dictionary"))
         )
         chunks.append(Struct().long(2, start).struct(3, metadata).bytes())
+        if "list" in options:
+            elements.append(Struct().integer(3, 1).text(4, name).integer(5, 1).integer(6, LIST).bytes())
+            elements.append(Struct().integer(3, 2).text(4, "list").integer(5, 1).bytes())
         element = Struct().integer(1, physical).integer(2, options.get("length"))
-        element.integer(3, 1 if "pages" in options else 0).text(4, name)
+        element.integer(3, 1 if "pages" in options else 0).text(4, path_of_names[-1])
         element.integer(6, options.get("converted")).integer(7, options.get("scale")).integer(8, options.get("precision"))
         elements.append(element.struct(10, options.get("logical")).bytes())
     group = Struct().list(1, 12, chunks).long(2, len(out)).long(3, rows).bytes()

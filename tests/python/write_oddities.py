@@ -109,6 +109,83 @@ raw(
     ("text", BYTE_ARRAY, [None] * 2, {"pages": [(2, DELTA_TEXTS, levels(2, 1) + deltas(0, 3) + deltas(2, 1) + b"axy")], "converted": UTF8}),
 )
 
+
+
+def page_of_version_2(values, nulls, rows, encoding, repetition, definition, content):
+    data = repetition + definition + content
+    kind = Struct().integer(1, values).integer(2, nulls).integer(3, rows).integer(4, encoding)
+    kind.integer(5, len(definition)).integer(6, len(repetition))
+    return Struct().integer(1, 3).integer(2, len(data)).integer(3, len(data)).struct(8, kind).bytes() + data
+
+
+def dictionary(physical, values):
+    data = plain(physical, values)
+    header = Struct().integer(1, 2).integer(2, len(data)).integer(3, len(data))
+    return header.struct(7, Struct().integer(1, len(values)).integer(2, 0)).bytes() + data
+
+
+def runs(*levels):
+    """Each of its own."""
+    return b"".join(varint(1 << 1) + bytes([level]) for level in levels)
+
+
+# Pages of version 2 begin with a row, it is said: [1, 2, 3, 4], [5, 6, 7] in pages that do not, and in one that does.
+raw(
+    "rows_over_pages",
+    *(
+        (name, INT32, [None] * 2, {"list": 7, "pages": [
+            page_of_version_2(
+                last - first, 0, rows, 0, runs(*levels), runs(*[3] * len(levels)), plain(INT32, range(first, last))
+            )
+            for rows, first, last, levels in pages
+        ]})
+        for name, pages in [
+            ("split", [(1, 1, 4, [0, 1, 1]), (1, 4, 6, [1, 0]), (0, 6, 8, [1, 1])]),
+            ("whole", [(1, 1, 5, [0, 1, 1, 1]), (1, 5, 8, [0, 1, 1])]),
+        ]
+    ),
+)
+# The positions of a dictionary's only entry, whose number is not said.
+raw(
+    "only_entry",
+    *(
+        (name, physical, [None] * 3, {
+            "pages": [dictionary(physical, [value]), (3, DICTIONARY, len(levels).to_bytes(4, "little") + levels + b"\0")], **more,
+        })
+        for name, physical, value, levels, more in [
+            ("text", BYTE_ARRAY, b"one", runs(1, 0, 1), {"converted": UTF8}), ("number", INT64, 7, runs(0, 1, 1), {}),
+        ]
+    ),
+)
+# From one end of the numbers to the other: differences of 64 bits, where numbers have 32.
+FAR = [-(1 << 31), (1 << 31) - 1, -(1 << 31), 5]
+STEPS = [later - earlier for earlier, later in zip(FAR, FAR[1:])]
+BITS = 34
+PACKED = sum((step - min(STEPS)) << (index * BITS) for index, step in enumerate(STEPS)).to_bytes(32 * BITS // 8, "little")
+raw(
+    "wide_differences",
+    ("number", INT32, [None] * 5, {"pages": [(5, DELTA_NUMBERS, (
+        len(runs(1, 1, 0, 1, 1)).to_bytes(4, "little") + runs(1, 1, 0, 1, 1)
+        + varint(128) + varint(4) + varint(4) + zigzag(FAR[0]) + zigzag(min(STEPS)) + bytes([BITS, 0, 0, 0]) + PACKED
+    ))]}),
+)
+# Values of a fixed length, and bytes that are none of them.
+AFTER = 8 * b"\xff"
+MOMENTS = plain(INT96, [int96(0), int96(1)])
+raw(
+    "bytes_after_values",
+    *(
+        (name, physical, [None] * 6, {
+            "pages": [
+                (3, 0, len(runs(1, 0, 1)).to_bytes(4, "little") + runs(1, 0, 1) + content + AFTER),
+                page_of_version_2(3, 1, 3, 0, b"", runs(1, 0, 1), content + content),
+            ],
+            **more,
+        })
+        for name, physical, content, more in [("moment", INT96, MOMENTS, {}), ("bytes", FIXED, b"abcdef", {"length": 3})]
+    ),
+)
+
 INVALID = [b"valid", b"caf\xe9 au lait", b"nul\0nul", b"\xf0\x9f\x98", b"\xed\xa0\x80"]
 raw("invalid_texts", ("id", INT32, list(range(5))), ("t", BYTE_ARRAY, INVALID, {"converted": UTF8}))
 for position, value in enumerate(INVALID):

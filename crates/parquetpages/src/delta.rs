@@ -5,17 +5,21 @@
 use crate::error::{Error, Result, malformed, too_large};
 use crate::memory;
 
+/// The bits that a difference of two numbers may have: so many as they, or one and a sign more where a writer reckoned with 64.
+pub(crate) const NARROW: u8 = 32;
+pub(crate) const WIDE: u8 = 34;
+
 /// What the decoders keep of a length.
 pub(crate) const LENGTH_BYTES: u64 = 4;
 
 /// Checks the number of values of a DELTA_LENGTH_BYTE_ARRAY page, and returns it.
 pub(crate) fn check_lengths(data: &[u8], values: usize) -> Result<u64> {
-    Lengths::new(data, values).map(|lengths| lengths.count as u64)
+    Numbers::new(data, values, NARROW).map(|lengths| lengths.count as u64)
 }
 
 /// Whether what is in one of the DELTA encodings says that it has no value.
 pub(crate) fn is_empty(data: &[u8]) -> bool {
-    let mut header = Lengths { data, position: 0, count: 0, first: 0, blocks: 0, block_values: 0 };
+    let mut header = Numbers::at_the_start(data, NARROW);
     matches!((header.varint(), header.varint(), header.varint()), (Ok(_), Ok(_), Ok(0)))
 }
 
@@ -49,7 +53,7 @@ impl<'a> Prefixed<'a> {
             }
             Err(_) => malformed(format!("a value has {length} bytes")),
         };
-        let lengths = Lengths::new(data, values)?;
+        let lengths = Numbers::new(data, values, NARROW)?;
         let count = lengths.count;
         let mut prefixes = memory::room(count)?;
         let end = lengths.each(&mut |length| {
@@ -57,7 +61,7 @@ impl<'a> Prefixed<'a> {
             add(length)
         })?;
         let rest = &data[end..];
-        let lengths = Lengths::new(rest, values)?;
+        let lengths = Numbers::new(rest, values, NARROW)?;
         if lengths.count != count {
             return malformed(format!("{count} prefixes and {} suffixes", lengths.count));
         }
@@ -109,28 +113,34 @@ impl<'a> Prefixed<'a> {
 }
 
 /// DELTA_BINARY_PACKED numbers of 32 bits.
-struct Lengths<'a> {
+pub(crate) struct Numbers<'a> {
     data: &'a [u8],
     position: usize,
+    /// Of a difference.
+    most_bits: u8,
     count: usize,
-    first: i32,
+    first: i64,
     blocks: usize,
     block_values: usize,
 }
 
 fn short() -> Error {
-    Error::Malformed("the lengths of its values are not complete".into())
+    Error::Malformed("the numbers of its values are not complete".into())
 }
 
-impl<'a> Lengths<'a> {
-    fn new(data: &'a [u8], values: usize) -> Result<Self> {
-        let mut lengths = Lengths { data, position: 0, count: 0, first: 0, blocks: 0, block_values: 0 };
-        let block = lengths.varint()?;
-        let blocks = lengths.varint()?;
-        let count = lengths.varint()?;
-        lengths.first = lengths.number()?;
+impl<'a> Numbers<'a> {
+    fn at_the_start(data: &'a [u8], most_bits: u8) -> Self {
+        Numbers { data, position: 0, most_bits, count: 0, first: 0, blocks: 0, block_values: 0 }
+    }
+
+    pub fn new(data: &'a [u8], values: usize, most_bits: u8) -> Result<Self> {
+        let mut numbers = Numbers::at_the_start(data, most_bits);
+        let block = numbers.varint()?;
+        let blocks = numbers.varint()?;
+        let count = numbers.varint()?;
+        numbers.first = numbers.number()?;
         if count > values as u64 {
-            return malformed(format!("{count} byte arrays in a page of {values} values"));
+            return malformed(format!("{count} numbers in a page of {values} values"));
         }
         if block == 0
             || block > i32::MAX as u64
@@ -138,12 +148,12 @@ impl<'a> Lengths<'a> {
             || !block.is_multiple_of(blocks)
             || !(block / blocks).is_multiple_of(32)
         {
-            return malformed(format!("the lengths of its values are in {blocks} blocks of {block}"));
+            return malformed(format!("the numbers of its values are in {blocks} blocks of {block}"));
         }
-        lengths.count = count as usize;
-        lengths.blocks = blocks as usize;
-        lengths.block_values = (block / blocks) as usize;
-        Ok(lengths)
+        numbers.count = count as usize;
+        numbers.blocks = blocks as usize;
+        numbers.block_values = (block / blocks) as usize;
+        Ok(numbers)
     }
 
     fn varint(&mut self) -> Result<u64> {
@@ -156,42 +166,84 @@ impl<'a> Lengths<'a> {
                 return Ok(value);
             }
         }
-        malformed("a length has more than 64 bits")
+        malformed("a number has more than 64 bits")
     }
 
-    fn number(&mut self) -> Result<i32> {
+    fn number(&mut self) -> Result<i64> {
         let value = self.varint()?;
         let value = (value >> 1) as i64 ^ -((value & 1) as i64);
-        i32::try_from(value).map_err(|_| Error::Malformed(format!("a length of {value}")))
+        // The first bit is the sign.
+        match value >> (self.most_bits - 1) {
+            0 | -1 => Ok(value),
+            _ => malformed(format!("a number of {value}")),
+        }
+    }
+
+    /// The blocks of differences that follow: the smallest one, and the bits of each of its parts.
+    fn block(&mut self) -> Result<(i64, &'a [u8])> {
+        let smallest = self.number()?;
+        let widths = self.data.get(self.position..self.position + self.blocks).ok_or_else(short)?;
+        self.position += self.blocks;
+        Ok((smallest, widths))
+    }
+
+    /// Differences of so many bits.
+    fn part(&mut self, width: u8) -> Result<&'a [u8]> {
+        if width > self.most_bits {
+            return malformed(format!("a number has {width} bits"));
+        }
+        let size = usize::from(width) * (self.block_values / 8);
+        let part = self.data.get(self.position..self.position + size).ok_or_else(short)?;
+        self.position += size;
+        Ok(part)
+    }
+
+    /// Whether some of the differences have more bits than the numbers, as far as they are sound.
+    pub fn are_wide(&self) -> bool {
+        let mut ahead = Numbers { ..*self };
+        let mut left = self.count.saturating_sub(1);
+        while left > 0 {
+            let Ok((smallest, widths)) = ahead.block() else { return false };
+            if i32::try_from(smallest).is_err() {
+                return true;
+            }
+            for &width in widths {
+                if left == 0 {
+                    break;
+                }
+                if width > NARROW {
+                    return true;
+                }
+                if ahead.part(width).is_err() {
+                    return false;
+                }
+                left = left.saturating_sub(self.block_values);
+            }
+        }
+        false
     }
 
     /// Calls with each number, and returns where they end.
-    fn each(mut self, f: &mut impl FnMut(i32) -> Result<()>) -> Result<usize> {
+    pub fn each(mut self, f: &mut impl FnMut(i32) -> Result<()>) -> Result<usize> {
         if self.count == 0 {
             return Ok(self.position);
         }
         let mut value = self.first;
-        f(value)?;
+        f(value as i32)?;
         let mut left = self.count - 1;
         while left > 0 {
-            let smallest = self.number()?;
-            let widths = self.data.get(self.position..self.position + self.blocks).ok_or_else(short)?;
-            self.position += self.blocks;
+            let (smallest, widths) = self.block()?;
             for &width in widths {
                 if left == 0 {
                     // Blocks without values have a width, but no bytes.
                     break;
                 }
-                if width > 32 {
-                    return malformed(format!("a length has {width} bits"));
-                }
-                let size = usize::from(width) * (self.block_values / 8);
-                let block = self.data.get(self.position..self.position + size).ok_or_else(short)?;
-                self.position += size;
+                let part = self.part(width)?;
                 let taken = left.min(self.block_values);
                 for index in 0..taken {
-                    value = value.wrapping_add(smallest).wrapping_add(bits(block, usize::from(width), index) as i32);
-                    f(value)?;
+                    // What does not fit into 32 bits is cut, by whoever wrote it, too.
+                    value = value.wrapping_add(smallest).wrapping_add(bits(part, usize::from(width), index) as i64);
+                    f(value as i32)?;
                 }
                 left -= taken;
             }
@@ -201,13 +253,13 @@ impl<'a> Lengths<'a> {
 }
 
 /// The number of so many bits, the first of which is the lowest of its byte.
-pub(crate) fn bits(data: &[u8], width: usize, index: usize) -> u32 {
+pub(crate) fn bits(data: &[u8], width: usize, index: usize) -> u64 {
     let start = index * width;
     let mut eight = [0; 8];
     let rest = &data[(start / 8).min(data.len())..];
     let length = rest.len().min(8);
     eight[..length].copy_from_slice(&rest[..length]);
-    ((u64::from_le_bytes(eight) >> (start % 8)) & ((1 << width) - 1)) as u32
+    (u64::from_le_bytes(eight) >> (start % 8)) & ((1 << width) - 1)
 }
 
 #[cfg(test)]
@@ -323,16 +375,40 @@ mod tests {
                 packed[(index * 5 + bit) / 8] |= ((index >> bit & 1) as u8) << ((index * 5 + bit) % 8);
             }
         }
-        assert!((0..32).all(|index| bits(&packed, 5, index) == index as u32));
+        assert!((0..32).all(|index| bits(&packed, 5, index) == index as u64));
         // As deltas to the one before.
         let mut data = header(128, 4, 33, 7);
         data.extend([0, 5, 0, 0, 0]);
         data.extend(&packed);
         let mut seen = Vec::new();
-        let end = Lengths::new(&data, 33).unwrap().each(&mut |length| {
+        let end = Numbers::new(&data, 33, NARROW).unwrap().each(&mut |length| {
             seen.push(length);
             Ok(())
         });
         assert_eq!((end.unwrap(), seen.len(), seen[0], seen[32]), (data.len(), 33, 7, 7 + (0..32).sum::<i32>()));
+        assert!(!Numbers::new(&data, 33, WIDE).unwrap().are_wide());
+    }
+
+    #[test]
+    fn differences_of_more_bits_than_the_numbers() {
+        // From the smallest number to the largest one and back.
+        let (low, high) = (i64::from(i32::MIN), i64::from(i32::MAX));
+        let mut data = header(128, 4, 3, low);
+        data.extend(varint(((low - high) << 1 ^ -1) as u64));
+        data.extend([34, 0, 0, 0]);
+        let mut packed = [0; 34 * 32 / 8];
+        packed[..8].copy_from_slice(&((2 * (high - low)) as u64).to_le_bytes());
+        data.extend(packed);
+        assert!(Numbers::new(&data, 3, NARROW).unwrap().each(&mut |_| Ok(())).is_err());
+        let numbers = Numbers::new(&data, 3, WIDE).unwrap();
+        assert!(numbers.are_wide());
+        let mut seen = Vec::new();
+        numbers
+            .each(&mut |number| {
+                seen.push(number);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, [i32::MIN, i32::MAX, i32::MIN]);
     }
 }

@@ -1,3 +1,4 @@
+use crate::Limits;
 use crate::codec::Codec;
 use crate::delta::{self, Prefixed};
 use crate::error::{Error, Result, malformed, too_large};
@@ -6,7 +7,6 @@ use crate::header::{Content, Dictionary, Header};
 use crate::records::{self, Records};
 use crate::source::{self, Source};
 use crate::window::Window;
-use crate::{Limits, memory};
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
@@ -14,6 +14,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescPtr;
 use std::sync::{Arc, Mutex};
+
+mod repair;
 
 /// The pages of one column chunk, decompressed.
 ///
@@ -265,8 +267,7 @@ impl ColumnPages {
         let body = self.window.take(found.header.compressed as usize).map_err(&at)?;
         self.passed(&found.header);
         let page = self.page(found.header, body).map_err(&at)?;
-        let page = self.without_header_of_no_values(page).map_err(&at)?;
-        let page = if self.pages_go_on { self.with_whole_values(page).map_err(&at)? } else { page };
+        let page = self.repaired(page).map_err(&at)?;
         self.demand = self.check_contents(&page).map_err(&at)?;
         Ok(page)
     }
@@ -374,76 +375,20 @@ impl ColumnPages {
         Ok(body)
     }
 
-    /// Makes a page whose values are all NULL a PLAIN one, which has nothing where its values would be. Other encodings have
-    /// a header there, which some writers leave out, or fill with zeros.
-    fn without_header_of_no_values(&self, mut page: Page) -> Result<Page> {
-        if !page.is_data_page() || page.encoding() == Encoding::PLAIN {
-            return Ok(page);
-        }
-        let start = self.start_of_values(&page)?;
-        let values = &page.buffer()[start..];
-        let is_delta = matches!(
-            page.encoding(),
-            Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY
-        );
-        let is_empty = values.is_empty() || is_delta && delta::is_empty(values);
-        if !is_empty {
-            return Ok(page);
-        }
-        // Where a value should be after all, the decoder finds that it is missing.
-        if let Page::DataPage { buf, encoding, .. } | Page::DataPageV2 { buf, encoding, .. } = &mut page {
-            buf.truncate(start);
-            *encoding = Encoding::PLAIN;
-        }
-        Ok(page)
-    }
-
-    /// Makes a DELTA_BYTE_ARRAY page that goes on from the one before a PLAIN one.
-    fn with_whole_values(&mut self, mut page: Page) -> Result<Page> {
-        if !page.is_data_page() {
-            return Ok(page);
-        }
-        let start = self.start_of_values(&page)?;
-        let (levels, values) = page.buffer().split_at(start);
-        if page.encoding() != Encoding::DELTA_BYTE_ARRAY {
-            // Pages of nulls alone come between others.
-            if !values.is_empty() {
-                self.last_value = Vec::new();
+    /// Whether no page goes on with the row at the end of the last one, as far as its header or first levels tell.
+    fn at_end_of_row(&mut self) -> Result<bool> {
+        let Some(found) = self.find()? else { return Ok(true) };
+        let ends = match &found.header.content {
+            Content::DataV2(data) if self.column.max_rep_level() > 0 => {
+                let levels = self.window.peek((data.repetition_bytes as usize).min(records::LONGEST_RUN_HEADER));
+                levels.map(|levels| records::begins_row(levels, self.column.max_rep_level()))
             }
-            return Ok(page);
-        }
-        let before = std::mem::take(&mut self.last_value);
-        let limit = self.limits.page_bytes;
-        let prefixed = Prefixed::new(values, page.num_values() as usize, &before, limit)?;
-        if !prefixed.goes_on() {
-            self.last_value = prefixed.each(before, &mut |_| Ok(()))?;
-            return Ok(page);
-        }
-        let fixed = match self.column.physical_type() {
-            Type::FIXED_LEN_BYTE_ARRAY => usize::try_from(self.column.type_length()).ok(),
-            _ => None,
+            Content::DataV2(_) => Ok(true),
+            _ => Ok(false),
         };
-        let length = start + prefixed.bytes as usize + prefixed.count() * delta::LENGTH_BYTES as usize;
-        if length >= ASKED_FOR {
-            self.limits.ask(length)?;
-        }
-        let mut plain = memory::room(length)?;
-        plain.extend_from_slice(levels);
-        let last = prefixed.each(before, &mut |value| {
-            match fixed {
-                None => plain.extend_from_slice(&(value.len() as u32).to_le_bytes()),
-                Some(length) if length == value.len() => {}
-                Some(length) => return malformed(format!("a value of {} bytes instead of {length}", value.len())),
-            }
-            plain.extend_from_slice(value);
-            Ok(())
-        })?;
-        self.last_value = last;
-        if let Page::DataPage { buf, encoding, .. } | Page::DataPageV2 { buf, encoding, .. } = &mut page {
-            *buf = plain.into();
-            *encoding = Encoding::PLAIN;
-        }
-        Ok(page)
+        let at = self.at(found.offset);
+        self.peeked = Some(found);
+        ends.map_err(at)
     }
 
     /// Where the levels of a data page end.
@@ -581,6 +526,12 @@ impl PageReader for ColumnPages {
 
     fn skip_next_page(&mut self) -> parquet::errors::Result<()> {
         self.skip_page().map_err(|error| self.reported(error))
+    }
+
+    /// Pages of version 2 begin with a row, but some writers go on with the one before.
+    fn at_record_boundary(&mut self) -> parquet::errors::Result<bool> {
+        let ends = self.at_end_of_row();
+        ends.map_err(|error| self.reported(error))
     }
 
     fn supports_deferred_dictionary(&self) -> bool {

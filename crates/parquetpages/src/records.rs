@@ -23,6 +23,90 @@ pub(crate) fn width(max_level: i16) -> usize {
     (i16::BITS - max_level.leading_zeros()) as usize
 }
 
+/// Levels of a page.
+enum Run<'a> {
+    Same { level: u64, count: usize },
+    Packed { packed: &'a [u8], count: usize },
+}
+
+/// What may come before the first level, and it.
+pub(crate) const LONGEST_RUN_HEADER: usize = 8;
+
+/// The runs and groups of eight of so many levels.
+fn runs(mut data: &[u8], max_level: i16, values: usize) -> impl Iterator<Item = Result<Run<'_>>> {
+    let width = width(max_level);
+    let mut left = values;
+    let mut next = move || {
+        let mut header = 0_u64;
+        for shift in (0..).step_by(7) {
+            let (&byte, rest) = data.split_first().ok_or_else(short)?;
+            data = rest;
+            if shift > 28 {
+                return Err(short());
+            }
+            header |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let count = (header >> 1) as usize;
+        if header & 1 == 0 {
+            let (bytes, rest) = data.split_at_checked(width.div_ceil(8)).ok_or_else(short)?;
+            data = rest;
+            let level = bytes.iter().rev().fold(0, |level, byte| level << 8 | u64::from(*byte));
+            Ok(Run::Same { level, count })
+        } else {
+            let (packed, rest) = data.split_at(count.saturating_mul(width).min(data.len()));
+            data = rest;
+            Ok(Run::Packed { packed, count: count.saturating_mul(8) })
+        }
+    };
+    std::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let mut run = next();
+        match &mut run {
+            Ok(Run::Same { count, .. } | Run::Packed { count, .. }) => {
+                *count = (*count).min(left);
+                left -= *count;
+            }
+            Err(_) => left = 0,
+        }
+        Some(run)
+    })
+}
+
+/// Whether the first of the repetition levels begins a row, as far as they are sound.
+pub(crate) fn begins_row(data: &[u8], max_level: i16) -> bool {
+    let first = runs(data, max_level, usize::MAX)
+        .find(|run| !matches!(run, Ok(Run::Same { count: 0, .. } | Run::Packed { count: 0, .. })));
+    match first {
+        Some(Ok(Run::Same { level, .. })) => level == 0,
+        Some(Ok(Run::Packed { packed, .. })) => bits(packed, width(max_level), 0) == 0,
+        Some(Err(_)) | None => true,
+    }
+}
+
+/// How many of the definition levels are the highest one: those of values.
+pub(crate) fn count_highest(data: &[u8], max_level: i16, values: usize) -> Result<usize> {
+    let mut highest = 0;
+    for run in runs(data, max_level, values) {
+        highest += match run? {
+            Run::Same { level, count } if level == max_level as u64 => count,
+            Run::Same { .. } => 0,
+            Run::Packed { packed, count } => count_highest_packed(packed, max_level, count),
+        };
+    }
+    Ok(highest)
+}
+
+/// The same of levels that are all packed.
+pub(crate) fn count_highest_packed(packed: &[u8], max_level: i16, count: usize) -> usize {
+    let width = width(max_level);
+    (0..count).filter(|index| bits(packed, width, *index) == max_level as u64).count()
+}
+
 impl Records {
     pub fn begin_page(&mut self) {
         self.longest = 1;
@@ -34,39 +118,15 @@ impl Records {
     }
 
     /// Follows the levels of a page, in runs and groups of eight.
-    pub fn follow(&mut self, mut data: &[u8], max_level: i16, mut left: usize, limit: usize) -> Result<()> {
-        let width = width(max_level);
-        while left > 0 {
-            let mut header = 0_u64;
-            for shift in (0..).step_by(7) {
-                let (&byte, rest) = data.split_first().ok_or_else(short)?;
-                data = rest;
-                if shift > 28 {
-                    return Err(short());
-                }
-                header |= u64::from(byte & 0x7f) << shift;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            let count = (header >> 1) as usize;
-            if header & 1 == 0 {
-                let (level, rest) = data.split_at_checked(width.div_ceil(8)).ok_or_else(short)?;
-                data = rest;
-                let count = count.min(left);
-                if level.iter().all(|byte| *byte == 0) {
+    pub fn follow(&mut self, data: &[u8], max_level: i16, values: usize, limit: usize) -> Result<()> {
+        for run in runs(data, max_level, values) {
+            match run? {
+                Run::Same { level: 0, count } => {
                     self.values = if count > 0 { 1 } else { self.values };
                     self.rows += count as u64;
-                } else {
-                    self.add(count, limit)?;
                 }
-                left -= count;
-            } else {
-                let taken = count.saturating_mul(8).min(left);
-                let (packed, rest) = data.split_at(count.saturating_mul(width).min(data.len()));
-                data = rest;
-                self.packed(packed, width, taken, limit)?;
-                left -= taken;
+                Run::Same { count, .. } => self.add(count, limit)?,
+                Run::Packed { packed, count } => self.packed(packed, width(max_level), count, limit)?,
             }
         }
         Ok(())
@@ -134,6 +194,31 @@ mod tests {
         assert_eq!(follow(&mut records, &[0xfe, 0xff, 0xff, 0xff, 0x07, 1], 1, 98), Some(99));
         assert_eq!(follow(&mut records, &[0xfe, 0xff, 0xff, 0xff, 0x07, 1], 1, 2), None);
         assert_eq!(follow(&mut Records::default(), &[100, 1], 1, 51), None, "not so many levels");
+    }
+
+    #[test]
+    fn first_levels() {
+        for (data, max_level, begins) in [
+            (&[2, 0][..], 1, true),
+            (&[2, 1], 1, false),
+            // A run of nothing before.
+            (&[0, 1, 2, 0], 1, true),
+            (&[0, 0, 2, 1], 1, false),
+            (&[3, 0b1111_1110], 1, true),
+            (&[3, 0b0000_0001], 1, false),
+            (&[3, 0b0000_0100, 0], 3, true),
+            (&[0xfe, 0xff, 0xff, 0xff, 0x07, 1], 1, false),
+            (&[], 1, true),
+        ] {
+            assert_eq!(begins_row(data, max_level), begins, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn levels_of_values() {
+        assert_eq!(count_highest(&[10, 1, 4, 0, 3, 0b0000_1101], 1, 12).unwrap(), 8);
+        assert_eq!(count_highest(&[10, 2, 3, 0b0001_1000, 0], 2, 9).unwrap(), 6);
+        assert!(count_highest(&[10, 1], 1, 6).is_err());
     }
 
     #[test]

@@ -69,6 +69,15 @@ impl Window {
         self.offset += count as u64;
     }
 
+    /// The next bytes, as many of them as there are, which stay where they are.
+    pub fn peek(&mut self, count: usize) -> Result<&[u8]> {
+        if self.ahead.len() < count && (self.ahead.len() as u64) < self.remaining() {
+            let next = self.next(count)?;
+            self.ahead = if self.ahead.is_empty() { next } else { joined(&self.ahead, &next)? };
+        }
+        Ok(&self.ahead[..count.min(self.ahead.len())])
+    }
+
     /// The next bytes, of which there must be so many.
     pub fn take(&mut self, count: usize) -> Result<Bytes> {
         self.reach(count as u64);
