@@ -258,3 +258,45 @@ fn keys_that_the_source_guarantees_need_no_check() {
     assert_eq!(failure.sqlstate, "23503", "a source whose triggers are off guarantees nothing");
     pair.assert_nothing_left();
 }
+
+#[test]
+fn keys_over_values_that_are_compared_otherwise_here_are_checked() {
+    let collation = "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    let tables = |parent: &str, child: &str| {
+        format!(
+            "CREATE TABLE parent (id {parent} PRIMARY KEY); CREATE TABLE child (a int, c {child} REFERENCES parent)"
+        )
+    };
+    let computed = |factor: i32| tables("int", &format!("int GENERATED ALWAYS AS (a * {factor}) STORED"));
+    let cases = [
+        (
+            "fk_computed",
+            computed(2),
+            "INSERT INTO parent SELECT generate_series(2, 20, 2); INSERT INTO child SELECT generate_series(1, 10)",
+            computed(3),
+        ),
+        (
+            "fk_collations",
+            tables("text COLLATE loose", "text COLLATE loose"),
+            "INSERT INTO parent VALUES ('A'); INSERT INTO child VALUES (1, 'a')",
+            tables("text", "text"),
+        ),
+        (
+            "fk_zones",
+            tables("date", "timestamptz"),
+            "SET TimeZone = 'UTC'; INSERT INTO parent VALUES ('2024-01-01'); INSERT INTO child VALUES (1, '2024-01-01 00:00+00')",
+            tables("date", "timestamptz"),
+        ),
+    ];
+    for (name, there, rows, here) in cases {
+        let mut pair = Pair::new(name);
+        pair.both(collation);
+        pair.source.batch_execute(&format!("{there}; {rows}")).unwrap();
+        pair.destination.batch_execute(&format!("{here}; SET TimeZone = 'Asia/Tokyo'")).unwrap();
+        for validate in ["true", "false"] {
+            let failure = pair.pull_error(&format!("overwrite => true, validate => {validate}"));
+            assert_eq!(failure.sqlstate, "23503", "{name}, {validate}: {failure:?}");
+        }
+        pair.assert_nothing_left();
+    }
+}

@@ -27,6 +27,15 @@ FROM (
                        'collation', fa.attcollation::bigint,
                        'referenced_column_type', fa.atttypid::bigint,
                        'referencing_column_type', ca.atttypid::bigint,
+                       -- NULL where another server may compare otherwise, and for what is computed here.
+                       'compared_as', CASE WHEN ca.attgenerated = '' AND fa.attgenerated = ''
+                            AND coalesce((to_jsonb(cc) ->> 'collisdeterministic')::boolean, true)
+                            AND coalesce((to_jsonb(fc) ->> 'collisdeterministic')::boolean, true) THEN
+                           CASE WHEN ct.typtype = 'e' AND ct.oid = ft.oid THEN 'enum'
+                                WHEN ct.oid IN (20, 21, 23) AND ft.oid IN (20, 21, 23) THEN 'integer'
+                                WHEN ct.oid IN (25, 1043) AND ft.oid IN (25, 1043) THEN 'text'
+                                WHEN ct.oid = ft.oid AND ct.typtype = 'b' AND ct.oid < 16384 THEN ct.oid::text END
+                       END,
                        'type_owners', (SELECT json_agg(DISTINCT t.typowner::bigint) FROM pg_type t
                                        WHERE t.oid IN (ct.oid, ct.typelem, ft.oid, ft.typelem)))
                      ORDER BY u.position)
@@ -39,7 +48,9 @@ FROM (
             JOIN pg_namespace opn ON opn.oid = o.oprnamespace
             JOIN pg_proc op ON op.oid = o.oprcode
             JOIN pg_type lt ON lt.oid = o.oprleft
-            JOIN pg_type rt ON rt.oid = o.oprright) AS keys
+            JOIN pg_type rt ON rt.oid = o.oprright
+            LEFT JOIN pg_collation cc ON cc.oid = ca.attcollation
+            LEFT JOIN pg_collation fc ON fc.oid = fa.attcollation) AS keys
     FROM pg_constraint k
     JOIN pg_class c ON c.oid = k.conrelid
     JOIN pg_class f ON f.oid = k.confrelid

@@ -191,6 +191,8 @@ pub struct Key {
     pub referencing_column_type: u32,
     /// The owners of the columns' types, and of those of their elements.
     pub type_owners: Vec<u32>,
+    /// Alike on both sides of a pull where a key of the source guarantees this one; `None` where nothing does.
+    pub compared_as: Option<String>,
 }
 
 /// The foreign keys that must hold when the given tables have new rows, those of other tables included.

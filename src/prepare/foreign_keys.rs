@@ -41,7 +41,7 @@ impl Prepared {
     }
 
     /// Leaves foreign keys unchecked that the source guarantees: the same key, validated and enforced there, between the
-    /// same two tables, both read in the one snapshot.
+    /// same two tables, both read in the one snapshot, over values that are compared alike on both sides.
     pub(super) fn trust_the_source(&mut self) -> Result<()> {
         let From::Server(side) = &self.from else { return Ok(()) };
         let counterpart: HashMap<u32, u32> = self
@@ -62,8 +62,14 @@ impl Prepared {
         let is_guaranteed = |key: &ForeignKey| {
             let ends = (counterpart.get(&key.referencing), counterpart.get(&key.referenced));
             let (Some(&referencing), Some(&referenced)) = ends else { return false };
-            let mut columns: Vec<_> =
-                key.keys.iter().map(|pair| (pair.referencing.clone(), pair.referenced.clone())).collect();
+            if key.keys.iter().any(|pair| pair.compared_as.is_none()) {
+                return false;
+            }
+            let mut columns: Vec<_> = key
+                .keys
+                .iter()
+                .map(|pair| (pair.referencing.clone(), pair.referenced.clone(), pair.compared_as.clone()))
+                .collect();
             columns.sort();
             let as_strict = |match_full| {
                 guaranteed.contains(&GuaranteedKey { referencing, referenced, match_full, columns: columns.clone() })

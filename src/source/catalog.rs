@@ -116,8 +116,9 @@ pub struct GuaranteedKey {
     pub referencing: u32,
     pub referenced: u32,
     pub match_full: bool,
-    /// Names of the referencing and the referenced column of each pair.
-    pub columns: Vec<(String, String)>,
+    /// Names of the referencing and the referenced column of each pair, and what their values are compared as: `None` where
+    /// that depends on the server.
+    pub columns: Vec<(String, String, Option<String>)>,
 }
 
 /// The validated foreign keys between the given tables whose triggers are enabled.
