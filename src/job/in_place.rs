@@ -6,10 +6,11 @@ use super::shared::{Phase, Shared};
 use crate::error::Result;
 use crate::load;
 use crate::local::identity::{Role, run_as, with_definitions_kept};
-use crate::local::{catalog, settings, spi, transaction};
+use crate::local::spi::{self, Param};
+use crate::local::{catalog, settings, transaction};
 use crate::order::{ForeignKeyCheck, Loaded, group_foreign_keys};
 use crate::prepare::{Counterpart, From, Method, ServerSide, Target};
-use crate::stage::{self};
+use crate::stage;
 
 impl Pull<'_> {
     /// Replaces the rows of the targets whose storage cannot be exchanged.
@@ -101,10 +102,11 @@ fn set_constraints(names: &[String], when: &str) -> Result<()> {
 /// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.
 fn truncate_as_owner(table: &str) -> Result<()> {
     let truncate = plan::truncate(table, true);
-    let owner = spi::query_text(&format!(
-        "SELECT c.relowner::text FROM pg_class c WHERE c.oid = {}::regclass AND has_table_privilege(c.oid, 'TRUNCATE')",
-        plan::quote_literal(table)
-    ))?;
+    let owner = spi::fixed::query_text(
+        "SELECT c.relowner::pg_catalog.text FROM pg_catalog.pg_class c
+         WHERE c.oid = $1::pg_catalog.regclass AND pg_catalog.has_table_privilege(c.oid, 'TRUNCATE')",
+        &[Param::Text(table)],
+    )?;
     match owner.and_then(|owner| owner.parse().ok()) {
         Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
         None => spi::execute(&truncate),

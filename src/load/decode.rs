@@ -1,7 +1,11 @@
-use super::numeric::{self, Limits};
+//! Fields of a COPY stream to values.
+
+use super::kind::{Kind, kind_of};
+use super::numeric;
+use super::to_datum::store_varlena;
 use crate::error::{Error, Result};
-use crate::local::{encoding, memory, relation};
-use crate::storage::tuple::{Accept, VARHDRSZ, Value, long_length};
+use crate::local::{memory, relation};
+use crate::storage::tuple::{Accept, Value};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -25,44 +29,6 @@ struct Watched {
     type_oid: pg_sys::Oid,
     /// The type's equality. Lives as long as the process.
     equal: *mut pg_sys::FmgrInfo,
-}
-
-/// Types whose values are decoded here. Each refuses what it is not sure of, and the type's own function decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bool,
-    Int2,
-    Int4,
-    Int8,
-    /// Days; the valid range is smaller than four bytes.
-    Date,
-    /// Microseconds, without a precision.
-    Timestamp,
-    /// Microseconds of a day, without a precision.
-    Time,
-    /// `text`, and `varchar(n)` with its limit in characters.
-    Text {
-        limit: Option<u32>,
-    },
-    /// `char(n)`, already padded.
-    PaddedText {
-        length: u32,
-    },
-    Bytes,
-    Numeric {
-        limits: Option<Limits>,
-    },
-    Json,
-    Jsonb,
-    Inet,
-    Enum,
-    /// Bytes that are stored as they travel.
-    Fixed {
-        length: usize,
-    },
-    Function,
-    /// By the type's function, and compared with the value that it would be without a modifier.
-    Watched,
 }
 
 /// The valid range of dates and timestamps, as in `datatype/timestamp.h`.
@@ -359,36 +325,6 @@ fn lookup(function: pg_sys::Oid) -> pg_sys::FmgrInfo {
     info
 }
 
-fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
-    let utf8 = encoding::database_is_utf8();
-    let character_limit = u32::try_from(typmod - VARHDRSZ as i32).ok().filter(|_| typmod >= 0);
-    match type_oid {
-        pg_sys::BOOLOID => Kind::Bool,
-        pg_sys::INT2OID => Kind::Int2,
-        // Floats travel as their bits.
-        pg_sys::INT4OID | pg_sys::OIDOID | pg_sys::FLOAT4OID => Kind::Int4,
-        pg_sys::INT8OID | pg_sys::FLOAT8OID | pg_sys::MONEYOID => Kind::Int8,
-        pg_sys::DATEOID => Kind::Date,
-        pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID if typmod < 0 => Kind::Timestamp,
-        pg_sys::TIMEOID if typmod < 0 => Kind::Time,
-        pg_sys::UUIDOID => Kind::Fixed { length: 16 },
-        pg_sys::MACADDROID => Kind::Fixed { length: 6 },
-        pg_sys::INETOID => Kind::Inet,
-        pg_sys::JSONOID if utf8 => Kind::Json,
-        pg_sys::JSONBOID if utf8 => Kind::Jsonb,
-        pg_sys::TEXTOID if utf8 => Kind::Text { limit: None },
-        pg_sys::VARCHAROID if utf8 => Kind::Text { limit: character_limit },
-        pg_sys::BPCHAROID if utf8 && character_limit.is_some() => {
-            Kind::PaddedText { length: character_limit.unwrap_or(0) }
-        }
-        pg_sys::BYTEAOID => Kind::Bytes,
-        pg_sys::NUMERICOID => Kind::Numeric { limits: Limits::from_typmod(typmod) },
-        // SAFETY: a syscache lookup.
-        other if unsafe { pg_sys::type_is_enum(other) } => Kind::Enum,
-        _ => Kind::Function,
-    }
-}
-
 /// As `inet_recv` in `network.c` reads it: family, bits, an ignored byte, the address' length, the address.
 #[inline]
 fn inet(bytes: &[u8]) -> Option<Value<'_>> {
@@ -403,18 +339,6 @@ fn inet(bytes: &[u8]) -> Option<Value<'_>> {
     };
     let fits = usize::from(length) == expected && address.len() == expected && usize::from(bits) <= expected * 8;
     fits.then_some(Value::Pieces { head: &bytes[..2], tail: address })
-}
-
-/// Copies a payload behind a length word, in the current memory context.
-pub(super) fn store_varlena(payload: &[u8]) -> Value<'static> {
-    let word = long_length(payload.len());
-    // SAFETY: memory of that size, which nobody else uses, aligned for any type.
-    unsafe {
-        let target = pg_sys::palloc(VARHDRSZ + payload.len()).cast::<u8>();
-        target.cast::<u32>().write(word);
-        std::ptr::copy_nonoverlapping(payload.as_ptr(), target.add(VARHDRSZ), payload.len());
-        Value::Datum(pg_sys::Datum::from(target))
-    }
 }
 
 #[inline]
@@ -443,57 +367,4 @@ fn is_ascii_text(bytes: &[u8]) -> bool {
     }
     // Exact for bytes below 0x80, and any other one is refused anyway.
     bad == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
-}
-
-/// The datum that a value is, for the server's own functions; by-reference ones live in memory from `allocate`, which is
-/// aligned for any type.
-#[inline]
-pub(super) fn to_datum(value: Value<'_>, mut allocate: impl FnMut(usize) -> *mut u8) -> Option<pg_sys::Datum> {
-    match value {
-        Value::Null => None,
-        Value::Bits(bits) => Some(pg_sys::Datum::from(bits)),
-        Value::Datum(datum) => Some(datum),
-        Value::Fixed(bytes) => {
-            let target = allocate(bytes.len());
-            // SAFETY: `allocate` gave that many bytes, which nobody else uses.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
-            Some(pg_sys::Datum::from(target))
-        }
-        Value::Varlena(bytes) => {
-            let word = long_length(bytes.len());
-            let target = allocate(VARHDRSZ + bytes.len());
-            // SAFETY: as above.
-            unsafe {
-                target.cast::<u32>().write(word);
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(VARHDRSZ), bytes.len());
-            }
-            Some(pg_sys::Datum::from(target))
-        }
-        Value::Pieces { head, tail } => {
-            let word = long_length(head.len() + tail.len());
-            let target = allocate(VARHDRSZ + head.len() + tail.len());
-            // SAFETY: `allocate` gave so many bytes, aligned.
-            unsafe {
-                target.cast::<u32>().write(word);
-                std::ptr::copy_nonoverlapping(head.as_ptr(), target.add(VARHDRSZ), head.len());
-                std::ptr::copy_nonoverlapping(tail.as_ptr(), target.add(VARHDRSZ + head.len()), tail.len());
-            }
-            Some(pg_sys::Datum::from(target))
-        }
-        Value::Numeric { header, digits } => {
-            let word = long_length(2 + digits.len());
-            let target = allocate(VARHDRSZ + 2 + digits.len());
-            // SAFETY: as above; the header word and the digit groups are 2-aligned behind the 4-byte length.
-            unsafe {
-                target.cast::<u32>().write(word);
-                target.add(VARHDRSZ).cast::<u16>().write(header);
-                let mut group = target.add(VARHDRSZ + 2).cast::<u16>();
-                for digits in digits.chunks_exact(2) {
-                    group.write(u16::from_be_bytes([digits[0], digits[1]]));
-                    group = group.add(1);
-                }
-            }
-            Some(pg_sys::Datum::from(target))
-        }
-    }
 }

@@ -7,8 +7,10 @@ mod expressions;
 mod from_files;
 mod in_place;
 mod insert;
+mod kind;
 mod numeric;
 mod selfcheck;
+mod to_datum;
 mod writer;
 
 use crate::error::{Error, Result, catch, sqlstate_class};

@@ -3,7 +3,8 @@
 //! `pgcopy_compare_decoders` belongs to no SQL function of the extension: a superuser declares it where it is wanted.
 
 use super::arena::Arena;
-use super::decode::{ColumnDecoder, to_datum};
+use super::decode::ColumnDecoder;
+use super::to_datum::to_datum;
 use crate::error::{Error, Result, catch};
 use crate::local::transaction;
 use crate::storage::tuple::Value;

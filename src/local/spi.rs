@@ -68,11 +68,6 @@ pub mod fixed {
     }
 }
 
-/// The first column of the first row, as text.
-pub fn query_text(sql: &str) -> Result<Option<String>> {
-    run(sql, &[], 1)
-}
-
 /// A query that returns one JSON value.
 pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
     parsed(run(sql, &[], 1)?)

@@ -1,21 +1,23 @@
+//! Connecting to a source: hosts, encryption and patience as libpq has them.
+
+use super::answers::answers;
+use super::failure::{Failure, is_network_trouble};
 use super::origin::{Origin, Trust};
+use super::socket::{LONGEST_TIMEOUT, open_socket};
 use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
 use super::tls;
-use crate::error::{Error, Result, with_causes};
+use crate::error::{Error, Result};
 use crate::local::network::Network;
 use crate::local::parameters;
 use conninfo::{ConnInfo, Host, SslMode};
-use futures_util::StreamExt;
 use pgrx::prelude::*;
 use std::future::Future;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, NoTls};
 
 /// How long the end of a connection may take.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
@@ -209,86 +211,6 @@ async fn try_modes(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::resu
     Err(first.expect("there is at least one attempt"))
 }
 
-/// Why an attempt failed.
-struct Failure {
-    error: Error,
-    /// Whether a server has said so.
-    answered: bool,
-    /// Whether it may be otherwise in a moment.
-    passing: bool,
-}
-
-impl Failure {
-    fn unanswered(message: String, passing: bool) -> Self {
-        let error = Error::new(PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, message);
-        Self { error, answered: false, passing }
-    }
-
-    fn timed_out() -> Self {
-        Self::unanswered("timeout expired".to_owned(), true)
-    }
-
-    /// Of our own making: files that cannot be used and the like.
-    fn own(error: Error) -> Self {
-        Self { error, answered: true, passing: false }
-    }
-
-    /// What a server answered will not change with encryption, except for its access rules.
-    fn is_access_rule(&self) -> bool {
-        self.error.sqlstate == packed_sqlstate("28000")
-    }
-
-    fn from_library(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Self {
-        if let Some(refusal) = tap.refusal() {
-            return Self::own(refusal.into());
-        }
-        if let Some(code) = error.code() {
-            return Self { error: query_error(error), answered: true, passing: PASSING.contains(&code.code()) };
-        }
-        if !has_password && tap.password_was_asked() {
-            return Self::own(
-                Error::new(PgSqlErrorCode::ERRCODE_INVALID_PASSWORD, "the source asks for a password")
-                    .hint("Give it in the connection string or, better, in the user mapping of a foreign server."),
-            );
-        }
-        Self::unanswered(with_causes(error), error.is_closed() || has_network_cause(error))
-    }
-}
-
-/// Servers that are starting, ending, or full.
-const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
-
-/// Whether the connection broke; not whether something is wrong with what was said over it.
-fn has_network_cause(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
-            return is_network_trouble(error);
-        }
-        cause = inner.source();
-    }
-    false
-}
-
-fn is_network_trouble(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::*;
-    matches!(
-        error.kind(),
-        ConnectionRefused
-            | ConnectionReset
-            | ConnectionAborted
-            | NotConnected
-            | BrokenPipe
-            | TimedOut
-            | UnexpectedEof
-            | HostUnreachable
-            | NetworkUnreachable
-            | NetworkDown
-            // A socket comes and goes with its server.
-            | NotFound
-    ) || error.to_string().contains("Temporary failure in name resolution")
-}
-
 async fn attempt(
     runtime: &Runtime,
     info: &ConnInfo,
@@ -323,57 +245,6 @@ async fn attempt(
 /// What ends a connection early is told to whoever uses it.
 async fn drive(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {
     let _ = connection.await;
-}
-
-/// Tries a host's addresses in their order.
-async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
-    if host.is_socket_directory() {
-        let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
-        return Ok(Tap::new(socket, framing, info.require_auth));
-    }
-    let target = match &host.address {
-        Some(address) => {
-            let address: IpAddr = address
-                .parse()
-                .map_err(|_| std::io::Error::other(format!("\"{address}\" is not a network address")))?;
-            address.to_string()
-        }
-        None => host.name.clone(),
-    };
-    let mut failure = None;
-    for address in lookup_host((target.as_str(), host.port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                set_tcp_options(&socket, info)?;
-                return Ok(Tap::new(socket, framing, info.require_auth));
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    Err(failure.unwrap_or_else(|| std::io::Error::other("the host name has no address")))
-}
-
-/// What the system takes.
-const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
-
-fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(socket);
-    let mut longest_silence = None;
-    if info.keepalives {
-        let idle = Duration::from_secs(info.keepalives_idle.unwrap_or(60).into());
-        let interval = Duration::from_secs(info.keepalives_interval.unwrap_or(10).into());
-        let retries = info.keepalives_count.unwrap_or(6);
-        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
-        socket.set_tcp_keepalive(&keepalive)?;
-        longest_silence = Some((idle + interval * retries).min(LONGEST_TIMEOUT));
-    }
-    // The system sends no keepalives while it waits for what was sent to be acknowledged, and would do so for 15 minutes.
-    let timeout = info.tcp_user_timeout.map(|milliseconds| Duration::from_millis(milliseconds.into()));
-    if let Some(timeout) = timeout.or(longest_silence) {
-        socket.set_tcp_user_timeout(Some(timeout))?;
-    }
-    Ok(())
 }
 
 /// As libpq understands `target_session_attrs`.
@@ -421,84 +292,4 @@ fn configuration(info: &ConnInfo) -> Config {
         _ => ChannelBinding::Prefer,
     });
     config
-}
-
-/// What the source has answered to a few commands, beside the data of COPY.
-#[derive(Default)]
-pub(super) struct Answers {
-    /// The first column of each row.
-    pub(super) values: Vec<String>,
-    /// What each command has worked on.
-    pub(super) rows: Vec<u64>,
-}
-
-pub(super) struct AnswerError {
-    pub(super) error: Error,
-    /// Whether it may be otherwise in a moment, where the source itself has answered.
-    passing: Option<bool>,
-}
-
-/// Bytes that the values of an answer may have together.
-const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
-
-/// Runs commands of which each returns a short value, or nothing. Whoever sends more is not listened to.
-pub(super) async fn answers(
-    client: &Client,
-    tap: &Tap,
-    commands: &str,
-    count: usize,
-) -> std::result::Result<Answers, AnswerError> {
-    let failed = |error: tokio_postgres::Error| AnswerError {
-        passing: error.code().map(|code| PASSING.contains(&code.code())),
-        error: tap.refusal().map_or_else(|| query_error(&error), Error::from),
-    };
-    let mut stream = std::pin::pin!(client.simple_query_raw(commands).await.map_err(failed)?);
-    let mut answers = Answers::default();
-    let mut bytes = 0;
-    while let Some(message) = stream.next().await {
-        match message.map_err(failed)? {
-            SimpleQueryMessage::Row(row) => {
-                let value = if row.is_empty() { None } else { row.try_get(0).map_err(failed)? };
-                bytes += value.map_or(0, str::len);
-                answers.values.extend(value.map(str::to_owned));
-            }
-            SimpleQueryMessage::CommandComplete(rows) => answers.rows.push(rows),
-            _ => {}
-        }
-        if bytes > LONGEST_ANSWER || answers.values.len() > count || answers.rows.len() > count {
-            let error = Error::new(
-                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                "the source's answer is longer than any that was asked for",
-            );
-            return Err(AnswerError { error, passing: Some(false) });
-        }
-    }
-    Ok(answers)
-}
-
-/// What the source, or the way to it, said.
-fn query_error(error: &tokio_postgres::Error) -> Error {
-    let Some(answer) = error.as_db_error() else {
-        return Error::new(
-            PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
-            format!("lost the connection to the source: {}", with_causes(error)),
-        );
-    };
-    let mut error = Error::internal(format!("the source reports: {}", answer.message()));
-    error.sqlstate = packed_sqlstate(answer.code().code());
-    if let Some(detail) = answer.detail() {
-        error = error.detail(detail);
-    }
-    if let Some(hint) = answer.hint() {
-        error = error.hint(hint);
-    }
-    error
-}
-
-/// As the macro `MAKE_SQLSTATE` packs five characters.
-fn packed_sqlstate(code: &str) -> i32 {
-    code.bytes()
-        .take(5)
-        .enumerate()
-        .fold(0, |packed, (position, byte)| packed | ((i32::from(byte) - i32::from(b'0')) & 0x3f) << (6 * position))
 }

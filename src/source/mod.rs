@@ -1,12 +1,15 @@
 //! The other end: connection, snapshot, catalog queries and COPY streams of the source server.
 
+mod answers;
 mod catalog;
 mod connection;
 mod copy_out;
+mod failure;
 mod list;
 mod origin;
 mod server_options;
 mod session;
+mod socket;
 mod tap;
 mod tls;
 

@@ -1,4 +1,5 @@
-use super::connection::{AnswerError, Answers, Connection, answers, silent};
+use super::answers::{AnswerError, Answers, answers};
+use super::connection::{Connection, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::local::parameters::source_timeout;

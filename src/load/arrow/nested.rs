@@ -1,6 +1,6 @@
 //! Values of any structure as data that the server's functions made: arrays, rows, documents.
 
-use super::super::decode::to_datum;
+use super::super::to_datum::to_datum;
 use super::atom::atom_at;
 use super::bounds;
 use super::json;

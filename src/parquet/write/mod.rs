@@ -1,8 +1,11 @@
 //! COPY TO a Parquet file: rows are gathered into Arrow arrays, which the `parquet` crate encodes row group by row group.
 
+mod byte_values;
 mod column;
+mod convert;
 mod numeric;
 mod options;
+mod refusal;
 
 use crate::error::{Error, Result};
 use crate::local::copy_statement::CopyStatement;
@@ -13,12 +16,13 @@ use crate::local::progress::CopyToProgress;
 use crate::local::query::ResultColumn;
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use column::{Column, Refusal};
+use column::Column;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use pgrx::prelude::*;
+use refusal::Refusal;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,12 @@
+//! Rows into pages of a stage table, whatever they come from.
+
+mod checked_rows;
+mod violation;
+
 use super::arena::Arena;
-use super::decode::{ColumnDecoder, to_datum};
-use super::expressions::{Expression, Expressions, PartitionBounds};
+use super::decode::ColumnDecoder;
+use super::expressions::PartitionBounds;
+use super::to_datum::to_datum;
 use super::{LoadHelper, Position};
 use crate::error::{Error, Result};
 use crate::local::relation::{self, Attribute, AttributeLayout};
@@ -10,6 +16,7 @@ use crate::storage::heap_pages::{HeapPages, LONGEST_ROW};
 use crate::storage::relation_file::WRITER_LOCK;
 use crate::storage::server_rows::ServerRows;
 use crate::storage::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
+use checked_rows::CheckedRows;
 use copystream::{BinaryRow, TextRow};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -85,20 +92,6 @@ struct WrittenAttribute<D> {
     not_null: bool,
     /// `None` for what no column of the rows fills: dropped, generated or left to its default.
     decoder: Option<D>,
-}
-
-/// What the target's own expressions need.
-struct CheckedRows<'a> {
-    slot: *mut pg_sys::TupleTableSlot,
-    expressions: Expressions,
-    /// Defaults, then generated columns: those may depend on these.
-    computed: Vec<(usize, Expression)>,
-    /// For each attribute, whether the rows have a value for it, so that it is not computed.
-    supplied: Vec<bool>,
-    checks: Vec<(&'a str, Expression)>,
-    /// Generated columns that no row holds, and that must not be NULL when they are read.
-    not_null: Vec<(usize, Expression)>,
-    bounds: Option<PartitionBounds>,
 }
 
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
@@ -413,156 +406,5 @@ impl<'a, D> TableWriter<'a, D> {
             pg_sys::table_close(self.relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
         Ok(self.written)
-    }
-
-    #[cold]
-    fn null_violation(&mut self, attribute: usize) -> Error {
-        // SAFETY: the descriptor belongs to the open relation.
-        let attributes = unsafe { relation::attributes((*self.relation).rd_att) };
-        Error::new(
-            PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
-            format!(
-                "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                attributes[attribute].name, self.table.name
-            ),
-        )
-        .of_table(&self.table.schema, &self.table.name)
-        .of_column(&attributes[attribute].name)
-        .detail(self.describe_row())
-    }
-
-    #[cold]
-    fn check_violation(&mut self, constraint: &str) -> Error {
-        Error::new(
-            PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
-            format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", self.table.name),
-        )
-        .of_table(&self.table.schema, &self.table.name)
-        .of_constraint(constraint)
-        .detail(self.describe_row())
-    }
-
-    #[cold]
-    fn partition_violation(&mut self) -> Error {
-        Error::new(
-            PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
-            format!("new row for relation \"{}\" violates partition constraint", self.table.name),
-        )
-        .of_table(&self.table.schema, &self.table.name)
-        .detail(self.describe_row())
-    }
-
-    /// Describes the row that is being stored, as core words it.
-    fn describe_row(&mut self) -> String {
-        const LONGEST_VALUE: usize = 64;
-        // SAFETY: the descriptor belongs to the open relation.
-        let (descriptor, attributes) = unsafe {
-            let descriptor = (*self.relation).rd_att;
-            (descriptor, relation::attributes(descriptor))
-        };
-        let mut datums = vec![pg_sys::Datum::from(0usize); attributes.len()];
-        let mut nulls = vec![true; attributes.len()];
-        match &self.checked {
-            Some(checked) if self.by_server.is_some() => {
-                for number in 0..attributes.len() {
-                    // SAFETY: the slot's arrays have one element for each attribute.
-                    unsafe {
-                        datums[number] = *(*checked.slot).tts_values.add(number);
-                        nulls[number] = *(*checked.slot).tts_isnull.add(number);
-                    }
-                }
-            }
-            _ => {
-                let row = self.builder.finish();
-                let mut tuple = pg_sys::HeapTupleData {
-                    t_len: row.len() as u32,
-                    t_data: row.as_mut_ptr().cast(),
-                    ..Default::default()
-                };
-                // SAFETY: a whole tuple of this descriptor's layout, and arrays of its length.
-                unsafe { pg_sys::heap_deform_tuple(&mut tuple, descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr()) };
-            }
-        }
-        let mut values = Vec::new();
-        for (number, description) in attributes.iter().enumerate().filter(|(_, description)| !description.dropped) {
-            values.push(if nulls[number] {
-                "null".to_owned()
-            } else {
-                // SAFETY: the value is that of the column.
-                let mut text = unsafe { relation::output_text(description.type_oid, datums[number]) };
-                if text.len() > LONGEST_VALUE {
-                    text.truncate(text.floor_char_boundary(LONGEST_VALUE));
-                    text.push_str("...");
-                }
-                text
-            });
-        }
-        format!("Failing row contains ({}).", values.join(", "))
-    }
-}
-
-impl<'a> CheckedRows<'a> {
-    fn prepare(relation: pg_sys::Relation, table: &'a TableSpec) -> Result<Self> {
-        let mut expressions = Expressions::new();
-        let mut computed = Vec::new();
-        for column in table.defaults.iter().chain(&table.generated) {
-            computed.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
-        }
-        let mut checks = Vec::new();
-        let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // A target that only the leader sees has none.
-        if !table.checks.is_empty() {
-            // SAFETY: the job's lock on the target keeps it in place; closed again below.
-            let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
-            for check in &table.checks {
-                // SAFETY: the check is the target's own.
-                let prepared = unsafe { expressions.prepare_expanded(&check.expression, target)? };
-                checks.push((check.name.as_str(), prepared));
-            }
-            // SAFETY: opened above.
-            unsafe { pg_sys::table_close(target, lock) };
-        }
-        let bounds = table.checks_bounds.then(|| PartitionBounds::of(table.target));
-        let mut not_null = Vec::new();
-        for column in table.virtuals.iter().filter(|column| column.not_null) {
-            not_null.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
-        }
-        // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
-        let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
-        // The row is the target's, whatever table it is in for now.
-        // SAFETY: made above.
-        unsafe { (*slot).tts_tableOid = table.target.into() };
-        // SAFETY: the relation is open.
-        let mut supplied = vec![false; unsafe { (*(*relation).rd_att).natts } as usize];
-        table.columns.iter().for_each(|column| supplied[(column.number - 1) as usize] = true);
-        Ok(Self { slot, expressions, computed, supplied, checks, not_null, bounds })
-    }
-
-    /// Declares the slot's arrays filled, all but the columns that are computed here.
-    fn complete(&mut self) {
-        // SAFETY: the arrays are filled, so that the slot may be declared to hold a virtual tuple.
-        unsafe {
-            pg_sys::ExecClearTuple(self.slot);
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-        }
-        for (number, expression) in self.computed.iter().filter(|(number, _)| !self.supplied[*number]) {
-            let (value, is_null) = self.expressions.value(expression, self.slot);
-            // SAFETY: attribute numbers come from the descriptor that the slot was made for.
-            unsafe {
-                *(*self.slot).tts_values.add(*number) = value;
-                *(*self.slot).tts_isnull.add(*number) = is_null;
-            }
-        }
-    }
-
-    fn value(&self, number: usize) -> Value<'static> {
-        // SAFETY: as for `complete`.
-        unsafe {
-            if *(*self.slot).tts_isnull.add(number) {
-                Value::Null
-            } else {
-                Value::Datum(*(*self.slot).tts_values.add(number))
-            }
-        }
     }
 }

@@ -1,9 +1,12 @@
-//! The values of one column, on their way from rows to an Arrow array: which Parquet type a type becomes, and how.
+//! The values of one column, on their way from rows to an Arrow array.
 
-use super::numeric::{self, Number, Unscaled};
+mod type_map;
+
+use super::byte_values::{Bytes, last};
+use super::convert::{days_since_1970, decimal, microseconds_since_1970, time_of_day};
+use super::refusal::{Refusal, too_large};
 use crate::error::Error;
 use crate::local::datum::{ArrayReader, CompositeReader, OutputFunction, Value, utf8};
-use crate::local::types::{self, Shape};
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
@@ -13,12 +16,13 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer, i256};
 use arrow_schema::extension::{Json, Uuid};
-use arrow_schema::{ArrowError, DataType, Field, Fields, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
+use type_map::list_item;
 
 /// A column, or a field of one, with the values that were appended since the last array was made.
 pub struct Column {
@@ -91,36 +95,13 @@ enum TextForm {
     Function(OutputFunction),
 }
 
-/// A value that a Parquet file cannot hold.
-pub struct Refusal {
-    pub error: Error,
-    /// From the column to the value, as in `.field[]`.
-    pub path: String,
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self { error, path: String::new() }
-    }
-}
-
-/// Between 1970 and 2000, as dates and timestamps count.
-const DAYS_TO_2000: i32 = 10_957;
-const MICROSECONDS_TO_2000: i64 = DAYS_TO_2000 as i64 * MICROSECONDS_PER_DAY;
-const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
-/// The largest precision of a decimal in Arrow, of 128 and of 256 bits.
-const DECIMAL128_DIGITS: i32 = 38;
-const DECIMAL256_DIGITS: i32 = 76;
-/// Types nested deeper become texts; readers have limits, too.
-const DEEPEST: usize = 32;
-const VARHDRSZ: i32 = 4;
-
 impl Column {
     /// `dimensions` is that of an array, as its column was declared.
     pub fn new(name: String, type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> Self {
         Self::nested(name, type_oid, typmod, dimensions, 0)
     }
 
+    /// A column at some depth within another.
     fn nested(name: String, type_oid: pg_sys::Oid, typmod: i32, dimensions: usize, depth: usize) -> Self {
         let values = Values::of(type_oid, typmod, dimensions, depth);
         Self { name, nulls: NullBufferBuilder::new(0), values }
@@ -157,112 +138,6 @@ impl Column {
 }
 
 impl Values {
-    fn of(type_oid: pg_sys::Oid, typmod: i32, dimensions: usize, depth: usize) -> Self {
-        let base = types::base_type(type_oid, typmod, dimensions);
-        let text = |form| Self::Text { bytes: Bytes::default(), form, is_json: false };
-        let json = |form| Self::Text { bytes: Bytes::default(), form, is_json: true };
-        let by_function = || TextForm::Function(OutputFunction::of(base.oid));
-        match base.shape {
-            _ if depth > DEEPEST => text(by_function()),
-            Shape::Array(element) => Self::List {
-                reader: ArrayReader::of(element),
-                levels: vec![vec![0]; base.dimensions.max(1)],
-                item: Box::new(Column::nested("element".into(), element, base.typmod, 0, depth + 1)),
-            },
-            Shape::Composite => Self::group(base, depth).unwrap_or_else(|| text(by_function())),
-            Shape::Enum => text(TextForm::Enum { labels: HashMap::new(), function: OutputFunction::of(base.oid) }),
-            Shape::Scalar => match base.oid {
-                pg_sys::BOOLOID => Self::Bool(BooleanBufferBuilder::new(0)),
-                pg_sys::INT2OID => Self::Int16(Vec::new()),
-                pg_sys::INT4OID => Self::Int32(Vec::new()),
-                pg_sys::INT8OID => Self::Int64(Vec::new()),
-                pg_sys::OIDOID => Self::UInt32(Vec::new()),
-                pg_sys::FLOAT4OID => Self::Float32(Vec::new()),
-                pg_sys::FLOAT8OID => Self::Float64(Vec::new()),
-                pg_sys::NUMERICOID => Self::decimal(base.typmod).unwrap_or_else(|| text(by_function())),
-                pg_sys::DATEOID => Self::Date(Vec::new()),
-                pg_sys::TIMEOID => Self::Time(Vec::new()),
-                pg_sys::TIMESTAMPOID => Self::Timestamp { values: Vec::new(), with_time_zone: false },
-                pg_sys::TIMESTAMPTZOID => Self::Timestamp { values: Vec::new(), with_time_zone: true },
-                pg_sys::UUIDOID => Self::Uuid(Vec::new()),
-                pg_sys::BYTEAOID => Self::Binary(Bytes::default()),
-                pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => text(TextForm::Stored),
-                pg_sys::NAMEOID => text(TextForm::Name),
-                pg_sys::JSONOID => json(TextForm::Stored),
-                pg_sys::JSONBOID => json(by_function()),
-                _ => text(by_function()),
-            },
-        }
-    }
-
-    /// `None` for a type without columns, which Parquet has no group for.
-    fn group(base: types::BaseType, depth: usize) -> Option<Self> {
-        let reader = CompositeReader::of(base.oid, base.typmod);
-        let fields: Vec<_> = reader
-            .attributes()
-            .into_iter()
-            .enumerate()
-            .filter(|(_, attribute)| !attribute.dropped)
-            .map(|(position, attribute)| {
-                let (type_oid, typmod, dimensions) = (attribute.type_oid, attribute.typmod, attribute.dimensions);
-                let column = Column::nested(attribute.name, type_oid, typmod, dimensions, depth + 1);
-                GroupField { position, column }
-            })
-            .collect();
-        (!fields.is_empty()).then_some(Self::Group { reader, fields })
-    }
-
-    /// `None` without a precision, or with one that no decimal has.
-    fn decimal(typmod: i32) -> Option<Self> {
-        let typmod = (typmod >= VARHDRSZ).then_some(typmod - VARHDRSZ)?;
-        let precision = (typmod >> 16) & 0xFFFF;
-        // Eleven bits with a sign. Parquet has neither a scale below zero nor one above the precision.
-        let scale = ((typmod & 0x7FF) ^ 1024) - 1024;
-        let precision = if scale < 0 { precision - scale } else { precision.max(scale) };
-        let scale = scale.max(0) as u8;
-        match precision {
-            ..=DECIMAL128_DIGITS => {
-                let precision = precision as u8;
-                Some(Self::Decimal128 { values: Vec::new(), precision, scale, limit: numeric::limit(precision)? })
-            }
-            precision if precision <= DECIMAL256_DIGITS => {
-                let precision = precision as u8;
-                Some(Self::Decimal256 { values: Vec::new(), precision, scale, limit: numeric::limit(precision)? })
-            }
-            _ => None,
-        }
-    }
-
-    fn data_type(&self) -> DataType {
-        match self {
-            Self::Bool(_) => DataType::Boolean,
-            Self::Int16(_) => DataType::Int16,
-            Self::Int32(_) => DataType::Int32,
-            Self::UInt32(_) => DataType::UInt32,
-            Self::Int64(_) => DataType::Int64,
-            Self::Float32(_) => DataType::Float32,
-            Self::Float64(_) => DataType::Float64,
-            Self::Date(_) => DataType::Date32,
-            Self::Time(_) => DataType::Time64(TimeUnit::Microsecond),
-            Self::Timestamp { with_time_zone, .. } => {
-                DataType::Timestamp(TimeUnit::Microsecond, with_time_zone.then(|| "UTC".into()))
-            }
-            Self::Decimal128 { precision, scale, .. } => DataType::Decimal128(*precision, *scale as i8),
-            Self::Decimal256 { precision, scale, .. } => DataType::Decimal256(*precision, *scale as i8),
-            Self::Uuid(_) => DataType::FixedSizeBinary(16),
-            Self::Binary(_) => DataType::Binary,
-            Self::Text { .. } => DataType::Utf8,
-            Self::List { levels, item, .. } => levels
-                .iter()
-                .fold(item.field(), |item, _| list_item(DataType::List(Arc::new(item))))
-                .data_type()
-                .clone(),
-            Self::Group { fields, .. } => {
-                DataType::Struct(fields.iter().map(|field| field.column.field()).collect::<Fields>())
-            }
-        }
-    }
-
     #[inline]
     fn append(&mut self, value: Value<'_>) -> Result<usize, Refusal> {
         match self {
@@ -365,10 +240,6 @@ impl Values {
     }
 }
 
-fn list_item(data_type: DataType) -> Field {
-    Field::new("element", data_type, true)
-}
-
 fn primitive<T: ArrowPrimitiveType>(
     values: &mut Vec<T::Native>,
     nulls: Option<NullBuffer>,
@@ -376,42 +247,6 @@ fn primitive<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef, ArrowError> {
     let array = PrimitiveArray::<T>::try_new(ScalarBuffer::from(mem::take(values)), nulls)?;
     Ok(Arc::new(array.with_data_type(data_type)))
-}
-
-/// Values of variable length, one after the other.
-struct Bytes {
-    ends: Vec<i32>,
-    values: Vec<u8>,
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Self { ends: vec![0], values: Vec::new() }
-    }
-}
-
-impl Bytes {
-    #[inline]
-    fn append(&mut self, value: &[u8]) -> Result<usize, Error> {
-        // Arrays hold a few megabytes and one row, which can be of more only where arrays grow as texts.
-        let Ok(end) = i32::try_from(self.values.len() + value.len()) else { return Err(too_large()) };
-        self.values.extend_from_slice(value);
-        self.ends.push(end);
-        Ok(value.len() + mem::size_of::<i32>())
-    }
-
-    fn append_null(&mut self) {
-        self.ends.push(last(&self.ends));
-    }
-
-    fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let Self { ends, values } = mem::take(self);
-        (OffsetBuffer::new(ScalarBuffer::from(ends)), Buffer::from_vec(values))
-    }
-}
-
-fn last(offsets: &[i32]) -> i32 {
-    offsets.last().copied().unwrap_or(0)
 }
 
 fn append_text(bytes: &mut Bytes, form: &mut TextForm, value: Value<'_>) -> Result<usize, Refusal> {
@@ -497,69 +332,4 @@ fn append_group(reader: &mut CompositeReader, fields: &mut [GroupField], value: 
         })?;
     }
     Ok(appended)
-}
-
-impl Refusal {
-    fn within(mut self, step: &str) -> Self {
-        self.path.insert_str(0, step);
-        self
-    }
-}
-
-fn days_since_1970(days: i32) -> Result<i32, Refusal> {
-    match days {
-        i32::MAX => Err(no_equivalent("date", "infinity")),
-        i32::MIN => Err(no_equivalent("date", "-infinity")),
-        // The last year of a date is far below what 32 bits of days can hold.
-        days => Ok(days + DAYS_TO_2000),
-    }
-}
-
-/// Readers know no 24:00:00.
-fn time_of_day(microseconds: i64) -> Result<i64, Refusal> {
-    if microseconds < MICROSECONDS_PER_DAY { Ok(microseconds) } else { Err(no_equivalent("time", "24:00:00")) }
-}
-
-fn microseconds_since_1970(microseconds: i64) -> Result<i64, Refusal> {
-    match microseconds {
-        i64::MAX => Err(no_equivalent("timestamp", "infinity")),
-        i64::MIN => Err(no_equivalent("timestamp", "-infinity")),
-        _ => microseconds.checked_add(MICROSECONDS_TO_2000).ok_or_else(|| {
-            Error::new(
-                PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
-                "timestamp out of range for a Parquet file, whose last year is 294246",
-            )
-            .into()
-        }),
-    }
-}
-
-fn decimal<T: Unscaled>(value: Value<'_>, precision: u8, scale: u8, limit: T) -> Result<T, Refusal> {
-    match Number::read(value.as_varlena()) {
-        Some(Number::Finite(number)) => number.unscaled(scale, limit).ok_or_else(|| {
-            Error::new(
-                PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-                format!("value does not fit into numeric({precision},{scale}), which the query says it is"),
-            )
-            .into()
-        }),
-        Some(Number::Nan) => Err(no_equivalent("numeric", "NaN")),
-        Some(Number::Infinity) => Err(no_equivalent("numeric", "Infinity")),
-        Some(Number::MinusInfinity) => Err(no_equivalent("numeric", "-Infinity")),
-        None => Err(Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "invalid numeric value").into()),
-    }
-}
-
-fn no_equivalent(type_name: &str, value: &str) -> Refusal {
-    let sqlstate = match type_name {
-        "numeric" => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-        _ => PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
-    };
-    Error::new(sqlstate, format!("{type_name} \"{value}\" has no equivalent in a Parquet file"))
-        .hint("COPY (SELECT ...) TO can write another value, NULL or a text instead.")
-        .into()
-}
-
-fn too_large() -> Error {
-    Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "row is too large for a Parquet file")
 }

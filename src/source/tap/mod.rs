@@ -7,18 +7,22 @@
 //! The library takes memory for every message as long as the source says that it is, and keeps what it is told of
 //! settings. So nothing long gets to it, nor what nobody here asks it for.
 
-use crate::error::{Error, Result};
+mod refusal;
+mod tapped_socket;
+
+use crate::error::Result;
 use conninfo::AllowedAuthentication;
-use pgrx::prelude::*;
-use postgres_openssl::TlsStream as OpensslStream;
-use std::fmt;
+use refusal::{Authentication, EMPTY_MESSAGE, LONGEST_MESSAGE};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::tls::ChannelBinding;
+
+pub(super) use refusal::Refusal;
+pub(super) use tapped_socket::{TapSlot, TappedSocket, TappingTls};
 
 /// What a source is reached through.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
@@ -29,11 +33,6 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
 
 impl Socket for TcpStream {}
 impl Socket for UnixStream {}
-impl Socket for OpensslStream<TappedSocket> {
-    fn channel_binding(&self) -> ChannelBinding {
-        TlsStream::channel_binding(self)
-    }
-}
 
 /// Room for what arrives at once; messages that are longer arrive in pieces.
 const BUFFER_BYTES: usize = 512 * 1024;
@@ -41,10 +40,6 @@ const BUFFER_BYTES: usize = 512 * 1024;
 const HEADER_BYTES: usize = 5;
 /// What an authentication message begins with.
 const CODE_BYTES: usize = 4;
-/// What the library gets at once. Whatever is long comes by COPY; an error may be long, but not that long.
-const LONGEST_MESSAGE: usize = 1024 * 1024;
-/// What a message without content tells as its length.
-const EMPTY: usize = 4;
 
 /// How the bytes of a socket are to be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,81 +77,6 @@ struct State {
 }
 
 /// What a source must not send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// A way of authentication that the connection string does not allow.
-    Authentication(&'static str),
-    MessageLength(u32),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Authentication("none") => {
-                f.write_str("the server asks for no authentication, which require_auth forbids")
-            }
-            Self::Authentication(method) => {
-                write!(f, "the server asks for authentication by {method}, which require_auth forbids")
-            }
-            Self::MessageLength(length) => write!(f, "the source sent a message of {length} bytes"),
-        }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let sqlstate = match refusal {
-            Refusal::Authentication(_) => PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
-            Refusal::MessageLength(length) if (length as usize) < EMPTY => PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
-            Refusal::MessageLength(_) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        };
-        let error = Self::new(sqlstate, refusal.to_string());
-        match refusal {
-            Refusal::MessageLength(_) => error
-                .detail(format!("Messages of {EMPTY} to {LONGEST_MESSAGE} bytes are taken; only rows may be longer.")),
-            _ => error,
-        }
-    }
-}
-
-/// What the server has asked for before it let us in.
-#[derive(Default)]
-struct Authentication {
-    allowed: Option<AllowedAuthentication>,
-    password_asked: bool,
-    /// Whether anything was asked for.
-    anything_asked: bool,
-    done: bool,
-}
-
-impl Authentication {
-    /// Takes note of an authentication message's code.
-    ///
-    /// # Errors
-    /// For what is not allowed.
-    fn note(&mut self, code: u32) -> std::result::Result<(), Refusal> {
-        let method = match code {
-            0 if self.done || self.anything_asked => None,
-            0 => Some("none"),
-            3 => Some("password"),
-            5 => Some("md5"),
-            7 | 8 => Some("gss"),
-            9 => Some("sspi"),
-            10 => Some("scram-sha-256"),
-            _ => None,
-        };
-        self.done |= code == 0;
-        self.anything_asked |= code != 0;
-        self.password_asked |= matches!(code, 3 | 5 | 10);
-        if let (Some(method), Some(allowed)) = (method, self.allowed)
-            && !allowed.allows(method)
-        {
-            return Err(Refusal::Authentication(method));
-        }
-        Ok(())
-    }
-}
-
 /// Both the library and the one who copies wait for the same socket, which wakes only one.
 #[derive(Default)]
 struct Wakers {
@@ -233,16 +153,16 @@ impl State {
             let longest = match header[0] {
                 // Streamed, or skipped.
                 b'd' | b'H' | b'S' | b'N' | b'A' => i32::MAX as usize,
-                b'c' => EMPTY,
+                b'c' => EMPTY_MESSAGE,
                 _ => LONGEST_MESSAGE,
             };
-            if !(EMPTY..=longest).contains(&length) {
+            if !(EMPTY_MESSAGE..=longest).contains(&length) {
                 self.refusal = Some(Refusal::MessageLength(announced));
                 continue;
             }
             match header[0] {
                 b'd' => {
-                    let data = length - EMPTY;
+                    let data = length - EMPTY_MESSAGE;
                     // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
                     if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
                         return Front::Incomplete;
@@ -254,7 +174,7 @@ impl State {
                 // CopyOutResponse; ParameterStatus, NoticeResponse and NotificationResponse, which the library would keep
                 // or only log.
                 b'H' | b'S' | b'N' | b'A' => self.skipping = length + 1,
-                b'R' if length >= EMPTY + CODE_BYTES => {
+                b'R' if length >= EMPTY_MESSAGE + CODE_BYTES => {
                     let message = &self.buffer[self.start..self.end];
                     let Some(code) = message.get(HEADER_BYTES..HEADER_BYTES + CODE_BYTES) else {
                         return Front::Incomplete;
@@ -327,7 +247,7 @@ impl Tap {
             passing: 0,
             data_left: 0,
             skipping: 0,
-            authentication: Authentication { allowed, ..Authentication::default() },
+            authentication: Authentication::expecting(allowed),
             refusal: None,
         };
         Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
@@ -341,11 +261,6 @@ impl Tap {
     /// Why nothing more of the source is taken, where that is so.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         lock(&self.state).refusal
-    }
-
-    /// The socket as the library gets it.
-    pub(super) fn socket(&self) -> TappedSocket {
-        TappedSocket(self.clone())
     }
 
     /// Ready when there is COPY data, or its end. Otherwise it waits for the socket, also on behalf of the library.
@@ -377,111 +292,5 @@ impl Tap {
     /// Whatever `on_data` returns.
     pub(super) fn take_data(&self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         lock(&self.state).take_data(on_data)
-    }
-}
-
-/// What the library reads from and writes to.
-pub(super) struct TappedSocket(Tap);
-
-impl fmt::Debug for TappedSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TappedSocket")
-    }
-}
-
-impl AsyncRead for TappedSocket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let tap = &self.0;
-        *lock(&tap.wakers.library) = Some(context.waker().clone());
-        let mut state = lock(&tap.state);
-        loop {
-            match state.front() {
-                Front::Other => break,
-                Front::Refused(refusal) => return Poll::Ready(Err(io::Error::other(refusal.to_string()))),
-                Front::Data | Front::End => {
-                    let copier = lock(&tap.wakers.copier).take();
-                    if let Some(copier) = copier {
-                        copier.wake();
-                    }
-                    return Poll::Pending;
-                }
-                // Data that is cut off by the end of the stream is the library's to report.
-                Front::Incomplete => match state.receive(&tap.wakers) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
-                },
-            }
-        }
-        let mut count = state.available().min(out.remaining());
-        match state.framing {
-            Framing::Messages => {
-                count = count.min(state.passing);
-                state.passing -= count;
-            }
-            Framing::TlsAnswerFirst => {
-                count = count.min(1);
-                let accepted = state.buffer[state.start] == b'S';
-                state.framing = if accepted { Framing::Opaque } else { Framing::Messages };
-            }
-            Framing::Opaque => {}
-        }
-        let from = state.start;
-        state.start += count;
-        out.put_slice(&state.buffer[from..from + count]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for TappedSocket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut lock(&self.0.state).socket).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0.state).socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0.state).socket).poll_shutdown(context)
-    }
-}
-
-impl TlsStream for TappedSocket {
-    fn channel_binding(&self) -> ChannelBinding {
-        lock(&self.0.state).socket.channel_binding()
-    }
-}
-
-/// Where the tap of an encrypted connection is found once it stands.
-pub(super) type TapSlot = Arc<Mutex<Option<Tap>>>;
-
-/// Encrypts, and taps what is inside.
-pub(super) struct TappingTls<C> {
-    pub(super) connector: C,
-    pub(super) slot: TapSlot,
-    pub(super) allowed: Option<AllowedAuthentication>,
-}
-
-type BoxedError = Box<dyn std::error::Error + Send + Sync>;
-
-impl<C> TlsConnect<TappedSocket> for TappingTls<C>
-where
-    C: TlsConnect<TappedSocket, Stream = OpensslStream<TappedSocket>>,
-    C::Future: Send + 'static,
-{
-    type Stream = TappedSocket;
-    type Error = BoxedError;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<TappedSocket, BoxedError>> + Send>>;
-
-    fn connect(self, socket: TappedSocket) -> Self::Future {
-        let handshake = self.connector.connect(socket);
-        Box::pin(async move {
-            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages, self.allowed);
-            let socket = tap.socket();
-            *lock(&self.slot) = Some(tap);
-            Ok(socket)
-        })
     }
 }

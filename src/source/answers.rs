@@ -1,0 +1,61 @@
+//! What a source answers to commands beside COPY: short values, counts of rows, and errors.
+
+use super::failure::{PASSING, query_error};
+use super::tap::Tap;
+use crate::error::Error;
+use futures_util::StreamExt;
+use pgrx::prelude::*;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// What the source has answered to a few commands, beside the data of COPY.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// The first column of each row.
+    pub(super) values: Vec<String>,
+    /// What each command has worked on.
+    pub(super) rows: Vec<u64>,
+}
+
+pub(super) struct AnswerError {
+    pub(super) error: Error,
+    /// Whether it may be otherwise in a moment, where the source itself has answered.
+    pub(super) passing: Option<bool>,
+}
+
+/// Bytes that the values of an answer may have together.
+const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// Runs commands of which each returns a short value, or nothing. Whoever sends more is not listened to.
+pub(super) async fn answers(
+    client: &Client,
+    tap: &Tap,
+    commands: &str,
+    count: usize,
+) -> std::result::Result<Answers, AnswerError> {
+    let failed = |error: tokio_postgres::Error| AnswerError {
+        passing: error.code().map(|code| PASSING.contains(&code.code())),
+        error: tap.refusal().map_or_else(|| query_error(&error), Error::from),
+    };
+    let mut stream = std::pin::pin!(client.simple_query_raw(commands).await.map_err(failed)?);
+    let mut answers = Answers::default();
+    let mut bytes = 0;
+    while let Some(message) = stream.next().await {
+        match message.map_err(failed)? {
+            SimpleQueryMessage::Row(row) => {
+                let value = if row.is_empty() { None } else { row.try_get(0).map_err(failed)? };
+                bytes += value.map_or(0, str::len);
+                answers.values.extend(value.map(str::to_owned));
+            }
+            SimpleQueryMessage::CommandComplete(rows) => answers.rows.push(rows),
+            _ => {}
+        }
+        if bytes > LONGEST_ANSWER || answers.values.len() > count || answers.rows.len() > count {
+            let error = Error::new(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "the source's answer is longer than any that was asked for",
+            );
+            return Err(AnswerError { error, passing: Some(false) });
+        }
+    }
+    Ok(answers)
+}

@@ -1,0 +1,112 @@
+//! Why an attempt to connect has failed, and whether another one may succeed.
+
+use super::tap::Tap;
+use crate::error::{Error, with_causes};
+use pgrx::prelude::*;
+
+/// Why an attempt failed.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether a server has said so.
+    pub(super) answered: bool,
+    /// Whether it may be otherwise in a moment.
+    pub(super) passing: bool,
+}
+
+impl Failure {
+    pub(super) fn unanswered(message: String, passing: bool) -> Self {
+        let error = Error::new(PgSqlErrorCode::ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION, message);
+        Self { error, answered: false, passing }
+    }
+
+    pub(super) fn timed_out() -> Self {
+        Self::unanswered("timeout expired".to_owned(), true)
+    }
+
+    /// Of our own making: files that cannot be used and the like.
+    pub(super) fn own(error: Error) -> Self {
+        Self { error, answered: true, passing: false }
+    }
+
+    /// What a server answered will not change with encryption, except for its access rules.
+    pub(super) fn is_access_rule(&self) -> bool {
+        self.error.sqlstate == packed_sqlstate("28000")
+    }
+
+    pub(super) fn from_library(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Self {
+        if let Some(refusal) = tap.refusal() {
+            return Self::own(refusal.into());
+        }
+        if let Some(code) = error.code() {
+            return Self { error: query_error(error), answered: true, passing: PASSING.contains(&code.code()) };
+        }
+        if !has_password && tap.password_was_asked() {
+            return Self::own(
+                Error::new(PgSqlErrorCode::ERRCODE_INVALID_PASSWORD, "the source asks for a password")
+                    .hint("Give it in the connection string or, better, in the user mapping of a foreign server."),
+            );
+        }
+        Self::unanswered(with_causes(error), error.is_closed() || has_network_cause(error))
+    }
+}
+
+/// Servers that are starting, ending, or full.
+pub(super) const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+
+/// Whether the connection broke; not whether something is wrong with what was said over it.
+fn has_network_cause(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            return is_network_trouble(error);
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+pub(super) fn is_network_trouble(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionRefused
+            | ConnectionReset
+            | ConnectionAborted
+            | NotConnected
+            | BrokenPipe
+            | TimedOut
+            | UnexpectedEof
+            | HostUnreachable
+            | NetworkUnreachable
+            | NetworkDown
+            // A socket comes and goes with its server.
+            | NotFound
+    ) || error.to_string().contains("Temporary failure in name resolution")
+}
+
+/// What the source, or the way to it, said.
+pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
+    let Some(answer) = error.as_db_error() else {
+        return Error::new(
+            PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
+            format!("lost the connection to the source: {}", with_causes(error)),
+        );
+    };
+    let mut error = Error::internal(format!("the source reports: {}", answer.message()));
+    error.sqlstate = packed_sqlstate(answer.code().code());
+    if let Some(detail) = answer.detail() {
+        error = error.detail(detail);
+    }
+    if let Some(hint) = answer.hint() {
+        error = error.hint(hint);
+    }
+    error
+}
+
+/// As the macro `MAKE_SQLSTATE` packs five characters.
+fn packed_sqlstate(code: &str) -> i32 {
+    code.bytes()
+        .take(5)
+        .enumerate()
+        .fold(0, |packed, (position, byte)| packed | ((i32::from(byte) - i32::from(b'0')) & 0x3f) << (6 * position))
+}

@@ -1,0 +1,58 @@
+//! Sockets to a source's hosts.
+
+use super::tap::{Framing, Tap};
+use conninfo::{ConnInfo, Host};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+/// Tries a host's addresses in their order.
+pub(super) async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
+    if host.is_socket_directory() {
+        let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
+        return Ok(Tap::new(socket, framing, info.require_auth));
+    }
+    let target = match &host.address {
+        Some(address) => {
+            let address: IpAddr = address
+                .parse()
+                .map_err(|_| std::io::Error::other(format!("\"{address}\" is not a network address")))?;
+            address.to_string()
+        }
+        None => host.name.clone(),
+    };
+    let mut failure = None;
+    for address in lookup_host((target.as_str(), host.port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                set_tcp_options(&socket, info)?;
+                return Ok(Tap::new(socket, framing, info.require_auth));
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| std::io::Error::other("the host name has no address")))
+}
+
+/// What the system takes.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(socket);
+    let mut longest_silence = None;
+    if info.keepalives {
+        let idle = Duration::from_secs(info.keepalives_idle.unwrap_or(60).into());
+        let interval = Duration::from_secs(info.keepalives_interval.unwrap_or(10).into());
+        let retries = info.keepalives_count.unwrap_or(6);
+        let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+        socket.set_tcp_keepalive(&keepalive)?;
+        longest_silence = Some((idle + interval * retries).min(LONGEST_TIMEOUT));
+    }
+    // The system sends no keepalives while it waits for what was sent to be acknowledged, and would do so for 15 minutes.
+    let timeout = info.tcp_user_timeout.map(|milliseconds| Duration::from_millis(milliseconds.into()));
+    if let Some(timeout) = timeout.or(longest_silence) {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
+    Ok(())
+}
