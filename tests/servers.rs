@@ -246,7 +246,7 @@ fn encodings_without_a_conversion_are_refused_before_anything_happens() {
     fill(&mut pair, "word");
     let failure = pair.pull_error("include => '{item}'");
     assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
-    assert!(failure.detail.contains("EUC_JP") && failure.detail.contains("LATIN1"), "{failure:?}");
+    assert!(failure.message.contains("EUC_JP") && failure.message.contains("LATIN1"), "{failure:?}");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
 }
 

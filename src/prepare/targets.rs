@@ -4,7 +4,7 @@ use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
 use crate::local::identity::{Role, run_as};
-use crate::local::{expressions, rights, settings, spi, transaction};
+use crate::local::{encoding, expressions, rights, settings, spi, transaction};
 use crate::order::{SourceTable, TableSpec};
 use crate::source::{self, Session};
 use plan::catalog::{Relation, attach_columns};
@@ -91,7 +91,10 @@ impl Prepared {
                 self.notices.push(format!("columns of {} {text}", local.qualified_name()));
                 warnings.push(text);
             }
-            let wire = columns.wire;
+            // Not every type of an extension sends binary values whose lengths are those of the converted texts.
+            let converts = session.encoding != encoding::database_name();
+            let from_extensions = || source.columns.iter().any(|column| !column.extensions.is_empty());
+            let wire = if converts && from_extensions() { Wire::Text } else { columns.wire };
             let pages = u32::try_from(source.pages).unwrap_or(u32::MAX);
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = session.version >= 140_000;

@@ -19,6 +19,8 @@ pub struct Session {
     connection: Connection,
     /// As `server_version_num`.
     pub version: u32,
+    /// As `server_encoding`.
+    pub encoding: String,
     /// In which COPY sends texts, where that is not UTF8.
     copy_encoding: Option<String>,
     /// The name of the snapshot that [`Session::join_snapshot`] has joined.
@@ -45,7 +47,7 @@ SET synchronize_seqscans = off;
 SET jit = off;
 SELECT set_config(name, CASE name WHEN 'restrict_nonsystem_relation_kind' THEN 'view' ELSE '0' END, false) FROM pg_settings
 WHERE name IN ('idle_session_timeout', 'transaction_timeout', 'restrict_nonsystem_relation_kind');
-SELECT current_setting('server_version_num');";
+SELECT concat_ws(' ', current_setting('server_version_num'), current_setting('server_encoding'));";
 
 /// What the client library asks for when it connects.
 const SESSION_ENCODING: &str = "UTF8";
@@ -59,10 +61,17 @@ const OLDEST_VERSION: u32 = 120_000;
 
 impl Session {
     pub fn open(origin: &Origin) -> Result<Self> {
-        let mut session =
-            Self { connection: Connection::open(origin)?, version: 0, copy_encoding: None, joined: RefCell::default() };
-        let version = session.query_value(SETTINGS)?;
+        let mut session = Self {
+            connection: Connection::open(origin)?,
+            version: 0,
+            encoding: String::new(),
+            copy_encoding: None,
+            joined: RefCell::default(),
+        };
+        let told = session.query_value(SETTINGS)?;
+        let (version, encoding) = told.split_once(' ').unwrap_or((&told, ""));
         session.version = version.parse().map_err(|_| Error::internal("the source does not tell its version"))?;
+        session.encoding = encoding.to_owned();
         if session.version < OLDEST_VERSION {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -79,7 +88,16 @@ impl Session {
     /// Where the source has no conversion to it.
     pub fn set_copy_encoding(&mut self, encoding: &str) -> Result<()> {
         if encoding != SESSION_ENCODING {
-            self.execute(&format!("{}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)))?;
+            let outcome = self.execute(&format!("{}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)));
+            outcome.map_err(|error| {
+                if error.sqlstate != PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED as i32 {
+                    return error;
+                }
+                let text =
+                    format!("the source cannot convert its encoding {} to this database's {encoding}", self.encoding);
+                Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, text)
+                    .hint("CREATE CONVERSION on the source adds one; a database in UTF8 takes texts of every encoding.")
+            })?;
             self.copy_encoding = Some(encoding.to_owned());
         }
         Ok(())

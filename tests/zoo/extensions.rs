@@ -93,3 +93,24 @@ fn postgis() {
     assert_eq!(plan(&mut pair), ["item swap binary"]);
     super::pulls_alike(&mut pair);
 }
+
+#[test]
+fn between_encodings_types_of_extensions_travel_as_text() {
+    if !offered(&["hstore"]) {
+        return;
+    }
+    let latin1 = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    let utf8 = "ENCODING 'UTF8' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    for (name, source, destination) in [("hstore_from_latin1", latin1, utf8), ("hstore_to_latin1", utf8, latin1)] {
+        let mut pair = Pair::created_with(name, source, destination);
+        pair.both("CREATE EXTENSION hstore; CREATE TABLE item (id int, h hstore, hs hstore[])");
+        pair.source
+            .batch_execute("INSERT INTO item VALUES (1, 'café=>Größe', ARRAY['ä=>NULL'::hstore]), (2, 'a=>1', NULL)")
+            .unwrap();
+        for arguments in ["overwrite => true", "overwrite => true, method => 'in place'"] {
+            pair.pull(arguments);
+            let rows = "SELECT string_agg(i::text, ';' ORDER BY id) FROM item i";
+            assert_eq!(text(&mut pair.destination, rows), text(&mut pair.source, rows), "{name}, {arguments}");
+        }
+    }
+}
