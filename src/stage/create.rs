@@ -17,7 +17,6 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         return create_new(job, table, new_table);
     }
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let name = CString::new(stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: the relation stays open, and so its descriptor and row valid, until the end of the block.
     unsafe {
         let target = pg_sys::try_relation_open(table.target.into(), lock);
@@ -28,30 +27,14 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
             ));
         }
         let form = (*target).rd_rel;
-        let heap = pg_sys::heap_create_with_catalog(
-            name.as_ptr(),
-            stage_schema()?,
-            (*form).reltablespace,
-            pg_sys::Oid::INVALID,
-            pg_sys::Oid::INVALID,
-            pg_sys::Oid::INVALID,
-            (*form).relowner,
-            (*form).relam,
-            compat::stage_descriptor(target),
-            std::ptr::null_mut(),
-            pg_sys::RELKIND_RELATION as std::ffi::c_char,
-            (*form).relpersistence,
-            false,
-            false,
-            pg_sys::OnCommitAction::ONCOMMIT_NOOP,
-            without_autovacuum(relation_options(table.target)),
-            false,
-            true,
-            true,
-            table.target.into(),
-            std::ptr::null_mut(),
-        );
-        pg_sys::CommandCounterIncrement();
+        let storage = Storage {
+            owner: (*form).relowner,
+            tablespace: (*form).reltablespace,
+            access_method: (*form).relam,
+            persistence: (*form).relpersistence,
+            options: relation_options(table.target),
+        };
+        let heap = create_heap(job, table, compat::stage_descriptor(target), storage)?;
         let target_toast = (*form).reltoastrelid;
         // Most small tables never need theirs, and making it costs more than all else. While the target's own is empty,
         // the target may keep it; should a row want one after all, the load asks for it.
@@ -79,7 +62,6 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
 
 /// The same for a target that only the leader's transaction can see: it has neither indexes nor options.
 fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage> {
-    let name = CString::new(stage_name(job, table.target)).expect("made of digits and letters");
     // SAFETY: a descriptor of our own with as many columns as are filled in.
     unsafe {
         let descriptor = pg_sys::CreateTemplateTupleDesc(new_table.columns.len() as i32);
@@ -94,23 +76,61 @@ fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage
                 0,
             );
         }
+        let storage = Storage {
+            owner: table.owner.into(),
+            tablespace: new_table.tablespace.into(),
+            access_method: new_table.access_method.into(),
+            persistence: pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+            options: pg_sys::Datum::from(0usize),
+        };
+        let heap = create_heap(job, table, descriptor, storage)?;
+        create_toast(heap, table.target, pg_sys::Oid::INVALID);
+        super::dependencies::belong_to_extension(heap, &[])?;
+        Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
+    }
+}
+
+/// Where and how the rows of a stage table are stored, and whose they are.
+struct Storage {
+    owner: pg_sys::Oid,
+    tablespace: pg_sys::Oid,
+    access_method: pg_sys::Oid,
+    persistence: std::ffi::c_char,
+    /// As `pg_class.reloptions`.
+    options: pg_sys::Datum,
+}
+
+/// Creates the heap of a stage table, without a TOAST table and indexes.
+///
+/// # Safety
+/// The descriptor is that of the target's columns.
+unsafe fn create_heap(
+    job: i64,
+    table: &TableSpec,
+    descriptor: pg_sys::TupleDesc,
+    storage: Storage,
+) -> Result<pg_sys::Oid> {
+    let name = CString::new(stage_name(job, table.target)).expect("made of digits and letters");
+    let schema = stage_schema()?;
+    // SAFETY: promised by the caller; what is passed lives until the end of the call.
+    unsafe {
         let heap = pg_sys::heap_create_with_catalog(
             name.as_ptr(),
-            stage_schema()?,
-            new_table.tablespace.into(),
+            schema,
+            storage.tablespace,
             pg_sys::Oid::INVALID,
             pg_sys::Oid::INVALID,
             pg_sys::Oid::INVALID,
-            table.owner.into(),
-            new_table.access_method.into(),
+            storage.owner,
+            storage.access_method,
             descriptor,
             std::ptr::null_mut(),
             pg_sys::RELKIND_RELATION as std::ffi::c_char,
-            pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+            storage.persistence,
             false,
             false,
             pg_sys::OnCommitAction::ONCOMMIT_NOOP,
-            without_autovacuum(pg_sys::Datum::from(0usize)),
+            without_autovacuum(storage.options),
             false,
             true,
             true,
@@ -118,9 +138,7 @@ fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage
             std::ptr::null_mut(),
         );
         pg_sys::CommandCounterIncrement();
-        create_toast(heap, table.target, pg_sys::Oid::INVALID);
-        super::dependencies::belong_to_extension(heap, &[])?;
-        Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
+        Ok(heap)
     }
 }
 
@@ -139,7 +157,6 @@ unsafe fn create_toast(stage: pg_sys::Oid, target: u32, target_toast: pg_sys::Oi
         let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
         let rewritten = if target_toast == pg_sys::Oid::INVALID { target.into() } else { target_toast };
         bindings::NewHeapCreateToastTable(stage, options, lock, rewritten);
-        pg_sys::CommandCounterIncrement();
     }
 }
 
@@ -260,7 +277,6 @@ unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, in
 unsafe fn hide_until_built(index: pg_sys::Oid) -> Result<()> {
     // SAFETY: the tuple is a copy of our own; its fixed part is what the catalog's structure describes.
     unsafe {
-        pg_sys::CommandCounterIncrement();
         let catalog = pg_sys::table_open(pg_sys::IndexRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
         let tuple = pg_sys::SearchSysCacheCopy(
             pg_sys::SysCacheIdentifier::INDEXRELID as i32,
@@ -277,7 +293,6 @@ unsafe fn hide_until_built(index: pg_sys::Oid) -> Result<()> {
         (*form).indisready = false;
         pg_sys::CatalogTupleUpdate(catalog, &mut (*tuple).t_self, tuple);
         pg_sys::table_close(catalog, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
-        pg_sys::CommandCounterIncrement();
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 const PAGES_AT_ONCE: usize = 32;
 /// `PD_ALL_VISIBLE` (`storage/bufpage.h`).
 const ALL_VISIBLE: u16 = 0x0004;
+const _: () = assert!(ALL_VISIBLE as u32 == pg_sys::PD_ALL_VISIBLE);
 /// `MaxHeapTupleSize` (`access/htup_details.h`).
 pub const LONGEST_ROW: usize = PAGE_BYTES - (PAGE_HEADER_BYTES + LINE_POINTER_BYTES).next_multiple_of(8);
 

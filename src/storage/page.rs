@@ -27,6 +27,7 @@ const _: () = {
     assert!(pg_sys::MAXIMUM_ALIGNOF == 8);
     assert!(pg_sys::PG_PAGE_LAYOUT_VERSION == 4);
     assert!(PAGE_HEADER_BYTES == 24 && LINE_POINTER_BYTES == 4 && ROW_HEADER_BYTES == 23);
+    assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_ctid) == 12 && size_of::<pg_sys::ItemPointerData>() == 6);
     assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_infomask2) == 18);
     assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_infomask) == 20);
     assert!(offset_of!(pg_sys::HeapTupleHeaderData, t_hoff) == 22);

@@ -63,6 +63,12 @@ const HAS_VARWIDTH: u16 = 0x0002;
 const XMIN_FROZEN: u16 = 0x0300;
 const XMAX_INVALID: u16 = 0x0800;
 
+const _: () = {
+    assert!(HAS_NULL as u32 == pg_sys::HEAP_HASNULL && HAS_VARWIDTH as u32 == pg_sys::HEAP_HASVARWIDTH);
+    assert!(XMIN_FROZEN as u32 == pg_sys::HEAP_XMIN_FROZEN && XMAX_INVALID as u32 == pg_sys::HEAP_XMAX_INVALID);
+    assert!(VARHDRSZ == size_of::<pg_sys::varlena>());
+};
+
 /// Builds one row after the other in the same memory.
 pub struct TupleBuilder {
     /// Words, for the alignment of a row's start.

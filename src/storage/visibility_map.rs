@@ -7,6 +7,9 @@ use pgrx::pg_sys;
 /// Heap pages that a page of the visibility map describes, with two bits each (`visibilitymap.c`).
 const HEAP_PAGES_PER_PAGE: u32 = (PAGE_BYTES - PAGE_HEADER_BYTES) as u32 * 4;
 
+// Both bits are set for every page.
+const _: () = assert!(pg_sys::VISIBILITYMAP_VALID_BITS == 0b11);
+
 /// A map of fewer pages saves nobody anything, and is one more file for each of many small tables.
 const FEWEST_PAGES: u32 = 8;
 

@@ -176,7 +176,10 @@ pub fn enums_query(version: u32, relations: &[u32]) -> String {
 /// A query that looks through the types of the relations' columns, on a server of that version.
 fn of_types(query: &str, version: u32, relations: &[u32]) -> String {
     let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
-    query.replace("{multirange}", multirange).replace("{relations}", &array(relations))
+    query
+        .replace("{used_types}", include_str!("../../../sql/queries/used_types.sql").trim_end())
+        .replace("{multirange}", multirange)
+        .replace("{relations}", &array(relations))
 }
 
 /// A row of [`enums_query`].

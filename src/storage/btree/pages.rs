@@ -4,10 +4,12 @@
 //! level, pivot tuples cut to the columns that tell the neighbours apart, equal keys merged into posting lists.
 
 use super::packing::Packing;
+use crate::error::Error;
 use crate::local::bindings;
-use crate::storage::page::{LINE_POINTER_BYTES, PAGE_BYTES, Page, Pages};
+use crate::storage::page::{LINE_POINTER_BYTES, PAGE_BYTES, PAGE_HEADER_BYTES, Page, Pages};
 use crate::storage::relation_file::RelationFile;
 use pgrx::pg_sys;
+use std::mem::offset_of;
 
 /// Where a row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,18 @@ const LONGEST_POSTING: usize = PAGE_BYTES / 10 / 8 * 8 - LINE_POINTER_BYTES;
 const UPPER_FILL_FACTOR: usize = 70;
 const PAGES_AT_ONCE: usize = 32;
 const NO_BLOCK: u32 = 0;
+/// `BTREE_MAGIC` and `BTREE_VERSION`, with which the meta page begins.
+const MAGIC: u32 = 0x0005_3162;
+const VERSION: u32 = 4;
+
+const _: () = {
+    assert!(
+        PLACE_BYTES == size_of::<pg_sys::ItemPointerData>()
+            && PLACE_BYTES == offset_of!(pg_sys::IndexTupleData, t_info)
+    );
+    assert!(NULLS as u32 == pg_sys::INDEX_NULL_MASK && SPECIAL.is_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize));
+    assert!(LONGEST_POSTING < pg_sys::INDEX_SIZE_MASK as usize);
+};
 
 struct Level {
     page: Box<Page>,
@@ -256,8 +270,10 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
+/// `INDEX_NULL_MASK`
+const NULLS: u16 = 0x8000;
+
 fn set_info(tuple: &mut [u8], flags: u16) {
-    const NULLS: u16 = 0x8000;
     let had = u16::from_ne_bytes([tuple[6], tuple[7]]);
     let info = tuple.len() as u16 | had & NULLS | flags;
     tuple[6..8].copy_from_slice(&info.to_ne_bytes());
@@ -327,7 +343,8 @@ impl Options {
     }
 }
 
-/// Fills the meta page.
+/// Fills the meta page, which the server writes itself: its version is that of the form that the server reads. Raises an error
+/// where that is not the form of the other pages.
 ///
 /// # Safety
 /// The index is an open B-tree.
@@ -336,5 +353,12 @@ unsafe fn initialize_meta_page(index: pg_sys::Relation, page: &mut Page, root: u
     unsafe {
         let page = page.bytes.as_mut_ptr().cast();
         bindings::_bt_initmetapage(page, root, level, bindings::_bt_allequalimage(index, false));
+    }
+    let content = &page.bytes[PAGE_HEADER_BYTES..];
+    let word = |at: usize| content[at..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    if (word(0), word(4)) != (Some(MAGIC), Some(VERSION)) {
+        Error::internal("the server's B-trees have a form that pgcopy does not know")
+            .hint("With pgcopy.own_storage = off the server builds every index itself.")
+            .raise();
     }
 }
