@@ -17,6 +17,7 @@ pub struct Request {
     pub overwrite: bool,
     /// Workers; 0 for the leader alone, `None` for what fits the machine.
     pub parallel: Option<i32>,
+    /// Accepted for compatibility, and without effect: rows are written in whole pages.
     pub batch_size: i32,
     /// Whether foreign keys are checked that the source itself guarantees.
     pub validate: bool,
