@@ -10,17 +10,18 @@ use std::sync::OnceLock;
 /// schema, table, column, data type, constraint.
 pub type ObjectNames = [Option<String>; 5];
 
-/// What messages need on their way between here and the server: the framework keeps texts alone, and takes all for UTF-8.
+/// The functions that carry messages between here and the server: the framework keeps only their texts, and takes all
+/// for UTF-8.
 pub struct MessageRoute {
-    /// Begins to note what the framework leaves out of the server's errors.
+    /// Begins to note the fields that the framework leaves out of the server's errors.
     pub watch: fn(),
     /// Prepares the report of a text.
     pub announce_text: fn(&str),
     /// Prepares the report of an error with this SQLSTATE and message.
     pub announce_error: fn(i32, &str, &ObjectNames),
-    /// SQLSTATE and names of objects of an error that was just caught, as far as the framework lacks them.
+    /// Returns SQLSTATE and names of objects of an error that was just caught, as far as the framework lacks them.
     pub noted: fn(i32, &str) -> Option<(i32, ObjectNames)>,
-    /// A message of the server in UTF-8.
+    /// Returns a message of the server in UTF-8.
     pub text_of_server: fn(&str) -> String,
 }
 
@@ -28,7 +29,7 @@ static MESSAGE_ROUTE: OnceLock<MessageRoute> = OnceLock::new();
 
 /// Sets the way that messages take from now on.
 pub fn register_message_route(route: MessageRoute) {
-    // The library is loaded once; a second registration would be the same.
+    // The library is loaded once, and a second registration would be the same.
     let _ = MESSAGE_ROUTE.set(route);
 }
 
@@ -46,16 +47,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error with the parts that PostgreSQL's message style knows.
 ///
-/// Names, values and messages in it come from anywhere. What makes an error writes out their control characters, so that
-/// all that reaches people consists of lines that were made here.
+/// Names, values and messages in it come from anywhere. The constructors write out their control characters, so that
+/// all text for people consists of lines that were made here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
-    /// In the packed form of `PgSqlErrorCode`.
+    /// The SQLSTATE in the packed form of `PgSqlErrorCode`.
     pub sqlstate: i32,
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
-    /// The objects that it is about.
+    /// The objects that the error is about.
     #[serde(default)]
     pub objects: Option<Box<Objects>>,
 }
@@ -63,7 +64,7 @@ pub struct Error {
 /// The database objects that an error is about, as clients find them in its fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objects {
-    /// Of the table, or of the data type.
+    /// The schema of the table, or of the data type.
     pub schema: Option<String>,
     pub table: Option<String>,
     pub column: Option<String>,
@@ -89,7 +90,7 @@ impl Error {
         Self { sqlstate: sqlstate as i32, message, detail: None, hint: None, objects: None }
     }
 
-    /// For what cannot happen unless there is a bug here.
+    /// Makes an error that cannot happen unless there is a bug here.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
     }
@@ -114,26 +115,26 @@ impl Error {
         self
     }
 
-    /// Names the table that it is about.
+    /// Names the table that the error is about.
     pub fn of_table(mut self, schema: &str, table: &str) -> Self {
         let objects = self.objects.get_or_insert_default();
         (objects.schema, objects.table) = (Some(schema.to_owned()), Some(table.to_owned()));
         self
     }
 
-    /// Names the table's column that it is about.
+    /// Names the table's column that the error is about.
     pub fn of_column(mut self, column: &str) -> Self {
         self.objects.get_or_insert_default().column = Some(column.to_owned());
         self
     }
 
-    /// Names the table's constraint that it is about.
+    /// Names the table's constraint that the error is about.
     pub fn of_constraint(mut self, constraint: &str) -> Self {
         self.objects.get_or_insert_default().constraint = Some(constraint.to_owned());
         self
     }
 
-    /// Puts the names that the user knows in the place of transient ones.
+    /// Replaces transient names by those that the user knows.
     pub fn rename(mut self, from: &str, to: &str) -> Self {
         self.message = self.message.replace(from, to);
         self.detail = self.detail.map(|text| text.replace(from, to));
@@ -159,7 +160,7 @@ impl Error {
         self
     }
 
-    /// The same with its texts cut off after so many bytes each.
+    /// Returns the error with each of its texts cut off after that many bytes.
     pub fn capped(&self, most: usize) -> Self {
         let text = |text: &String| capped(text, most).into_owned();
         Self {
@@ -170,7 +171,7 @@ impl Error {
         }
     }
 
-    /// The packed form of a SQLSTATE's five characters; `None` for what is none.
+    /// Packs a SQLSTATE's five characters; `None` for a text that is no SQLSTATE.
     pub fn packed_sqlstate(text: &str) -> Option<i32> {
         let is_sqlstate =
             text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
@@ -179,7 +180,7 @@ impl Error {
         is_sqlstate.then(|| (0..).zip(text.bytes()).fold(0, pack))
     }
 
-    /// The SQLSTATE in its five characters, as the macro `PGUNSIXBIT` unpacks them.
+    /// Returns the SQLSTATE in its five characters, as the macro `PGUNSIXBIT` unpacks them.
     pub fn sqlstate_text(&self) -> String {
         (0..5).map(|position| char::from(((self.sqlstate >> (6 * position)) & 0x3f) as u8 + b'0')).collect()
     }
@@ -237,7 +238,7 @@ impl std::fmt::Display for Error {
     }
 }
 
-// So that an error of input and output can carry it.
+// With this, an error of input and output can carry it.
 impl std::error::Error for Error {}
 
 impl From<copystream::StreamError> for Error {
@@ -268,7 +269,7 @@ pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -
     let heard = std::panic::AssertUnwindSafe(&listener);
     let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(work))
         .catch_others(move |caught| {
-            // The whole wrapper, not only what is in it.
+            // The whole wrapper is raised again, not only its content.
             let heard = &heard;
             heard(&Error::from(&caught));
             caught.rethrow()
@@ -277,14 +278,14 @@ pub fn telling<T>(listener: impl Fn(&Error), work: impl FnOnce() -> Result<T>) -
     result.inspect_err(listener)
 }
 
-/// A NOTICE for the caller, in one line.
+/// Sends the caller a NOTICE of one line.
 pub fn tell(text: &str) {
     let text = plan::one_line(text);
     (route().announce_text)(&text);
     pgrx::notice!("{text}");
 }
 
-/// The value, or the raised error.
+/// Returns the value, or raises the error.
 pub fn or_raise<T>(result: Result<T>) -> T {
     match result {
         Ok(value) => value,
@@ -292,7 +293,7 @@ pub fn or_raise<T>(result: Result<T>) -> T {
     }
 }
 
-/// The text, cut off where it has more bytes.
+/// Returns the text, cut off after that many bytes.
 pub fn capped(text: &str, most: usize) -> Cow<'_, str> {
     const ELLIPSIS: &str = "…";
     if text.len() <= most {
@@ -302,7 +303,7 @@ pub fn capped(text: &str, most: usize) -> Cow<'_, str> {
     format!("{}{ELLIPSIS}", &text[..end]).into()
 }
 
-/// An error of a library with its causes, without repeating one inside the other.
+/// Describes an error of a library with its causes, without repeating one inside the other.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -316,7 +317,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The first two characters of a packed SQLSTATE.
+/// Returns the first two characters of a packed SQLSTATE.
 pub fn sqlstate_class(sqlstate: i32) -> [u8; 2] {
     let character = |position: u32| ((sqlstate >> (6 * position)) & 0x3f) as u8 + b'0';
     [character(0), character(1)]

@@ -37,7 +37,7 @@ pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::In
     }
 }
 
-/// Exchanges what `pg_class` says of the size of two relations.
+/// Exchanges the sizes of two relations in `pg_class`.
 ///
 /// # Safety
 /// Both point to a row of the catalog.
@@ -52,10 +52,11 @@ pub unsafe fn exchange_page_counts(one: *mut pg_sys::FormData_pg_class, other: *
     }
 }
 
-/// The descriptor that a stage table of an open target is made with.
+/// Returns the descriptor that a stage table of an open target is made with.
 ///
-/// From 18 on, columns may be computed when they are read, which a table without their expressions could not do: they
-/// become ordinary ones, always NULL. And a NOT NULL that is not valid holds for nobody's rows but the target's later ones.
+/// From 18 on, columns may be computed when they are read, which a table without their expressions cannot do: they
+/// become ordinary columns that are always NULL. A NOT NULL constraint that is not valid does not hold for the rows of
+/// a load, and is left out.
 ///
 /// # Safety
 /// The target is open for as long as the descriptor is used.

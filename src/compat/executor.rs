@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// An expression over a table's columns in terms of those that its rows hold.
+/// Returns an expression over a table's columns in terms of the columns that its rows hold.
 ///
 /// # Safety
 /// The relation is open and the expression is one of its own.
@@ -17,7 +17,7 @@ pub unsafe fn expand_virtual_columns(expression: *mut pg_sys::Node, relation: pg
     }
 }
 
-/// A copy of an expression in which `mutator` has changed the parts of the topmost node.
+/// Returns a copy of an expression in which `mutator` has changed the parts of the topmost node.
 ///
 /// # Safety
 /// The node is null or a whole tree, and the mutator returns such.
@@ -40,7 +40,7 @@ pub unsafe fn mutate_expression(
     }
 }
 
-/// Makes an open relation the target of an executor's inserts, as `create_edata_for_relation` in `worker.c`.
+/// Makes an open relation the target of an executor's inserts, as `create_edata_for_relation` in `worker.c` does.
 ///
 /// # Safety
 /// The state is a new one.
@@ -93,7 +93,8 @@ pub unsafe fn refuse_invalid_insert_target(target: *mut pg_sys::ResultRelInfo) {
     }
 }
 
-/// Adds a stored row to the target's indexes. Returns those whose constraint is deferred and must be looked at again.
+/// Adds a stored row to the target's indexes. Returns the indexes whose constraint is deferred and must be checked
+/// again.
 ///
 /// # Safety
 /// The slot holds a row that was just stored in the target, whose indexes are open.
@@ -112,7 +113,7 @@ pub unsafe fn insert_index_tuples(
     }
 }
 
-/// How a partition's columns follow from those of the root; null where they are the same.
+/// Returns the map from the root's columns to those of a partition; null where they are the same.
 ///
 /// # Safety
 /// The target is a partition that a row was routed to.
@@ -138,7 +139,7 @@ pub const COPY_READS_MATERIALIZED_VIEWS: bool = cfg!(since_18);
 /// Whether MERGE has a RETURNING clause.
 pub const MERGE_RETURNS_ROWS: bool = cfg!(since_17);
 
-/// Sets what a statement needs of a relation, before its expressions add what they need.
+/// Sets the permission that a statement needs on a relation, before its expressions add theirs.
 ///
 /// # Safety
 /// The item is that of a relation.
@@ -147,7 +148,7 @@ pub unsafe fn require_permission(item: *mut pg_sys::ParseNamespaceItem, permissi
     unsafe { (*permission_entry(item)).requiredPerms = permission as pg_sys::AclMode }
 }
 
-/// Names the columns that INSERT or SELECT is needed on.
+/// Names the columns on which INSERT or SELECT is needed.
 ///
 /// # Safety
 /// The item is that of a relation; the numbers are those of its columns.
@@ -166,14 +167,14 @@ pub unsafe fn require_permission_on_columns(item: *mut pg_sys::ParseNamespaceIte
     }
 }
 
-/// Where an item's permissions are kept.
+/// Returns the entry that has an item's permissions.
 #[cfg(not(since_16))]
 unsafe fn permission_entry(item: *mut pg_sys::ParseNamespaceItem) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the caller's item is that of a relation.
     unsafe { (*item).p_rte }
 }
 
-/// Where an item's permissions are kept.
+/// Returns the entry that has an item's permissions.
 #[cfg(since_16)]
 unsafe fn permission_entry(item: *mut pg_sys::ParseNamespaceItem) -> *mut pg_sys::RTEPermissionInfo {
     // SAFETY: the caller's item is that of a relation.

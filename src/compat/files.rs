@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// Tells the relation cache that the target's storage is new in this subtransaction, and that the other's is what the
-/// target's was, as `swap_relation_files` does.
+/// Tells the relation cache that the target's storage is new in this subtransaction, and that the other relation has
+/// the target's former storage, as `swap_relation_files` does.
 ///
 /// # Safety
 /// Both relations exist and are locked exclusively.
@@ -31,7 +31,7 @@ pub unsafe fn assume_exchanged_storage(target: u32, other: u32) {
     }
 }
 
-/// The macro `RelationNeedsWAL` (`utils/rel.h`).
+/// Answers as the macro `RelationNeedsWAL` (`utils/rel.h`).
 ///
 /// # Safety
 /// The relation is open.
@@ -75,8 +75,8 @@ pub unsafe fn read_page(storage: pg_sys::SMgrRelation, fork: pg_sys::ForkNumber:
     }
 }
 
-/// Whether a page that was read past the buffer manager is one that the manager would accept: new, or with a header that makes
-/// sense and a checksum that is right, where there are any and `ignore_checksum_failure` is off.
+/// Returns whether the buffer manager would accept a page that was read past it: a new page, or one with a header that
+/// makes sense and a right checksum, where there are checksums and `ignore_checksum_failure` is off.
 ///
 /// # Safety
 /// `page` points to a whole page.
@@ -98,7 +98,7 @@ pub unsafe fn is_page_sound(page: *mut u8, block: u32) -> bool {
     }
 }
 
-/// Reads exactly so many bytes of a temporary file.
+/// Reads exactly that many bytes of a temporary file.
 ///
 /// # Safety
 /// The file is open and `buffer` has room.

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// The settings of this process, their own structures, and how many there are.
+/// Returns the server's own structures of this process's settings, and their number.
 pub fn setting_variables() -> (*mut *mut pg_sys::config_generic, usize) {
     // SAFETY: returns an array of as many pointers as are counted.
     unsafe {

@@ -25,12 +25,12 @@ impl Arena {
         Self { context, next: std::ptr::null_mut(), end: std::ptr::null_mut() }
     }
 
-    /// Where functions that the decoder calls should allocate.
+    /// Returns the context in which functions that the decoder calls should allocate.
     pub(super) fn context(&self) -> pg_sys::MemoryContext {
         self.context
     }
 
-    /// `length` bytes, aligned for any type, that live until the next [`Arena::reset`].
+    /// Allocates `length` bytes, aligned for any type, that live until the next [`Arena::reset`].
     #[inline]
     pub(super) fn allocate(&mut self, length: usize) -> *mut u8 {
         let rounded = length.next_multiple_of(ALIGNMENT);
@@ -58,7 +58,7 @@ impl Arena {
         }
     }
 
-    /// Whether the values take more memory than that, what functions allocated included.
+    /// Returns whether the values, including those that functions allocated, take more memory than that.
     #[inline]
     pub(super) fn is_beyond(&self, bytes: usize) -> bool {
         // SAFETY: the context is alive.

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
 
-/// How the fields of one column become values.
+/// The decoder of the fields of one column.
 pub(super) struct ColumnDecoder {
     kind: Kind,
     /// The type's own function, for every value that `kind` does not take.
@@ -24,7 +24,7 @@ pub(super) struct ColumnDecoder {
     watched: Option<Watched>,
 }
 
-/// What it takes to tell whether a type modifier has changed a value.
+/// The means to tell whether a type modifier has changed a value.
 struct Watched {
     type_oid: pg_sys::Oid,
     /// The type's equality. Lives as long as the process.
@@ -37,13 +37,13 @@ const DATE_END: i32 = 2_145_031_949;
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
-/// Memory that is given back after the value that it was needed for.
+/// A buffer of more bytes is freed after the value that needed it.
 const LARGE: usize = 1 << 20;
-/// What the wire form of `jsonb` begins with.
+/// The first byte of the wire form of `jsonb`.
 const JSONB_VERSION: u8 = 1;
 
 impl ColumnDecoder {
-    /// For binary COPY: the type's receive function stands behind.
+    /// Makes a decoder for binary COPY, which leaves values that it is not sure of to the type's receive function.
     pub(super) fn binary(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         let mut function_oid = pg_sys::Oid::INVALID;
         let mut io_parameter = pg_sys::Oid::INVALID;
@@ -52,12 +52,12 @@ impl ColumnDecoder {
         Self::new(kind_of(type_oid, typmod), function_oid, io_parameter, typmod)
     }
 
-    /// For binary COPY, with the type's receive function alone.
+    /// Makes a decoder for binary COPY that uses the type's receive function alone.
     pub(super) fn binary_by_function(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         Self { kind: Kind::Function, ..Self::binary(type_oid, typmod) }
     }
 
-    /// For text COPY: always the type's input function.
+    /// Makes a decoder for text COPY, which always uses the type's input function.
     pub(super) fn text(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         let mut function_oid = pg_sys::Oid::INVALID;
         let mut io_parameter = pg_sys::Oid::INVALID;
@@ -71,7 +71,7 @@ impl ColumnDecoder {
         Self { kind, function: lookup(function), io_parameter, typmod, json, labels, watched: None }
     }
 
-    /// Refuses values that the type modifier would change: COPY rounds numbers and times.
+    /// Makes the decoder refuse values that the type modifier would change, since COPY rounds numbers and times.
     pub(super) fn watched(mut self, type_oid: pg_sys::Oid) -> Self {
         // SAFETY: a type cache entry is never freed.
         let equal = unsafe {
@@ -86,7 +86,7 @@ impl ColumnDecoder {
         self
     }
 
-    /// Whether the modifier leaves a value alone, which `read` reads with the modifier that it is given.
+    /// Reads a value with `read`, and refuses it if the type modifier of the decoder has changed it.
     #[cold]
     fn read_watched(&mut self, mut read: impl FnMut(&mut Self) -> Result<Value<'static>>) -> Result<Value<'static>> {
         let value = read(self)?;
@@ -296,7 +296,7 @@ impl ColumnDecoder {
     }
 }
 
-/// For a value that the type's modifier would round or cut.
+/// Returns the error for a value that the type's modifier would round or cut.
 #[cold]
 pub(super) fn changed_by_modifier(type_oid: pg_sys::Oid, typmod: i32, value: pg_sys::Datum) -> Error {
     let sqlstate = match type_oid {
@@ -325,7 +325,8 @@ fn lookup(function: pg_sys::Oid) -> pg_sys::FmgrInfo {
     info
 }
 
-/// As `inet_recv` in `network.c` reads it: family, bits, an ignored byte, the address' length, the address.
+/// Decodes the form that `inet_recv` in `network.c` reads: family, bits, an ignored byte, the length of the address,
+/// the address.
 #[inline]
 fn inet(bytes: &[u8]) -> Option<Value<'_>> {
     const FAMILY_4: u8 = 2;
@@ -346,14 +347,14 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.try_into().ok()
 }
 
-/// Whether the bytes are what a UTF-8 database accepts in a text.
+/// Returns whether a UTF-8 database accepts the bytes as a text.
 #[inline]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     is_ascii_text(bytes) || (std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0))
 }
 
-/// Whether all bytes are ASCII characters other than NUL. Eight at once: most texts are, and most bytes that travel are
-/// texts.
+/// Returns whether all bytes are ASCII characters other than NUL. It looks at eight bytes at once: most texts are
+/// ASCII, and most bytes that travel are texts.
 #[inline]
 fn is_ascii_text(bytes: &[u8]) -> bool {
     const LOW: u64 = 0x0101_0101_0101_0101;

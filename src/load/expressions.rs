@@ -29,7 +29,7 @@ impl Expressions {
         Ok(Expression(unsafe { pg_sys::ExecPrepareExpr(node.cast(), self.state) }))
     }
 
-    /// The same for an expression that gives the same value to every row of a command; `None` for another.
+    /// Prepares an expression that gives the same value to every row of a command; `None` for another one.
     pub(super) fn prepare_stable(&mut self, node_tree: &str) -> Result<Option<Expression>> {
         let node = parse(node_tree)?;
         // SAFETY: as above.
@@ -39,7 +39,7 @@ impl Expressions {
         }
     }
 
-    /// The same for an expression that may mention columns which no row holds.
+    /// Prepares an expression that may mention columns which are computed when they are read.
     ///
     /// # Safety
     /// The relation is open and the expression is one of its own.
@@ -56,7 +56,7 @@ impl Expressions {
         }
     }
 
-    /// As a CHECK constraint: NULL passes.
+    /// Returns whether the row passes a CHECK constraint, as it does when the condition is NULL.
     #[inline]
     pub(super) fn passes(&mut self, check: &Expression, slot: *mut pg_sys::TupleTableSlot) -> bool {
         // SAFETY: the slot holds a virtual tuple of the layout that the expression was made for.
@@ -66,7 +66,7 @@ impl Expressions {
         }
     }
 
-    /// The value, allocated in the current memory context, and whether it is NULL.
+    /// Returns the value, allocated in the current memory context, and whether it is NULL.
     #[inline]
     pub(super) fn value(
         &mut self,
@@ -82,13 +82,13 @@ impl Expressions {
         }
     }
 
-    /// Whether a row belongs into the partition.
+    /// Returns whether a row belongs into the partition.
     pub(super) fn is_within(&mut self, bounds: &PartitionBounds, slot: *mut pg_sys::TupleTableSlot) -> bool {
         // SAFETY: the slot holds a row of the partition's layout; the context is this state's own.
         unsafe { pg_sys::ExecPartitionCheck(bounds.0, slot, self.state, false) }
     }
 
-    /// Frees what evaluating the rows of a batch left behind.
+    /// Frees the memory that evaluations for the rows of a batch have left behind.
     pub(super) fn reset(&mut self) {
         // SAFETY: values that live in this memory were stored or dropped with the batch.
         unsafe { pg_sys::MemoryContextReset((*self.context).ecxt_per_tuple_memory) };
@@ -105,7 +105,7 @@ impl Drop for Expressions {
     }
 }
 
-/// What rows belong into a partition, whose relation stays open for it.
+/// The bounds of a partition, whose relation stays open for them.
 pub(super) struct PartitionBounds(*mut pg_sys::ResultRelInfo);
 
 impl PartitionBounds {
@@ -150,7 +150,7 @@ impl Filter {
         self.volatile
     }
 
-    /// NULL is not enough.
+    /// Returns whether the condition is true; NULL is not enough.
     ///
     /// # Safety
     /// The context's slot holds a row of the table.

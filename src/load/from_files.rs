@@ -16,7 +16,7 @@ use pgrx::prelude::*;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// The shape of a folder's values: whatever the column's input function takes.
+/// The shape of a folder's values: any text that the column's input function takes.
 const FOLDER_SHAPE: Shape = Shape::Scalar(Scalar::Text);
 
 fn open(files: &FilesSpec, file: usize) -> Result<ParquetFile> {
@@ -48,7 +48,8 @@ impl OpenFiles {
 /// Stores the rows of one part of the files in a stage table.
 ///
 /// # Errors
-/// With file, row group, row and column for a row that cannot be stored. The transaction must then be given up.
+/// The error of a row that cannot be stored, with file, row group, row and column. The transaction must then be given
+/// up.
 pub fn load_row_groups(
     files: &FilesSpec,
     part: usize,
@@ -95,11 +96,11 @@ pub fn load_row_groups(
     })
 }
 
-/// Adds the rows of all files to a table as it stands, in the caller's transaction. Returns the rows that were stored, for
-/// each file, of which `on_progress` is told on the way.
+/// Adds the rows of all files to a table as it stands, in the caller's transaction, and tells `on_progress` of them on
+/// the way. Returns the number of rows that were stored from each file.
 ///
 /// # Errors
-/// As COPY FROM, with file, row group, row and column. The transaction must then be given up.
+/// The errors of COPY FROM, with file, row group, row and column. The transaction must then be given up.
 pub fn insert_row_groups(
     files: &FilesSpec,
     open_files: &mut OpenFiles,
@@ -116,7 +117,7 @@ pub fn insert_row_groups(
         let mut inserter = Inserter::open(table.target, &filled_by_all, filter)?;
         let targets = inserter.targets(&filled);
         let mut stored_of_files = vec![0; files.files.len()];
-        // Rows that were stored, and those that were told of.
+        // The numbers of rows that were stored, and that were reported.
         let (stored, told) = (Cell::new(0), Cell::new(0));
         let tell = |bytes| on_progress(Loaded { rows: stored.get() - told.replace(stored.get()), bytes });
         for row_group in files.parts.iter().flatten() {
@@ -169,11 +170,11 @@ pub fn insert_row_groups(
 struct Batch<'a> {
     readers: Vec<ColumnReader<'a>>,
     columns: &'a BatchColumns,
-    /// The most that a row's values take, with their lengths and padding.
+    /// The most bytes that a row's values take, with their lengths and padding.
     longest: usize,
 }
 
-/// Up to that many bytes a row may be thought to have that it has not.
+/// The most bytes by which the length of a row may be overestimated.
 const NEGLIGIBLE: usize = 16 << 20;
 
 impl<'a> Batch<'a> {
@@ -183,7 +184,8 @@ impl<'a> Batch<'a> {
         Self { readers, columns, longest }
     }
 
-    /// What the values of a row take at most: those of the longest of all rows, unless that is much.
+    /// Returns the most bytes that the values of a row take. Where that is not much, it is the length of the longest of
+    /// all rows.
     #[inline]
     fn longest(&self, row: usize) -> usize {
         if self.longest <= NEGLIGIBLE { self.longest } else { self.bytes(row) }
@@ -206,7 +208,7 @@ struct BatchRow<'a> {
     row: usize,
 }
 
-/// What decodes a column is its position.
+/// The decoder of a column is its position.
 impl RowValues<usize> for BatchRow<'_> {
     #[inline(always)]
     fn next<R>(&mut self, column: &mut usize, _: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
@@ -273,7 +275,7 @@ impl EachRow<'_> {
     }
 }
 
-/// Which arrays of a batch the columns are in.
+/// The arrays of a batch that the columns are in.
 pub(super) struct BatchColumns {
     /// Positions in the file of the columns that are read, in its order.
     pub(super) read: Vec<usize>,
@@ -331,12 +333,12 @@ impl BatchColumns {
         }
     }
 
-    /// For each column, whether the file has nothing for it.
+    /// Tells for each column whether the file has nothing for it.
     fn left_out(&self) -> impl Iterator<Item = bool> + '_ {
         self.sources.iter().map(|source| matches!(source, BatchSource::Nothing(_)))
     }
 
-    /// The row of the column's array that a row of the batch is.
+    /// Returns the row of the column's array for a row of the batch.
     #[inline]
     pub(super) fn row(&self, column: usize, row: usize) -> usize {
         match self.sources[column] {

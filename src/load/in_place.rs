@@ -14,7 +14,7 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 thread_local! {
-    /// COPY FROM takes a callback without an argument: this is what it reads from.
+    /// The stream that COPY FROM reads, whose callback takes no argument.
     static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
 }
 
@@ -23,9 +23,9 @@ struct Source {
     counter: Counter,
     rows: u64,
     failed: bool,
-    /// The one that the failure is about, where it is about one.
+    /// The row that the failure is about, where it is about one.
     column: Option<usize>,
-    /// Is told of bytes that have arrived.
+    /// The function that is told of bytes that have arrived.
     listener: Box<dyn Fn(u64)>,
 }
 
@@ -72,7 +72,7 @@ impl Source {
 /// `listener` is told of bytes as they arrive.
 ///
 /// # Errors
-/// As COPY FROM, and whatever happens to the stream. The transaction must then be given up.
+/// The errors of COPY FROM, and those of the stream. The transaction must then be given up.
 pub fn load_in_place(
     session: &Rc<Session>,
     from: &SourceTable,
@@ -107,7 +107,7 @@ fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<
     let here = here.filter(|&row| row <= source.rows + 1);
     let rows = rows.map_err(|error| source.locate(error, table, here))?;
     let mut reader = source.reader;
-    // Whatever COPY FROM did not ask for, the source's last word is needed.
+    // COPY FROM may not have asked for the end of the stream, in which the source tells how many rows it sent.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
     Ok(Loaded { rows, bytes: reader.bytes() })
@@ -129,7 +129,7 @@ fn refuse_unfit_defaults(table: &TableSpec) -> Result<()> {
 
 /// Learns from COPY FROM which row an error is about. It tells that in the context of its messages and nowhere else.
 struct RowWatcher {
-    /// As in the context: without the schema.
+    /// The table's name as the context has it: without the schema.
     table: CString,
     row: Option<u64>,
 }
@@ -153,8 +153,9 @@ impl RowWatcher {
         (value, watcher.row)
     }
 
-    /// `COPY item, line 3, column note`, whatever language that is in: the first number after the table's name, in the
-    /// last line that has one, because what COPY FROM called has told of itself before.
+    /// Finds the row in `COPY item, line 3, column note`, which may be in any language: it is the first number after
+    /// the table's name, in the last line that has one, because functions that COPY FROM called have added their lines
+    /// before it.
     fn row_of(&self, context: &[u8]) -> Option<u64> {
         let name = self.table.to_bytes();
         let row_in = |line: &[u8]| {
@@ -182,7 +183,7 @@ unsafe extern "C-unwind" fn note_row(watcher: *mut std::ffi::c_void) {
     }
 }
 
-/// As `copy_table` in `tablesync.c`.
+/// Copies as `copy_table` in `tablesync.c` does.
 fn copy_from(table: &TableSpec, wire: Wire) -> u64 {
     // SAFETY: the lists and nodes are palloc'd here and outlive the call; the relation stays open during it. The
     // callback is guarded, so that no panic crosses the server's frames.

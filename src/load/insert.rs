@@ -22,7 +22,7 @@ pub(super) struct Inserter {
     routing: *mut bindings::PartitionTupleRouting,
     transition_capture: *mut pg_sys::TransitionCaptureState,
     defaults: Vec<(usize, *mut pg_sys::ExprState)>,
-    /// For each attribute, whether the rows have a value for it.
+    /// Tells for each attribute whether the rows have a value for it.
     supplied: Vec<bool>,
     filter: Option<Filter>,
     command: pg_sys::CommandId,
@@ -74,7 +74,7 @@ impl Inserter {
             let triggers = (*root).ri_TrigDesc;
             let looks_at_rows =
                 !triggers.is_null() && ((*triggers).trig_insert_before_row || (*triggers).trig_insert_instead_row);
-            // A trigger or a volatile function may look at rows that are only in our hands.
+            // A trigger or a volatile function may look for rows that are not stored yet.
             let may_batch = !is_partitioned
                 && !looks_at_rows
                 && !volatile
@@ -108,7 +108,7 @@ impl Inserter {
         attributes.for_each(|attribute| self.supplied[attribute] = true);
     }
 
-    /// What the given attributes take.
+    /// Returns the targets of the given attributes.
     pub(super) fn targets(&self, filled: &[usize]) -> Vec<Target> {
         // SAFETY: the relation is open.
         let attributes = unsafe { relation::attributes((*self.relation).rd_att) };
@@ -116,12 +116,12 @@ impl Inserter {
         filled.iter().map(target).collect()
     }
 
-    /// Rows that were stored, those in the batch not counted.
+    /// Returns the number of rows that were stored, those in the batch not counted.
     pub(super) fn stored(&self) -> u64 {
         self.stored
     }
 
-    /// The memory that a row's values may live in until the row was added.
+    /// Returns the context in which a row's values may live until the row is added.
     pub(super) fn row_context(&self) -> pg_sys::MemoryContext {
         // SAFETY: as the macro `GetPerTupleMemoryContext`.
         unsafe {
@@ -199,7 +199,7 @@ impl Inserter {
         }
     }
 
-    /// Generated columns and constraints.
+    /// Computes generated columns and checks constraints.
     unsafe fn check(
         &self,
         target: *mut pg_sys::ResultRelInfo,
@@ -335,8 +335,8 @@ impl Inserter {
 }
 
 impl Inserter {
-    /// Whether foreign keys or other constraints of the table, or of the partitions that got rows, may be deferred, while
-    /// nobody's own triggers fire when the command ends.
+    /// Returns whether foreign keys or other constraints of the table, or of the partitions that got rows, may be
+    /// deferred: no trigger of a user's own fires when the command ends.
     fn defers_nothing_but_checks(&self) -> bool {
         // SAFETY: the lists hold what the state has opened, which is open until the command has ended.
         unsafe {
@@ -379,7 +379,7 @@ unsafe fn refuse_relation(relation: pg_sys::Relation) -> Result<()> {
     Err(Error::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, format!("cannot load into {what} \"{name}\"")))
 }
 
-/// Prepared defaults of the attributes that nothing fills, and whether one of them is volatile.
+/// Returns prepared defaults of the attributes that are not filled, and whether one of them is volatile.
 unsafe fn defaults_of(relation: pg_sys::Relation, filled: &[usize]) -> (Vec<(usize, *mut pg_sys::ExprState)>, bool) {
     let mut defaults = Vec::new();
     let mut volatile = false;
@@ -402,7 +402,7 @@ unsafe fn defaults_of(relation: pg_sys::Relation, filled: &[usize]) -> (Vec<(usi
     (defaults, volatile)
 }
 
-/// What a materialized row of a heap takes.
+/// Returns the size of a materialized row of a heap.
 ///
 /// # Safety
 /// The slot is a heap's, or a buffer heap's, and materialized.

@@ -5,7 +5,7 @@ use crate::local::encoding;
 use crate::storage::tuple::VARHDRSZ;
 use pgrx::pg_sys;
 
-/// Types whose values are decoded here. Each refuses what it is not sure of, and the type's own function decides.
+/// The types whose values are decoded here. A value that the decoder is not sure of is left to the type's own function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Bool,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
         length: usize,
     },
     Function,
-    /// By the type's function, and compared with the value that it would be without a modifier.
+    /// Decoded by the type's function, and compared with the value without a modifier.
     Watched,
 }
 

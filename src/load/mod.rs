@@ -27,10 +27,10 @@ pub use expressions::Filter;
 pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
 pub use in_place::load_in_place;
 
-/// Where the decoder stands, for the message of a row that cannot be stored.
+/// The decoder's position, for the message of a row that cannot be stored.
 #[derive(Default)]
 struct Position {
-    /// Rows that were begun.
+    /// The number of rows that were begun.
     row: Cell<u64>,
     /// Position among the copied columns, where one is being decoded.
     column: Cell<Option<usize>>,
@@ -38,7 +38,7 @@ struct Position {
 
 /// Why a chunk of a stream cannot be stored.
 enum FeedError {
-    /// A row cannot be told from what follows it.
+    /// The end of a row cannot be found.
     Stream(StreamError),
     /// A whole row cannot be stored.
     Row(Error),
@@ -51,7 +51,7 @@ impl From<StreamError> for FeedError {
 }
 
 impl FeedError {
-    /// The error itself, and in `position` where it is, after so many rows.
+    /// Returns the error itself, and notes its place, after so many rows, in `position`.
     #[cold]
     fn at(self, position: &Position, rows: u64) -> Error {
         match self {
@@ -65,19 +65,19 @@ impl FeedError {
     }
 }
 
-/// What a load needs of whoever runs it.
+/// The services that a load needs from the process that runs it.
 pub trait LoadHelper {
-    /// Is told of new rows and bytes, often.
+    /// Adds new rows and bytes to the progress of the job. It is called often.
     fn add_progress(&self, loaded: Loaded);
 
     /// Gives the target's stage table the TOAST table that it was made without. This process sees it afterwards.
     ///
     /// # Errors
-    /// When the job has failed meanwhile.
+    /// The job has failed meanwhile.
     fn make_toast_table(&self, target: u32) -> Result<()>;
 }
 
-/// What of a source table a part is, as the source is asked for it.
+/// Describes a part of a source table as the source is asked for it.
 pub fn copy_of<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usize) -> CopyOut<'a> {
     CopyOut { part: source.parts[part], ..copy_of_relation(source, table, part) }
 }
@@ -99,7 +99,7 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
 /// the rows with those that the source says it sent.
 ///
 /// # Errors
-/// With table, column and row for a row that cannot be stored. The transaction must then be given up.
+/// The error of a row that cannot be stored, with table, column and row. The transaction must then be given up.
 pub fn load_part(
     copies: &mut RunningCopies,
     wire: Wire,
@@ -178,7 +178,7 @@ fn load_stream(
     Ok(loaded)
 }
 
-/// Fewer rows are never a success, and neither are more.
+/// Refuses a load that stored fewer rows than were sent, or more.
 pub fn refuse_lost_rows(sent: u64, stored: u64) -> Result<()> {
     if sent == stored {
         return Ok(());
@@ -220,12 +220,13 @@ fn column_of(table: &TableSpec, column: usize) -> String {
     name.map_or_else(String::new, |name| format!(", column {name}"))
 }
 
-/// Whether a source does not want to send any row: it lacks a privilege, or the table.
+/// Returns whether a source refuses to send any row: a privilege is missing, or the table.
 fn is_refusal(error: &Error) -> bool {
     sqlstate_class(error.sqlstate) == *b"42"
 }
 
-/// Not a lost connection, a cancel or a full disk. Memory is short because of a row.
+/// Returns whether an error is about a row, and not about a lost connection, a cancel or a full disk. A lack of memory
+/// is about a row.
 fn concerns_a_row(sqlstate: i32) -> bool {
     let class = sqlstate_class(sqlstate);
     !matches!(&class, b"08" | b"53" | b"57" | b"58") || sqlstate == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32

@@ -1,4 +1,4 @@
-//! The binary form of `numeric`, straight to its stored form. What is unusual is left to the server's own function.
+//! The binary form of `numeric`, straight to its stored form. Unusual values are left to the server's own function.
 
 const SIGN_NEGATIVE: u16 = 0x4000;
 const DIGITS_PER_GROUP: i32 = 4;
@@ -18,7 +18,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// From a type modifier; `None` when there is none.
+    /// Reads a type modifier; `None` when there is none.
     pub(super) fn from_typmod(typmod: i32) -> Option<Self> {
         let packed = typmod.checked_sub(4).filter(|packed| *packed >= 0)?;
         // The scale is a signed number of 11 bits.
@@ -26,8 +26,8 @@ impl Limits {
     }
 }
 
-/// The stored header, and the digit groups as they travel. `None` for every value that is not plainly a canonical, finite
-/// one in the short form and within the limits.
+/// Returns the stored header, and the digit groups as they travel. `None` for every value that is not plainly a
+/// canonical, finite one in the short form and within the limits.
 #[inline(always)]
 pub(super) fn decode(wire: &[u8], limits: Option<Limits>) -> Option<(u16, &[u8])> {
     let (head, digits) = wire.split_first_chunk::<8>()?;

@@ -1,6 +1,6 @@
-//! Whether our decoders agree with the server's receive functions, for a test to ask with bytes of its choice.
+//! A comparison of our decoders with the server's receive functions, which a test calls with bytes of its choice.
 //!
-//! `pgcopy_compare_decoders` belongs to no SQL function of the extension: a superuser declares it where it is wanted.
+//! `pgcopy_compare_decoders` belongs to no SQL function of the extension: a superuser declares one where it is wanted.
 
 use super::arena::Arena;
 use super::decode::ColumnDecoder;
@@ -11,8 +11,8 @@ use crate::storage::tuple::Value;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// `(type oid, typmod integer, wire bytea) → text`: `same`, `refused` with the SQLSTATE where both refuse, or what
-/// differs.
+/// Compares, as `(type oid, typmod integer, wire bytea) → text`, and returns `same`, `refused` with the SQLSTATE where
+/// both refuse, or the difference.
 ///
 /// # Safety
 /// Called by the function manager with three arguments of those types, none of them NULL.
@@ -43,14 +43,14 @@ pub unsafe extern "C-unwind" fn pgcopy_compare_decoders(call: pg_sys::FunctionCa
     unsafe { pg_sys::cstring_to_text_with_len(verdict.as_ptr().cast(), verdict.len() as i32).into() }
 }
 
-/// The calling convention, for the function manager.
+/// Tells the function manager the calling convention.
 #[unsafe(no_mangle)]
 pub extern "C" fn pg_finfo_pgcopy_compare_decoders() -> &'static pg_sys::Pg_finfo_record {
     const RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &RECORD
 }
 
-/// The bytes of the decoded value, whose length word is always the long one here.
+/// Returns the bytes of the decoded value, whose length word is always the long one here.
 fn value_of(type_oid: pg_sys::Oid, mut decoder: ColumnDecoder, wire: &[u8]) -> Result<Vec<u8>> {
     transaction::in_subtransaction(|| {
         catch(|| {

@@ -15,8 +15,8 @@ pub(super) fn store_varlena(payload: &[u8]) -> Value<'static> {
     }
 }
 
-/// The datum that a value is, for the server's own functions; by-reference ones live in memory from `allocate`, which is
-/// aligned for any type.
+/// Returns a value as a datum, for the server's own functions. Values that are passed by reference live in memory from
+/// `allocate`, which is aligned for any type.
 #[inline]
 pub(super) fn to_datum(value: Value<'_>, mut allocate: impl FnMut(usize) -> *mut u8) -> Option<pg_sys::Datum> {
     match value {

@@ -6,20 +6,20 @@ use crate::parquet::store::Store;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// All that loading files takes. It travels in the job's shared memory and may hold secrets.
+/// The description of a load of files. It travels in the job's shared memory and may hold secrets.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct FilesSpec {
     pub store: Store,
     pub files: Vec<DataFile>,
-    /// What each part of the target is made of.
+    /// The row groups of each part of the target.
     pub parts: Vec<Vec<RowGroup>>,
-    /// For each column of the target that the files fill, in the order of its attributes.
+    /// The sources of each column of the target that the files fill, in the order of its attributes.
     pub columns: Vec<ColumnSource>,
     /// The numbers of those columns that some file has nothing for.
     pub partial: Vec<i16>,
     pub on_lossy: OnLossy,
     pub on_invalid_text: OnInvalidText,
-    /// Of the caller's session, in which texts are read.
+    /// The settings of the caller's session, with which texts are read.
     pub settings: ValueSettings,
 }
 
@@ -28,11 +28,11 @@ pub struct FilesSpec {
 pub struct RowGroup {
     pub file: usize,
     pub number: usize,
-    /// Compressed.
+    /// Compressed bytes.
     pub bytes: u64,
 }
 
-/// Where a column's values come from.
+/// The source of a column's values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ColumnSource {
     /// A column of the file.
@@ -46,7 +46,7 @@ pub enum ColumnSource {
 /// The source of one column in one file.
 pub enum Found<'a> {
     Column(usize),
-    /// The same for all rows.
+    /// A value that is the same for all rows.
     Constant(Option<&'a str>),
     /// The file has no such column.
     Nothing,
@@ -77,7 +77,7 @@ impl ColumnSource {
     }
 }
 
-/// The columns that are not skipped, with their positions.
+/// Returns the columns that are not skipped, with their positions.
 pub fn kept<'a>(columns: &'a [FileColumn], skip: &'a [String]) -> impl Iterator<Item = (usize, &'a FileColumn)> {
     columns.iter().enumerate().filter(|(_, column)| !skip.contains(&column.name))
 }
@@ -87,7 +87,7 @@ fn missing(column: &str) -> Error {
 }
 
 impl FilesSpec {
-    /// For people.
+    /// Describes one part for people.
     pub fn describe(&self) -> String {
         match self.files.as_slice() {
             [file] => file.name.clone(),
@@ -95,29 +95,29 @@ impl FilesSpec {
         }
     }
 
-    /// Compressed bytes of one part.
+    /// Returns the compressed bytes of one part.
     pub fn part_bytes(&self, part: usize) -> u64 {
         self.parts[part].iter().map(|group| group.bytes).sum()
     }
 
-    /// Compressed bytes of all parts.
+    /// Returns the compressed bytes of all parts.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().flatten().map(|group| group.bytes).sum()
     }
 }
 
-/// What becomes of a value of which something would be lost.
+/// The treatment of a value of which something would be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnLossy {
     Error,
-    /// It is rounded towards the past or zero, or cut.
+    /// The value is rounded towards the past or zero, or cut.
     Truncate,
 }
 
-/// What becomes of a text that is not UTF-8, or that holds the character with code 0.
+/// The treatment of a text that is not UTF-8, or that holds the character with code 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnInvalidText {
     Error,
-    /// U+FFFD takes the place of each character that cannot be.
+    /// U+FFFD replaces each character that cannot be stored.
     Replace,
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ForeignKeyCheck {
     pub name: String,
-    /// Of the referencing table, which the constraint belongs to.
+    /// The referencing table, which the constraint belongs to.
     pub referencing_schema: String,
     pub referencing_name: String,
     pub referencing: KeyEnd,
@@ -14,9 +14,9 @@ pub struct ForeignKeyCheck {
     /// The role that runs the functions which compare keys.
     pub comparing_role: u32,
     pub match_full: bool,
-    /// SQL for whether the key of `fk` is in the relation `referenced`.
+    /// A SQL condition: the key of `fk` is in the relation `referenced`.
     pub is_there: String,
-    /// Set where the keys are integers, compared by value.
+    /// Set where the keys are integers that are compared by value.
     pub integers: Option<IntegerKeys>,
     /// Positions in [`JobSpec::tables`] of the targets whose new rows the check reads.
     pub reads: Vec<usize>,
@@ -28,10 +28,10 @@ pub struct ForeignKeyCheck {
     pub show_values: bool,
 }
 
-/// Puts the foreign keys together that one scan of their referencing table can check.
+/// Groups the foreign keys that one scan of their referencing table can check.
 pub fn group_foreign_keys(keys: &[ForeignKeyCheck]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
-    // For each referencing table its last group and the columns that are read for it.
+    // The last group of each referencing table, and the columns that are read for it.
     let mut open: HashMap<u32, (usize, usize)> = HashMap::new();
     for (position, key) in keys.iter().enumerate() {
         let Some(referencing) = key.integers.as_ref().map(|integers| &integers.referencing) else {
@@ -51,7 +51,7 @@ pub fn group_foreign_keys(keys: &[ForeignKeyCheck]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// What a check of integer keys compares.
+/// The two ends that a check of integer keys compares.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct IntegerKeys {
     /// OIDs of the tables that the constraint names; the job's stage tables take the place of targets.
@@ -84,6 +84,6 @@ pub struct KeyColumn {
     pub type_oid: u32,
     /// The type that the operator takes.
     pub compared_type: u32,
-    /// Of the comparison; 0 for types without.
+    /// The collation of the comparison; 0 for types without collations.
     pub collation: u32,
 }

@@ -15,7 +15,7 @@ pub enum Input {
 /// One snapshot of another server.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ServerInput {
-    /// It holds the password.
+    /// The source, with the password.
     pub origin: Origin,
     pub snapshot: String,
     /// How long the source may be silent, as `pgcopy.source_timeout` has it.
@@ -27,7 +27,7 @@ pub struct ServerInput {
 /// A table of the source, as it is read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceTable {
-    /// Schema-qualified, quoted.
+    /// The schema-qualified, quoted name.
     pub name: String,
     pub partitioned: bool,
     /// Whether one of the columns is generated there.
@@ -49,7 +49,7 @@ impl SourceTable {
 }
 
 impl Input {
-    /// The number of parts that a table of the job is loaded in.
+    /// Returns the number of parts that a table of the job is loaded in.
     pub fn parts(&self, table: usize) -> usize {
         match self {
             Self::Server(server) => server.tables[table].parts.len(),
@@ -57,7 +57,7 @@ impl Input {
         }
     }
 
-    /// The share of one part in the `pages` pages of a table.
+    /// Returns the share of one part in the `pages` pages of a table.
     pub fn part_pages(&self, table: usize, part: usize, pages: u32) -> u32 {
         match self {
             Self::Server(server) => {
@@ -71,7 +71,7 @@ impl Input {
         }
     }
 
-    /// The bytes that one part is expected to send, by estimate.
+    /// Returns the bytes that one part is expected to send, by estimate.
     pub fn part_bytes(&self, table: usize, part: usize, pages: u32) -> u64 {
         match self {
             Self::Server(_) => u64::from(self.part_pages(table, part, pages)) * u64::from(pg_sys::BLCKSZ),
@@ -79,7 +79,7 @@ impl Input {
         }
     }
 
-    /// For people.
+    /// Describes one part for people.
     pub fn describe(&self) -> String {
         match self {
             Self::Server(server) => server.origin.to_string(),

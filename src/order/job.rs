@@ -6,23 +6,23 @@ use crate::local::transaction::Instants;
 use plan::{Schedule, TaskKind, Work};
 use serde::{Deserialize, Serialize};
 
-/// All that a process of the job must know. It is in the job's shared memory and nowhere else: it holds the password.
+/// The order of a job, for its processes. It is in the job's shared memory and nowhere else: it holds the password.
 #[derive(Serialize, Deserialize)]
 pub struct JobSpec {
     pub job: i64,
     pub caller: Caller,
     pub input: Input,
     pub tables: Vec<TableSpec>,
-    /// What the leader loads itself; here for progress and history.
+    /// The tables that the leader loads itself; here for progress and history.
     pub in_place: Vec<InPlaceTable>,
     pub foreign_keys: Vec<ForeignKeyCheck>,
     /// Positions in `foreign_keys` of those that one task checks: all of a referencing table that one scan can serve.
     pub foreign_key_groups: Vec<Vec<usize>>,
-    /// Of the caller's session: functions may read them.
+    /// The settings of the caller's session, which functions may read.
     pub settings: ValueSettings,
-    /// Of the caller's transaction.
+    /// The times of the caller's transaction.
     pub instants: Instants,
-    /// Whether the rows depend on what only the caller's session knows, so that it must do the work.
+    /// Whether the rows depend on something that only the caller's session knows, so that it must do the work.
     pub works_in_session: bool,
     /// Whether pages are formed by our own code, as `pgcopy.own_storage` has it.
     pub own_storage: bool,
@@ -31,7 +31,7 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
-    /// Of a load that the leader does itself, into one table.
+    /// Makes the order of a load that the leader does itself, into one table.
     pub fn of_session(job: i64, input: Input, table: InPlaceTable) -> Self {
         Self {
             job,
@@ -72,13 +72,13 @@ impl JobSpec {
         plan::schedule(&work, &reads)
     }
 
-    /// Schema and name of every table, those that are loaded in place at the end.
+    /// Returns schema and name of every table; those that are loaded in place come last.
     pub fn table_names(&self) -> impl Iterator<Item = (&str, &str)> {
         let in_place = self.in_place.iter().map(|table| (table.schema.as_str(), table.name.as_str()));
         self.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).chain(in_place)
     }
 
-    /// What a task does, for people.
+    /// Describes a task for people.
     pub fn describe_task(&self, task: TaskKind) -> String {
         match task {
             TaskKind::Create { table } => {
@@ -110,7 +110,7 @@ impl JobSpec {
         }
     }
 
-    /// Where the rows come from, for people.
+    /// Describes the origin of the rows for people.
     pub fn describe_source(&self) -> String {
         self.input.describe()
     }

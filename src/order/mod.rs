@@ -1,5 +1,5 @@
-//! Orders: what was decided and is now carried out. Plain data that `prepare` makes, every room above reads, and nobody
-//! changes.
+//! Orders: decisions that are now carried out. They are plain data, made by `prepare`, read by every room above, and
+//! changed by none.
 
 mod files_input;
 mod foreign_key;
@@ -13,7 +13,7 @@ pub use input::{Input, ServerInput, SourceTable};
 pub use job::JobSpec;
 pub use table::{InPlaceTable, Loaded, NewColumn, NewTable, Stage, TableSpec};
 
-/// The unqualified name of a target's stage table.
+/// Returns the unqualified name of a target's stage table.
 pub fn stage_name(job: i64, target: u32) -> String {
     format!("job_{job}_{target}")
 }

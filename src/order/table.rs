@@ -2,7 +2,7 @@ use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated,
 use plan::ColumnPair;
 use serde::{Deserialize, Serialize};
 
-/// A target whose storage is exchanged, with all that loading, indexing and checking its stage table needs.
+/// A target whose storage is exchanged, with all facts for loading, indexing and checking its stage table.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TableSpec {
     pub target: u32,
@@ -11,14 +11,14 @@ pub struct TableSpec {
     pub name: String,
     /// The columns that the rows have values for, in the order of those values.
     pub columns: Vec<ColumnPair>,
-    /// The size of what is loaded, TOAST included, for estimates.
+    /// The size of the rows to be loaded, TOAST included, for estimates.
     pub pages: u32,
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     /// Set where rows could arrive that do not belong into this partition.
     pub checks_bounds: bool,
     pub generated: Vec<Generated>,
-    /// Of columns that the rows do not have.
+    /// The defaults of columns that the rows do not have.
     pub defaults: Vec<Generated>,
     pub column_options: Vec<ColumnOptions>,
     pub extended_statistics: Vec<ExtendedStatistics>,
@@ -51,7 +51,7 @@ pub struct NewColumn {
 pub struct InPlaceTable {
     pub schema: String,
     pub name: String,
-    /// Of the source, TOAST included.
+    /// The size of the source's table, TOAST included.
     pub pages: u32,
 }
 
@@ -62,7 +62,7 @@ pub struct Stage {
     pub indexes: Vec<u32>,
 }
 
-/// The size of what one load has stored.
+/// The rows and bytes that one load has stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub rows: u64,
@@ -75,7 +75,7 @@ impl TableSpec {
         plan::qualified(&self.schema, &self.name)
     }
 
-    /// The columns of one slice; none, which means all, where there is one slice only.
+    /// Returns the columns of one slice; none, which means all, where there is one slice only.
     pub fn analyzed_columns(&self, slice: usize) -> &[ColumnPair] {
         if self.analyze_slices == 1 {
             return &[];
@@ -83,9 +83,9 @@ impl TableSpec {
         self.columns.chunks(self.columns.len().div_ceil(self.analyze_slices)).nth(slice).unwrap_or(&[])
     }
 
-    /// Statistics of a wide table take longer than its rows, so that the workers share its columns; each takes a sample of
-    /// its own. A table that is alone leaves workers idle otherwise. Expressions of indexes and extended statistics are only
-    /// computed together with all columns.
+    /// Returns the number of slices. The statistics of a wide table take longer than its rows, so that the workers
+    /// share its columns; each takes a sample of its own. A table that is alone would leave workers idle otherwise.
+    /// Expressions of indexes and extended statistics are only computed together with all columns.
     pub fn share_analyze(&mut self, workers: usize, is_alone: bool) {
         const FEWEST_COLUMNS: usize = 100;
         const FEWEST_COLUMNS_ALONE: usize = 4;

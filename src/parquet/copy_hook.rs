@@ -1,4 +1,4 @@
-//! `COPY … FROM | TO … (FORMAT parquet)`: rights, options, and where the work is done.
+//! `COPY … FROM | TO … (FORMAT parquet)`: rights, options, and the way to the code that does the work.
 
 use super::write::{self, WriteOptions};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 /// A COPY FROM whose table is locked and whose rights were checked.
 pub struct CopyFrom {
     pub relation: u32,
-    /// In the order of the statement; `None` for all but generated ones.
+    /// The columns in the order of the statement; `None` for all but generated ones.
     pub columns: Option<Vec<String>>,
     pub paths: Vec<String>,
     pub match_by_position: bool,
@@ -31,7 +31,7 @@ pub type FromHandler = fn(CopyFrom) -> Result<u64>;
 
 static FROM_HANDLER: OnceLock<FromHandler> = OnceLock::new();
 
-/// Makes `COPY … (FORMAT parquet)` work in this session; `from` carries out what reads files.
+/// Makes `COPY … (FORMAT parquet)` work in this session; `from` carries out COPY FROM.
 pub fn register(from: FromHandler) {
     if FROM_HANDLER.set(from).is_ok() {
         utility_hook::register(run);
@@ -67,7 +67,7 @@ fn run(statement: &CopyStatement) -> Result<u64> {
     };
     let given = statement.options();
     let options = options(&given, direction)?;
-    // What may be read through a server is checked where the file is looked for.
+    // The right to read through a server is checked where the file is looked for.
     if !options.iter().any(|(name, _)| *name == "server") {
         check_rights(direction)?;
     }
@@ -134,7 +134,7 @@ fn check_rights(direction: Direction) -> Result<()> {
         .detail(format!("Only roles with privileges of the \"{role}\" role may {what}.")))
 }
 
-/// The options without the format, checked for being known, once.
+/// Returns the options without the format. Each of them is known and given once.
 fn options(given: &[CopyOption], direction: Direction) -> Result<Vec<(&str, &str)>> {
     let mut options: Vec<(&str, &str)> = Vec::with_capacity(given.len());
     let syntax_error = |message: String| Err(Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, message));
@@ -206,7 +206,7 @@ fn to_file(statement: &CopyStatement, file: &[u8], options: &[(&str, &str)]) -> 
     write::copy_to(statement, path, &options)
 }
 
-/// An option's value that is not among those that it takes.
+/// Returns the error of a value that an option does not take.
 pub(super) fn not_recognized(option: &str, value: &str) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("COPY {option} \"{value}\" not recognized"))
 }

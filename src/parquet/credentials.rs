@@ -1,4 +1,4 @@
-//! How to reach an object store, and as whom: options of a foreign server and of a user mapping.
+//! The options of a foreign server and of a user mapping, with which an object store is reached.
 
 use crate::error::{Error, Result};
 use crate::local::foreign_server;
@@ -14,7 +14,7 @@ pub const WRAPPER: &str = "pgcopy_store";
 const SERVER_OPTIONS: [&str; 7] =
     ["type", "endpoint", "region", "account", "virtual_hosted", "allow_http", "ca_certificate"];
 
-/// The options of a user mapping, and what they apply to.
+/// The options of a user mapping, and the kinds of stores that they apply to.
 const MAPPING_OPTIONS: [(&str, &[Kind]); 9] = [
     ("access_key_id", &[Kind::S3]),
     ("secret_access_key", &[Kind::S3]),
@@ -41,7 +41,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// What the caller may use of a server.
+    /// Looks up a server that the caller may use, with the caller's credentials.
     pub fn look_up(name: &str) -> Result<Self> {
         let caller = Caller::of_this_session().current;
         let Some(server) = foreign_server::find(name, caller)? else {
@@ -91,7 +91,7 @@ impl Access {
         Ok(())
     }
 
-    /// A secret of the user mapping.
+    /// Returns a secret of the user mapping.
     pub fn secret(&self, name: &str) -> Option<&str> {
         self.secrets.get(name).map(String::as_str)
     }
@@ -100,18 +100,18 @@ impl Access {
         !self.secrets.is_empty()
     }
 
-    /// What must not be shown.
+    /// Returns the texts that must not be shown.
     pub fn secrets(&self) -> Vec<&str> {
         self.secrets.iter().filter(|(name, _)| *name != "user").map(|(_, value)| value.as_str()).collect()
     }
 }
 
-/// Where options are given.
+/// The kind of object that options are given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Server,
     UserMapping,
-    /// A wrapper, or a table: neither has any.
+    /// A wrapper, or a table: neither has options.
     Elsewhere,
 }
 
@@ -227,7 +227,7 @@ fn check_mapping(options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-/// The JSON that Google's console hands out.
+/// Checks a service account key, the JSON that Google's console hands out.
 fn check_service_account(key: &str) -> Result<()> {
     let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(key) else {
         return Err(invalid_value("service_account_key").hint("Give the JSON text of the key, and not a file's name."));
@@ -249,7 +249,7 @@ fn check_service_account(key: &str) -> Result<()> {
     Ok(())
 }
 
-/// As the server reads booleans in options; false when missing.
+/// Reads a boolean as the server does in options; false when it is missing.
 fn is_on(options: &BTreeMap<String, String>, name: &str) -> Result<bool> {
     match options.get(name).map(|value| value.to_ascii_lowercase()).as_deref() {
         None | Some("false" | "off" | "no" | "0") => Ok(false),
@@ -266,7 +266,7 @@ fn invalid_name(name: &str) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_OPTION_NAME, format!("invalid option \"{name}\""))
 }
 
-/// The value is not repeated: it may be a secret in the wrong place.
+/// Returns the error of a wrong option. Its value is not repeated: it may be a secret in the wrong place.
 fn invalid_value(name: &str) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, format!("invalid value for option \"{name}\""))
 }

@@ -1,4 +1,4 @@
-//! Which files are meant, and files of this machine.
+//! Files to be loaded, and files of this machine.
 
 use crate::error::{Error, Result};
 use crate::local::interrupts;
@@ -15,28 +15,28 @@ use std::path::{Path, PathBuf};
 /// A file to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFile {
-    /// As people know it: an absolute path, or a URL without its query.
+    /// The name for people: an absolute path, or a URL without its query.
     pub name: String,
     pub bytes: u64,
-    /// What the folders below the given directory, or below what a pattern names without wildcards, say: columns and
-    /// their values, in order.
+    /// The columns and their values, in order, that are named by the folders below the given directory, or below the
+    /// part of a pattern without wildcards.
     pub partition: Vec<(String, Option<String>)>,
     pub(super) stamp: Stamp,
 }
 
 impl DataFile {
-    /// The keys of the folders that it is in.
+    /// Returns the keys of the folders that the file is in.
     pub fn folders(&self) -> impl Iterator<Item = &str> {
         self.partition.iter().map(|(key, _)| key.as_str())
     }
 }
 
-/// Changes with a file's content, as far as one can know without reading it.
+/// Marks that change with a file's content, as far as one can know without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
-    /// The time of its last change, in the finest unit that every way of asking gives.
+    /// The time of the file's last change, in the finest unit that every interface gives.
     pub modified: i64,
-    /// What else tells it from other files that may take its name.
+    /// Further marks that tell the file from others that may take its name.
     pub tag: Option<String>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Stamp {
 /// from inside of another runtime. Errors do not name the file; [`error_of`] makes them the user's.
 pub use parquetpages::Source as RandomAccess;
 
-/// What a failed [`RandomAccess::read`] is to the user.
+/// Returns the error for the user of a failed [`RandomAccess::read`].
 pub fn error_of(file: &str, error: &io::Error) -> Error {
     let mut told = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(inner) => inner.clone(),
@@ -56,7 +56,7 @@ pub fn error_of(file: &str, error: &io::Error) -> Error {
     told
 }
 
-/// An error that [`error_of`] gets back as it is.
+/// Wraps an error that [`error_of`] returns as it is.
 pub(super) fn carried(error: Error) -> io::Error {
     io::Error::other(error)
 }
@@ -66,7 +66,7 @@ pub(super) fn changed() -> Error {
         .hint("Repeat the call when nobody writes to the file.")
 }
 
-/// As the server gives them to errors of files.
+/// Returns the SQLSTATE that the server gives to errors of files.
 fn sqlstate_of(error: &io::Error) -> PgSqlErrorCode {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
@@ -77,7 +77,7 @@ fn sqlstate_of(error: &io::Error) -> PgSqlErrorCode {
     }
 }
 
-/// Without the number that Rust puts behind the system's words.
+/// Returns the system's message without the number that Rust adds.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -106,7 +106,7 @@ pub(super) fn nothing_found(path: &str, is_pattern: bool) -> Error {
     }
 }
 
-/// The columns that folders on the way to a file name.
+/// Returns the columns that are named by folders on the way to a file.
 pub(super) fn partition(file: &str, folders: &[&str]) -> Result<Vec<hive::Value>> {
     hive::partition(folders.iter().copied()).map_err(|error| {
         Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, error.to_string())
@@ -148,12 +148,12 @@ pub(super) fn find_local(path: &str) -> Result<Vec<DataFile>> {
     Ok(found)
 }
 
-/// A folder to be looked into.
+/// A folder to be searched.
 struct Folder {
     path: PathBuf,
-    /// The names from the base of the pattern on.
+    /// The names from the base of the pattern to this folder.
     names: Vec<String>,
-    /// This folder and those above, whatever their names: a link may lead back up.
+    /// The identities of this folder and of those above it: a link may lead back up.
     identities: Vec<(u64, u64)>,
     progress: Option<Progress>,
 }
@@ -185,14 +185,14 @@ fn walk(pattern: &Pattern, root: Folder, found: &mut Vec<DataFile>) -> Result<()
             if !takes && enters.is_none() {
                 continue;
             }
-            // Follows links.
+            // This follows links.
             let metadata = match fs::metadata(&path) {
                 Ok(metadata) => metadata,
-                // A link to nothing, which need not have been to a folder.
+                // A link to nothing, which need not have led to a folder.
                 Err(error) if !takes && error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed("open file", &path, &error)),
             };
-            // Better refused than lost.
+            // An error is better than a file that is left out.
             let name = name.to_str().ok_or_else(|| {
                 Error::new(
                     PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
@@ -277,14 +277,15 @@ impl RandomAccess for LocalFile {
         }
         let mut buffer = vec![0; length];
         let outcome = self.file.read_exact_at(&mut buffer, offset);
-        // Before the outcome: a file that is being cut off ends early, and that is the reason.
+        // A change is reported before the outcome: a file that is being cut off ends early, and the change is the
+        // reason.
         self.check(&self.file.metadata()?)?;
         outcome?;
         Ok(buffer.into())
     }
 }
 
-/// Nothing that a file claims may lead beyond its end.
+/// Refuses ranges beyond the end of a file, which a file may claim.
 pub(super) fn within(offset: u64, length: usize, total: u64) -> io::Result<()> {
     if offset.checked_add(length as u64).is_some_and(|end| end <= total) {
         return Ok(());

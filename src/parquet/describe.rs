@@ -6,11 +6,11 @@ use super::parquet_file::ParquetFile;
 use super::store::Store;
 use crate::error::Result;
 
-/// A column of a Parquet file, with what is known of the file.
+/// A column of a Parquet file, with facts about the file.
 #[derive(Debug, Clone)]
 pub struct DescribedColumn {
     pub file: String,
-    /// From 1.
+    /// Counted from 1.
     pub position: i32,
     pub name: String,
     pub parquet_type: String,
@@ -25,12 +25,12 @@ pub struct DescribedColumn {
     pub create_table: String,
 }
 
-/// Without a level, which files do not hold.
+/// The name of the codec, without a level, which files do not hold.
 fn codec_name(text: &str) -> String {
     text.split('(').next().unwrap_or_default().to_lowercase()
 }
 
-/// A text as the server can hold it.
+/// Returns a text as the server can hold it.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\\x00")
 }

@@ -1,4 +1,4 @@
-//! The Arrow schema that some writers embed: what integers mean for which Parquet has no annotation.
+//! The Arrow schema that some writers embed, which gives integers a meaning for which Parquet has no annotation.
 
 use super::schema::Scalar;
 use arrow_ipc::{DateUnit, Field, TimeUnit as Unit, Type as ArrowType};
@@ -9,8 +9,8 @@ use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::file::metadata::KeyValue;
 use parquet::schema::types::{Type, TypePtr};
 
-/// For each leaf of the file's schema its meaning, where the embedded schema has one that Parquet's own cannot tell. It is
-/// only a hint: what cannot be read of it is left out, and takes nothing else with it.
+/// Returns for each leaf of the file's schema its meaning, where the embedded schema has one that Parquet's own cannot
+/// tell. It is only a hint: a part that cannot be read is left out, and the rest is used.
 pub(super) fn hints(root: &Type, metadata: Option<&Vec<KeyValue>>) -> Vec<Option<Hint>> {
     let mut hints = Vec::new();
     let pair = metadata.into_iter().flatten().find(|pair| pair.key == ARROW_SCHEMA_META_KEY);
@@ -24,14 +24,14 @@ pub(super) fn hints(root: &Type, metadata: Option<&Vec<KeyValue>>) -> Vec<Option
     hints
 }
 
-/// What an integer of that many bits means.
+/// Returns the meaning of an integer of that many bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hint {
     pub(super) scalar: Scalar,
     pub(super) bits: u8,
 }
 
-/// Fields of a structure find each other by name.
+/// Matches the fields of a structure by name.
 fn walk_fields(originals: &[TypePtr], fields: &[Field<'_>], hints: &mut Vec<Option<Hint>>) {
     for (position, original) in originals.iter().enumerate() {
         let is_named = |field: &&Field<'_>| field.name() == Some(original.name());

@@ -12,7 +12,7 @@ use reqwest::redirect::{Attempt, Policy};
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer.
+/// The longest time between two pieces of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_REDIRECTS: usize = 5;
 

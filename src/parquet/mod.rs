@@ -1,4 +1,4 @@
-//! Parquet files: where they are, what they hold, and how that becomes rows; and rows as Parquet files.
+//! Parquet files: finding, describing, reading and writing them.
 
 mod copy_hook;
 pub mod credentials;

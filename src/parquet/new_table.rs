@@ -1,4 +1,4 @@
-//! The table that files would make: its name, and columns that hold what theirs do.
+//! The table that is made for files: its name, and columns for the values of theirs.
 
 use super::data_files::DataFile;
 use super::parquet_file::FileOutline;
@@ -15,7 +15,8 @@ pub struct InferredColumn {
 }
 
 impl InferredColumn {
-    /// The type whatever is on the search path. The grammar itself sees to the other names.
+    /// Returns the name of the type qualified, so that it does not depend on the search path. The grammar itself
+    /// resolves the other names.
     pub fn qualified_type(&self) -> String {
         match self.type_name.trim_end_matches("[]") {
             "bytea" | "date" | "json" | "jsonb" | "text" | "uuid" => format!("pg_catalog.{}", self.type_name),
@@ -24,27 +25,27 @@ impl InferredColumn {
     }
 }
 
-/// A name as the server keeps it.
+/// Returns a name as the server keeps it.
 pub fn clipped(name: &str) -> &str {
     const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
     &name[..name.floor_char_boundary(LONGEST)]
 }
 
-/// Which columns of files a table is to have.
+/// The choice of the columns of files that a table is to have.
 #[derive(Default)]
 pub struct WantedColumns<'a> {
     /// Columns of the files that are left out.
     pub skip: &'a [String],
     /// Names for columns, each with the name in the files.
     pub names: &'a [(String, String)],
-    /// Folders `key=value` that give columns.
+    /// The keys of folders `key=value` that give columns.
     pub folders: Vec<&'a str>,
 }
 
-/// The columns that files need, with the names that they are to have.
+/// Returns the columns that files need, with the names that they are to have.
 ///
 /// # Errors
-/// When files disagree on a column in a way that no type bridges.
+/// Files disagree on a column, and no type has room for both.
 pub fn new_columns(
     files: &[FileOutline],
     data_files: &[DataFile],
@@ -93,7 +94,7 @@ pub fn new_columns(
 /// Refuses names that columns of a table cannot have.
 ///
 /// # Errors
-/// With the file and the column.
+/// The name is refused, with the file and the column.
 pub fn check_new_names(columns: &[InferredColumn], files: &[FileOutline]) -> Result<()> {
     const OF_THE_SYSTEM: [&str; 6] = ["tableoid", "cmax", "xmax", "cmin", "xmin", "ctid"];
     for (position, column) in columns.iter().enumerate() {
@@ -131,7 +132,7 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
         (Shape::Scalar(left), Shape::Scalar(right)) => (left, right),
         (Shape::Scalar(S::Null), shape) | (shape, Shape::Scalar(S::Null)) => return Some(shape.clone()),
         (Shape::List(left), Shape::List(right)) => return wider(left, right).map(|wider| Shape::List(Box::new(wider))),
-        // Whatever is in documents.
+        // Documents hold values of any type.
         _ => return [one, other].into_iter().all(Shape::is_document).then(|| one.clone()),
     };
     Some(Shape::Scalar(match (*left, *right) {
@@ -140,14 +141,14 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
         (S::Int { bits: b1, signed: s1 }, S::Int { bits: b2, signed: s2 }) if s1 == s2 => {
             S::Int { bits: b1.max(b2), signed: s1 }
         }
-        // Bits that hold both signs.
+        // The number of bits that hold both signs.
         (S::Int { bits: signed, signed: true }, S::Int { bits: unsigned, .. })
         | (S::Int { bits: unsigned, .. }, S::Int { bits: signed, signed: true }) => {
             let bits = signed.max(unsigned.saturating_mul(2));
             if bits > 64 { S::Decimal { precision: 20, scale: 0 } } else { S::Int { bits, signed: true } }
         }
         (S::Float16 | S::Float32 | S::Float64, S::Float16 | S::Float32 | S::Float64) => S::Float64,
-        // A number that has more digits than that is an error, not another number.
+        // A number with more digits than that is an error, not another number.
         (S::Int { .. }, S::Float16 | S::Float32 | S::Float64)
         | (S::Float16 | S::Float32 | S::Float64, S::Int { .. }) => S::Float64,
         (S::Int { bits, .. }, S::Decimal { precision, scale })
@@ -164,7 +165,7 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
         (S::Decimal { precision: p1, scale: s1 }, S::Decimal { precision: p2, scale: s2 }) => {
             let scale = s1.max(s2);
             let whole = p1.saturating_sub(s1).max(p2.saturating_sub(s2));
-            // One without a sensible precision may have any digits.
+            // A decimal without a sensible precision may have any number of digits.
             let precision = if p1.min(p2) > 0 { whole.saturating_add(scale) } else { 0 };
             S::Decimal { precision, scale }
         }
@@ -176,7 +177,7 @@ fn wider(one: &Shape, other: &Shape) -> Option<Shape> {
     }))
 }
 
-/// The type that all folders' values have the form of.
+/// Returns the type whose form the values of all folders have.
 fn folder_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> &'static str {
     let is_date = |value: &str| {
         let bytes = value.as_bytes();
@@ -201,20 +202,20 @@ fn folder_type<'a>(values: impl Iterator<Item = &'a str> + Clone) -> &'static st
     }
 }
 
-/// The statement that makes a table for the files. `name` is quoted where it must be.
+/// Returns the statement that makes a table for the files. `name` is quoted where it must be.
 pub fn create_table(name: &str, columns: &[InferredColumn], type_of: impl Fn(&InferredColumn) -> String) -> String {
     let columns: Vec<_> =
         columns.iter().map(|column| format!("{} {}", plan::quote_identifier(&column.name), type_of(column))).collect();
     format!("CREATE TABLE {name} ({})", columns.join(", "))
 }
 
-/// The last name of a path or URL.
+/// Returns the last name of a path or URL.
 pub fn last_of(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
     name.split('?').next().unwrap_or(name)
 }
 
-/// What a table is called after a file, quoted where it must be.
+/// Returns the name of a table that is called after a file, quoted where it must be.
 pub fn stem_of(name: &str) -> String {
     let name = last_of(name);
     plan::quote_identifier(name.split_once('.').map_or(name, |(stem, _)| stem))

@@ -10,14 +10,14 @@ use pgrx::prelude::*;
 use std::sync::Arc;
 
 pub struct ParquetFile {
-    /// As people know it.
+    /// The name for people.
     pub name: String,
     pub metadata: Arc<ParquetMetaData>,
     pub schema: FileSchema,
     source: Arc<dyn Source>,
 }
 
-/// What planning must know of a file. Of thousands of files the whole metadata would be too much.
+/// The part of a file's metadata that planning needs. The whole metadata of thousands of files would be too much.
 pub struct FileOutline {
     pub name: String,
     pub columns: Arc<[FileColumn]>,
@@ -27,7 +27,7 @@ pub struct FileOutline {
 #[derive(Debug, Clone, Copy)]
 pub struct RowGroupOutline {
     pub rows: u64,
-    /// Compressed.
+    /// Compressed bytes.
     pub bytes: u64,
 }
 
@@ -55,12 +55,13 @@ impl ParquetFile {
         self.metadata.row_group(row_group).num_rows().try_into().unwrap_or(0)
     }
 
-    /// Compressed bytes of a whole row group.
+    /// Returns the compressed bytes of a whole row group.
     pub fn group_bytes(&self, row_group: usize) -> u64 {
         u64::try_from(self.metadata.row_group(row_group).compressed_size()).unwrap_or(0)
     }
 
-    /// `other` is that of a file before, which most often has the same columns.
+    /// Returns the columns of the file; those of `other`, a file before it, where they are the same, as they are most
+    /// often.
     pub fn outline(&self, other: Option<&FileOutline>) -> FileOutline {
         let columns = match other.filter(|other| *other.columns == *self.schema.columns) {
             Some(other) => Arc::clone(&other.columns),
@@ -113,7 +114,7 @@ impl Batches<'_> {
         self.batches.next().map_err(|error| self.placed(error))
     }
 
-    /// The error with its column, which what decodes several of them does not tell.
+    /// Returns the error with its column, which the decoder of several columns does not tell.
     fn placed(&self, error: parquetpages::Error) -> Error {
         let is_of_decoder = matches!(&error, parquetpages::Error::Malformed(text) if !text.starts_with("column "));
         if !is_of_decoder || self.columns.len() < 2 {

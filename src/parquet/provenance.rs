@@ -1,4 +1,4 @@
-//! What the footer tells of the program that wrote the file, where that changes what values mean.
+//! The program that wrote a file, as its footer tells, where it changes the meaning of values.
 
 use parquet::file::metadata::KeyValue;
 
@@ -8,7 +8,7 @@ pub struct Provenance {
     pub extremes_are_infinite: bool,
     /// Dates before the Gregorian calendar are of the Julian one.
     pub julian_dates: bool,
-    /// The same of timestamps that are adjusted to UTC, and of INT96.
+    /// Timestamps that are adjusted to UTC, and INT96, before the Gregorian calendar are of the Julian one.
     pub julian_timestamps: bool,
     pub julian_int96: bool,
     /// The time zone whose days those timestamps are of; UTC where it is not known.
@@ -21,7 +21,7 @@ impl Provenance {
             let pair = pairs.into_iter().flatten().find(|pair| pair.key == key)?;
             Some(pair.value.as_deref().unwrap_or_default())
         };
-        // Spark says how it counted days since its version 2.4.6. Before its version 3.0 it had one calendar, that of Java's
+        // Since version 2.4.6, Spark says how it counted days. Before version 3.0 it had one calendar, that of Java's
         // old classes: Julian up to October 4, 1582.
         let spark = value("org.apache.spark.version").map(version);
         let is_before = |limit: (u32, u32)| spark.is_some_and(|version| version < limit);
@@ -30,7 +30,7 @@ impl Provenance {
         Self {
             extremes_are_infinite: created_by
                 .is_some_and(|text| text.get(..6).is_some_and(|name| name.eq_ignore_ascii_case("duckdb"))),
-            // Hive says it of dates alone.
+            // Hive says how it counted dates alone.
             julian_dates: julian || value("writer.date.proleptic") == Some("false"),
             julian_timestamps: julian,
             julian_int96: is_before((3, 1)) || is_marked("org.apache.spark.legacyINT96"),
@@ -39,7 +39,7 @@ impl Provenance {
     }
 }
 
-/// Major and minor number.
+/// Returns the major and minor number.
 fn version(text: &str) -> (u32, u32) {
     let mut numbers = text.split(|letter: char| !letter.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! What a Parquet file holds, and in which form it is read.
+//! The schema of a Parquet file, and the forms in which its values are read.
 
 use super::embedded::{self, Hint};
 use super::provenance::Provenance;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct FileColumn {
     pub name: String,
     pub shape: Shape,
-    /// As Parquet's own tools write it.
+    /// The type in the notation of Parquet's own tools.
     pub parquet_type: String,
     pub arrow_type: String,
     pub nullable: bool,
@@ -34,7 +34,7 @@ pub enum Shape {
     Map(Box<Shape>, Box<Shape>),
 }
 
-/// What a leaf's values mean. Times count from 1970, in the zone of the value or in UTC.
+/// The meaning of a leaf's values. Times count from 1970, in the zone of the value or in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalar {
     /// NULL in every row.
@@ -47,7 +47,7 @@ pub enum Scalar {
     Float16,
     Float32,
     Float64,
-    /// A precision that makes no sense is 0. The scale says all that reading takes.
+    /// A precision that makes no sense is 0. Reading needs the scale alone.
     Decimal {
         precision: i32,
         scale: i32,
@@ -74,7 +74,7 @@ pub enum Scalar {
     Uuid,
 }
 
-/// The schema of one file. Leaves are read as plain bytes wherever their meaning is our business: texts are validated when
+/// Reads the schema of one file. Leaves whose meaning is decided here are read as plain bytes: texts are validated when
 /// they are stored, and INT96 and INTERVAL keep every bit.
 pub struct FileSchema {
     pub columns: Vec<FileColumn>,
@@ -85,7 +85,7 @@ pub struct FileSchema {
 
 impl FileSchema {
     /// # Errors
-    /// For schemas that make no sense. The text does not name the file.
+    /// The schema makes no sense. The text does not name the file.
     pub fn new(metadata: &FileMetaData) -> Result<Self> {
         guarded(|| Self::build(metadata))
     }
@@ -126,7 +126,7 @@ impl FileSchema {
         Ok(Self { columns, provenance, physical, hint })
     }
 
-    /// How the crate is told to read the columns at the given positions.
+    /// Returns the projection with which the crate reads the columns at the given positions.
     pub fn levels(&self, columns: &[usize]) -> Result<FieldLevels> {
         let leaves = columns.iter().flat_map(|&column| self.columns[column].leaves.clone());
         let mask = ProjectionMask::leaves(&self.physical, leaves);
@@ -134,7 +134,7 @@ impl FileSchema {
     }
 }
 
-/// Runs code of the Parquet library, which may panic on what it did not expect.
+/// Runs code of the Parquet library, which may panic on unexpected files.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     parquetpages::guarded(|| Ok(work())).unwrap_or_else(|error| Err(unreadable(error)))
 }
@@ -149,7 +149,7 @@ pub fn unreadable(error: impl std::fmt::Display) -> Error {
     malformed(KINDS.iter().fold(error.to_string(), |text, kind| text.replace(kind, "")))
 }
 
-/// The type as it is to be read; what its leaves mean is pushed to `scalars`.
+/// Returns the type as it is to be read, and pushes the meanings of its leaves to `scalars`.
 fn physical_type(original: &TypePtr, hints: &[Option<Hint>], scalars: &mut Vec<Scalar>) -> Result<TypePtr> {
     let info = original.get_basic_info();
     let built = match original.as_ref() {
@@ -191,12 +191,12 @@ const INT96_BYTES: i32 = 12;
 const INTERVAL_BYTES: i32 = 12;
 const UUID_BYTES: i32 = 16;
 
-/// What a leaf means, and whether the Parquet library must know of it too.
+/// Returns the meaning of a leaf, and whether the Parquet library must know of it, too.
 fn scalar_of(leaf: &Type, hint: Option<Hint>) -> (Scalar, bool) {
     let info = leaf.get_basic_info();
     let (logical, converted) = (info.logical_type_ref(), info.converted_type());
     if let Some(LogicalType::Unknown) = logical {
-        // As it is stored, so that a value where none can be is seen.
+        // The column is read as it is stored, so that a value where none can be is noticed.
         return (Scalar::Null, false);
     }
     let Type::PrimitiveType { physical_type, type_length, precision, scale, .. } = leaf else {
@@ -299,7 +299,7 @@ fn shape_of<'a>(data_type: &DataType, scalars: &mut impl Iterator<Item = &'a Sca
     })
 }
 
-/// The same field with byte strings that borrow from the decoded page.
+/// Returns the same field with byte strings that borrow from the decoded page.
 fn as_view(field: &Field) -> Field {
     let inner = |field: &Arc<Field>| Arc::new(as_view(field));
     let data_type = match field.data_type() {
@@ -312,7 +312,7 @@ fn as_view(field: &Field) -> Field {
     field.clone().with_data_type(data_type)
 }
 
-/// A type in the notation of Parquet's own tools, without the column's name.
+/// Returns a type in the notation of Parquet's own tools, without the column's name.
 fn describe(original: &Type) -> String {
     let mut text = Vec::new();
     parquet::schema::printer::print_schema(&mut text, original);
@@ -363,12 +363,12 @@ fn describe_arrow(shape: &Shape) -> String {
 }
 
 impl Shape {
-    /// Whether a column that is created for such values is one of documents.
+    /// Returns whether a column that is created for such values is one of documents.
     pub fn is_document(&self) -> bool {
         self.default_type() == "jsonb"
     }
 
-    /// The type of a column that is created for such values.
+    /// Returns the type of a column that is created for such values.
     pub fn default_type(&self) -> String {
         match self {
             Self::Scalar(scalar) => scalar.default_type(),
@@ -381,7 +381,7 @@ impl Shape {
     }
 }
 
-/// The most that a declared `numeric` has (`NUMERIC_MAX_PRECISION`).
+/// The most digits that a declared `numeric` has (`NUMERIC_MAX_PRECISION`).
 const MOST_DIGITS: i32 = 1000;
 
 impl Scalar {
@@ -399,7 +399,7 @@ impl Scalar {
             {
                 format!("numeric({precision},{scale})")
             }
-            // More digits than a declaration can have.
+            // A declaration cannot have so many digits.
             Self::Decimal { .. } => "numeric".into(),
             Self::Date | Self::DateMillis => "date".into(),
             Self::Time(_) => "time without time zone".into(),

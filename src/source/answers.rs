@@ -1,4 +1,4 @@
-//! What a source answers to commands beside COPY: short values, counts of rows, and errors.
+//! Answers of a source to commands other than COPY: short values, counts of rows, and errors.
 
 use super::failure::{PASSING, query_error};
 use super::tap::Tap;
@@ -7,25 +7,25 @@ use futures_util::StreamExt;
 use pgrx::prelude::*;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// What the source has answered to a few commands, beside the data of COPY.
+/// The answers of the source to a few commands, without the data of COPY.
 #[derive(Default)]
 pub(super) struct Answers {
     /// The first column of each row.
     pub(super) values: Vec<String>,
-    /// What each command has worked on.
+    /// The number of rows that each command has worked on.
     pub(super) rows: Vec<u64>,
 }
 
 pub(super) struct AnswerError {
     pub(super) error: Error,
-    /// Whether it may be otherwise in a moment, where the source itself has answered.
+    /// Whether another attempt may succeed; `None` where the source itself has not answered.
     pub(super) passing: Option<bool>,
 }
 
-/// Bytes that the values of an answer may have together.
+/// The most bytes that the values of an answer may have together.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
-/// Runs commands of which each returns a short value, or nothing. Whoever sends more is not listened to.
+/// Runs commands of which each returns a short value, or nothing. A longer answer is an error.
 pub(super) async fn answers(
     client: &Client,
     tap: &Tap,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
-    // For this one query: what amounts of money mean is up to the source's own setting.
+    // The setting is for this one query: the meaning of amounts of money depends on the source's own setting.
     let of_each = |command: fn(&str, &str) -> String| -> String {
         catalog::RELATIONS_SETTINGS.iter().map(|(name, value)| command(&name.to_string_lossy(), value)).collect()
     };
@@ -21,7 +21,7 @@ pub fn read_relations(session: &Session) -> Result<Vec<Relation>> {
     Ok(relations)
 }
 
-/// `peer` is the other side's version.
+/// Reads the columns of relations. `peer` is the other side's version.
 pub fn read_columns(session: &Session, peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
     let columns: Vec<RelationColumn> = read_json(session, &catalog::columns_query(session.version, peer, relations))?;
     let mut seen = HashSet::new();
@@ -48,7 +48,8 @@ pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<Column
     read_json(session, &catalog::sequences_query(relations))
 }
 
-/// What keeps this user of the source from reading all rows of the given tables, in words that follow the table's name.
+/// Returns the reasons why this user of the source cannot read all rows of the given tables, in words that follow the
+/// table's name.
 pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<MissingRight>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/missing_rights.sql"), relations))
 }
@@ -73,23 +74,23 @@ pub struct CodeOfOthers {
     pub authors: String,
 }
 
-/// A sequence of the source by its number, and by its name, schema-qualified.
+/// A sequence of the source, with its OID and its schema-qualified name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedSequence {
     pub oid: u32,
     pub name: String,
 }
 
-/// The values of the given sequences, in their order.
+/// Returns the values of the given sequences, in their order.
 ///
 /// # Errors
-/// When a sequence has given its name to something else. A view or a table in its place would run functions of its owner
+/// Another relation has taken the name of a sequence. A view or a table in its place would run functions of its owner
 /// with the rights of the source's user.
 pub fn read_sequence_values(session: &Session, sequences: &[NamedSequence]) -> Result<Vec<SequenceValue>> {
     for sequences in sequences.chunks(catalog::MOST_BRANCHES) {
         let oids: Vec<u32> = sequences.iter().map(|sequence| sequence.oid).collect();
         let names: Vec<String> = sequences.iter().map(|sequence| plan::quote_literal(&sequence.name)).collect();
-        // Reading by number locks a sequence against new names until the end of the transaction.
+        // Reading a sequence by its OID locks it against new names until the end of the transaction.
         let lock = format!("SELECT count(pg_sequence_last_value(s))::text FROM unnest({}) s", catalog::array(&oids));
         let moved = format!(
             "SELECT coalesce(min(s.name), '') FROM unnest({}, ARRAY[{}]) s(oid, name)
@@ -121,12 +122,12 @@ pub struct GuaranteedKey {
     pub columns: Vec<(String, String, Option<String>)>,
 }
 
-/// The validated foreign keys between the given tables whose triggers are enabled.
+/// Returns the validated foreign keys between the given tables whose triggers are enabled.
 pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<GuaranteedKey>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/guaranteed_keys.sql"), relations))
 }
 
-/// The exact number of rows of each table, in the given order, with one message to the source.
+/// Counts the rows of each table, in the given order, with one message to the source.
 pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
     read_of_each(session, tables, "v.rows", |position, table| {
         let only = if table.kind == 'p' { "" } else { "ONLY " };
@@ -134,7 +135,8 @@ pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
     })
 }
 
-/// One query with a branch for each object, or several that travel together; `value` is what to take of a branch `v`.
+/// Runs one query with a branch for each object, or several queries that travel together; `value` is the expression
+/// over a branch `v` to return.
 fn read_of_each<T, O>(
     session: &Session,
     objects: &[O],
@@ -183,7 +185,7 @@ fn one(mut values: Vec<Vec<u8>>) -> Result<Vec<u8>> {
 
 /// Parses an answer after making sure that there is memory for what it becomes.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
-    /// Bytes that a value takes at most, however short it is in the text.
+    /// The bytes that a value takes at most, however short it is in the text.
     const MOST_BYTES_OF_A_VALUE: usize = 192;
     let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
     memory::expect(text.len() + values * MOST_BYTES_OF_A_VALUE);

@@ -19,10 +19,10 @@ use tokio_postgres::config::{ChannelBinding, SslMode as WireSslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// How long the end of a connection may take.
+/// The longest time for the end of a connection.
 const LONGEST_GOODBYE: Duration = Duration::from_millis(100);
 
-/// Before a failed connection is tried again; each time twice as long.
+/// The pause before a failed connection is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -31,7 +31,7 @@ type Connected = (Client, Tap, JoinHandle<()>);
 
 /// A connection, driven by a runtime of its own on the calling thread.
 pub(super) struct Connection {
-    /// Until the connection ends.
+    /// `None` once the connection ends.
     client: Option<Client>,
     /// COPY data arrives here and not at the client.
     pub(super) tap: Tap,
@@ -41,9 +41,9 @@ pub(super) struct Connection {
 }
 
 impl Drop for Connection {
-    /// Says goodbye, so that the source's log does not speak of a lost client.
+    /// Ends the connection in order, so that the source's log does not tell of a lost client.
     fn drop(&mut self) {
-        // In an ERROR there is no time for it.
+        // After an ERROR there is no time for it.
         if !std::thread::panicking() {
             drop(self.client.take());
             let driver = &mut self.driver;
@@ -53,8 +53,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Tries the hosts in their order, and all of them again for a while where the reason may pass. All of it takes no
-    /// longer than a source may be silent.
+    /// Connects to the first host that answers, in their order. Where the reason of a failure may pass, all of them are
+    /// tried again for a while, for no longer than a source may be silent.
     pub(super) fn open(origin: &Origin) -> Result<Self> {
         let limit = parameters::source_timeout();
         let network = Network::start()?;
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-/// The error of a source from which nothing has come for so long.
+/// Returns the error of a source from which nothing has come for so long.
 pub(super) fn silent(limit: Duration) -> Error {
     Error::new(
         PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
@@ -122,7 +122,7 @@ async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Resul
                 Err(failure) => {
                     let is_final = failure.answered && !failure.passing;
                     failures.push((host, failure));
-                    // As libpq: a server that refuses us has spoken for all of them.
+                    // As in libpq, a server's refusal ends the attempts.
                     if is_final {
                         break;
                     }
@@ -131,7 +131,7 @@ async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Resul
         }
     }
     let passing = failures.iter().any(|(_, failure)| failure.passing);
-    // What a server said is worth more than that others were not there.
+    // A server's answer is worth more than the silence of others.
     let told = failures.iter().position(|(_, failure)| failure.answered).unwrap_or(0);
     let (host, Failure { mut error, answered, .. }) = failures.remove(told);
     error.message = format!("could not connect to the source at {}: {}", describe(host), error.message);
@@ -148,7 +148,7 @@ async fn open_host(
     wanted: &str,
 ) -> std::result::Result<Connected, Failure> {
     let (client, tap, driver) = connect(runtime, &origin.info, host).await?;
-    // A source that lets us in without it has trusted the server's own identity, not the caller.
+    // A source that lets us in without a password has trusted the server's own identity, not the caller.
     if origin.trust == Trust::PasswordRequired && !tap.password_was_asked() {
         let error =
             Error::new(PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED, "password is required")
@@ -164,16 +164,16 @@ async fn open_host(
     Ok((client, tap, driver))
 }
 
-/// How long an attempt to connect may take when the connection string does not tell.
+/// How many seconds an attempt to connect may take when the connection string does not say.
 const DEFAULT_CONNECT_TIMEOUT: u32 = 30;
 
-/// `None` for as long as the operating system takes.
+/// Returns the longest time for an attempt to connect; `None` for as long as the operating system takes.
 fn connect_timeout(info: &ConnInfo) -> Option<Duration> {
     let seconds = info.connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// Holds for all that a host is asked, as in libpq.
+/// Connects to a host. The time limit holds for all attempts at one host together, as in libpq.
 async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
     let attempts = try_modes(runtime, info, host);
     match connect_timeout(info) {
@@ -182,7 +182,7 @@ async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result
     }
 }
 
-/// With and without encryption, in the order that `sslmode` wants.
+/// Connects with or without encryption, in the order that `sslmode` wants.
 async fn try_modes(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
     let config = configuration(info);
     let attempts: &[WireSslMode] = match info.ssl_mode {
@@ -242,12 +242,12 @@ async fn attempt(
     Ok((client, inner, runtime.spawn(drive(connection))))
 }
 
-/// What ends a connection early is told to whoever uses it.
+/// Drives a connection. An error that ends it early reaches its user through the client.
 async fn drive(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {
     let _ = connection.await;
 }
 
-/// As libpq understands `target_session_attrs`.
+/// Refuses a server that is not what `target_session_attrs` asks for, as libpq understands it.
 async fn refuse_other_session(client: &Client, tap: &Tap, wanted: &str) -> std::result::Result<(), Failure> {
     let query = "SELECT pg_catalog.concat(pg_catalog.pg_is_in_recovery(), ' ', pg_catalog.current_setting('transaction_read_only'))";
     let answers = answers(client, tap, query, 1).await;

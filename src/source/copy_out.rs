@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// One part of a source table, as `COPY … TO STDOUT` sends it.
 pub struct CopyOut<'a> {
-    /// Schema-qualified.
+    /// The schema-qualified name.
     pub table: &'a str,
     /// A partitioned table is read with all its partitions; any other one without its children.
     pub partitioned: bool,
@@ -22,7 +22,7 @@ pub struct CopyOut<'a> {
 }
 
 impl CopyOut<'_> {
-    /// The cheapest form: the plain relation where it can be, a query for a part.
+    /// Returns the command in its cheapest form: of the plain relation where possible, else of a query.
     pub fn statement(&self) -> String {
         let columns = self.columns.iter().map(|name| plan::quote_identifier(name)).collect::<Vec<_>>().join(", ");
         let what = if self.part.is_whole() && !self.partitioned && !self.generated && !self.columns.is_empty() {
@@ -36,7 +36,7 @@ impl CopyOut<'_> {
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
     }
 
-    /// Starts the stream for somebody who asks for bytes.
+    /// Starts the stream for a reader that asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
         let copies = session.start_copies(&[], &[self.statement()]);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
@@ -49,7 +49,7 @@ impl CopyOut<'_> {
 /// waited for would queue behind a session that waits for that one, and so for the end of the job.
 ///
 /// # Errors
-/// 55P03 when such a session has not given up after `pgcopy.retry_timeout`.
+/// 55P03 when another session has not given up its request after `pgcopy.retry_timeout`.
 pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<RunningCopies> {
     const PAUSE: Duration = Duration::from_millis(100);
     let lock = |copy: &CopyOut<'_>| format!("{}{}", if copy.partitioned { "" } else { "ONLY " }, copy.table);
@@ -79,18 +79,18 @@ pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<Run
 
 /// A stream of COPY to read from.
 pub struct CopyReader {
-    /// Until the stream has ended.
+    /// `None` once the stream has ended.
     copies: Option<RunningCopies>,
     arrived: Vec<u8>,
-    /// Of the next byte in `arrived`.
+    /// The position of the next byte in `arrived`.
     position: usize,
-    /// Known at the end.
+    /// The number of rows, which is known at the end.
     rows: Option<u64>,
     bytes: u64,
 }
 
 impl CopyReader {
-    /// Fills `buffer` with at least `least` bytes unless the stream ends before; returns how many.
+    /// Fills `buffer` with at least `least` bytes unless the stream ends before, and returns their number.
     pub fn read(&mut self, buffer: &mut [u8], least: usize) -> Result<usize> {
         let mut filled = 0;
         while filled < least.max(1) {
@@ -117,12 +117,12 @@ impl CopyReader {
         Ok(filled)
     }
 
-    /// Bytes that were read.
+    /// Returns the number of bytes that were read.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Rows that the source says it sent; `None` before the end.
+    /// Returns the number of rows that the source says it sent; `None` before the end.
     pub fn rows(&self) -> Option<u64> {
         self.rows
     }

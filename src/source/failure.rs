@@ -1,15 +1,15 @@
-//! Why an attempt to connect has failed, and whether another one may succeed.
+//! Failures of attempts to connect, and whether another attempt may succeed.
 
 use super::tap::Tap;
 use crate::error::{Error, with_causes};
 use pgrx::prelude::*;
 
-/// Why an attempt failed.
+/// The failure of an attempt to connect.
 pub(super) struct Failure {
     pub(super) error: Error,
-    /// Whether a server has said so.
+    /// Whether a server has answered.
     pub(super) answered: bool,
-    /// Whether it may be otherwise in a moment.
+    /// Whether another attempt may succeed in a moment.
     pub(super) passing: bool,
 }
 
@@ -23,12 +23,13 @@ impl Failure {
         Self::unanswered("timeout expired".to_owned(), true)
     }
 
-    /// Of our own making: files that cannot be used and the like.
+    /// Returns a failure on this end, such as a file that cannot be used.
     pub(super) fn own(error: Error) -> Self {
         Self { error, answered: true, passing: false }
     }
 
-    /// What a server answered will not change with encryption, except for its access rules.
+    /// Returns whether the access rules of the server have refused the connection. They may differ with encryption,
+    /// unlike all other answers.
     pub(super) fn is_access_rule(&self) -> bool {
         self.error.sqlstate == packed_sqlstate("28000")
     }
@@ -50,10 +51,10 @@ impl Failure {
     }
 }
 
-/// Servers that are starting, ending, or full.
+/// The SQLSTATEs of servers that are starting, ending, or full.
 pub(super) const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
 
-/// Whether the connection broke; not whether something is wrong with what was said over it.
+/// Returns whether the connection broke, as against an error in what was sent over it.
 fn has_network_cause(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(inner) = cause {
@@ -79,12 +80,12 @@ pub(super) fn is_network_trouble(error: &std::io::Error) -> bool {
             | HostUnreachable
             | NetworkUnreachable
             | NetworkDown
-            // A socket comes and goes with its server.
+            // The file of a socket comes and goes with its server.
             | NotFound
     ) || error.to_string().contains("Temporary failure in name resolution")
 }
 
-/// What the source, or the way to it, said.
+/// Returns the error that the source, or the connection to it, has reported.
 pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
     let Some(answer) = error.as_db_error() else {
         return Error::new(
@@ -103,7 +104,7 @@ pub(super) fn query_error(error: &tokio_postgres::Error) -> Error {
     error
 }
 
-/// As the macro `MAKE_SQLSTATE` packs five characters.
+/// Packs five characters as the macro `MAKE_SQLSTATE` does.
 fn packed_sqlstate(code: &str) -> i32 {
     code.bytes()
         .take(5)

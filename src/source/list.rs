@@ -56,7 +56,7 @@ pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Ve
         .collect())
 }
 
-/// Only a query counts rows, and running the functions of others while it is planned is more than was asked for.
+/// Rows are counted by a query, and its planning would run functions of others, which the caller did not ask for.
 fn refuse_code_of_others(session: &Session, relations: &[Relation]) -> Result<()> {
     let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
     let authors: HashMap<u32, String> =

@@ -1,4 +1,4 @@
-//! What a caller names as the source: a connection string or a foreign server.
+//! The source that a caller names: a connection string or a foreign server.
 
 use crate::error::{Error, Result};
 use crate::local::foreign_server::{self, ForeignServer, Wrapper};
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Whether the caller may use what belongs to the server's operating-system user.
+/// Tells whether the caller may use files and credentials of the server's operating-system user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
-    /// A superuser, or somebody for whom a superuser has vouched.
+    /// The caller is a superuser, or a superuser has vouched for the caller.
     Full,
-    /// Must give a password that the source really asks for: the rule of dblink and postgres_fdw.
+    /// The caller must give a password that the source really asks for: the rule of dblink and postgres_fdw.
     PasswordRequired,
 }
 
-/// Where rows come from, and on whose behalf. It holds the password; `Display` does not show it.
+/// A source and the way to it. It holds the password, which `Display` does not show.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Origin {
     pub(super) info: ConnInfo,
     pub(super) trust: Trust,
-    /// How long connections that fail for a passing reason are tried again.
+    /// How long attempts to connect are repeated that fail for a passing reason.
     pub(super) patience: Duration,
     server: Option<String>,
 }
@@ -42,10 +42,10 @@ impl fmt::Display for Origin {
 
 impl Origin {
     /// # Errors
-    /// For what cannot be understood, and for what the caller may not use. Nothing is connected to.
+    /// The string cannot be understood, or the caller may not use it. No connection is made.
     pub fn resolve(source: &str) -> Result<Self> {
         let caller = Caller::of_this_session();
-        // What cannot be understood may hold a password as well.
+        // A string that cannot be understood may hold a password as well.
         let hidden = logging::hide_statement(source);
         let mut origin = if ConnInfo::looks_like(source) {
             Self::from_string(source, caller, hidden)?
@@ -97,8 +97,8 @@ impl Origin {
     }
 
     fn from_server(name: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
-        // What does not look like a name may be a mistyped connection string, whose password must not be shown. A name
-        // with spaces may be either.
+        // A text that does not look like a name may be a mistyped connection string, whose password must not be shown.
+        // A text with spaces may be either.
         let consists_of = |others: &str| name.chars().all(|c| c.is_alphanumeric() || others.contains(c));
         let is_plain = name.len() <= LONGEST_NAME && consists_of("_-.$");
         let may_be_name = name.len() <= LONGEST_NAME && consists_of("_-.$ ");
@@ -139,7 +139,7 @@ impl Origin {
     }
 }
 
-/// A longer name than the server keeps is that of no object.
+/// No object has a name that is longer than the server keeps.
 const LONGEST_NAME: usize = 63;
 
 fn sqlstate_of(error: &ConnInfoError) -> PgSqlErrorCode {
@@ -149,8 +149,8 @@ fn sqlstate_of(error: &ConnInfoError) -> PgSqlErrorCode {
     }
 }
 
-/// A string may name files of the server only for those who can read them anyway, and keys not even then: they are what
-/// the operating-system user is known by elsewhere.
+/// Refuses names of files in a string from a caller who cannot read them anyway. Keys are refused in any case: the
+/// operating-system user is known by them elsewhere.
 fn refuse_files(info: &ConnInfo) -> Result<()> {
     let may_read = rights::may_read_server_files();
     for parameter in info.files() {

@@ -1,4 +1,4 @@
-//! Which options foreign servers and user mappings of our own wrapper take.
+//! The options of foreign servers and user mappings of our own wrapper.
 
 use crate::error::{Error, Result};
 use crate::local::identity::Caller;
@@ -7,10 +7,10 @@ use conninfo::{ConnInfo, Place};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// Lets only superusers do without a password; as in postgres_fdw.
+/// The option that lets a user do without a password. Only superusers may set it, as in postgres_fdw.
 const PASSWORD_REQUIRED: &str = "password_required";
 
-/// Checks options, given as `name=value`, of an object whose kind is told by the catalog that holds it.
+/// Checks options, given as `name=value`. The catalog tells the kind of the object.
 pub fn refuse_wrong_options(options: &[Option<String>], catalog: pg_sys::Oid) -> Result<()> {
     let place = match catalog {
         pg_sys::ForeignServerRelationId => Some(Place::Server),
@@ -80,7 +80,7 @@ fn refuse_wrong_password_required(value: &str) -> Result<()> {
     }
 }
 
-/// Whoever uses the server later need not have the rights to its files: whoever names them must.
+/// Refuses names of files from a user who may not read files. Users of the server need not have that right later.
 fn refuse_unreadable_files(info: &ConnInfo) -> Result<()> {
     let is_superuser = Caller::of_this_session().is_superuser();
     for parameter in info.files() {

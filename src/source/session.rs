@@ -21,13 +21,13 @@ pub struct Session {
     pub version: u32,
     /// As `server_encoding`.
     pub encoding: String,
-    /// In which COPY sends texts, where that is not UTF8.
+    /// The encoding in which COPY sends texts, where that is not UTF8.
     copy_encoding: Option<String>,
     /// The name of the snapshot that [`Session::join_snapshot`] has joined.
     joined: RefCell<Option<String>>,
 }
 
-/// Timeouts come first, since the role's own may be short. The ones that not every version has are set through
+/// Timeouts come first, since the role's own may be short. Timeouts that not every version has are set through
 /// `pg_settings`. No view is read, so that none in the place of a table or a sequence runs its owner's functions.
 const SETTINGS: &str = "
 SET statement_timeout = 0;
@@ -49,7 +49,7 @@ SELECT set_config(name, CASE name WHEN 'restrict_nonsystem_relation_kind' THEN '
 WHERE name IN ('idle_session_timeout', 'transaction_timeout', 'restrict_nonsystem_relation_kind');
 SELECT concat_ws(' ', current_setting('server_version_num'), current_setting('server_encoding'));";
 
-/// What the client library asks for when it connects.
+/// The encoding that the client library asks for when it connects.
 const SESSION_ENCODING: &str = "UTF8";
 
 fn set_encoding(encoding: &str) -> String {
@@ -85,7 +85,7 @@ impl Session {
     /// Makes COPY send texts in another encoding. Everything else goes on in UTF8.
     ///
     /// # Errors
-    /// Where the source has no conversion to it.
+    /// The source has no conversion to the encoding.
     pub fn set_copy_encoding(&mut self, encoding: &str) -> Result<()> {
         if encoding != SESSION_ENCODING {
             let outcome = self.execute(&format!("{}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING)));
@@ -109,8 +109,8 @@ impl Session {
     /// table. Of a partitioned table all partitions are locked. Returns the snapshot's name.
     ///
     /// # Errors
-    /// That of `may_wait_on`, which is asked again and again while another session of the source holds a lock or waits for
-    /// one; 08006 when that takes longer than a source may be silent.
+    /// The error of `may_wait_on`, which is called repeatedly while another session of the source holds a lock or waits
+    /// for one; 08006 when that takes longer than a source may be silent.
     pub fn begin_snapshot<'a>(
         &self,
         tables: impl IntoIterator<Item = &'a Relation>,
@@ -120,7 +120,7 @@ impl Session {
             .into_iter()
             .map(|table| format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name()))
             .collect();
-        // The timeout does not end the job: the locks are asked for again.
+        // The timeout does not end the job: the locks are requested again.
         let lock = format!(
             "SET LOCAL lock_timeout = '3s'; LOCK TABLE {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
             locked.join(", ")
@@ -142,7 +142,7 @@ impl Session {
     }
 
     /// # Errors
-    /// Of class 08 when the snapshot is gone with the connection that opened it.
+    /// An error of class 08 when the snapshot is gone with the connection that opened it.
     pub fn join_snapshot(&self, snapshot: &str) -> Result<()> {
         let joined = self.execute(&format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
@@ -169,7 +169,7 @@ impl Session {
         self.short_answers(sql).map(drop)
     }
 
-    /// The first column of the last row of a few statements; a short one.
+    /// Returns the first column, a short text, of the last row of a few statements.
     pub fn query_value(&self, sql: &str) -> Result<String> {
         self.short_answers(sql)?.values.pop().ok_or_else(no_value)
     }
@@ -180,7 +180,7 @@ impl Session {
         self.answer(answers(connection.client(), &connection.tap, sql, MOST_COMMANDS))?.map_err(|error| error.error)
     }
 
-    /// The one value of each query, of any length. They travel as rows of COPY do, together.
+    /// Returns the one value of each query, of any length. The values travel together, as rows of COPY.
     pub fn query_values(&self, queries: &[String]) -> Result<Vec<Vec<u8>>> {
         let connection = &self.connection;
         let copies: Vec<_> = queries.iter().map(|query| format!("COPY ({query}) TO STDOUT (FORMAT binary)")).collect();
@@ -235,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Waits for something to arrive, for as long as the source may be silent.
+    /// Waits for data to arrive, for as long as the source may be silent.
     fn answer<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         let Some(limit) = crate::local::parameters::source_timeout() else {
             return Ok(self.connection.wait(future));
@@ -245,7 +245,7 @@ impl Session {
 
     /// Waits for COPY data, or for the commands to be answered.
     fn copy_event(&self, mut answers: Pin<&mut dyn Future<Output = CopyAnswers>>) -> Result<CopyEvent> {
-        // Where something has always arrived already, nothing waits.
+        // Where data has always arrived already, no wait serves interrupts.
         interrupts::check();
         let connection = &self.connection;
         self.answer(poll_fn(|context| {
@@ -262,7 +262,7 @@ impl Session {
         let session = Rc::clone(self);
         let mut count = preparations.len() + copies.len();
         let mut commands = preparations.iter().chain(copies).cloned().collect::<Vec<_>>().join("; ");
-        // The source has read all of the text by the time that the setting changes.
+        // The source has read the whole text when the setting changes.
         if let Some(encoding) = &self.copy_encoding {
             commands = format!("{}; {commands}; {}", set_encoding(encoding), set_encoding(SESSION_ENCODING));
             count += 2;
@@ -302,7 +302,7 @@ pub struct RunningCopies {
     answers: Pin<Box<dyn Future<Output = CopyAnswers>>>,
     /// The number of commands before the first COPY, without those for the encoding.
     preparations: usize,
-    /// What the source says it sent with each command, once all are answered.
+    /// The number of rows that the source says it sent with each command, once all are answered.
     rows: Option<Vec<u64>>,
 }
 
@@ -310,7 +310,7 @@ impl RunningCopies {
     /// Waits until the first stream has begun.
     ///
     /// # Errors
-    /// What the source reports of the commands before the first COPY or of that, or a lost connection.
+    /// An error of the commands before the first COPY, or of the first COPY, or a lost connection.
     pub(super) fn begin(&mut self) -> Result<()> {
         match self.wait()? {
             CopyEvent::Data => Ok(()),
@@ -318,11 +318,11 @@ impl RunningCopies {
         }
     }
 
-    /// Calls `on_data` with what has arrived of the stream in work, and waits only when nothing has. False at the end of
-    /// the stream; the next one begins then.
+    /// Calls `on_data` with the data of the current stream that has arrived, and waits only when there is none. Returns
+    /// false at the end of the stream; the next one begins then.
     ///
     /// # Errors
-    /// What the source reports, a lost connection, or whatever `on_data` returns.
+    /// An error of the source, a lost connection, or an error of `on_data`.
     pub fn read(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         match self.wait()? {
             CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|ended| !ended),
@@ -334,10 +334,10 @@ impl RunningCopies {
         }
     }
 
-    /// After the last stream: the number of rows that the source says it sent, for each command.
+    /// Returns, after the last stream, the number of rows that the source says it sent for each command.
     ///
     /// # Errors
-    /// What the source reports, or a lost connection.
+    /// An error of the source, or a lost connection.
     pub fn finish(mut self) -> Result<Vec<u64>> {
         while self.rows.is_none() {
             match self.wait()? {
@@ -366,7 +366,7 @@ impl RunningCopies {
     }
 }
 
-/// As `ImportSnapshot` and `ProcArrayInstallImportedXmin` report it (`snapmgr.c`).
+/// Returns whether the error is one of `ImportSnapshot` or `ProcArrayInstallImportedXmin` (`snapmgr.c`).
 fn is_gone(error: &Error) -> bool {
     [
         PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
-/// Tries a host's addresses in their order.
+/// Opens a socket to the first of a host's addresses that answers, in their order.
 pub(super) async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
     if host.is_socket_directory() {
         let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
@@ -34,7 +34,7 @@ pub(super) async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) 
     Err(failure.unwrap_or_else(|| std::io::Error::other("the host name has no address")))
 }
 
-/// What the system takes.
+/// The longest timeout that the system takes.
 pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
@@ -49,7 +49,7 @@ fn set_tcp_options(socket: &TcpStream, info: &ConnInfo) -> std::io::Result<()> {
         socket.set_tcp_keepalive(&keepalive)?;
         longest_silence = Some((idle + interval * retries).min(LONGEST_TIMEOUT));
     }
-    // The system sends no keepalives while it waits for what was sent to be acknowledged, and would do so for 15 minutes.
+    // The system sends no keepalives while sent data is not acknowledged, and would wait for 15 minutes.
     let timeout = info.tcp_user_timeout.map(|milliseconds| Duration::from_millis(milliseconds.into()));
     if let Some(timeout) = timeout.or(longest_silence) {
         socket.set_tcp_user_timeout(Some(timeout))?;

@@ -11,11 +11,11 @@ use postgres_openssl::MakeTlsConnector;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// A connector that verifies what the mode asks for, as libpq does.
+/// Makes a connector that verifies the server as far as the mode asks, as libpq does.
 pub(super) fn connector(info: &ConnInfo) -> Result<MakeTlsConnector> {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(tls_error)?;
     let verify_name = info.ssl_mode == SslMode::VerifyFull;
-    // As in libpq: a root certificate that was given is used, whatever the mode.
+    // As in libpq, a root certificate that was given is used in every mode.
     let verify = verify_name || info.ssl_mode == SslMode::VerifyCa || info.ssl_root_cert.is_some();
     if verify {
         let Some(root) = info.ssl_root_cert.as_deref() else {
@@ -45,7 +45,7 @@ pub(super) fn connector(info: &ConnInfo) -> Result<MakeTlsConnector> {
     Ok(connector)
 }
 
-/// The certificates that a server's must come from, and those that were revoked. Nothing else is trusted.
+/// Returns the root certificates that are trusted, and the revoked ones. Nothing else is trusted.
 fn trusted(root: &str, info: &ConnInfo) -> Result<X509Store> {
     let mut store = X509StoreBuilder::new().map_err(tls_error)?;
     if root == "system" {
@@ -82,7 +82,7 @@ fn use_client_certificate(builder: &mut SslConnectorBuilder, file: &str, info: &
     let key_file = info.ssl_key.as_deref().unwrap_or(file);
     refuse_open_key(key_file)?;
     let pem = read("sslkey", key_file)?;
-    // Without a password the library would ask for it on a terminal.
+    // Without a password the library would prompt for one on a terminal.
     let password = info.ssl_password.as_deref().unwrap_or("").as_bytes();
     let key = PKey::private_key_from_pem_callback(&pem, |room| {
         let length = password.len().min(room.len());
@@ -97,7 +97,7 @@ fn use_client_certificate(builder: &mut SslConnectorBuilder, file: &str, info: &
     builder.check_private_key().map_err(|error| unusable("sslkey", key_file, &error))
 }
 
-/// As libpq: a key that others can read is no secret any more.
+/// Refuses a key file that others can read, as libpq does.
 fn refuse_open_key(file: &str) -> Result<()> {
     let metadata = fs::metadata(file).map_err(|error| unreadable("sslkey", file, &error))?;
     let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
@@ -120,10 +120,10 @@ fn version(version: TlsVersion) -> SslVersion {
     }
 }
 
-/// At least one.
+/// Reads the certificates of a file, at least one.
 fn certificates(pem: &[u8]) -> std::result::Result<Vec<X509>, ErrorStack> {
     let all = X509::stack_from_pem(pem)?;
-    // The library calls a text without any certificate an empty list; asking for one gives the reason.
+    // The library returns an empty list for a text without certificates; reading a single certificate gives the reason.
     if all.is_empty() { X509::from_pem(pem).map(|one| vec![one]) } else { Ok(all) }
 }
 

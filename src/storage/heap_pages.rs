@@ -6,8 +6,8 @@ use super::page::{
 use super::relation_file::RelationFile;
 use pgrx::pg_sys;
 
-/// Pages that are formed before they are written: few enough for the processor's cache, enough to extend the file
-/// seldom.
+/// The number of pages that are formed before they are written: few enough for the processor's cache, enough to extend
+/// the file seldom.
 const PAGES_AT_ONCE: usize = 32;
 /// `PD_ALL_VISIBLE` (`storage/bufpage.h`).
 const ALL_VISIBLE: u16 = 0x0004;
@@ -26,7 +26,7 @@ pub struct HeapPages {
     used: usize,
     /// Bytes of each page that the table's fill factor wants free.
     keep_free: usize,
-    /// Of the rows in the pages, for the log.
+    /// The rows of a page in the form of a log record.
     log_data: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ impl HeapPages {
         written
     }
 
-    /// Writes what there is.
+    /// Writes the collected pages.
     pub fn write(&mut self) {
         if self.used == 0 {
             return;
@@ -106,8 +106,8 @@ fn set_block(page: &mut Page, block: u32) {
     }
 }
 
-/// The rows as `xl_multi_insert_tuple` (`access/heapam_xlog.h`): length, info masks, header length, and all behind the
-/// fixed header; each at an even offset.
+/// Collects the rows as `xl_multi_insert_tuple` (`access/heapam_xlog.h`): length, info masks, header length, and all
+/// that follows the fixed header; each row at an even offset.
 fn collect_for_log(page: &Page, data: &mut Vec<u8>) {
     data.clear();
     for item in 0..page.items() {

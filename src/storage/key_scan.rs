@@ -1,6 +1,6 @@
 //! Reads key columns of fixed width out of a loaded stage table, page by page and past the buffer manager.
 //!
-//! Every row of a stage table is one that counts: frozen, and never changed since it was written.
+//! Every row of a stage table is visible: rows are written frozen, and never changed afterwards.
 
 use super::page::{PAGE_BYTES, PAGE_HEADER_BYTES, Pages, ROW_HEADER_BYTES};
 use crate::compat;
@@ -16,7 +16,7 @@ use std::mem::offset_of;
 pub enum Order {
     Signed,
     Unsigned,
-    /// The bytes in their order, as for `uuid`.
+    /// The bytes are compared in their order, as for `uuid`.
     Bytes,
 }
 
@@ -25,7 +25,7 @@ pub enum Order {
 pub struct KeyPart {
     /// Zero-based.
     pub attribute: usize,
-    /// From the value's beginning.
+    /// Counted from the value's beginning.
     pub offset: usize,
     /// 1, 2, 4 or 8.
     pub width: usize,
@@ -35,7 +35,7 @@ pub struct KeyPart {
 const SIGN: u64 = 1 << 63;
 
 impl KeyPart {
-    /// The number for the value whose bytes begin there.
+    /// Returns the number for the value whose bytes begin there.
     ///
     /// # Safety
     /// The value has at least `offset + width` bytes.
@@ -58,7 +58,7 @@ impl KeyPart {
         }
     }
 
-    /// The number for a value of a signed type that the server passes by value.
+    /// Returns the number for a value of a signed type that the server passes by value.
     #[inline]
     pub fn number_of(&self, datum: u64) -> u64 {
         let value = match self.width {
@@ -70,8 +70,8 @@ impl KeyPart {
         value ^ SIGN
     }
 
-    /// The bytes for a number that `read` returned, in the value's own order, in the low `width` bytes of the result's
-    /// memory.
+    /// Returns the bytes for a number that `read` returned, in the value's own order, in the low `width` bytes of the
+    /// result's memory.
     #[inline]
     pub fn to_bytes(self, number: u64) -> [u8; 8] {
         match (self.order, self.width) {
@@ -92,14 +92,14 @@ impl KeyPart {
     }
 }
 
-/// Which columns to read, with what is known of the way to them.
+/// The columns to read, and what is known of their places in a row.
 pub struct KeyScan {
     relation: pg_sys::Relation,
     layouts: Vec<AttributeLayout>,
     parts: Vec<KeyPart>,
     /// For each part, the value's place in a row without NULLs, where every column before it has a fixed width.
     offsets: Option<Vec<usize>>,
-    /// No row is shorter.
+    /// The length of the shortest possible row.
     least_bytes: usize,
 }
 
@@ -109,13 +109,13 @@ pub const MOST_PARTS: usize = 32;
 /// The key of one row: a number for each part, and a bit for each part that is NULL.
 pub struct RowKey<'a> {
     pub block: u32,
-    /// From 1.
+    /// The row's line pointer, counted from 1.
     pub item: u16,
     pub numbers: &'a [u64],
     pub nulls: u32,
 }
 
-/// As the buffer manager words it.
+/// Returns the error of the buffer manager for a damaged page.
 ///
 /// # Safety
 /// The relation is open.
@@ -152,7 +152,8 @@ impl KeyScan {
         Self { relation, layouts, parts, offsets, least_bytes: ROW_HEADER_BYTES.next_multiple_of(8) }
     }
 
-    /// Calls `on_row` for each row, in the order of their places, until it returns false. Returns whether it never did.
+    /// Calls `on_row` for each row, in the order of their places, until it returns false. Returns true if all rows were
+    /// read.
     pub fn scan(&self, mut on_row: impl FnMut(&RowKey<'_>) -> bool) -> bool {
         const PAGES_BETWEEN_INTERRUPTS: u32 = 64;
         let main = pg_sys::ForkNumber::MAIN_FORKNUM;
@@ -173,13 +174,13 @@ impl KeyScan {
                 }
             }
             let page = pages.page(0);
-            // A block that was reserved by a worker that failed is empty.
+            // A worker that failed has left the blocks that it had reserved empty.
             if page.is_new() {
                 continue;
             }
             for item in 0..page.items() {
                 let range = page.item_range(item);
-                // Without checksums nothing else has looked at it.
+                // Without checksums, nothing else has verified this length.
                 if range.start < PAGE_HEADER_BYTES || range.len() < self.least_bytes || range.end > PAGE_BYTES {
                     // SAFETY: the relation is open.
                     unsafe { refuse_damaged_page(self.relation, block) };
@@ -215,7 +216,7 @@ impl KeyScan {
         }
     }
 
-    /// As `heap_deform_tuple` finds values.
+    /// Finds values as `heap_deform_tuple` does.
     unsafe fn walk_row(
         &self,
         bitmap: *const u8,

@@ -10,7 +10,8 @@ pub const PAGE_HEADER_BYTES: usize = offset_of!(pg_sys::PageHeaderData, pd_linp)
 pub const LINE_POINTER_BYTES: usize = size_of::<pg_sys::ItemIdData>();
 /// The size of the fixed part of `HeapTupleHeaderData`, before the bitmap of NULLs (`access/htup_details.h`).
 pub const ROW_HEADER_BYTES: usize = offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
-/// Most rows that fit into a page (`MaxHeapTuplesPerPage`); more line pointers than that are taken for damage.
+/// The most rows that fit into a page (`MaxHeapTuplesPerPage`); the server takes more line pointers than that for
+/// damage.
 pub const MOST_ROWS_ON_PAGE: usize =
     (PAGE_BYTES - PAGE_HEADER_BYTES) / (ROW_HEADER_BYTES.next_multiple_of(8) + LINE_POINTER_BYTES);
 
@@ -21,7 +22,7 @@ const UPPER: usize = offset_of!(pg_sys::PageHeaderData, pd_upper);
 const SPECIAL: usize = offset_of!(pg_sys::PageHeaderData, pd_special);
 const SIZE_AND_VERSION: usize = offset_of!(pg_sys::PageHeaderData, pd_pagesize_version);
 
-// What this file, and those who fill pages, take for granted.
+// This file, and the code that fills pages, rely on all of it.
 const _: () = {
     assert!(PAGE_BYTES.is_power_of_two() && PAGE_BYTES >= 1024 && PAGE_BYTES <= 32768);
     assert!(pg_sys::MAXIMUM_ALIGNOF == 8);
@@ -88,7 +89,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// An empty page with `special` bytes, a multiple of 8, at its end.
+    /// Makes the page an empty one with `special` bytes, a multiple of 8, at its end.
     pub fn initialize(&mut self, special: usize, flags: u16) {
         self.bytes.fill(0);
         let end = PAGE_BYTES - special;
@@ -109,19 +110,19 @@ impl Page {
         u16::from_ne_bytes([self.bytes[offset], self.bytes[offset + 1]]).into()
     }
 
-    /// Whether nothing was ever written to it.
+    /// Returns whether nothing was ever written to the page.
     #[inline]
     pub fn is_new(&self) -> bool {
         self.get(UPPER) == 0
     }
 
-    /// Bytes between the line pointers and the items.
+    /// Returns the number of bytes between the line pointers and the items.
     #[inline]
     pub fn free(&self) -> usize {
         self.get(UPPER) - self.get(LOWER)
     }
 
-    /// The number of line pointers.
+    /// Returns the number of line pointers.
     #[inline]
     pub fn items(&self) -> usize {
         (self.get(LOWER) - PAGE_HEADER_BYTES) / LINE_POINTER_BYTES
@@ -141,7 +142,7 @@ impl Page {
         self.set(LOWER, (lower - LINE_POINTER_BYTES) as u16);
     }
 
-    /// Appends an item behind the others. The caller has seen to it that there is room.
+    /// Appends an item behind the others. The caller has made sure that there is room.
     #[inline]
     pub fn add(&mut self, item: &[u8]) {
         let lower = self.get(LOWER);
@@ -161,7 +162,7 @@ impl Page {
         self.bytes[at..at + LINE_POINTER_BYTES].copy_from_slice(&pointer.to_ne_bytes());
     }
 
-    /// Where the item of a zero-based line pointer stands.
+    /// Returns the place of the item of a zero-based line pointer.
     #[inline]
     pub fn item_range(&self, position: usize) -> std::ops::Range<usize> {
         let at = PAGE_HEADER_BYTES + position * LINE_POINTER_BYTES;
@@ -175,7 +176,7 @@ impl Page {
         &self.bytes[self.item_range(position)]
     }
 
-    /// The log position that the page is covered by.
+    /// Sets the position in the log up to which the page is covered.
     pub fn set_lsn(&mut self, lsn: u64) {
         self.bytes[LSN..LSN + 4].copy_from_slice(&((lsn >> 32) as u32).to_ne_bytes());
         self.bytes[LSN + 4..LSN + 8].copy_from_slice(&(lsn as u32).to_ne_bytes());

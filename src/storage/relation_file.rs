@@ -1,15 +1,16 @@
 //! New pages at the end of a relation's file, logged and written past the buffer manager.
 //!
-//! For relations that nobody else reads yet. A page is formed once in our own memory and written once; the buffer
-//! manager would write zeroes first and the page on its way out of a ring of buffers.
+//! This is for relations that no other process reads yet. A page is formed once in our own memory and written once; the
+//! buffer manager would write zeroes first, and the page when a ring of buffers evicts it.
 
 use super::page::{PAGE_BYTES, Page, Pages};
 use crate::compat;
 use crate::local::interrupts;
 use pgrx::pg_sys;
 
-/// Who writes pages of a table past the buffer manager holds this on it. VACUUM of the whole database, or anybody who
-/// reads, would otherwise leave pages in shared buffers that are not yet written, and nobody would see their rows.
+/// The lock that a process holds on a table while it writes pages past the buffer manager. VACUUM of the whole
+/// database, or any reader, would otherwise leave versions of pages in shared buffers that are older than those in the
+/// file, and nobody would see the new rows.
 pub const WRITER_LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
 
 /// One fork of a relation that only its job knows.
@@ -28,7 +29,8 @@ impl RelationFile {
         Self { relation, fork, logged: unsafe { compat::relation_needs_wal(relation) } }
     }
 
-    /// Makes room for `count` pages at the end of the file, for this process alone, and returns the first one's number.
+    /// Makes room for `count` pages at the end of the file, for this process alone, and returns the number of the first
+    /// page.
     pub fn reserve(&self, count: usize) -> u32 {
         let lock = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
         // SAFETY: the relation is open. The lock is the one under which every process extends it.
@@ -36,8 +38,9 @@ impl RelationFile {
             pg_sys::LockRelationForExtension(self.relation, lock);
             let storage = pg_sys::RelationGetSmgr(self.relation);
             let first = pg_sys::smgrnblocks(storage, self.fork);
-            // The file's length is what others go by, so that the last page must be there before the lock is given up.
-            // All pages of a segment that another one follows must be: the storage manager would write zeroes.
+            // Other processes go by the file's length, so that the last page must exist before the lock is given up.
+            // All pages of a segment that another segment follows must exist, too: the storage manager would write
+            // zeroes.
             let end = first.checked_add(count as u32).filter(|&end| end < pg_sys::InvalidBlockNumber);
             let Some(end) = end else {
                 crate::error::Error::internal("a table cannot have more than 2^32 - 2 pages").raise();
@@ -55,13 +58,13 @@ impl RelationFile {
         }
     }
 
-    /// Logs pages with `log` and writes them to blocks that were reserved, or that are known to be this process's own.
-    /// Checksums are set here.
+    /// Logs pages with `log`, sets their checksums, and writes them to blocks that this process has reserved, or that
+    /// are known to be its own.
     pub fn write(&self, pages: &mut Pages, blocks: &[u32], log: impl FnOnce(&Self, &mut Pages)) {
         interrupts::check();
         assert!(blocks.len() <= pages.count());
-        // A checkpoint that begins between the two must wait: it would neither replay the log record nor have flushed
-        // the page. As the buffer manager's callers do it for changes of more than one place.
+        // A checkpoint that begins between the two steps must wait: recovery would not replay the log record, and the
+        // page would not be flushed. Callers of the buffer manager do the same for changes of more than one place.
         let _delay = CheckpointDelay::start();
         if self.logged {
             log(self, pages);
@@ -81,7 +84,7 @@ impl RelationFile {
         }
     }
 
-    /// Logs the pages as they are. `standard` leaves out the hole between line pointers and items.
+    /// Logs images of the pages. With `standard`, the hole between line pointers and items is left out.
     pub fn log_images(&self, pages: &mut Pages, blocks: &[u32], standard: bool) {
         let mut addresses: Vec<_> = (0..blocks.len()).map(|position| pages.address(position)).collect();
         // SAFETY: whole pages, which the function only reads and gives their log position.
@@ -97,7 +100,7 @@ impl RelationFile {
     }
 }
 
-/// Keeps a checkpoint from completing while it lives.
+/// Keeps a checkpoint from completing while this value lives.
 struct CheckpointDelay;
 
 impl CheckpointDelay {

@@ -1,5 +1,5 @@
-//! Rows that the server itself forms and stores, as COPY FROM has it store them: what every load uses while
-//! `pgcopy.own_storage` is off.
+//! Rows that the server itself forms and stores, as for COPY FROM. Every load uses this while `pgcopy.own_storage` is
+//! off.
 
 use super::relation_file::WRITER_LOCK;
 use pgrx::pg_sys;
@@ -15,7 +15,7 @@ pub struct ServerRows {
     used: usize,
     bytes: usize,
     bulk_insert: pg_sys::BulkInsertState,
-    /// Lives as long as the load.
+    /// The context of the collected rows, which lives as long as the load.
     context: pg_sys::MemoryContext,
 }
 
@@ -39,14 +39,14 @@ impl ServerRows {
         unsafe {
             if self.used == self.slots.len() {
                 let descriptor = (*self.relation).rd_att;
-                // The caller's own is reset between rows.
+                // The caller's own context is reset between rows.
                 let outer = pg_sys::MemoryContextSwitchTo(self.context);
                 self.slots.push(pg_sys::MakeSingleTupleTableSlot(descriptor, &raw const pg_sys::TTSOpsHeapTuple));
                 pg_sys::MemoryContextSwitchTo(outer);
             }
             let slot = self.slots[self.used];
             pg_sys::ExecCopySlot(slot, row);
-            // The row is the stage table's while it lies there.
+            // The row belongs to the stage table until the swap.
             (*slot).tts_tableOid = (*self.relation).rd_id;
             let mut must_be_freed = false;
             let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut must_be_freed);
@@ -56,7 +56,7 @@ impl ServerRows {
         }
     }
 
-    /// Whether enough rows have come together to be stored.
+    /// Returns whether enough rows are collected to be stored.
     pub fn is_full(&self) -> bool {
         self.used >= MOST_ROWS || self.bytes >= MOST_BYTES
     }
@@ -84,7 +84,7 @@ impl ServerRows {
         (self.used, self.bytes) = (0, 0);
     }
 
-    /// Stores what is left and gives everything back.
+    /// Stores the remaining rows and frees everything.
     pub fn finish(mut self) {
         self.store();
         // SAFETY: made by `new` and `add`.

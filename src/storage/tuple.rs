@@ -7,7 +7,7 @@ use crate::local::relation::AttributeLayout;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// A decoded value that is not yet in anybody's memory.
+/// A decoded value that is not yet stored anywhere.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     Null,
@@ -15,7 +15,7 @@ pub enum Value<'a> {
     Bits(u64),
     /// A value of fixed length that is passed by reference.
     Fixed(&'a [u8]),
-    /// What stands behind the length of a value that begins with its length.
+    /// The content of a value of variable length, without the length word in front.
     Varlena(&'a [u8]),
     /// The same in two pieces.
     Pieces {
@@ -31,8 +31,9 @@ pub enum Value<'a> {
     Datum(pg_sys::Datum),
 }
 
-/// Where a value goes. Passed down to the decoders: a value that is returned goes through memory, written in pieces and
-/// read as a whole, for which processors wait longer than for all else that is done here.
+/// The receiver of a value. It is passed down to the decoders, because a value that is returned goes through memory: it
+/// is written in pieces and read as a whole, and the processor waits for that longer than for all other work on the
+/// value.
 pub trait Accept<R> {
     fn accept(self, value: Value<'_>) -> R;
 }
@@ -44,18 +45,18 @@ impl<R, F: FnOnce(Value<'_>) -> R> Accept<R> for F {
     }
 }
 
-/// Longest value that the one-byte length can tell, length included.
+/// The longest value with a one-byte length, length included.
 const LONGEST_SHORT: usize = 0x7f;
-/// The length word of a value, included in what it tells.
+/// The size of a length word, which counts itself.
 pub const VARHDRSZ: usize = 4;
-/// What may stand behind a length word: the length would not fit into it otherwise, and a part of the value would be read
-/// as the next one. The server's own limit is the same.
+/// The longest content behind a length word. The length of a longer one would not fit into the word, and a part of the
+/// value would be read as the next value. The server has the same limit.
 pub const LONGEST_PAYLOAD: usize = memory::MAX_ALLOC_SIZE - VARHDRSZ;
 /// The longest row that the server would form.
 pub const LONGEST_FORMED_ROW: usize = memory::MAX_ALLOC_SIZE;
-/// On top of it, what lengths and padding of the values may take at most.
+/// The most bytes that lengths and padding of the values may take on top of [`LONGEST_FORMED_ROW`].
 const MOST_PADDING: usize = 1 << 20;
-/// Memory that is given back after the row that it was needed for.
+/// A buffer of more bytes is freed after the row that needed it.
 const LARGE: usize = 16 << 20;
 
 const HAS_NULL: u16 = 0x0001;
@@ -71,7 +72,7 @@ const _: () = {
 
 /// Builds one row after the other in the same memory.
 pub struct TupleBuilder {
-    /// Words, for the alignment of a row's start.
+    /// The buffer; its words align the start of a row.
     words: Vec<u64>,
     bitmap: Vec<u8>,
     attributes: usize,
@@ -81,7 +82,7 @@ pub struct TupleBuilder {
     position: usize,
     /// Bytes that may be written to.
     capacity: usize,
-    /// What `begin` was told; values made by functions come on top of it.
+    /// The bytes that `begin` was told; values made by functions come on top of them.
     promised: usize,
     has_null: bool,
     has_varwidth: bool,
@@ -169,7 +170,7 @@ impl TupleBuilder {
 
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        // Every caller has reserved them; a mistake there must not become a write past the end.
+        // Every caller has reserved these bytes; a mistake there must not become a write past the end.
         assert!(bytes.len() <= self.capacity - self.position);
         // SAFETY: within the buffer, as just checked; the bytes are not of the buffer.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start().add(self.position), bytes.len()) };
@@ -237,7 +238,7 @@ impl TupleBuilder {
         self.position = end;
     }
 
-    /// The length word, short where it may be, of a value with that many bytes behind it.
+    /// Writes the length of a value with that many bytes of content, in one byte where the attribute allows it.
     #[inline]
     fn put_length(&mut self, layout: AttributeLayout, payload: usize) {
         self.has_varwidth = true;
@@ -249,7 +250,7 @@ impl TupleBuilder {
         }
     }
 
-    /// As `fill_val` in `heaptuple.c` treats a datum.
+    /// Appends a datum as `fill_val` in `heaptuple.c` does.
     #[inline]
     fn put_datum(&mut self, layout: AttributeLayout, datum: pg_sys::Datum) {
         const PADDING: usize = 8;
@@ -303,7 +304,8 @@ impl TupleBuilder {
         }
     }
 
-    /// Writes the header and returns the row, header included; its own place in the table is still to be filled in.
+    /// Writes the header and returns the row, header included. The row's own place in the table (`t_ctid`) is still to
+    /// be filled in.
     #[inline]
     pub fn finish(&mut self) -> &mut [u8] {
         let header_bytes = if self.has_null { self.data_start } else { ROW_HEADER_BYTES.next_multiple_of(8) };
@@ -341,7 +343,7 @@ fn short_length(total: usize) -> u8 {
     total as u8 | 0x80
 }
 
-/// The length word of a value with so many bytes behind it.
+/// Returns the length word of a value with that many bytes of content.
 #[inline]
 pub fn long_length(payload: usize) -> u32 {
     if payload > LONGEST_PAYLOAD {
@@ -360,7 +362,7 @@ fn refuse_long_value(payload: usize) -> ! {
     .raise()
 }
 
-/// As the server words it for a row that does not fit into a page.
+/// Returns the server's error for a row that does not fit into a page.
 #[cold]
 pub fn too_big(bytes: usize) -> Error {
     Error::new(

@@ -10,7 +10,8 @@ const HEAP_PAGES_PER_PAGE: u32 = (PAGE_BYTES - PAGE_HEADER_BYTES) as u32 * 4;
 // Both bits are set for every page.
 const _: () = assert!(pg_sys::VISIBILITYMAP_VALID_BITS == 0b11);
 
-/// A map of fewer pages saves nobody anything, and is one more file for each of many small tables.
+/// The size from which a table gets a map. For a smaller one a map saves nothing, and it is one more file for each of
+/// many small tables.
 const FEWEST_PAGES: u32 = 8;
 
 /// Writes the visibility map of a loaded stage table: every page is all-visible and all-frozen.
@@ -21,7 +22,7 @@ pub fn write(stage: u32) {
         let relation = pg_sys::table_open(stage.into(), WRITER_LOCK);
         let heap_pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         let storage = pg_sys::RelationGetSmgr(relation);
-        // Several tasks may come here for the same table.
+        // Several tasks may get here for the same table.
         let extension = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
         pg_sys::LockRelationForExtension(relation, extension);
         if heap_pages >= FEWEST_PAGES && !pg_sys::smgrexists(storage, fork) {

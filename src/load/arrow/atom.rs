@@ -21,12 +21,12 @@ pub(super) enum Atom<'a> {
     },
     /// Days since 1970.
     Date(i64),
-    /// Before or after all days.
+    /// A value before or after all days.
     InfiniteDate(Side),
     /// Nanoseconds since midnight.
     Time(i64),
     Timestamp(Instant),
-    /// Before or after all points in time.
+    /// A value before or after all points in time.
     InfiniteTimestamp {
         side: Side,
         utc: bool,
@@ -132,7 +132,7 @@ pub(super) fn atom_at(array: &dyn Array, scalar: Scalar, row: usize, rules: Rule
                 None => Atom::Date(days),
             }
         }),
-        // What is not a whole day is a point in time.
+        // A value that is not a whole day is a point in time.
         Scalar::DateMillis => int64().map(|value| match value % MILLISECONDS_PER_DAY {
             0 => Atom::Date(value / MILLISECONDS_PER_DAY),
             _ => Atom::Timestamp(instant(value, TimeUnit::Millisecond, false)),

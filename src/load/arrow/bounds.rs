@@ -1,4 +1,4 @@
-//! How long values may become that a file asks for: as long as the server can hold one.
+//! The bounds of values whose length a file says: as long as the server can hold one.
 
 use crate::error::{Error, Result};
 use crate::local::memory::{self, out_of_memory};

@@ -29,7 +29,7 @@ impl<'a> Unscaled<'a> {
     }
 }
 
-/// The number that is stored in up to 16 bytes, or in more of which the rest only repeats the sign.
+/// Reads a number of up to 16 bytes, or of more bytes that only repeat the sign.
 #[inline]
 fn small(bytes: &[u8]) -> Option<i128> {
     const BYTES: usize = size_of::<i128>();
@@ -40,7 +40,7 @@ fn small(bytes: &[u8]) -> Option<i128> {
     Some(i128::from_be_bytes(extended))
 }
 
-/// Without leading bytes that repeat the sign.
+/// Removes leading bytes that repeat the sign.
 fn significant(bytes: &[u8]) -> &[u8] {
     let repeated = bytes
         .windows(2)
@@ -58,12 +58,12 @@ pub(super) struct Decimals {
     digits: Vec<u8>,
 }
 
-/// Digits that fit into the fast way's numbers, with those that fill up a group.
+/// The number of digits that fit into the numbers of the fast path, with those that fill up a group.
 const FAST_DIGITS: u32 = 34;
 const LARGEST_FAST: u128 = 10u128.pow(FAST_DIGITS);
 
 impl Decimals {
-    /// `None` when some value needs the long way, be it only for its error.
+    /// Returns `None` when some value needs the slow path, be it only for its error.
     pub(super) fn convert(array: &dyn Array, scale: i32, limits: Option<Limits>) -> Option<Self> {
         let nulls = array.nulls();
         if let Some(array) = array.as_primitive_opt::<Int64Type>() {
@@ -130,7 +130,7 @@ impl Decimals {
     }
 }
 
-/// Any number as its text, through the type's input function.
+/// Converts any number as a text, through the type's input function.
 pub(super) fn store_text(
     mut text: String,
     limits: Option<Limits>,
@@ -149,7 +149,7 @@ pub(super) fn store_text(
     Ok(Value::Datum(target.input(text.as_bytes())?))
 }
 
-/// The number without the digits that the scale does not keep.
+/// Returns the number without the digits that the scale does not keep.
 fn cut(text: &str, scale: i32) -> String {
     let (mantissa, exponent) = parts(text);
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |mantissa| ("-", mantissa));
@@ -182,7 +182,7 @@ fn fraction_digits(text: &str) -> i32 {
     digits - exponent
 }
 
-/// The most that a `numeric` has before and behind its point (`numeric.c`).
+/// The most digits that a `numeric` has before and behind its point (`numeric.c`).
 const MOST_WHOLE_DIGITS: usize = 131_072;
 const MOST_FRACTION_DIGITS: usize = 16_383;
 
@@ -193,7 +193,7 @@ fn overflow() -> Error {
 /// Appends the number as `numeric` writes it.
 ///
 /// # Errors
-/// For what `numeric` cannot hold.
+/// `numeric` cannot hold the number.
 pub(super) fn write_decimal(unscaled: Unscaled<'_>, scale: i32, out: &mut String) -> Result<()> {
     let (negative, digits) = decimal_digits(unscaled)?;
     let zeros = usize::try_from(-i64::from(scale)).unwrap_or(0);
@@ -237,7 +237,7 @@ pub(super) fn longest_text(unscaled: Unscaled<'_>, scale: i32) -> usize {
     digits.saturating_add(scale.unsigned_abs() as usize).saturating_add(8).min(MOST)
 }
 
-/// The sign, and the digits of the magnitude.
+/// Returns the sign, and the digits of the magnitude.
 fn decimal_digits(unscaled: Unscaled<'_>) -> Result<(bool, String)> {
     match unscaled {
         Unscaled::Small(value) => Ok((value < 0, value.unsigned_abs().to_string())),
@@ -299,7 +299,7 @@ fn magnitude_digits(bytes: &[u8], negative: bool) -> String {
     digits
 }
 
-/// The number without its fraction, and whether it had none; `None` for a number beyond every integer type.
+/// Returns the number without its fraction, and whether it had none; `None` for a number beyond every integer type.
 pub(super) fn whole_part(unscaled: Unscaled<'_>, scale: i32) -> Result<(Option<i128>, bool)> {
     let mut text = String::new();
     write_decimal(unscaled, scale, &mut text)?;

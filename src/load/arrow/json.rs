@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 
 /// Appends the value of a row, `null` for NULL.
 pub(super) fn write(array: &dyn Array, shape: &Shape, row: usize, rules: Rules, out: &mut Vec<u8>) -> Result<()> {
-    // For all that is written here of a fixed length.
+    // Room for all pieces of a fixed length.
     bounds::room(out, SMALL)?;
     if array.is_null(row) {
         out.extend_from_slice(b"null");
@@ -51,7 +51,7 @@ pub(super) fn write(array: &dyn Array, shape: &Shape, row: usize, rules: Rules, 
     }
 }
 
-/// An object where the keys are texts or numbers, else a list of entries.
+/// Appends a map: as an object where the keys are texts or numbers, else as a list of entries.
 fn write_map(array: &dyn Array, key: &Shape, value: &Shape, row: usize, rules: Rules, out: &mut Vec<u8>) -> Result<()> {
     let entries = list_at(array, row)?;
     let structure = entries.as_struct_opt().ok_or_else(|| malformed("a map came as something else"))?;
@@ -92,7 +92,7 @@ fn write_map(array: &dyn Array, key: &Shape, value: &Shape, row: usize, rules: R
     Ok(())
 }
 
-/// The elements of a list, or the entries of a map.
+/// Appends the elements of a list, or the entries of a map.
 pub(super) fn list_at(array: &dyn Array, row: usize) -> Result<arrow_array::ArrayRef> {
     if let Some(list) = array.as_list_opt::<i32>() {
         return Ok(list.value(row));
@@ -106,7 +106,7 @@ pub(super) fn list_at(array: &dyn Array, row: usize) -> Result<arrow_array::Arra
 fn write_scalar(atom: &Atom<'_>, scalar: Scalar, rules: Rules, out: &mut Vec<u8>) -> Result<()> {
     if let Atom::Text(bytes) = atom {
         let bytes = valid_text(bytes, rules.on_invalid_text)?;
-        // A document inside of the document.
+        // A document within the document.
         if scalar == Scalar::Json {
             bounds::room(out, bytes.len())?;
             out.extend_from_slice(&bytes);

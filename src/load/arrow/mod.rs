@@ -38,11 +38,11 @@ pub(super) struct PreparedColumn<'a> {
     decimals: Option<Decimals>,
 }
 
-/// How the rows of a prepared column are read.
+/// The way in which the rows of a prepared column are read.
 pub(super) struct ColumnReader<'a> {
     nulls: Option<&'a NullBuffer>,
     values: Values<'a>,
-    /// The most that a value takes in a row, with its length and padding.
+    /// The most bytes that a value takes in a row, with its length and padding.
     pub(super) longest: usize,
 }
 
@@ -79,12 +79,12 @@ impl<'a> PreparedColumn<'a> {
 
     pub(super) fn reader(&'a self) -> ColumnReader<'a> {
         let (values, longest) = self.fast_values().unwrap_or((Values::Any(self), self.longest_bytes()));
-        // Nothing but the long way looks at domains, which may refuse NULL.
+        // Only the slow path looks at domains, which may refuse NULL.
         let nulls = if matches!(values, Values::Any(_)) { None } else { self.array.nulls() };
         ColumnReader { nulls, values, longest: longest + LENGTH_AND_PADDING }
     }
 
-    /// Of the values that the long way may borrow from the array.
+    /// The length of the longest value that the slow path may borrow from the array.
     fn longest_bytes(&self) -> usize {
         if let Some(array) = self.array.as_byte_view_opt::<BinaryViewType>() {
             return longest_view(array) + PADDED;
@@ -139,7 +139,7 @@ impl<'a> PreparedColumn<'a> {
     }
 }
 
-/// Whether one of the values stands for infinity if it is read so. NULLs may count.
+/// Returns whether one of the values would stand for infinity. NULLs may count as values.
 fn has_extremes(array: &dyn Array, scalar: Scalar) -> bool {
     match scalar {
         Scalar::Date => array.as_primitive_opt::<Date32Type>().is_some_and(|array| {
@@ -153,7 +153,7 @@ fn has_extremes(array: &dyn Array, scalar: Scalar) -> bool {
 }
 
 const LENGTH_AND_PADDING: usize = 16;
-/// What `char(n)` is padded with at most, and more.
+/// A bound of the padding of `char(n)`.
 const PADDED: usize = 1024;
 
 fn longest_view(array: &BinaryViewArray) -> usize {
@@ -161,7 +161,7 @@ fn longest_view(array: &BinaryViewArray) -> usize {
 }
 
 impl<'a> ColumnReader<'a> {
-    /// The most that the value of a row takes, as [`ColumnReader::longest`].
+    /// Returns the most bytes that the value of a row takes, as [`ColumnReader::longest`].
     pub(super) fn bytes(&self, row: usize) -> usize {
         let of_view = |array: &BinaryViewArray| array.value(row).len();
         LENGTH_AND_PADDING

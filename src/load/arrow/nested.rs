@@ -1,4 +1,4 @@
-//! Values of any structure as data that the server's functions made: arrays, rows, documents.
+//! Values of any structure as datums made by the server's functions: arrays, rows, documents.
 
 use super::super::to_datum::to_datum;
 use super::atom::atom_at;
@@ -15,7 +15,7 @@ use arrow_array::{Array, ArrayRef};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// The value of a row for its target, whose domain it satisfies.
+/// Returns the value of a row for its target, whose domain it satisfies.
 pub(super) fn convert<'a>(
     array: &'a dyn Array,
     shape: &Shape,
@@ -56,7 +56,7 @@ pub(super) fn convert<'a>(
     Ok(datum.map_or(Value::Null, Value::Datum))
 }
 
-/// The value in memory of its own, in the current memory context.
+/// Returns the value in memory of its own, in the current memory context.
 pub fn datum_of(value: Value<'_>) -> Option<pg_sys::Datum> {
     // SAFETY: allocates in the current context, or raises.
     to_datum(value, |bytes| unsafe { pg_sys::palloc(bytes).cast() })
@@ -72,7 +72,7 @@ struct Elements {
     data: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
     dimensions: Vec<i32>,
-    /// Those that elements have in memory of their own.
+    /// The bytes that elements take in memory of their own.
     bytes: usize,
 }
 

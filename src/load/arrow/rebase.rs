@@ -89,7 +89,7 @@ impl<'a> Rebase<'a> {
 
     fn scalars(&self, array: &ArrayRef, scalar: Scalar) -> Result<ArrayRef> {
         if let Some(days) = array.as_primitive_opt::<Date32Type>() {
-            // One beyond all days stays there.
+            // A value beyond all days stays there.
             let moved = |day: i32| i32::try_from(calendar::gregorian_day(day.into())).unwrap_or(i32::MIN);
             return Ok(Arc::new(days.unary::<_, Date32Type>(moved)));
         }
@@ -155,7 +155,7 @@ fn microseconds(instant: i128, zone: Zone) -> i128 {
     i128::from(day) * MICROSECONDS_PER_DAY + time_of_day - i128::from(offset) * 1_000_000
 }
 
-/// The same of nanoseconds of a day and a Julian day.
+/// Moves a point in time that is given as nanoseconds of a day and a Julian day.
 fn int96(value: &[u8], zone: Zone) -> Vec<u8> {
     let moved = || {
         let (nanoseconds, day) = value.split_first_chunk::<8>()?;

@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::borrow::Cow;
 
-/// How values of a file are read.
+/// The rules by which values of a file are read.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Rules {
     pub(in super::super) on_lossy: OnLossy,
@@ -29,7 +29,7 @@ pub(in super::super) struct Rules {
 pub(super) const EPOCH_DAYS: i64 = 10_957;
 const EPOCH_MICROSECONDS: i128 = 946_684_800_000_000;
 
-/// The value for a target; domains above it are not looked at.
+/// Returns the value for a target, without a look at domains above its type.
 pub(super) fn store<'a>(atom: Atom<'a>, target: &Target, rules: Rules) -> Result<Value<'a>> {
     let on_lossy = rules.on_lossy;
     let refuse = |text: &str| if on_lossy == OnLossy::Truncate { Ok(()) } else { Err(lossy(text)) };
@@ -208,7 +208,7 @@ pub(super) fn timestamp(instant: Instant, step: i64, on_lossy: OnLossy) -> Resul
     Ok((here - beyond) as i64)
 }
 
-/// The same of microseconds since 1970, of which nothing is lost.
+/// Converts microseconds since 1970, of which nothing is lost.
 #[inline]
 pub(super) fn microseconds(value: i64) -> Result<i64> {
     match value.checked_sub(EPOCH_MICROSECONDS as i64) {
@@ -217,7 +217,7 @@ pub(super) fn microseconds(value: i64) -> Result<i64> {
     }
 }
 
-/// As the server's `Interval`: microseconds, days, months.
+/// Returns the bytes of the server's `Interval`: microseconds, days, months.
 pub(super) fn interval(value: Interval, on_lossy: OnLossy) -> Result<pg_sys::Datum> {
     let overflow = || Error::new(PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW, "interval out of range");
     if value.nanoseconds % 1000 != 0 && on_lossy == OnLossy::Error {
@@ -274,7 +274,7 @@ fn replaced(bytes: &[u8]) -> Result<Vec<u8>> {
 
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
-/// The value of a text that cannot be stored as it is.
+/// Returns the value of a text that cannot be stored as it is.
 #[cold]
 pub(super) fn replaced_text(bytes: &[u8], on_invalid: OnInvalidText) -> Result<Value<'static>> {
     let text = valid_text(bytes, on_invalid)?;
@@ -320,5 +320,5 @@ pub(super) fn text<'a>(bytes: &'a [u8], target: &Target, rules: Rules) -> Result
     }
 }
 
-/// What `char(n)` is padded with.
+/// The padding of `char(n)`.
 const SPACES: [u8; 256] = [b' '; 256];

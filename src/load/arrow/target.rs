@@ -1,4 +1,4 @@
-//! What a column of the target takes, and how values that need its type's own functions get there.
+//! The targets of values: which form a column takes, and how values that need the functions of its type get there.
 
 use super::super::decode::changed_by_modifier;
 use super::super::numeric::Limits;
@@ -15,7 +15,7 @@ pub struct Target {
     pub(super) kind: Kind,
     /// A domain above the type, whose constraints values must satisfy.
     domain: Option<pg_sys::Oid>,
-    /// What the server remembers of the domain's constraints, in `context`.
+    /// The server's cache of the domain's constraints, in `context`.
     domain_state: Cell<*mut std::ffi::c_void>,
     context: pg_sys::MemoryContext,
     pub(super) type_oid: pg_sys::Oid,
@@ -69,7 +69,7 @@ pub(super) enum Kind {
         attributes: Vec<(String, Option<Target>)>,
         descriptor: pg_sys::TupleDesc,
     },
-    /// Whatever its input function takes.
+    /// Any text that its input function takes.
     Other,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct ElementLayout {
 }
 
 impl Target {
-    /// Must be called inside a transaction; what is looked up lives in the current memory context.
+    /// Looks up a type, inside a transaction. The result lives in the current memory context.
     pub fn of(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         let mut base_typmod = typmod;
         // SAFETY: syscache lookups; both follow a domain to its base.
@@ -110,12 +110,13 @@ impl Target {
         }
     }
 
-    /// The type's input function on a text in the database's encoding.
+    /// Calls the type's input function on a text in the database's encoding.
     pub(super) fn input(&self, text: &[u8]) -> Result<pg_sys::Datum> {
         Ok(self.input_with(text, self.typmod))
     }
 
-    /// The same, where the type modifier must leave the value alone if nothing may be lost: input functions round.
+    /// Calls the input function, and refuses the value if the type modifier has changed it and nothing may be lost:
+    /// input functions round.
     pub(super) fn input_exactly(&self, text: &[u8], on_lossy: OnLossy) -> Result<pg_sys::Datum> {
         let value = self.input_with(text, self.typmod);
         if let Some(equal) = self.equal
@@ -156,7 +157,7 @@ impl Target {
         self.domain.is_some()
     }
 
-    /// Holds a value, or NULL, against the constraints of the domain.
+    /// Checks a value, or NULL, against the constraints of the domain.
     pub(super) fn check_domain(&self, value: Option<pg_sys::Datum>) {
         if let Some(domain) = self.domain {
             let mut state = self.domain_state.get();
@@ -168,7 +169,7 @@ impl Target {
         }
     }
 
-    /// Whether the type's input function looks for objects along the search path.
+    /// Returns whether the type's input function looks for objects along the search path.
     pub fn looks_up_names(&self) -> bool {
         match &self.kind {
             Kind::Array { element, .. } => element.looks_up_names(),
@@ -190,7 +191,7 @@ impl Target {
         }
     }
 
-    /// Why values of the shape cannot be stored here, if so.
+    /// Returns the reason why values of the shape cannot be stored here, if there is one.
     pub fn refusal(&self, shape: &Shape) -> Option<String> {
         let refused = |reason: &str| Some(reason.to_owned());
         match (shape, &self.kind) {
@@ -232,7 +233,7 @@ impl Target {
     }
 }
 
-/// The name that two fields of one structure have, at any depth.
+/// Returns a name that two fields of one structure share, at any depth.
 fn repeated_field(shape: &Shape) -> Option<&str> {
     match shape {
         Shape::Scalar(_) => None,
@@ -261,7 +262,7 @@ fn scalar_refusal(scalar: Scalar, target: &Kind) -> Option<String> {
         (S::Null, _) => true,
         // Every value has a text.
         (_, Kind::Text { .. } | Kind::PaddedText { .. }) => true,
-        // As COPY would read it.
+        // The text is read as COPY would read it.
         (S::Text | S::Enum | S::Json, Kind::Array { .. } | Kind::Composite { .. }) => true,
         (S::Text | S::Enum | S::Json, Kind::Bytes) => false,
         (S::Text | S::Enum | S::Json, _) => true,

@@ -1,4 +1,4 @@
-//! Values as texts: what the value's own type writes.
+//! Values as texts, in the form of the value's own type.
 
 use super::atom::{Atom, Instant};
 use super::decimal;
@@ -13,7 +13,7 @@ use std::fmt::Write;
 /// the settings.
 ///
 /// # Errors
-/// For a value that its type cannot hold. Times keep nanoseconds, for which the type has no digits.
+/// The value is one that its type cannot hold. Times keep nanoseconds, for which the type has no digits.
 pub(super) fn write(atom: &Atom<'_>, on_lossy: OnLossy, out: &mut Vec<u8>) -> Result<()> {
     match atom {
         Atom::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
@@ -67,7 +67,7 @@ pub(super) fn write_json(atom: &Atom<'_>, on_lossy: OnLossy, out: &mut Vec<u8>) 
     Ok(())
 }
 
-/// The characters of a scalar that is a string, or of any as the name of an object's member.
+/// Appends the characters of a scalar that is a string, or of any scalar as the name of an object's member.
 pub(super) fn write_json_words(atom: &Atom<'_>, on_lossy: OnLossy, out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
     match atom {
@@ -91,7 +91,7 @@ pub(super) fn write_json_words(atom: &Atom<'_>, on_lossy: OnLossy, out: &mut Vec
     Ok(())
 }
 
-/// The inside of a JSON string.
+/// Appends the inside of a JSON string.
 pub(super) fn escape_json(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
@@ -143,7 +143,7 @@ fn write_hex(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
 }
 
-/// As `bytea_output` has it.
+/// Appends bytes in the format that `bytea_output` names.
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     if bytea_output_is_hex() {
         out.extend_from_slice(b"\\x");
@@ -199,7 +199,7 @@ fn insert_nanoseconds(text: &mut Vec<u8>, start: usize, nanoseconds: u16) {
 mod output {
     use std::ffi::{c_char, c_int};
 
-    // They raise nothing.
+    // These functions raise nothing.
     unsafe extern "C" {
         /// `DOUBLE_SHORTEST_DECIMAL_LEN` bytes at most, with a NUL (`common/shortest_dec.h`).
         pub fn double_to_shortest_decimal_buf(value: f64, result: *mut c_char) -> c_int;
@@ -222,7 +222,7 @@ fn write_float8(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&buffer[..length as usize]);
 }
 
-/// The same of a `real`.
+/// Appends a `real` in the same way.
 fn write_float4(value: f32, out: &mut Vec<u8>) {
     let mut buffer = [0u8; output::SHORTEST_DECIMAL_BYTES];
     // SAFETY: as above.
@@ -230,7 +230,7 @@ fn write_float4(value: f32, out: &mut Vec<u8>) {
     out.extend_from_slice(&buffer[..length as usize]);
 }
 
-/// Whether the session's `bytea_output` is `hex`.
+/// Returns whether the session's `bytea_output` is `hex`.
 fn bytea_output_is_hex() -> bool {
     // SAFETY: a backend-local variable.
     unsafe { output::bytea_output == output::HEX }

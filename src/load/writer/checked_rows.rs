@@ -10,9 +10,9 @@ use pgrx::pg_sys;
 pub(super) struct CheckedRows<'a> {
     pub(super) slot: *mut pg_sys::TupleTableSlot,
     pub(super) expressions: Expressions,
-    /// Defaults, then generated columns: those may depend on these.
+    /// Defaults, then generated columns, which may depend on defaults.
     computed: Vec<(usize, Expression)>,
-    /// For each attribute, whether the rows have a value for it, so that it is not computed.
+    /// Tells for each attribute whether the rows have a value for it, so that it is not computed.
     pub(super) supplied: Vec<bool>,
     pub(super) checks: Vec<(&'a str, Expression)>,
     /// Generated columns that no row holds, and that must not be NULL when they are read.
@@ -30,7 +30,7 @@ impl<'a> CheckedRows<'a> {
         }
         let mut checks = Vec::new();
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // A target that only the leader sees has none.
+        // A target that only the leader sees has no CHECK constraints.
         if !table.checks.is_empty() {
             // SAFETY: the job's lock on the target keeps it in place; closed again below.
             let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
@@ -49,7 +49,7 @@ impl<'a> CheckedRows<'a> {
         }
         // SAFETY: the relation is open; the slot lives in the current context, which outlives the load.
         let slot = unsafe { pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsVirtual) };
-        // The row is the target's, whatever table it is in for now.
+        // The row belongs to the target, although it lies in another table for now.
         // SAFETY: made above.
         unsafe { (*slot).tts_tableOid = table.target.into() };
         // SAFETY: the relation is open.
@@ -58,7 +58,7 @@ impl<'a> CheckedRows<'a> {
         Ok(Self { slot, expressions, computed, supplied, checks, not_null, bounds })
     }
 
-    /// Declares the slot's arrays filled, all but the columns that are computed here.
+    /// Declares the slot's arrays filled, and computes the columns that the rows do not supply.
     pub(super) fn complete(&mut self) {
         // SAFETY: the arrays are filled, so that the slot may be declared to hold a virtual tuple.
         unsafe {
@@ -75,7 +75,7 @@ impl<'a> CheckedRows<'a> {
         }
     }
 
-    /// The value of the attribute at that position in the slot.
+    /// Returns the value of the attribute at that position in the slot.
     #[inline]
     pub(super) fn value(&self, number: usize) -> Value<'static> {
         // SAFETY: as for `complete`.

@@ -1,4 +1,4 @@
-//! Rows into pages of a stage table, whatever they come from.
+//! Rows of any input into pages of a stage table.
 
 mod checked_rows;
 mod violation;
@@ -22,8 +22,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Wire;
 
-/// Turns the rows of a stream into rows of a stage table.
-/// `D` is what it takes to make a column's value of what a row holds.
+/// Writes the rows of a stream to a stage table. `D` is the decoder that makes a column's value from a field of a row.
 pub(super) struct TableWriter<'a, D> {
     relation: pg_sys::Relation,
     pages: HeapPages,
@@ -32,7 +31,7 @@ pub(super) struct TableWriter<'a, D> {
     builder: TupleBuilder,
     /// One for each attribute of the table.
     attributes: Vec<WrittenAttribute<D>>,
-    /// Set where expressions must see the rows.
+    /// Set where expressions of the target must see the rows.
     checked: Option<CheckedRows<'a>>,
     arena: Arena,
     arena_used: bool,
@@ -90,19 +89,19 @@ impl Accept<()> for Place<'_> {
 struct WrittenAttribute<D> {
     layout: AttributeLayout,
     not_null: bool,
-    /// `None` for what no column of the rows fills: dropped, generated or left to its default.
+    /// `None` for an attribute that no column of the rows fills: it is dropped, generated or left to its default.
     decoder: Option<D>,
 }
 
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
 /// (`access/heaptoast.h`).
 const TOAST_THRESHOLD: usize = 2032;
-/// Memory that values may take before it is given back: more than one chunk of the arena, or every row would allocate it
-/// anew.
+/// The memory that values may take before it is freed: more than one chunk of the arena, or every row would allocate a
+/// chunk anew.
 const ARENA_BYTES: usize = 2 * super::arena::CHUNK_BYTES;
 
 impl<'a> TableWriter<'a, ColumnDecoder> {
-    /// For the rows of a COPY stream.
+    /// Opens a stage table for the rows of a COPY stream.
     pub(super) fn for_copy(
         stage: u32,
         table: &'a TableSpec,
@@ -190,8 +189,8 @@ impl<'a, D> TableWriter<'a, D> {
         })
     }
 
-    /// Says of the columns, in the order of the table's, which ones the rows to come have no values for: they get their
-    /// defaults. At first they have values for all.
+    /// Tells for which columns, in the order of the table's, the rows to come have no values: these get their defaults.
+    /// At first the rows have values for all columns.
     pub(super) fn leave_out(&mut self, columns: impl Iterator<Item = bool>) {
         if let Some(checked) = &mut self.checked {
             for (column, is_left_out) in self.table.columns.iter().zip(columns) {
@@ -200,8 +199,8 @@ impl<'a, D> TableWriter<'a, D> {
         }
     }
 
-    /// `values` are in the order of the attributes and take at most `bytes` with their lengths and padding, those not counted
-    /// that functions made.
+    /// Adds a row. Its `values` are in the order of the attributes and take at most `bytes` with their lengths and
+    /// padding, not counting values made by functions.
     #[inline(always)]
     pub(super) fn add_row(&mut self, bytes: usize, mut values: impl RowValues<D>) -> Result<()> {
         // SAFETY: the arena's context lives as long as the writer; back to the caller's at the end.
@@ -334,12 +333,13 @@ impl<'a, D> TableWriter<'a, D> {
         Ok(written)
     }
 
-    /// A stage table may have been made without, because nobody expected it to need one.
+    /// Makes sure that the stage table has a TOAST table. It may have been made without one, because no row was
+    /// expected to need it.
     fn have_toast_table(&mut self) -> Result<()> {
         // SAFETY: the relation is open.
         let has_one =
             |relation: pg_sys::Relation| unsafe { (*(*relation).rd_rel).reltoastrelid != pg_sys::Oid::INVALID };
-        // A new table's was made with it, if its columns have a use for one.
+        // The stage table of a new table was made with one, if its columns have a use for it.
         if !self.asked_for_toast && self.table.new_table.is_none() && !has_one(self.relation) {
             self.asked_for_toast = true;
             self.helper.make_toast_table(self.table.target)?;
@@ -391,7 +391,7 @@ impl<'a, D> TableWriter<'a, D> {
         violated.map(|(name, _)| *name).map_or(Ok(()), |name| Err(self.check_violation(name)))
     }
 
-    /// Writes what is left and returns the number of rows written in all.
+    /// Writes the remaining rows and returns the number of all rows written.
     pub(super) fn finish(mut self) -> Result<u64> {
         self.pages.write();
         if let Some(rows) = self.by_server {

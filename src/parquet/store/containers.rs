@@ -20,7 +20,7 @@ use std::time::Duration;
 const MOST_RETRIES: usize = 3;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a process has open. Made when first needed, and never sent to another.
+/// The open connections of a process. They are made when first needed, and never sent to another process.
 #[derive(Default)]
 pub(super) struct Connections {
     network: Mutex<Option<Arc<Network>>>,
@@ -29,7 +29,7 @@ pub(super) struct Connections {
 }
 
 impl Store {
-    /// The store of a URL on a web server.
+    /// Returns the store of a URL on a web server.
     pub(super) fn http_store(&self, http: &Http) -> Result<Arc<dyn ObjectStore>> {
         self.connected(http.url.as_str(), Kind::Http, |connector| {
             Ok(Arc::new(
@@ -43,7 +43,7 @@ impl Store {
         })
     }
 
-    /// The store of a bucket or container.
+    /// Returns the store of a bucket or container.
     pub(super) fn object_store(&self, object: &Object) -> Result<Arc<dyn ObjectStore>> {
         let access = self.access.as_ref();
         let endpoint = access.and_then(|access| access.endpoint.as_deref()).map(|url| url.trim_end_matches('/'));
@@ -65,7 +65,7 @@ impl Store {
         })
     }
 
-    /// The store of a name, made once in a process.
+    /// Returns the store of a name, made once in a process.
     fn connected(
         &self,
         name: &str,
@@ -107,10 +107,10 @@ fn retries() -> RetryConfig {
     RetryConfig { max_retries: MOST_RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() }
 }
 
-/// A bucket or container with what it takes to reach it.
+/// A bucket or container, with the endpoint and the credentials to reach it.
 ///
-/// The builders get credentials in every case, if only ones that are not used: without any, they would look for some in
-/// files and in the metadata service of the cloud that this machine is in.
+/// The builders always get credentials, if only unused ones: without any, they would look for some in files and in the
+/// metadata service of the cloud that this machine is in.
 struct Container<'a> {
     name: &'a str,
     access: Option<&'a Access>,

@@ -8,7 +8,7 @@ use datafiles::redact;
 use pgrx::prelude::*;
 
 impl Store {
-    /// The error of an object or URL of that name.
+    /// Returns the error of an object or URL of that name.
     pub(super) fn error(&self, name: &str, error: &object_store::Error) -> Error {
         let name = redact::redact(name, &[]);
         let mut told = self.reason(error);
@@ -16,13 +16,13 @@ impl Store {
         told
     }
 
-    /// Without the name, and without anything secret.
+    /// Returns the error without the name, and without secrets.
     pub(super) fn reason(&self, error: &object_store::Error) -> Error {
         use object_store::Error as Remote;
         let text = with_causes(error);
         let hidden = |text: &str| redact::redact(text, &self.access.as_ref().map(Access::secrets).unwrap_or_default());
         let answer = redact::answer(&text).map(|answer| format!("The store answers: {}", hidden(&answer)));
-        // Of a failed listing only the text says it.
+        // The status of a failed listing is only in the text.
         let status = |code: &str| text.contains(&format!("status code: {code}"));
         let mut told = match error {
             Remote::NotFound { .. } => not_there(),
@@ -48,7 +48,7 @@ impl Store {
                     hidden(&text)
                 ))
             }
-            // The answer in short, if there is one: its whole text can hold what was sent.
+            // Only the core of an answer is shown, if there is one: its whole text can repeat the request.
             _ if answer.is_some() => Error::new(PgSqlErrorCode::ERRCODE_FDW_ERROR, "the request failed"),
             _ => Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, shortened(&hidden(&text))),
         };
@@ -67,11 +67,11 @@ fn is_refusal(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
 }
 
-/// Texts of stores can be whole web pages.
+/// Shortens a text of a store, which can be a whole web page.
 fn shortened(text: &str) -> String {
     const MOST_CHARACTERS: usize = 400;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // The name is told already, and how often it was tried helps nobody.
+    // The name is in the message already, and the number of attempts helps nobody.
     let line = line
         .split_once("Error performing ")
         .and_then(|(_, tried)| tried.split_once(" - "))

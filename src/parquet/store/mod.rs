@@ -1,4 +1,4 @@
-//! Files wherever they are: on this machine, in object stores, on web servers.
+//! Files of this machine, of object stores and of web servers.
 
 mod containers;
 mod error;
@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What it takes to find files and to open them again in another process. Holds secrets, so that it has no `Debug`.
+/// The rights and credentials with which files are found, and opened again in another process. It holds secrets, so
+/// that it has no `Debug`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Store {
     /// Whether the caller may read files of the server's machine, and any URL with the server's place in the network.
@@ -63,7 +64,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The files that paths of SQL arguments mean.
+    /// Returns the files that paths of SQL arguments mean.
     pub fn list(paths: Vec<Option<String>>, server: Option<&str>) -> Result<Vec<DataFile>> {
         let paths = paths
             .into_iter()
@@ -72,7 +73,7 @@ impl Store {
         Self::resolve(&paths, server)?.find(&paths)
     }
 
-    /// A path as people may see it: the query of a URL may be a signature.
+    /// Returns a path as people may see it: the query of a URL may be a signature.
     pub fn name_of(path: &str) -> Result<String> {
         Ok(match parse(path)? {
             Location::Http(http) => http.name,
@@ -92,14 +93,14 @@ impl Store {
                 Location::Http(http) => vec![self.find_http(http)?],
             });
         }
-        // Of a file that was found twice, the way that says more about it.
+        // A file that was found twice is kept with the larger number of partition columns.
         found.sort_by(|a: &DataFile, b| a.name.cmp(&b.name).then_with(|| b.partition.len().cmp(&a.partition.len())));
         found.dedup_by(|again, first| again.name == first.name);
         check_partitions(&found)?;
         Ok(found)
     }
 
-    /// Opens a file that `find` found, in whatever process.
+    /// Opens a file that `find` found, in this process or another one.
     pub fn open(&self, file: &DataFile) -> Result<Arc<dyn RandomAccess>> {
         let location = match self.urls.get(&file.name) {
             Some(url) => parse(url)?,
@@ -114,7 +115,7 @@ impl Store {
         Ok(Arc::new(RemoteFile { store: self.clone(), objects: store, path, file: file.clone() }))
     }
 
-    /// Whether the caller may read there.
+    /// Refuses places that the caller may not read.
     fn admit(&self, location: &Location) -> Result<()> {
         let Some(kind) = location.kind() else {
             return match &self.access {
@@ -155,7 +156,7 @@ impl Store {
                     return Err(elsewhere(format!("The URL is not below its endpoint, {endpoint}.")));
                 }
             }
-            // Tokens of the user mapping must not be sent to whatever account a caller names.
+            // Tokens of the user mapping must not be sent to an account of the caller's choice.
             Location::Object(Object { account: Some(account), .. })
                 if access.endpoint.is_some() || access.account.as_ref() != Some(account) =>
             {
@@ -179,7 +180,7 @@ impl Store {
             let path = key_path(text, &object.key)?;
             match self.wait(objects.head(&path)) {
                 Ok(meta) => return Ok(vec![data_file(meta, &[])?]),
-                // Then it may be the beginning of other keys, as a directory is.
+                // The key may be the beginning of other keys, as a directory is.
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.error(text, &error)),
             }
@@ -205,7 +206,7 @@ impl Store {
         Ok(found)
     }
 
-    /// All objects that a pattern can match.
+    /// Lists all objects that a pattern can match.
     fn list_below(&self, objects: &dyn ObjectStore, pattern: &Pattern, text: &str) -> Result<Vec<ObjectMeta>> {
         let base = key_path(text, pattern.base())?;
         let base = (!base.as_ref().is_empty()).then_some(base);
@@ -213,7 +214,7 @@ impl Store {
         if !pattern.is_of_one_level() {
             return listed(self.wait(objects.list(base.as_ref()).try_collect()));
         }
-        // What lies deeper, and can be most of a store, is not asked for.
+        // Objects that lie deeper, and can be most of a store, are not listed.
         let level = self.wait(objects.list_with_delimiter(base.as_ref())).map_err(|error| self.error(text, &error))?;
         let mut metas = level.objects;
         for folder in level.common_prefixes {
@@ -270,7 +271,7 @@ fn key_path(text: &str, key: &str) -> Result<Path> {
     })
 }
 
-/// Files of one load have the same columns.
+/// Refuses files whose folders do not name the same columns.
 fn check_partitions(found: &[DataFile]) -> Result<()> {
     let columns = |file: &DataFile| file.partition.iter().map(|(column, _)| column.clone()).collect::<Vec<_>>();
     let Some(first) = found.first() else { return Ok(()) };

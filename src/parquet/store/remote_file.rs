@@ -44,9 +44,9 @@ impl RandomAccess for RemoteFile {
     }
 }
 
-/// What tells whether an object is still the same.
+/// Returns the marks by which a changed object is recognized.
 pub(super) fn stamp(meta: &ObjectMeta) -> Stamp {
-    // Lists and answers write the same tag differently.
+    // Listings and answers write the same tag differently.
     let tag = meta.e_tag.as_deref().map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
     Stamp { modified: meta.last_modified.timestamp(), tag }
 }

@@ -37,7 +37,7 @@ impl Bytes {
     }
 }
 
-/// The end of the last value.
+/// Returns the end of the last value.
 pub(super) fn last(offsets: &[i32]) -> i32 {
     offsets.last().copied().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Stored values to those that Parquet files hold in their place.
+//! Conversions of stored values to values of Parquet files.
 
 use super::numeric::{Number, Unscaled};
 use super::refusal::{Refusal, no_equivalent};
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::local::datum::Value;
 use pgrx::prelude::*;
 
-/// Between 1970 and 2000, as dates and timestamps count.
+/// The days and microseconds from 1970, from which Parquet counts, to 2000, from which the server counts.
 const DAYS_TO_2000: i32 = 10_957;
 const MICROSECONDS_TO_2000: i64 = DAYS_TO_2000 as i64 * MICROSECONDS_PER_DAY;
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
@@ -20,7 +20,7 @@ pub(super) fn days_since_1970(days: i32) -> Result<i32, Refusal> {
     }
 }
 
-/// Readers know no 24:00:00.
+/// Refuses 24:00:00, which readers do not know.
 pub(super) fn time_of_day(microseconds: i64) -> Result<i64, Refusal> {
     if microseconds < MICROSECONDS_PER_DAY { Ok(microseconds) } else { Err(no_equivalent("time", "24:00:00")) }
 }

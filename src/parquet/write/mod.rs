@@ -30,12 +30,14 @@ use std::sync::Arc;
 
 pub use options::WriteOptions;
 
-/// Rows that are encoded together: enough for encoders to be quick, few enough to stay in the processor's cache.
+/// The number of rows that are encoded together: enough for encoders to be quick, few enough to stay in the processor's
+/// cache.
 const BATCH_ROWS: usize = 4096;
-/// And about how many bytes of values, where rows are big.
+/// The bytes of values, about, after which big rows are encoded.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// Writes what the statement reads and returns the number of rows. The file is there when this returns, and never in part.
+/// Writes the rows that the statement reads and returns their number. The file exists when this returns, and never in
+/// part.
 pub fn copy_to(statement: &CopyStatement, path: &Path, options: &WriteOptions) -> Result<u64> {
     let source = statement.open_source()?;
     let columns = source.query.columns();
@@ -47,7 +49,7 @@ pub fn copy_to(statement: &CopyStatement, path: &Path, options: &WriteOptions) -
     Ok(rows)
 }
 
-/// What a Parquet file cannot have.
+/// Refuses columns that a Parquet file cannot have.
 fn refuse_columns(columns: &[ResultColumn]) -> Result<()> {
     if columns.is_empty() {
         let message = "cannot write a Parquet file without columns";
@@ -69,12 +71,12 @@ struct TableWriter {
     schema: SchemaRef,
     file: ArrowWriter<NewFile>,
     path: PathBuf,
-    /// Rows of the statement so far.
+    /// The number of the statement's rows so far.
     rows: u64,
-    /// Those that are not yet with the encoder, and about how many bytes they are.
+    /// The number of rows that are not encoded yet, and about how many bytes they are.
     batch_rows: usize,
     batch_bytes: usize,
-    /// At which a batch is encoded: the size of a row group is looked at between batches.
+    /// The bytes at which a batch is encoded: the size of a row group is looked at between batches.
     full_batch_bytes: usize,
 }
 
@@ -91,7 +93,7 @@ impl TableWriter {
             .set_max_row_group_row_count(Some(options.row_group_rows))
             .set_max_row_group_bytes(Some(options.row_group_bytes))
             .build();
-        // With the schema in Arrow's words, too: polars takes JSON for bytes without it.
+        // The file gets the schema in Arrow's form, too: polars takes JSON for bytes without it.
         let full_batch_bytes = BATCH_BYTES.min(options.row_group_bytes);
         let options = ArrowWriterOptions::new().with_properties(properties);
         let file = NewFile::create(path)?;
@@ -142,7 +144,7 @@ impl TableWriter {
     }
 }
 
-/// The error of the file system, where it is one.
+/// Returns the error of the file system, where it is one.
 fn write_error(path: &Path, error: &ParquetError) -> Error {
     match error {
         ParquetError::External(cause) => match cause.downcast_ref::<io::Error>() {

@@ -1,4 +1,4 @@
-//! The server's `numeric` as Parquet's decimals: an integer that is to be divided by ten to the scale.
+//! The server's `numeric` as Parquet's decimals: integers that are to be divided by ten to the power of the scale.
 
 use arrow_buffer::i256;
 
@@ -12,14 +12,14 @@ pub enum Number<'a> {
 
 pub struct Finite<'a> {
     negative: bool,
-    /// Of the first group, to the base of 10,000.
+    /// The weight of the first group, to the base of 10,000.
     weight: i32,
-    /// Four decimal digits each.
+    /// Groups of four decimal digits each.
     groups: &'a [u8],
 }
 
 impl<'a> Number<'a> {
-    /// `None` for what no server stores.
+    /// Reads a stored value; `None` for one that no server stores.
     pub fn read(content: &'a [u8]) -> Option<Self> {
         let (header, rest) = content.split_first_chunk()?;
         let header = u16::from_ne_bytes(*header);
@@ -77,13 +77,13 @@ impl Unscaled for i256 {
     }
 }
 
-/// Ten to the number of digits: the first integer that a decimal of that precision cannot hold.
+/// Returns ten to the number of digits: the first integer that a decimal of that precision cannot hold.
 pub fn limit<T: Unscaled>(precision: u8) -> Option<T> {
     (0..precision).try_fold(T::ZERO.times_plus(1, 1)?, |limit, _| limit.times_plus(10, 0))
 }
 
 impl Finite<'_> {
-    /// `None` for a value with more digits than fit, before or behind the point.
+    /// Returns the integer of a decimal; `None` for a value with more digits than fit, before or behind the point.
     pub fn unscaled<T: Unscaled>(&self, scale: u8, limit: T) -> Option<T> {
         let mut value = T::ZERO;
         // The power of ten that the last digit of the group is to be multiplied by.

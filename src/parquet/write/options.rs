@@ -7,9 +7,9 @@ use pgrx::prelude::*;
 
 pub struct WriteOptions {
     pub compression: Compression,
-    /// A row group ends at whichever comes first.
+    /// A row group ends when it has that many rows or that many bytes.
     pub row_group_rows: usize,
-    /// As encoded and compressed.
+    /// Bytes as encoded and compressed.
     pub row_group_bytes: usize,
 }
 
@@ -19,7 +19,7 @@ const DEFAULT_ROW_GROUP_BYTES: usize = 64 << 20;
 impl WriteOptions {
     pub const NAMES: [&str; 4] = ["codec", "compression_level", "row_group_rows", "row_group_bytes"];
 
-    /// `options` are among [`Self::NAMES`], each once.
+    /// Reads options, whose names are among [`Self::NAMES`], each once.
     pub fn parse(options: &[(&str, &str)]) -> Result<Self> {
         let option = |name| options.iter().find(|(option, _)| *option == name).map(|(_, value)| *value);
         let count = |name, default| match option(name) {
@@ -82,7 +82,7 @@ fn compression(codec: &str, level: Option<&str>) -> Result<Compression> {
     }
 }
 
-/// A number of bytes, in the units of the server's memory settings.
+/// Reads a number of bytes, in the units of the server's memory settings.
 fn size(text: &str) -> Option<usize> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

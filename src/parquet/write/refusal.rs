@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 /// A value that a Parquet file cannot hold.
 pub struct Refusal {
     pub error: Error,
-    /// From the column to the value, as in `.field[]`.
+    /// The way from the column to the value, as in `.field[]`.
     pub path: String,
 }
 

@@ -1,11 +1,11 @@
 //! Takes the data of COPY off a connection before the client library sees it.
 //!
 //! The library hands every row on in a buffer of its own, which costs as much as decoding the row. So its messages pass
-//! through here: those that carry COPY data stay, and whoever copies reads them where they lie; all others go on to the
-//! library. The message formats are those of the manual's chapter "Frontend/Backend Protocol".
+//! through here: those that carry COPY data stay, and the code that loads rows reads them in place; all others go on to
+//! the library. The message formats are those of the manual's chapter "Frontend/Backend Protocol".
 //!
-//! The library takes memory for every message as long as the source says that it is, and keeps what it is told of
-//! settings. So nothing long gets to it, nor what nobody here asks it for.
+//! The library allocates as much memory for a message as the source says that it needs, and keeps settings that it is
+//! told. So no long message gets to the library, and no message that is not needed.
 
 mod refusal;
 mod tapped_socket;
@@ -24,7 +24,7 @@ use tokio_postgres::tls::ChannelBinding;
 pub(super) use refusal::Refusal;
 pub(super) use tapped_socket::{TapSlot, TappedSocket, TappingTls};
 
-/// What a source is reached through.
+/// A connection to a source, encrypted or not.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
@@ -34,21 +34,21 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
 impl Socket for TcpStream {}
 impl Socket for UnixStream {}
 
-/// Room for what arrives at once; messages that are longer arrive in pieces.
+/// The size of the buffer for data that arrives; longer messages arrive in pieces.
 const BUFFER_BYTES: usize = 512 * 1024;
-/// Type and length of a message.
+/// The size of the type and the length of a message.
 const HEADER_BYTES: usize = 5;
-/// What an authentication message begins with.
+/// The size of the code with which an authentication message begins.
 const CODE_BYTES: usize = 4;
 
-/// How the bytes of a socket are to be understood.
+/// The meaning of the bytes of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// Messages of the protocol.
     Messages,
     /// One byte first that tells whether encryption follows.
     TlsAnswerFirst,
-    /// Encrypted: somebody above taps what is inside.
+    /// Encrypted data; another tap above reads its content.
     Opaque,
 }
 
@@ -65,14 +65,14 @@ struct State {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes of the message in work that are the library's.
+    /// The bytes of the current message that are for the library.
     passing: usize,
-    /// Bytes of the message in work that are COPY data.
+    /// The bytes of the current message that are COPY data.
     data_left: usize,
-    /// Bytes of the message in work that nobody needs.
+    /// The bytes of the current message that are skipped.
     skipping: usize,
     authentication: Authentication,
-    /// Why nothing more of the source is taken.
+    /// The reason why nothing more of the source is read.
     refusal: Option<Refusal>,
 }
 
@@ -101,20 +101,20 @@ impl Wakers {
     }
 }
 
-/// An ERROR may have unwound through a holder; what it guards is still whole.
+/// Locks a mutex. An ERROR may have unwound through a holder; the guarded value is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is at the front of the buffer.
+/// The kind of data at the front of the buffer.
 enum Front {
-    /// Something that must not be.
+    /// Data that is refused.
     Refused(Refusal),
-    /// `data_left` tells how much, of which some has arrived.
+    /// COPY data: `data_left` tells how much, of which some has arrived.
     Data,
     /// A COPY has ended.
     End,
-    /// For the library.
+    /// Data for the library.
     Other,
     /// Not yet known, or not yet enough to begin with.
     Incomplete,
@@ -163,7 +163,7 @@ impl State {
             match header[0] {
                 b'd' => {
                     let data = length - EMPTY_MESSAGE;
-                    // A row in one piece needs no putting together; one that is longer than the buffer comes in pieces.
+                    // A row in one piece need not be assembled; one that is longer than the buffer comes in pieces.
                     if self.available() < HEADER_BYTES + data && data < BUFFER_BYTES / 2 {
                         return Front::Incomplete;
                     }
@@ -171,8 +171,8 @@ impl State {
                     self.data_left = data;
                 }
                 b'c' => return Front::End,
-                // CopyOutResponse; ParameterStatus, NoticeResponse and NotificationResponse, which the library would keep
-                // or only log.
+                // CopyOutResponse, ParameterStatus, NoticeResponse and NotificationResponse: the library would keep or
+                // only log the last three.
                 b'H' | b'S' | b'N' | b'A' => self.skipping = length + 1,
                 b'R' if length >= EMPTY_MESSAGE + CODE_BYTES => {
                     let message = &self.buffer[self.start..self.end];
@@ -190,7 +190,7 @@ impl State {
         }
     }
 
-    /// Receives more; the number of bytes, 0 at the end of the stream.
+    /// Receives more data and returns the number of bytes, 0 at the end of the stream.
     fn receive(&mut self, wakers: &Arc<Wakers>) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() {
             self.buffer.resize(BUFFER_BYTES, 0);
@@ -215,8 +215,8 @@ impl State {
         }
     }
 
-    /// Calls `on_data` with the COPY data in the buffer, up to the first message that is something else. Returns whether
-    /// that is the end of the COPY, which is taken too.
+    /// Calls `on_data` with the COPY data in the buffer, up to the first message of another kind. Returns whether that
+    /// is the end of the COPY, which is consumed, too.
     fn take_data(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         loop {
             match self.front() {
@@ -253,17 +253,17 @@ impl Tap {
         Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
     }
 
-    /// Whether the server has asked for a password, of any kind.
+    /// Returns whether the server has asked for a password, of any kind.
     pub(super) fn password_was_asked(&self) -> bool {
         lock(&self.state).authentication.password_asked
     }
 
-    /// Why nothing more of the source is taken, where that is so.
+    /// Returns the reason why nothing more of the source is read, if there is one.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         lock(&self.state).refusal
     }
 
-    /// Ready when there is COPY data, or its end. Otherwise it waits for the socket, also on behalf of the library.
+    /// Is ready when there is COPY data, or its end. Otherwise it waits for the socket, also on behalf of the library.
     pub(super) fn poll_data(&self, context: &mut Context<'_>) -> Poll<()> {
         *lock(&self.wakers.copier) = Some(context.waker().clone());
         let mut state = lock(&self.state);
@@ -289,7 +289,7 @@ impl Tap {
     /// the COPY has ended.
     ///
     /// # Errors
-    /// Whatever `on_data` returns.
+    /// The error of `on_data`.
     pub(super) fn take_data(&self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         lock(&self.state).take_data(on_data)
     }

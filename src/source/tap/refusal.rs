@@ -1,18 +1,19 @@
-//! What a source must not send: messages that are too long, and requests for authentication that the caller does not allow.
+//! Refusals of what a source sends: messages that are too long, and requests for authentication that the caller does
+//! not allow.
 
 use crate::error::Error;
 use conninfo::AllowedAuthentication;
 use pgrx::prelude::*;
 use std::fmt;
 
-/// What the library gets at once. Whatever is long comes by COPY; an error may be long, but not that long.
+/// The longest message for the library. Long values come by COPY; an error may be long, but not that long.
 pub(super) const LONGEST_MESSAGE: usize = 1024 * 1024;
-/// What a message without content tells as its length.
+/// The length that a message without content has.
 pub(super) const EMPTY_MESSAGE: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum Refusal {
-    /// A way of authentication that the connection string does not allow.
+    /// A method of authentication that the connection string does not allow.
     Authentication(&'static str),
     MessageLength(u32),
 }
@@ -50,18 +51,18 @@ impl From<Refusal> for Error {
     }
 }
 
-/// What the server has asked for before it let us in.
+/// The authentication that the server has asked for.
 #[derive(Default)]
 pub(super) struct Authentication {
     allowed: Option<AllowedAuthentication>,
     pub(super) password_asked: bool,
-    /// Whether anything was asked for.
+    /// Whether any method was asked for.
     anything_asked: bool,
     done: bool,
 }
 
 impl Authentication {
-    /// `allowed` is what the connection string allows; `None` is everything.
+    /// Expects the methods that the connection string allows; `None` allows all.
     pub(super) fn expecting(allowed: Option<AllowedAuthentication>) -> Self {
         Self { allowed, ..Self::default() }
     }
@@ -69,7 +70,7 @@ impl Authentication {
     /// Takes note of an authentication message's code.
     ///
     /// # Errors
-    /// For what is not allowed.
+    /// The method is not allowed.
     pub(super) fn note(&mut self, code: u32) -> std::result::Result<(), Refusal> {
         let method = match code {
             0 if self.done || self.anything_asked => None,

@@ -1,4 +1,4 @@
-//! The socket as the client library gets it: what the tap leaves, with or without encryption beneath.
+//! The socket as the client library gets it: the messages that the tap leaves, with or without encryption beneath.
 
 use super::{Framing, Front, Socket, Tap, lock};
 use conninfo::AllowedAuthentication;
@@ -17,11 +17,11 @@ impl Socket for OpensslStream<TappedSocket> {
     }
 }
 
-/// What the library reads from and writes to.
+/// The socket that the library reads from and writes to.
 pub(in crate::source) struct TappedSocket(Tap);
 
 impl Tap {
-    /// The socket as the library gets it.
+    /// Returns the socket for the library.
     pub(in crate::source) fn socket(&self) -> TappedSocket {
         TappedSocket(self.clone())
     }
@@ -98,10 +98,10 @@ impl TlsStream for TappedSocket {
     }
 }
 
-/// Where the tap of an encrypted connection is found once it stands.
+/// The place of the tap of an encrypted connection, once it is established.
 pub(in crate::source) type TapSlot = Arc<Mutex<Option<Tap>>>;
 
-/// Encrypts, and taps what is inside.
+/// Encrypts a connection, and taps its content.
 pub(in crate::source) struct TappingTls<C> {
     pub(in crate::source) connector: C,
     pub(in crate::source) slot: TapSlot,

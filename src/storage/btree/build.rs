@@ -12,13 +12,13 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;
 
-/// Line pointers on a heap page, counted from 1, fit into so many bits.
+/// The number of bits that line pointers of a heap page, counted from 1, fit into.
 const ITEM_BITS: u32 = usize::BITS - MOST_ROWS_ON_PAGE.leading_zeros();
 
 /// Builds the index and returns the number of rows.
 ///
 /// # Safety
-/// As for the access method's `ambuild`; the heap is a complete stage table.
+/// The arguments are those of the access method's `ambuild`; the heap is a complete stage table.
 pub(super) unsafe fn build(
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
@@ -104,7 +104,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// As `comparetup_index_btree` in `tuplesort.c` words it.
+    /// Returns the error for a duplicate key, worded as in `comparetup_index_btree` (`tuplesort.c`).
     #[cold]
     fn duplicate(&self, key: u128) -> Error {
         let (mut datums, mut nulls) = self.packing.datums(key);

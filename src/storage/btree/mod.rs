@@ -15,7 +15,7 @@ use packing::KeyColumn;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// Puts our build in the place of the access method's while it lives, for an index that it can build.
+/// While this value lives, our build replaces that of the access method for one index that it can build.
 pub struct BuildByKeys {
     index: pg_sys::Relation,
     original: *mut pg_sys::IndexAmRoutine,
@@ -50,10 +50,10 @@ impl Drop for BuildByKeys {
     }
 }
 
-/// The key's columns, or `None` for an index that is not made of columns of known, fixed width.
+/// Returns the key's columns, or `None` for an index that is not made of columns of known, fixed width.
 unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Option<Vec<KeyColumn>> {
-    // `pg_opfamily` of btree. The order of these families' own types is that of the numbers behind the values; a type of
-    // somebody else's that was added to one may have any order.
+    // OIDs of operator families (`pg_opfamily`) of B-trees. Their own types sort as the numbers behind the values do; a
+    // type that an extension or a user has added to such a family may sort in any order.
     const BOOL_OPS: u32 = 424;
     const CHAR_OPS: u32 = 429;
     const DATETIME_OPS: u32 = 434;
@@ -111,7 +111,7 @@ unsafe fn columns(index: pg_sys::Relation, info: *const pg_sys::IndexInfo) -> Op
     }
 }
 
-/// Answers `ambuild`.
+/// Builds the index in the place of the access method's `ambuild`.
 #[pg_guard]
 unsafe extern "C-unwind" fn answer_build(
     heap: pg_sys::Relation,

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 /// A column of the key.
 pub(super) struct KeyColumn {
-    /// More than one where a value is wider than a number.
+    /// The parts of the column: more than one where a value is wider than a number.
     pub(super) parts: Vec<KeyPart>,
     pub(super) layout: AttributeLayout,
     pub(super) descending: bool,
@@ -15,7 +15,7 @@ pub(super) struct KeyColumn {
 
 /// `IndexTupleData`: a row's place and the size with flags (`access/itup.h`).
 const TUPLE_HEADER: usize = 8;
-/// Behind the header of a tuple with NULLs: the bitmap and its padding.
+/// The size of the bitmap and its padding, which follow the header of a tuple with NULLs.
 const BITMAP: usize = 8;
 const HAS_NULL: u16 = 0x8000;
 /// How a part's numbers are packed.
@@ -29,7 +29,7 @@ struct PackedPart {
     descending: bool,
     /// The code of NULL, where the column has any.
     null: Option<u128>,
-    /// Added to the code of every other value: NULL may come first.
+    /// The number that is added to the code of every other value, because NULL may come first.
     first: u128,
 }
 
@@ -64,7 +64,8 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// From the least and greatest number of each part and whether its column has NULLs. `None` if a key is too long.
+    /// Plans the packing from the least and greatest number of each part and whether its column has NULLs. Returns
+    /// `None` if a key is too long.
     pub(super) fn new(columns: &[KeyColumn], ranges: &[Range]) -> Option<Self> {
         let mut parts = Vec::new();
         let mut bits = 0;
@@ -112,13 +113,13 @@ impl Packing {
         self.layouts.len()
     }
 
-    /// The first column in which two different keys differ.
+    /// Returns the first column in which two different keys differ.
     pub(super) fn first_difference(&self, one: u128, other: u128) -> usize {
         let differ = |part: &&PackedPart| (one ^ other) >> part.shift & part.mask != 0;
         self.parts.iter().find(differ).map_or(self.layouts.len(), |part| part.column)
     }
 
-    /// The index tuple of a key, cut to its first `columns`, without a place.
+    /// Forms the index tuple of a key, cut to its first `columns`, without a place.
     pub(super) fn form(&self, key: u128, columns: usize, tuple: &mut Vec<u8>) {
         tuple.clear();
         let kept = || self.parts.iter().filter(|part| part.column < columns);
@@ -141,7 +142,7 @@ impl Packing {
         tuple[6..8].copy_from_slice(&info.to_ne_bytes());
     }
 
-    /// Bytes that no tuple of this index exceeds.
+    /// Returns a number of bytes that no tuple of this index exceeds.
     pub(super) fn widest_tuple(&self) -> usize {
         let values: usize = self.layouts.iter().map(|layout| layout.length as usize + layout.alignment - 1).sum();
         TUPLE_HEADER + BITMAP + values.next_multiple_of(8)
@@ -151,7 +152,7 @@ impl Packing {
         self.parts.iter().any(|part| part.null.is_some() && part.unpack(key).is_none())
     }
 
-    /// The key's values as the server passes them, for a message.
+    /// Returns the key's values as the server passes them, for a message.
     pub(super) fn datums(&self, key: u128) -> (Vec<pg_sys::Datum>, Vec<bool>) {
         let count = self.layouts.len();
         let (mut datums, mut nulls) = (vec![pg_sys::Datum::from(0usize); count], vec![true; count]);

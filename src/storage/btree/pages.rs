@@ -11,7 +11,7 @@ use crate::storage::relation_file::RelationFile;
 use pgrx::pg_sys;
 use std::mem::offset_of;
 
-/// Where a row stands.
+/// The place of a row in its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) block: u32,
@@ -19,7 +19,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// As `ItemPointerData`.
+    /// Returns the place in the form of `ItemPointerData`.
     fn to_bytes(self) -> [u8; 6] {
         let [a, b] = ((self.block >> 16) as u16).to_ne_bytes();
         let [c, d] = (self.block as u16).to_ne_bytes();
@@ -28,7 +28,7 @@ impl Place {
     }
 }
 
-/// `BTPageOpaqueData`.
+/// The size of `BTPageOpaqueData`.
 const SPECIAL: usize = 16;
 const LEAF: u16 = 1;
 const ROOT: u16 = 2;
@@ -39,7 +39,7 @@ const PIVOT_HAS_PLACE: u16 = 0x1000;
 /// `BT_IS_POSTING`, beside the number of places.
 const POSTING: u16 = 0x2000;
 const PLACE_BYTES: usize = 6;
-/// What a posting list may grow to when an index is built.
+/// The greatest length of a posting list when an index is built.
 const LONGEST_POSTING: usize = PAGE_BYTES / 10 / 8 * 8 - LINE_POINTER_BYTES;
 /// `BTREE_NONLEAF_FILLFACTOR`.
 const UPPER_FILL_FACTOR: usize = 70;
@@ -76,7 +76,7 @@ pub(super) struct TreeWriter<'a> {
     tuple: Vec<u8>,
     places: Vec<Place>,
     most_places: usize,
-    /// The last row on the leaf page in work.
+    /// The last row on the leaf page that is being filled.
     last: Option<(u128, Place)>,
     output: Output,
 }
@@ -147,7 +147,7 @@ impl<'a> TreeWriter<'a> {
         self.places.push(place);
     }
 
-    /// Puts the collected rows on the leaf page, as one tuple.
+    /// Adds the collected rows to the leaf page, as one tuple.
     fn write_collected(&mut self) {
         let (Some(key), Some(&first), Some(&last)) = (self.key, self.places.first(), self.places.last()) else {
             return;
@@ -187,8 +187,8 @@ impl<'a> TreeWriter<'a> {
         self.last = Some((key, last));
     }
 
-    /// The tuple that stands between two neighbours: no more columns than tell them apart, and the left one's place
-    /// if they are equal.
+    /// Returns the tuple that separates two neighbours: no more columns than tell them apart, and the place of the left
+    /// one if they are equal.
     fn pivot(&self, left: u128, right: u128, left_place: Place) -> Vec<u8> {
         let columns = self.packing.columns();
         let mut pivot = Vec::new();
@@ -206,7 +206,7 @@ impl<'a> TreeWriter<'a> {
         pivot
     }
 
-    /// Ends the page in work of a level with its high key and begins the one to its right.
+    /// Ends the page that is being filled on a level with its high key, and begins the page to its right.
     fn start_next_page(&mut self, level: usize, high_key: &[u8]) {
         let next = self.take_block();
         let current = &mut self.levels[level];
@@ -219,7 +219,7 @@ impl<'a> TreeWriter<'a> {
         self.add_to_parent(level + 1, finished, high_key, next);
     }
 
-    /// Tells the level above of a new page and of the key that its own keys are beyond.
+    /// Adds a new page, and the key that separates it from its left neighbour, to the level above.
     fn add_to_parent(&mut self, level: usize, left: u32, pivot: &[u8], right: u32) {
         if self.levels.len() == level {
             let block = self.take_block();
@@ -247,7 +247,7 @@ impl<'a> TreeWriter<'a> {
         block
     }
 
-    /// Writes what is left, the root and the meta page.
+    /// Writes the remaining pages, the root and the meta page.
     pub(super) fn finish(mut self) {
         self.write_collected();
         let (mut root, mut height) = (NO_BLOCK, 0);
@@ -279,7 +279,7 @@ fn set_info(tuple: &mut [u8], flags: u16) {
     tuple[6..8].copy_from_slice(&info.to_ne_bytes());
 }
 
-/// The first tuple of an inner page: lower than every key.
+/// Returns the first tuple of an inner page, which is lower than every key.
 fn leftmost(child: u32) -> [u8; 8] {
     let [a, b, c, d, e, f] = Place { block: child, item: 0 }.to_bytes();
     let [g, h] = (8 | ALTERNATIVE_PLACE).to_ne_bytes();
@@ -318,7 +318,7 @@ struct Options {
 }
 
 impl Options {
-    /// `BTOptions` (`access/nbtree.h`), or the defaults.
+    /// Reads `BTOptions` (`access/nbtree.h`), or returns the defaults.
     ///
     /// # Safety
     /// The relation is an open B-tree.

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Plain integers: any bytes are a value, so that they can be written to a file as they are.
+/// Plain integers, of which any bytes are a value, so that they can be written to a file as they are.
 ///
 /// # Safety
 /// Every bit pattern is valid, and no byte of a value is uninitialized.
@@ -21,7 +21,7 @@ unsafe impl Entry for u128 {}
 // SAFETY: two integers of the same size, without padding.
 unsafe impl Entry for [u128; 2] {}
 
-/// Entries that a run is read in from its file at once.
+/// The number of entries of a run that are read from its file at once.
 const READ_AT_ONCE: usize = 8 * 1024;
 
 pub(super) struct Sorter<E> {

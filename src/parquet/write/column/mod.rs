@@ -64,7 +64,7 @@ enum Values {
         form: TextForm,
         is_json: bool,
     },
-    /// A level for each dimension, from the outermost to the innermost.
+    /// Has a level for each dimension, from the outermost to the innermost.
     List {
         reader: ArrayReader,
         levels: Vec<Vec<i32>>,
@@ -77,17 +77,17 @@ enum Values {
 }
 
 struct GroupField {
-    /// Among the type's columns, dropped ones included.
+    /// The position among the type's columns, dropped ones included.
     position: usize,
     column: Column,
 }
 
-/// How a value becomes a text.
+/// The way in which a value becomes a text.
 enum TextForm {
-    /// Its bytes are the text.
+    /// The value's bytes are the text.
     Stored,
     Name,
-    /// With the labels that were seen so far, in UTF-8.
+    /// The text is a label; those that were seen so far are kept in UTF-8.
     Enum {
         labels: HashMap<u32, Vec<u8>>,
         function: OutputFunction,
@@ -96,12 +96,12 @@ enum TextForm {
 }
 
 impl Column {
-    /// `dimensions` is that of an array, as its column was declared.
+    /// Makes an empty column. `dimensions` is the number of dimensions with which an array was declared.
     pub fn new(name: String, type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> Self {
         Self::nested(name, type_oid, typmod, dimensions, 0)
     }
 
-    /// A column at some depth within another.
+    /// Makes a column at some depth within another one.
     fn nested(name: String, type_oid: pg_sys::Oid, typmod: i32, dimensions: usize, depth: usize) -> Self {
         let values = Values::of(type_oid, typmod, dimensions, depth);
         Self { name, nulls: NullBufferBuilder::new(0), values }
@@ -116,7 +116,7 @@ impl Column {
         }
     }
 
-    /// Returns about how many bytes the value takes.
+    /// Appends a value and returns about how many bytes it takes.
     pub fn append(&mut self, value: Option<Value<'_>>) -> Result<usize, Refusal> {
         match value {
             Some(value) => {
@@ -131,7 +131,7 @@ impl Column {
         }
     }
 
-    /// The values as an array; the column is empty again.
+    /// Returns the values as an array; the column is empty again.
     pub fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         self.values.finish(self.nulls.finish())
     }
@@ -163,7 +163,7 @@ impl Values {
             Self::List { reader, levels, item } => return append_list(reader, levels, item, value),
             Self::Group { reader, fields } => return append_group(reader, fields, value),
         }
-        // Nearly so: it only has to bound what is held.
+        // An estimate suffices: it only has to bound the memory that is held.
         Ok(16)
     }
 

@@ -1,4 +1,4 @@
-//! Which Parquet type the values of a type become.
+//! The Parquet types that types become.
 
 use super::super::byte_values::Bytes;
 use super::super::numeric;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The largest precision of a decimal in Arrow, of 128 and of 256 bits.
 const DECIMAL128_DIGITS: i32 = 38;
 const DECIMAL256_DIGITS: i32 = 76;
-/// Types nested deeper become texts; readers have limits, too.
+/// The depth beyond which nested types become texts; readers have limits, too.
 const DEEPEST: usize = 32;
 const VARHDRSZ: i32 = 4;
 
@@ -57,7 +57,7 @@ impl Values {
         }
     }
 
-    /// `None` for a type without columns, which Parquet has no group for.
+    /// Returns a group for a composite type; `None` for a type without columns, for which Parquet has no group.
     fn group(base: types::BaseType, depth: usize) -> Option<Self> {
         let reader = CompositeReader::of(base.oid, base.typmod);
         let fields: Vec<_> = reader
@@ -74,7 +74,7 @@ impl Values {
         (!fields.is_empty()).then_some(Self::Group { reader, fields })
     }
 
-    /// `None` without a precision, or with one that no decimal has.
+    /// Returns a decimal; `None` without a precision, or with one that no decimal has.
     fn decimal(typmod: i32) -> Option<Self> {
         let typmod = (typmod >= VARHDRSZ).then_some(typmod - VARHDRSZ)?;
         let precision = (typmod >> 16) & 0xFFFF;
@@ -126,7 +126,7 @@ impl Values {
     }
 }
 
-/// The field of the elements of a list.
+/// Returns the field of the elements of a list.
 pub(super) fn list_item(data_type: DataType) -> Field {
     Field::new("element", data_type, true)
 }
