@@ -85,6 +85,12 @@ fn pages_of_other_writers() {
     assert!(loaded.iter().all(|row| row == "(a)" || row == "(b)"), "{loaded:?}");
     loads.assert_rows("checksum_of_zero", &["(1)", "(2)"]);
     loads.assert_rows("dictionary_at_zero", &["(1)", "(2)"]);
+    loads.assert_rows("unpacked_below_zero", &["(1)", "(2)"]);
+    loads.assert_rows("unpacked_beyond_all", &["(1)", "(1)"]);
+    for (file, bytes) in [("unpacked_below_zero", 0), ("unpacked_beyond_all", i64::MAX)] {
+        let query = format!("SELECT uncompressed_bytes::text FROM pgcopy.parquet_schema('{}')", path(file));
+        assert_eq!(texts(&mut loads.0.destination, &query), [bytes.to_string()]);
+    }
 }
 
 #[test]
@@ -129,6 +135,7 @@ fn pages_that_leave_the_format_in_what_is_plain() {
     let mut loads = Loads::new("parquet_odd_contents");
     loads.assert_rows("rows_over_pages", &[r#"("{1,2,3,4}","{1,2,3,4}")"#, r#"("{5,6,7}","{5,6,7}")"#]);
     loads.assert_rows("only_entry", &["(one,)", "(,7)", "(one,7)"]);
+    loads.assert_rows("nulls_of_no_dictionary", &["(,)", "(,)", "(,)"]);
     loads.assert_rows("wide_differences", &["(-2147483648)", "(2147483647)", "()", "(-2147483648)", "(5)"]);
     let rows = [r#"("1970-01-01 00:00:00","\\x616263")"#, "(,)", r#"("1970-01-02 00:00:00","\\x646566")"#].repeat(2);
     loads.assert_rows("bytes_after_values", &rows);

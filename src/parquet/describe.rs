@@ -67,7 +67,7 @@ pub fn parquet_schema(path: &str, server: Option<&str>) -> Result<Vec<DescribedC
                 nullable: column.nullable,
                 codec: codecs.join(", "),
                 compressed_bytes: chunks().map(|chunk| chunk.compressed_size()).sum(),
-                uncompressed_bytes: chunks().map(|chunk| chunk.uncompressed_size()).sum(),
+                uncompressed_bytes: chunks().map(|chunk| chunk.uncompressed_size()).fold(0, i64::saturating_add),
                 rows: file.metadata.file_metadata().num_rows(),
                 row_groups: groups.len() as i32,
                 create_table: statement.clone(),

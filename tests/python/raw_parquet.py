@@ -79,11 +79,12 @@ def int96(day, nanoseconds=0):
     return struct.pack("<qi", nanoseconds, day + 2440588)
 
 
-def write(path, columns, key_values=None, created_by="raw"):
+def write(path, columns, key_values=None, created_by="raw", groups=1):
     """Columns are (name, physical type, values) with the optional parts of a schema's element: converted, logical,
     length, scale, precision; the checksum of the page; the offset of a dictionary that is not there; and the pages of a column
     that may be NULL, in the place of one of all values: (number of values, encoding, content), or bytes of a page with its
-    header. No other value is NULL. With `list` the values are those of lists, and their number is that of the elements."""
+    header. No other value is NULL. With `list` the values are those of lists, and their number is that of the elements.
+    `unpacked` is the size that pages are said to have unpacked. More row groups than one have the same pages."""
     out = bytearray(b"PAR1")
     elements = [Struct().text(4, "schema").integer(5, len(columns)).bytes()]
     chunks = []
@@ -105,7 +106,7 @@ def write(path, columns, key_values=None, created_by="raw"):
         metadata = (
             Struct().integer(1, physical).list(2, 5, [zigzag(0)])
             .list(3, 8, [varint(len(part.encode())) + part.encode() for part in path_of_names])
-            .integer(4, 0).long(5, options.get("list", rows)).long(6, size).long(7, size).long(9, start).long(11, options.get("dictionary"))
+            .integer(4, 0).long(5, options.get("list", rows)).long(6, options.get("unpacked", size)).long(7, size).long(9, start).long(11, options.get("dictionary"))
         )
         chunks.append(Struct().long(2, start).struct(3, metadata).bytes())
         if "list" in options:
@@ -116,7 +117,7 @@ def write(path, columns, key_values=None, created_by="raw"):
         element.integer(6, options.get("converted")).integer(7, options.get("scale")).integer(8, options.get("precision"))
         elements.append(element.struct(10, options.get("logical")).bytes())
     group = Struct().list(1, 12, chunks).long(2, len(out)).long(3, rows).bytes()
-    footer = Struct().integer(1, 2).list(2, 12, elements).long(3, rows).list(4, 12, [group])
+    footer = Struct().integer(1, 2).list(2, 12, elements).long(3, rows * groups).list(4, 12, [group] * groups)
     pairs = [Struct().text(1, key).text(2, value).bytes() for key, value in (key_values or {}).items()]
     if pairs:
         footer.list(5, 12, pairs)

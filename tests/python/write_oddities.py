@@ -23,6 +23,8 @@ def arrow(name, **columns):
 
 
 raw("checksum_of_zero", ("n", INT32, [1, 2], {"checksum": 0}))
+raw("unpacked_below_zero", ("n", INT32, [1, 2], {"unpacked": -2_143_335_445}))
+raw("unpacked_beyond_all", ("n", INT32, [1], {"unpacked": 2**63 - 1}), groups=2)
 raw("dictionary_at_zero", ("n", INT32, [1, 2], {"dictionary": 0}))
 # Both annotations, which contradict each other: the logical one counts.
 raw("contradiction", ("t", INT64, [1_000_000, 0], {"converted": TIMESTAMP_MICROS, "logical": timestamp(1, False)}))
@@ -155,6 +157,15 @@ raw(
         for name, physical, value, levels, more in [
             ("text", BYTE_ARRAY, b"one", runs(1, 0, 1), {"converted": UTF8}), ("number", INT64, 7, runs(0, 1, 1), {}),
         ]
+    ),
+)
+# Nulls alone, of a dictionary that there is not.
+NULLS = len(runs(0, 0, 0)).to_bytes(4, "little") + runs(0, 0, 0) + b"\0" + varint(3 << 1)
+raw(
+    "nulls_of_no_dictionary",
+    *(
+        (name, physical, [None] * 3, {"pages": [(3, DICTIONARY, NULLS)], **more})
+        for name, physical, more in [("text", BYTE_ARRAY, {"converted": UTF8}), ("number", INT64, {})]
     ),
 )
 # From one end of the numbers to the other: differences of 64 bits, where numbers have 32.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, malformed};
 use crate::memory::none_for;
 use brotli::enc::StandardAlloc;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use parquet::basic::Compression;
 use std::io::{Cursor, Read};
 
@@ -56,7 +56,15 @@ impl Codec {
             Codec::Snappy(decoder) => snappy(decoder, prefix, input, length),
             Codec::Gzip => {
                 possible(input, length, 1032)?;
-                read("gzip", MultiGzDecoder::new(input), prefix, length)
+                match input {
+                    // The format of zlib, which some writers take for that of gzip: its method, and a multiple of 31.
+                    [first, second, ..]
+                        if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]).is_multiple_of(31) =>
+                    {
+                        read("gzip", ZlibDecoder::new(input), prefix, length)
+                    }
+                    _ => read("gzip", MultiGzDecoder::new(input), prefix, length),
+                }
             }
             Codec::Brotli => brotli(prefix, input, length),
             Codec::Zstd(decoder) => zstd(decoder, prefix, input, length),
@@ -307,6 +315,17 @@ mod tests {
         assert!(Codec::Gzip.decompress(&[], &data, 4).is_err());
         let last = data.len() - 5;
         data[last] ^= 1;
+        assert!(Codec::Gzip.decompress(&[], &data, 7).is_err(), "the checksum counts");
+    }
+
+    #[test]
+    fn zlib_in_the_place_of_gzip() {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, b"one two").unwrap();
+        let mut data = encoder.finish().unwrap();
+        assert_eq!(Codec::Gzip.decompress(&[], &data, 7).unwrap(), b"one two");
+        assert!(Codec::Gzip.decompress(&[], &data, 6).is_err());
+        *data.last_mut().unwrap() ^= 1;
         assert!(Codec::Gzip.decompress(&[], &data, 7).is_err(), "the checksum counts");
     }
 

@@ -118,6 +118,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// The size of what is not read by it. Where it was reckoned with too few bits, nothing is known of it.
+    fn estimate(&mut self, field: Field) -> Result<i64> {
+        Ok(self.reader.integer(field)?.max(0))
+    }
+
     /// Texts of the writer's own; what does not look like a pair is none.
     fn pairs(&mut self, field: Field) -> Result<Option<Vec<KeyValue>>> {
         if field.kind != Kind::List {
@@ -306,7 +311,7 @@ impl<'a> Decoder<'a> {
                     }
                     columns = Some(chunks);
                 }
-                2 => bytes = self.count(field, "the size")?,
+                2 => bytes = self.estimate(field)?,
                 3 => rows = Some(self.count(field, "the number of rows")?),
                 _ => self.reader.skip(field, DEPTH)?,
             }
@@ -359,7 +364,7 @@ impl<'a> Decoder<'a> {
                 }
                 4 => codec = self.number(field)?,
                 5 => values = Some(self.count(field, "the number of values")?),
-                6 => uncompressed = self.count(field, "the size")?,
+                6 => uncompressed = self.estimate(field)?,
                 7 => compressed = Some(self.count(field, "the size")?),
                 9 => data = Some(self.count(field, "the offset of the first data page")?),
                 11 => dictionary = Some(self.reader.integer(field)?),

@@ -243,6 +243,18 @@ fn fields_of_no_interest() {
     assert_eq!(read_metadata(&file(&[0; 40], &footer.end()), &limits()).unwrap().row_group(0).num_rows(), 10);
 }
 
+/// Sizes that nothing is read by may be what a writer with too few bits made of them.
+#[test]
+fn sizes_below_zero() {
+    let _alone = alone();
+    let metadata = Struct::new().i32(1, 1).i32(4, 0).i64(5, 10).i64(6, -40).i64(7, 40).i64(9, 4);
+    let chunk = chunk(metadata);
+    let group = Struct::new().structures(1, vec![chunk]).i64(2, -40).i64(3, 10);
+    let footer = footer_of(vec![element("r", 1), leaf("a")], 10, vec![group]);
+    let group = read_metadata(&file(&[0; 40], &footer.end()), &limits()).unwrap().row_group(0).clone();
+    assert_eq!((group.total_byte_size(), group.column(0).uncompressed_size()), (0, 0));
+}
+
 #[test]
 fn column_chunks_that_cannot_be() {
     let _alone = alone();

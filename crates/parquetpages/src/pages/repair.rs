@@ -1,6 +1,6 @@
 //! Pages that leave the format and whose meaning is plain, made into such that the decoders understand.
 
-use super::{ASKED_FOR, ColumnPages};
+use super::{ASKED_FOR, ColumnPages, Place};
 use crate::delta::{self, Numbers, Prefixed};
 use crate::error::{Result, malformed};
 use crate::{memory, records};
@@ -22,9 +22,15 @@ impl ColumnPages {
             encoding,
             Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY
         );
-        let repaired = if values.is_empty() || is_delta && delta::is_empty(values) {
+        let lacks_dictionary = matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY)
+            && matches!(self.dictionary, Place::Ahead);
+        let repaired = if values.is_empty()
+            || is_delta && delta::is_empty(values)
+            || lacks_dictionary && self.defined(&page, start)? == 0
+        {
             // All values are NULL. A PLAIN page has nothing where they would be; other encodings have a header there, which
-            // some writers leave out, or fill with zeros. Where a value should be after all, the decoder misses it.
+            // some writers leave out, or fill with zeros, or a dictionary before, which some leave out, too. Where a value
+            // should be after all, the decoder misses it.
             Some((whole.slice(..start), Encoding::PLAIN))
         } else {
             let count = page.num_values() as usize;
@@ -107,8 +113,16 @@ impl ColumnPages {
         if whole.len() - start == count.saturating_mul(length) {
             return Ok(None);
         }
+        let defined = self.defined(page, start)?;
+        let end = start.saturating_add(defined.saturating_mul(length));
+        Ok((end < whole.len()).then(|| whole.slice(..end)))
+    }
+
+    /// How many of the page's values are not NULL.
+    fn defined(&self, page: &Page, start: usize) -> Result<usize> {
+        let count = page.num_values() as usize;
         let max_level = self.column.max_def_level();
-        let defined = match page {
+        Ok(match page {
             _ if max_level == 0 => count,
             Page::DataPage { buf, rep_level_encoding, def_level_encoding, .. } => {
                 let mut rest = &buf[..];
@@ -125,10 +139,8 @@ impl ColumnPages {
             Page::DataPageV2 { buf, rep_levels_byte_len, .. } => {
                 records::count_highest(&buf[*rep_levels_byte_len as usize..start], max_level, count)?
             }
-            Page::DictionaryPage { .. } => return Ok(None),
-        };
-        let end = start.saturating_add(defined.saturating_mul(length));
-        Ok((end < whole.len()).then(|| whole.slice(..end)))
+            Page::DictionaryPage { .. } => 0,
+        })
     }
 
     /// Room for the content of a page with these levels.
