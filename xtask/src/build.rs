@@ -5,7 +5,7 @@ use crate::{Result, prerequisites, root, target};
 use object::{Object, ObjectSection};
 use pgrx_sql_entity_graph::section::{decode_entities, is_schema_section_name};
 use pgrx_sql_entity_graph::{ControlFile, PgrxSql, SqlGraphEntity};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +28,58 @@ pub fn build_and_install(version: Version, profile: Profile) -> Result<Installat
     prerequisites::ensure_build(version)?;
     let library = build(version, profile)?;
     let installation = Installation::prepare(version)?;
-    let sql = schema_sql(&library)?;
-    let extension_version = env!("CARGO_PKG_VERSION");
-    let control = std::fs::read_to_string(root().join("pgcopy.control"))?;
-    installation.install_file("pgcopy.control", control.replace("@CARGO_VERSION@", extension_version).as_bytes())?;
-    installation.install_file(&format!("pgcopy--{extension_version}.sql"), sql.as_bytes())?;
+    for (name, content) in extension_files(&library)? {
+        installation.install_file(&name, content.as_bytes())?;
+    }
     installation.install_library(&library)?;
     Ok(installation)
+}
+
+/// Builds the extension and puts its files into a directory: `lib` has what goes to `pg_config --pkglibdir`, `extension` what
+/// goes to the directory of that name in `pg_config --sharedir`.
+///
+/// # Errors
+/// It does not build, or a file cannot be written.
+pub fn package(version: Version, profile: Profile) -> Result<PathBuf> {
+    prerequisites::ensure_build(version)?;
+    let library = build(version, profile)?;
+    let name = format!("pgcopy-{}-pg{}", env!("CARGO_PKG_VERSION"), version.major());
+    let directory = target().join("package").join(name);
+    for part in ["lib", "extension"] {
+        std::fs::create_dir_all(directory.join(part))?;
+    }
+    for (name, content) in extension_files(&library)? {
+        std::fs::write(directory.join("extension").join(name), content)?;
+    }
+    strip_library(&library, &directory.join("lib").join("pgcopy.so"))?;
+    Ok(directory)
+}
+
+/// Writes a library without its symbols, and the symbols beside it, where debuggers look for them: they are ten times as much.
+///
+/// # Errors
+/// `objcopy` is not there, or fails.
+pub fn strip_library(library: &Path, stripped: &Path) -> Result<()> {
+    let symbols = stripped.with_extension("so.debug");
+    let objcopy = |arguments: &[&std::ffi::OsStr]| -> Result<()> {
+        let output = Command::new("objcopy").args(arguments).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("objcopy failed: {}", String::from_utf8_lossy(&output.stderr)).into())
+    };
+    objcopy(&["--only-keep-debug".as_ref(), library.as_ref(), symbols.as_ref()])?;
+    let mut link = std::ffi::OsString::from("--add-gnu-debuglink=");
+    link.push(&symbols);
+    objcopy(&["--strip-unneeded".as_ref(), &link, library.as_ref(), stripped.as_ref()])
+}
+
+/// Names and contents of the files that tell the server of the extension.
+fn extension_files(library: &Path) -> Result<[(String, String); 2]> {
+    let version = env!("CARGO_PKG_VERSION");
+    let control = std::fs::read_to_string(root().join("pgcopy.control"))?.replace("@CARGO_VERSION@", version);
+    let sql = schema_sql(library)?;
+    Ok([("pgcopy.control".to_owned(), control), (format!("pgcopy--{version}.sql"), sql)])
 }
 
 /// A `cargo` that builds for a server version, as used for the extension and for its lints.
@@ -70,7 +115,7 @@ fn build(version: Version, profile: Profile) -> Result<PathBuf> {
 }
 
 /// The SQL of the extension, from the descriptions that pgrx leaves in the library.
-fn schema_sql(library: &std::path::Path) -> Result<String> {
+fn schema_sql(library: &Path) -> Result<String> {
     let bytes = std::fs::read(library)?;
     let file = object::File::parse(&*bytes)?;
     let section = file

@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod package;
 mod servers;
 mod soak;
 mod test;
@@ -19,6 +20,7 @@ fn usage() -> String {
                                             random histories of many sessions, and other random tests
   cargo xtask bench [SUITE]... [--scale S] [--tables N] [--runs N] [--only CONTENDER]...
                                             pgcopy against its peers, in suites; tpch if none is named
+  cargo xtask package [--pg VERSION]        the files of the extension for a server, in target/package
   cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C
 
 suites of the benchmark:
@@ -79,6 +81,7 @@ fn run() -> Result<()> {
         Some("demo") => demo::run(&options),
         Some("test") => test::run(&options),
         Some("soak") => soak::run(&options),
+        Some("package") => package::run(&options),
         Some("servers") => servers::run(&options),
         Some("bench") => bench::run(&options),
         _ => Err(usage().into()),
