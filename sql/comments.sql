@@ -1,3 +1,19 @@
+-- Functions that others than people call.
+DO $$
+DECLARE
+    signature pg_catalog.text;
+BEGIN
+    FOR signature IN
+        SELECT pg_catalog.format('%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+        FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace OPERATOR(pg_catalog.=) 'pgcopy'::pg_catalog.regnamespace
+          AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY['live_jobs', 'live_tables', 'live_tasks', 'progress_lines',
+                                                          'store_options_validator', 'fdw_validator']::pg_catalog.name[])
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION pgcopy.%s SET SCHEMA pgcopy_internal', signature);
+    END LOOP;
+END $$;
+
 -- Comments on the functions, by name: functions of one name do the same, and src/api/ alone lists their parameters.
 DO $$
 DECLARE
@@ -16,7 +32,7 @@ BEGIN
             ('prune', 'forgets jobs that ended so long ago and returns their number'),
             ('live_jobs', 'what pgcopy.jobs shows of running jobs'),
             ('live_tables', 'what pgcopy.job_tables shows of running jobs'),
-            ('live_tasks', 'what pgcopy.timeline shows of running jobs'),
+            ('live_tasks', 'what pgcopy.job_tasks shows of running jobs'),
             ('progress_lines', 'what pgcopy.progress shows'),
             ('load_parquet', 'loads Parquet files into a table; one row for each file'),
             ('start_load_parquet', 'starts a pgcopy.load_parquet that runs on its own, and returns the number of the job'),
@@ -27,18 +43,70 @@ BEGIN
         ) AS comments (name, text)
     LOOP
         FOR signature IN
-            SELECT pg_catalog.format('pgcopy.%I(%s)', p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
+            SELECT pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid))
             FROM pg_catalog.pg_proc p
             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
-            WHERE n.nspname OPERATOR(pg_catalog.=) 'pgcopy' AND p.proname OPERATOR(pg_catalog.=) described.name
+            WHERE n.nspname OPERATOR(pg_catalog.=) ANY (ARRAY['pgcopy', 'pgcopy_internal']::pg_catalog.name[])
+              AND p.proname OPERATOR(pg_catalog.=) described.name
         LOOP
             EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s IS %L', signature, described.text);
         END LOOP;
         IF NOT FOUND THEN
-            RAISE EXCEPTION 'function pgcopy.% does not exist', described.name;
+            RAISE EXCEPTION 'function % does not exist', described.name;
         END IF;
     END LOOP;
 END $$;
 
 COMMENT ON FUNCTION pgcopy.parquet_files(text, text) IS 'lists the Parquet files that a path, a pattern or a URL means';
 COMMENT ON FUNCTION pgcopy.parquet_files(text[], text) IS 'lists the Parquet files that paths, patterns and URLs mean';
+
+COMMENT ON COLUMN pgcopy.jobs.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.jobs.role IS 'the role that the job works for';
+COMMENT ON COLUMN pgcopy.jobs.source IS 'where the rows come from, without secrets';
+COMMENT ON COLUMN pgcopy.jobs.state IS 'running, prepared, completed, rolled back or failed';
+COMMENT ON COLUMN pgcopy.jobs.phase IS 'what a running job does; NULL for others';
+COMMENT ON COLUMN pgcopy.jobs.tables IS 'the number of tables to replace';
+COMMENT ON COLUMN pgcopy.jobs.tables_done IS 'of them, those that are ready to take their places';
+COMMENT ON COLUMN pgcopy.jobs.tables_copied IS 'of them, those whose rows are all there';
+COMMENT ON COLUMN pgcopy.jobs.rows IS 'rows stored so far, or in all';
+COMMENT ON COLUMN pgcopy.jobs.bytes IS 'bytes received so far, or in all';
+COMMENT ON COLUMN pgcopy.jobs.percent IS 'how much of the work is done, by estimate';
+COMMENT ON COLUMN pgcopy.jobs.started IS 'when the job was called for';
+COMMENT ON COLUMN pgcopy.jobs.finished IS 'when the job was over';
+COMMENT ON COLUMN pgcopy.jobs.seconds IS 'how long the job has taken so far, or in all';
+COMMENT ON COLUMN pgcopy.jobs.seconds_left IS 'how long a running job will take, by estimate';
+COMMENT ON COLUMN pgcopy.jobs.sqlstate IS 'SQLSTATE of the error that the job failed with';
+COMMENT ON COLUMN pgcopy.jobs.error IS 'message of that error; the texts are for the role of the job and its members alone';
+COMMENT ON COLUMN pgcopy.jobs.detail IS 'DETAIL of that error';
+COMMENT ON COLUMN pgcopy.jobs.hint IS 'HINT of that error';
+COMMENT ON COLUMN pgcopy.jobs.leader_pid IS 'the process that leads, or has led, the job';
+COMMENT ON COLUMN pgcopy.jobs.warnings IS 'NOTICEs and WARNINGs of the job; for the role of the job and its members alone';
+COMMENT ON COLUMN pgcopy.jobs.arguments IS 'the arguments of the call, without the source and without secrets; for the role of the job and its members alone';
+COMMENT ON COLUMN pgcopy.job_tables.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.job_tables.schema IS 'the schema of the table';
+COMMENT ON COLUMN pgcopy.job_tables."table" IS 'the name of the table';
+COMMENT ON COLUMN pgcopy.job_tables.state IS 'waiting, running or done while the job runs, then ended';
+COMMENT ON COLUMN pgcopy.job_tables.rows IS 'rows stored so far, or in all';
+COMMENT ON COLUMN pgcopy.job_tables.bytes IS 'bytes received so far, or in all';
+COMMENT ON COLUMN pgcopy.job_tables.seconds IS 'from the first task of the table to its last so far';
+COMMENT ON COLUMN pgcopy.job_tasks.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.job_tasks.worker IS 'the number of the worker; 0 is the leader';
+COMMENT ON COLUMN pgcopy.job_tasks.task IS 'what the process did';
+COMMENT ON COLUMN pgcopy.job_tasks.started IS 'when the task began';
+COMMENT ON COLUMN pgcopy.job_tasks.finished IS 'when the task was over; now for one that is not';
+COMMENT ON COLUMN pgcopy.job_tasks.seconds IS 'how long the task took, or has taken so far';
+COMMENT ON COLUMN pgcopy.timeline.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.timeline.worker IS 'the number of the worker; 0 is the leader';
+COMMENT ON COLUMN pgcopy.timeline.task IS 'what the process did, cut off after 24 characters';
+COMMENT ON COLUMN pgcopy.timeline.begins IS 'seconds from the beginning of the job to that of the task';
+COMMENT ON COLUMN pgcopy.timeline.seconds IS 'how long the task took, or has taken so far';
+COMMENT ON COLUMN pgcopy.timeline.chart IS 'the task as a bar, the whole job being as wide as the chart';
+COMMENT ON COLUMN pgcopy.progress.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.progress.phase IS 'what the job does';
+COMMENT ON COLUMN pgcopy.progress.copied IS 'tables whose rows are all there, of all';
+COMMENT ON COLUMN pgcopy.progress.done IS 'tables that are ready to take their places';
+COMMENT ON COLUMN pgcopy.progress.rows IS 'rows stored so far';
+COMMENT ON COLUMN pgcopy.progress.bytes IS 'bytes received so far';
+COMMENT ON COLUMN pgcopy.progress.rate IS 'bytes received in a second, lately';
+COMMENT ON COLUMN pgcopy.progress.eta IS 'how long the job will still take, by estimate';
+COMMENT ON COLUMN pgcopy.progress.bar IS 'how much of the work is done, by estimate';

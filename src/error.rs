@@ -23,6 +23,8 @@ pub struct MessageRoute {
     pub noted: fn(i32, &str) -> Option<(i32, ObjectNames)>,
     /// Returns a message of the server in UTF-8.
     pub text_of_server: fn(&str) -> String,
+    /// Keeps a text for those who look at the job later.
+    pub keep: fn(&str),
 }
 
 static MESSAGE_ROUTE: OnceLock<MessageRoute> = OnceLock::new();
@@ -40,6 +42,7 @@ fn route() -> &'static MessageRoute {
         announce_error: |_, _, _| {},
         noted: |_, _| None,
         text_of_server: str::to_owned,
+        keep: |_| {},
     })
 }
 
@@ -187,6 +190,16 @@ impl Error {
 
     /// Raises the error. Everything on the stack is dropped on the way.
     pub fn raise(self) -> ! {
+        self.report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+
+    /// Reports the error as a WARNING: nothing ends by it.
+    pub fn warn(self) {
+        self.report(PgLogLevel::WARNING);
+    }
+
+    fn report(self, level: PgLogLevel) {
         [Some(&self.message), self.detail.as_ref(), self.hint.as_ref()]
             .into_iter()
             .flatten()
@@ -200,8 +213,7 @@ impl Error {
         if let Some(hint) = self.hint {
             report = report.set_hint(hint);
         }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an ERROR does not return")
+        report.report(level);
     }
 
     fn from_report(report: &ErrorReportWithLevel) -> Self {
@@ -283,6 +295,12 @@ pub fn tell(text: &str) {
     let text = plan::one_line(text);
     (route().announce_text)(&text);
     pgrx::notice!("{text}");
+}
+
+/// Tells the caller in a NOTICE what is worth to be known later, too: it is kept with the job.
+pub fn caution(text: &str) {
+    (route().keep)(&plan::one_line(text));
+    tell(text);
 }
 
 /// Returns the value, or raises the error.

@@ -53,7 +53,7 @@ fn keys_of_every_shape_stay_and_hold() {
     assert!(pair.destination.batch_execute("UPDATE simple SET id = 1000 WHERE id = 1").is_err());
     assert!(pair.destination.batch_execute("INSERT INTO hen VALUES (99, 99)").is_err());
     pair.destination.batch_execute("DELETE FROM composite WHERE a = 51").unwrap();
-    let checked = pair.notices().into_iter().filter(|notice| notice.ends_with("7 foreign keys checked")).count();
+    let checked = pair.notices().into_iter().filter(|notice| notice.contains("; 7 foreign keys checked")).count();
     assert_eq!(checked, 2, "the key that is NOT VALID is not checked");
 }
 

@@ -238,5 +238,5 @@ fn the_validator_says_what_belongs_where() {
         (failure.sqlstate.as_str(), failure.message.as_str()),
         ("0A000", "the options of server \"other\" cannot be used: connection parameter \"service\" is not supported")
     );
-    assert_eq!(text(client, "SELECT count(*)::text FROM pgcopy.job"), "0");
+    assert_eq!(text(client, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");
 }

@@ -45,7 +45,7 @@ fn the_plan_touches_nothing() {
     assert_eq!(plan, ["public customer 1000 swap binary 1 1 1 {}", "public purchase 500 swap binary 1 1 1 {}"]);
     assert_eq!(pair.destination_state(), before);
     assert_eq!(text(&mut pair.destination, files), before_files);
-    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");
 }
 
 #[test]
@@ -105,7 +105,8 @@ fn version_and_comments() {
     let bare = texts(
         &mut pair.destination,
         "SELECT oid::regprocedure::text FROM pg_proc
-         WHERE pronamespace = 'pgcopy'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL",
+         WHERE pronamespace IN ('pgcopy'::regnamespace, 'pgcopy_internal'::regnamespace)
+           AND obj_description(oid, 'pg_proc') IS NULL",
     );
     assert!(bare.is_empty(), "functions without a comment: {bare:?}");
 }

@@ -259,7 +259,7 @@ fn clean_up_ends_under_an_old_snapshot() {
         };
         leave_a_dead_job(&mut pair, &mut servers);
         let mut session = with_old_snapshot(&pair, level);
-        text(&mut session, "SELECT count(*)::text FROM pgcopy.job");
+        text(&mut session, "SELECT count(*)::text FROM pgcopy_internal.job");
         assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "1");
         session.batch_execute("SET statement_timeout = '20s'").unwrap();
         assert_eq!(text(&mut session, "SELECT pgcopy.cleanup()::text"), "0", "{level}");

@@ -109,7 +109,10 @@ fn a_later_role_of_the_same_name_is_another_role() {
     pair.pull("overwrite => true, parallel => 0");
     pair.assert_nothing_left();
     assert_eq!(
-        text(&mut pair.destination, "SELECT string_agg(DISTINCT role::text, ' ') FROM pgcopy.job WHERE job = 1"),
+        text(
+            &mut pair.destination,
+            "SELECT string_agg(DISTINCT role::text, ' ') FROM pgcopy_internal.job WHERE job = 1"
+        ),
         "-"
     );
 }
@@ -131,7 +134,7 @@ fn to_strangers_a_job_that_exists_is_like_one_that_does_not() {
     // While it runs, too.
     pair.destination
         .batch_execute(
-            "UPDATE pgcopy.job SET state = 'running', leader_pid = pg_backend_pid(),
+            "UPDATE pgcopy_internal.job SET state = 'running', leader_pid = pg_backend_pid(),
                     leader_started = (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())",
         )
         .unwrap();

@@ -81,7 +81,7 @@ fn a_job_runs_without_its_session() {
         "SELECT concat_ws(' ', \"table\", state, rows, bytes > 0) FROM pgcopy.job_tables ORDER BY 1",
     );
     assert_eq!(tables, ["item ended 2000 t", "note ended 1000 t"]);
-    let timeline = texts(&mut pair.destination, "SELECT concat_ws(' ', worker > 0, task) FROM pgcopy.timeline");
+    let timeline = texts(&mut pair.destination, "SELECT concat_ws(' ', worker > 0, task) FROM pgcopy.job_tasks");
     for task in ["f planning", "f swapping", "t copying public.item", "t building index item_pkey of public.item"] {
         assert!(timeline.iter().any(|line| line == task), "{task} is not in {timeline:?}");
     }
@@ -186,7 +186,7 @@ fn a_cancel_does_not_keep_a_job_from_writing_down_how_it_ended() {
     let job = start(&mut pair.destination, &dsn, "parallel => 0");
     let leader = wait_for_worker(&mut pair.destination, "%leader");
     let mut row = other.transaction().unwrap();
-    row.batch_execute(&format!("SELECT FROM pgcopy.job WHERE job = {job} FOR UPDATE")).unwrap();
+    row.batch_execute(&format!("SELECT FROM pgcopy_internal.job WHERE job = {job} FOR UPDATE")).unwrap();
     // It finds that the tables hold rows.
     lock.rollback().unwrap();
     let waits = format!("SELECT count(*)::text FROM pg_locks WHERE pid = {leader} AND NOT granted");
@@ -198,7 +198,7 @@ fn a_cancel_does_not_keep_a_job_from_writing_down_how_it_ended() {
     assert!(
         job_line(&mut pair.destination, job, "error").starts_with("2 tables hold rows that the pull would replace")
     );
-    assert_eq!(text(&mut pair.destination, "SELECT state FROM pgcopy.job"), "failed");
+    assert_eq!(text(&mut pair.destination, "SELECT state FROM pgcopy_internal.job"), "failed");
     pair.assert_nothing_left();
 }
 
@@ -253,23 +253,25 @@ fn progress_is_live_while_the_transaction_is_open() {
         eventually("bytes grow", || {
             text(watcher, "SELECT bytes::text FROM pgcopy.jobs").parse::<i64>().unwrap() > before
         });
-        let timeline = texts(watcher, "SELECT task FROM pgcopy.timeline");
+        let timeline = texts(watcher, "SELECT task FROM pgcopy.job_tasks");
         assert!(timeline.iter().any(|task| task == "copying public.item"), "{timeline:?}");
         // The server's own views know the workers.
         let copies =
             "SELECT concat_ws(' ', p.relid::regclass, p.command, p.tuples_processed > 0, p.bytes_processed > 0)
                       FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'pgcopy'";
         eventually("the copy is reported", || texts(watcher, copies) == ["item COPY FROM t t"]);
-        let screen = Command::new("psql")
-            .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p"])
-            .arg(port.to_string())
-            .args(["-d", &database, "-c", "TABLE pgcopy.progress"])
-            .output()
-            .unwrap();
-        let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
-        let lines: Vec<&str> = screen.lines().collect();
-        assert!(lines.len() >= 3 && lines[2].contains("copying") && lines[2].contains('%'), "{screen}");
-        assert!(lines.iter().all(|line| line.len() <= 80), "{screen}");
+        for (sql, shown) in [("TABLE pgcopy.progress", "copying"), ("TABLE pgcopy.timeline", "copying public.item")] {
+            let screen = Command::new("psql")
+                .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p"])
+                .arg(port.to_string())
+                .args(["-d", &database, "-c", sql])
+                .output()
+                .unwrap();
+            let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+            let lines: Vec<&str> = screen.lines().collect();
+            assert!(lines.len() >= 3 && lines.iter().any(|line| line.contains(shown)), "{screen}");
+            assert!(lines.iter().all(|line| line.chars().count() <= 80), "{screen}");
+        }
         // Nothing of it needs a transaction that writes.
         watcher.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").unwrap();
         let first = text(watcher, "SELECT bytes::text FROM pgcopy.jobs");
@@ -378,7 +380,9 @@ fn who_may_see_and_cancel_a_job() {
     assert_eq!(cancel("job_signaller", job), (true, true, Err("42501".into())));
     assert_eq!(cancel("job_member", job), (false, false, Err("42704".into())));
     // As if the role had started it.
-    pair.destination.batch_execute(&format!("UPDATE pgcopy.job SET role = 'job_app' WHERE job = {job}")).unwrap();
+    pair.destination
+        .batch_execute(&format!("UPDATE pgcopy_internal.job SET role = 'job_app' WHERE job = {job}"))
+        .unwrap();
     assert_eq!(cancel("job_stranger", job), (false, false, Err("42704".into())));
     assert_eq!(cancel("job_member", job), (true, true, Ok(true)));
     assert_eq!(wait(&mut pair.destination, job), "failed");
@@ -422,7 +426,7 @@ fn the_history_tells_how_a_pull_ended() {
         assert_eq!(ended.unwrap_err().sqlstate, "57014");
         pair.assert_nothing_left();
         assert_eq!(text(&mut pair.destination, last), "failed|canceling statement due to user request", "{workers}");
-        let jobs = "SELECT count(*)::text FROM pgcopy.job";
+        let jobs = "SELECT count(*)::text FROM pgcopy_internal.job";
         let before = text(&mut pair.destination, jobs);
         // On a busy machine the time may be over before the job is written down.
         for seconds in [1, 2, 4, 8] {
@@ -481,7 +485,7 @@ fn the_history_can_be_pruned() {
         assert_eq!(Failure::of(&failure).sqlstate, sqlstate, "{call}");
     }
     pair.destination
-        .batch_execute("UPDATE pgcopy.job SET finished = finished - interval '31 days' WHERE job = 1")
+        .batch_execute("UPDATE pgcopy_internal.job SET finished = finished - interval '31 days' WHERE job = 1")
         .unwrap();
     assert_eq!(text(&mut pair.destination, "SELECT pgcopy.prune()::text"), "1");
     assert_eq!(texts(&mut pair.destination, "SELECT DISTINCT job::text FROM pgcopy.job_tables"), ["2"]);
@@ -591,10 +595,10 @@ fn the_password_is_seen_nowhere() {
     let job = text(&mut pair.destination, "SELECT start()::text").parse().unwrap();
     wait_for_worker(&mut pair.destination, "%copying public.item%");
     let visible = "SELECT string_agg(t, ' ') FROM (
-                       SELECT a::text t FROM pg_stat_activity a UNION ALL SELECT j::text FROM pgcopy.job j
+                       SELECT a::text t FROM pg_stat_activity a UNION ALL SELECT j::text FROM pgcopy_internal.job j
                        UNION ALL SELECT j::text FROM pgcopy.jobs j UNION ALL SELECT j::text FROM pgcopy.job_tables j
-                       UNION ALL SELECT j::text FROM pgcopy.progress j UNION ALL SELECT j::text FROM pgcopy.timeline j
-                       UNION ALL SELECT j::text FROM pgcopy.job_task j) x";
+                       UNION ALL SELECT j::text FROM pgcopy.progress j UNION ALL SELECT j::text FROM pgcopy.timeline j UNION ALL SELECT j::text FROM pgcopy.job_tasks j
+                       UNION ALL SELECT j::text FROM pgcopy_internal.job_task j) x";
     let seen = text(&mut pair.destination, visible);
     assert!(seen.contains("copying public.item") && !seen.contains("secret "), "{seen}");
     assert!(!seen.replace("job_secret", "").contains("secret"), "{seen}");
@@ -648,8 +652,8 @@ fn a_crash_leaves_no_job_that_seems_to_run() {
     // As if the server had crashed before the steward of the first could write it down.
     pair.destination
         .batch_execute(
-            "BEGIN; UPDATE pgcopy.job SET state = 'running', finished = NULL WHERE job = 1;
-             INSERT INTO pgcopy.job_swap VALUES (1); COMMIT",
+            "BEGIN; UPDATE pgcopy_internal.job SET state = 'running', finished = NULL WHERE job = 1;
+             INSERT INTO pgcopy_internal.job_swap VALUES (1); COMMIT",
         )
         .unwrap();
     servers.destination.crash_and_restart().unwrap();
@@ -674,7 +678,7 @@ fn a_reader_of_a_dead_jobs_table_holds_nobody_up() {
         .batch_execute(
             "CREATE TABLE pgcopy_stage.job_4711_1 (id int); CREATE TABLE pgcopy_stage.job_4711_2 (id int);
              CREATE TABLE pgcopy_stage.job_4712_1 (id int);
-             INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 2, now())",
+             INSERT INTO pgcopy_internal.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 2, now())",
         )
         .unwrap();
     let left = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
@@ -704,7 +708,7 @@ fn a_clean_up_whose_transaction_stays_open_holds_nobody_up() {
     pair.destination
         .batch_execute(
             "CREATE TABLE pgcopy_stage.job_4711_1 (id int);
-             INSERT INTO pgcopy.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 1, now())",
+             INSERT INTO pgcopy_internal.job (job, role, role_name, source, state, tables, started) VALUES (4711, 'postgres', 'postgres', 'gone', 'running', 1, now())",
         )
         .unwrap();
     let mut other = pair.another_destination_session();
@@ -855,4 +859,38 @@ fn the_error_of_a_job_becomes_that_of_who_waits() {
     let passing = text(&mut pair.destination, &start);
     assert_eq!(text(&mut pair.destination, &format!("SELECT pgcopy.wait({passing}, raise => true)")), "completed");
     pair.assert_same_content();
+}
+
+/// Tables are copied long before they are ready, and what an earlier job took tells how long the same takes again.
+#[test]
+fn copied_tables_count_and_the_last_job_tells_how_long_this_one_takes() {
+    let mut pair = Pair::with(
+        "job_watched",
+        "CREATE FUNCTION held(id int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+         BEGIN PERFORM pg_advisory_lock_shared(4712); PERFORM pg_advisory_unlock_shared(4712); RETURN id; END $$;
+         CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE note (id int PRIMARY KEY)",
+        "INSERT INTO item VALUES (1); INSERT INTO note VALUES (1)",
+    );
+    pair.destination.batch_execute("CREATE INDEX ON item (held(id))").unwrap();
+    let dsn = pair.dsn();
+    for round in [1, 2] {
+        pair.destination.batch_execute("SELECT pg_advisory_lock(4712)").unwrap();
+        let job = start(&mut pair.destination, &dsn, "overwrite => true, parallel => 2");
+        eventually("all tables are copied, and one is ready", || {
+            job_line(&mut pair.destination, job, "tables, tables_copied, tables_done") == "2|2|1"
+        });
+        let line = "SELECT concat_ws('|', copied, done) FROM pgcopy.progress";
+        assert_eq!(text(&mut pair.destination, line), "2/2|1");
+        // The first one holds for longer than all the rest takes.
+        std::thread::sleep(Duration::from_millis(if round == 1 { 3000 } else { 0 }));
+        // With what is left of the work, twice, as the estimate takes it.
+        let predicted = "SELECT (seconds_left / ((100 - percent) / 100) ^ 2 > 2.9)::text
+                         FROM pgcopy.jobs ORDER BY job DESC LIMIT 1";
+        if round == 2 {
+            assert_eq!(text(&mut pair.destination, predicted), "true");
+        }
+        pair.destination.batch_execute("SELECT pg_advisory_unlock(4712)").unwrap();
+        assert_eq!(wait(&mut pair.destination, job), "completed");
+        crate::harness::no_process_left(&mut pair.destination);
+    }
 }

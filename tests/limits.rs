@@ -189,7 +189,7 @@ fn texts_in_the_history_have_bounds() {
         text(&mut pair.destination, &format!("SELECT pgcopy.start_pull('{dsn}', ARRAY[repeat('x', 8192)])::text"));
     assert_eq!(text(&mut pair.destination, &format!("SELECT pgcopy.wait({job}, '60 s')")), "failed");
     let longest = "SELECT max(greatest(octet_length(source), octet_length(error), octet_length(detail),
-                                       octet_length(hint)))::text FROM pgcopy.job";
+                                       octet_length(hint)))::text FROM pgcopy_internal.job";
     let bytes: usize = text(&mut pair.destination, longest).parse().unwrap();
     assert!((1000..=8192).contains(&bytes), "{bytes}");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.jobs WHERE error LIKE '%…'"), "2");
@@ -210,10 +210,10 @@ fn what_tasks_are_called_is_bounded_as_well() {
         .unwrap();
     pair.pull("parallel => 1");
     pair.assert_nothing_left();
-    let longest = "SELECT max(octet_length(task))::text FROM pgcopy.timeline WHERE task LIKE 'checking%'";
+    let longest = "SELECT max(octet_length(task))::text FROM pgcopy.job_tasks WHERE task LIKE 'checking%'";
     let bytes: usize = text(&mut pair.destination, longest).parse().unwrap();
     assert!((100..=8192).contains(&bytes), "{bytes}");
-    let raw = "SELECT count(*)::text FROM pgcopy.timeline WHERE task ~ '[[:cntrl:]]'";
+    let raw = "SELECT count(*)::text FROM pgcopy.job_tasks WHERE task ~ '[[:cntrl:]]'";
     assert_eq!(text(&mut pair.destination, raw), "0");
 }
 
@@ -236,9 +236,12 @@ fn a_roles_history_is_bounded() {
         text(&mut pair.destination, "SELECT string_agg(job || ' ' || state, ', ' ORDER BY job) FROM pgcopy.jobs"),
         "4 failed, 5 completed, 6 failed"
     );
-    assert_eq!(text(&mut pair.destination, "SELECT string_agg(DISTINCT job::text, ',') FROM pgcopy.job_task"), "5");
+    assert_eq!(
+        text(&mut pair.destination, "SELECT string_agg(DISTINCT job::text, ',') FROM pgcopy_internal.job_task"),
+        "5"
+    );
     // Other roles' are counted for themselves.
-    pair.destination.batch_execute("UPDATE pgcopy.job SET role = 'pg_monitor' WHERE job = 4").unwrap();
+    pair.destination.batch_execute("UPDATE pgcopy_internal.job SET role = 'pg_monitor' WHERE job = 4").unwrap();
     pair.pull("overwrite => true, parallel => 1");
     pair.assert_nothing_left();
     assert_eq!(

@@ -195,7 +195,7 @@ fn settings_of_the_session_that_expressions_read() {
 
 /// Whether the last job had workers that did something.
 fn had_workers(pair: &mut Pair) -> bool {
-    let sql = "SELECT (max(worker) > 0)::text FROM pgcopy.job_task WHERE job = (SELECT max(job) FROM pgcopy.job)";
+    let sql = "SELECT (max(worker) > 0)::text FROM pgcopy_internal.job_task WHERE job = (SELECT max(job) FROM pgcopy_internal.job)";
     pair.assert_nothing_left();
     text(&mut pair.destination, sql) == "true"
 }

@@ -98,7 +98,7 @@ fn a_load_runs_without_its_session() {
         ["50001 1250025000 kept 1"]
     );
     assert_eq!(loads.job(job, "state, tables, rows, percent"), "completed|1|50000|100");
-    let timeline = texts(loads.client(), &format!("SELECT task FROM pgcopy.timeline WHERE job = {job}"));
+    let timeline = texts(loads.client(), &format!("SELECT task FROM pgcopy.job_tasks WHERE job = {job}"));
     assert!(timeline.iter().any(|task| task == "loading public.item in place"), "{timeline:?}");
     // In the place of all rows.
     let job = loads.start(", target => 'item', mode => 'replace', overwrite => true");

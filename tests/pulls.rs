@@ -4,8 +4,10 @@
 
 mod harness;
 
+mod closed_terminal;
 mod connections;
 mod crashes;
+mod cumulative_statistics;
 mod decoders;
 mod documentation;
 mod error_fields;
@@ -18,11 +20,13 @@ mod hostile_texts;
 mod huge_values;
 mod in_place;
 mod in_place_keys;
+mod in_the_way;
 mod indexes;
 mod installation;
 mod interface;
 mod isolation;
 mod isolation_levels;
+mod job_messages;
 mod job_rights;
 mod jobs;
 mod kills;

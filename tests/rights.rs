@@ -146,7 +146,7 @@ fn all_missing_rights_are_told_in_one_error() {
     let plan = app.query(&sql.replace("pgcopy.pull(", "pgcopy.plan("), &[]).unwrap_err();
     assert_eq!(Failure::of(&plan).detail, failure.detail, "the plan says the same");
     assert_eq!(pair.destination_state(), before);
-    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");
 }
 
 /// Code of a table's owner that notes who it runs as and tries to make the owner a superuser.
@@ -408,7 +408,8 @@ fn jobs_are_shown_as_backends_are() {
             let count = text(&mut session, &format!("SELECT count(DISTINCT job)::text FROM pgcopy.{view}"));
             assert_eq!(count, seen, "{role} {view}");
         }
-        let failure = session.batch_execute("TABLE pgcopy.job").err().map(|error| Failure::of(&error).sqlstate);
+        let failure =
+            session.batch_execute("TABLE pgcopy_internal.job").err().map(|error| Failure::of(&error).sqlstate);
         assert_eq!(failure.as_deref(), if role == "postgres" { None } else { Some("42501") });
     }
     let mut stranger = session_of(&pair, "stranger", "");

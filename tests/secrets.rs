@@ -216,7 +216,7 @@ fn no_password_is_anywhere() {
     for table in ["job", "job_table", "job_task", "job_swap"] {
         let rows = text(
             &mut pair.destination,
-            &format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM pgcopy.{table} t"),
+            &format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM pgcopy_internal.{table} t"),
         );
         assert!(!rows.contains(MARK), "{table}");
     }

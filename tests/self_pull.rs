@@ -37,6 +37,10 @@ fn the_very_database_is_refused() {
                 assert!(failure.hint.starts_with("Name another server or database as the source."), "{failure:?}");
             }
         }
+        // In a transaction whose locks the session on the source would wait for.
+        let sql = format!("BEGIN; TRUNCATE item; SELECT * FROM pgcopy.pull('{source}')");
+        assert_eq!(Failure::of(&pair.destination.batch_execute(&sql).unwrap_err()).message, MESSAGE, "{sql}");
+        pair.destination.batch_execute("ROLLBACK").unwrap();
         let sql = format!("SELECT pgcopy.wait(pgcopy.start_pull('{source}', overwrite => true))");
         let _ = pair.destination.batch_execute(&sql);
         assert_eq!(text(&mut pair.destination, "SELECT error FROM pgcopy.jobs ORDER BY job DESC LIMIT 1"), MESSAGE);

@@ -147,7 +147,7 @@ fn arguments_and_messages_are_converted_too() {
         let planned = format!("SELECT \"table\" FROM pgcopy.plan('{source}', include => '{{\"{word}\"}}')");
         assert_eq!(text(&mut pair.destination, &planned), word);
         let copied =
-            "SELECT string_agg(DISTINCT task, '' ORDER BY task) FROM pgcopy.timeline WHERE task LIKE 'copying %'";
+            "SELECT string_agg(DISTINCT task, '' ORDER BY task) FROM pgcopy.job_tasks WHERE task LIKE 'copying %'";
         assert_eq!(text(&mut pair.destination, copied), format!("copying public.\"{word}\""));
         // Errors of the plan, of the load, and of the server itself, from workers and from the session.
         let failure = pair.pull_error(&format!("include => '{{\"{word}3\"}}'"));
@@ -247,7 +247,7 @@ fn encodings_without_a_conversion_are_refused_before_anything_happens() {
     let failure = pair.pull_error("include => '{item}'");
     assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
     assert!(failure.message.contains("EUC_JP") && failure.message.contains("LATIN1"), "{failure:?}");
-    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");
 }
 
 #[test]

@@ -6,7 +6,7 @@ SELECT json_build_object('table', $1::regclass::text, 'holders', (
                                     WHEN j.job IS NULL THEN format('process %s', l.pid)
                                     ELSE format('job %s, process %s', j.job, l.pid) END, '; ')
     FROM pg_locks l
-    LEFT JOIN pgcopy.job j
+    LEFT JOIN pgcopy_internal.job j
         ON j.leader_pid = l.pid AND j.state = 'running'
            AND (pg_has_role($2, j.role, 'USAGE') OR pg_has_role($2, 'pg_signal_backend', 'USAGE'))
     WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted

@@ -3,7 +3,7 @@
 -- $2 oid: the role
 SELECT coalesce((
     SELECT to_json(c.rolsuper OR NOT coalesce(r.rolsuper, false))
-    FROM pg_roles c, pgcopy.job j LEFT JOIN pg_roles r ON r.oid = j.role
+    FROM pg_roles c, pgcopy_internal.job j LEFT JOIN pg_roles r ON r.oid = j.role
     WHERE c.oid = $2 AND j.job = $1
       AND (pg_has_role(c.oid, j.role, 'USAGE') OR pg_has_role(c.oid, 'pg_signal_backend', 'USAGE'))
 ), 'null')::text

@@ -9,7 +9,7 @@ SELECT coalesce(json_agg(json_build_object(
                    WHERE (a.pid, a.backend_start) = (j.steward_pid, j.steward_started)
                       OR (a.pid, a.backend_start) = (j.leader_pid, j.leader_started))
         OR coalesce(pg_xact_status(j.leader_xid) = 'in progress', false),
-    'was_swapped', EXISTS (SELECT FROM pgcopy.job_swap s WHERE s.job = j.job)) ORDER BY j.job), '[]')::text
-FROM pgcopy.job j
+    'was_swapped', EXISTS (SELECT FROM pgcopy_internal.job_swap s WHERE s.job = j.job)) ORDER BY j.job), '[]')::text
+FROM pgcopy_internal.job j
 WHERE j.state IN ('running', 'prepared') AND ($2 OR j.job = ANY ($3))
   AND (pg_has_role($1, 'pg_signal_backend', 'USAGE') OR pg_has_role($1, j.role, 'USAGE'))

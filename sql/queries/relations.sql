@@ -75,5 +75,5 @@ FROM (
         JOIN pg_class b ON b.oid = i.inhrelid
     ) beside ON c.relispartition
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_stage')
+      AND n.nspname NOT LIKE 'pg\_%' AND n.nspname NOT IN ('information_schema', 'pgcopy', 'pgcopy_internal', 'pgcopy_stage')
 ) r

@@ -15,6 +15,7 @@ fn live_jobs() -> TableIterator<
         name!(state, String),
         name!(phase, Option<String>),
         name!(tables, i32),
+        name!(tables_copied, i32),
         name!(tables_done, i32),
         name!(rows, i64),
         name!(bytes, i64),
@@ -30,6 +31,7 @@ fn live_jobs() -> TableIterator<
             job.state,
             phase,
             job.tables,
+            job.tables_copied,
             job.tables_done,
             job.rows,
             job.bytes,
@@ -87,7 +89,8 @@ fn progress_lines() -> TableIterator<
     (
         name!(job, i64),
         name!(phase, String),
-        name!(tables, String),
+        name!(copied, String),
+        name!(done, i32),
         name!(rows, String),
         name!(bytes, String),
         name!(rate, String),
@@ -95,9 +98,7 @@ fn progress_lines() -> TableIterator<
         name!(bar, String),
     ),
 > {
-    TableIterator::new(
-        or_raise(job::progress_lines())
-            .into_iter()
-            .map(|line| (line.job, line.phase, line.tables, line.rows, line.bytes, line.rate, line.left, line.bar)),
-    )
+    TableIterator::new(or_raise(job::progress_lines()).into_iter().map(|line| {
+        (line.job, line.phase, line.copied, line.done, line.rows, line.bytes, line.rate, line.left, line.bar)
+    }))
 }

@@ -4,8 +4,10 @@ mod definitions;
 mod executor;
 mod files;
 mod process;
+mod statistics;
 
 pub use definitions::*;
 pub use executor::*;
 pub use files::*;
 pub use process::*;
+pub use statistics::*;

@@ -4,10 +4,10 @@ use super::history::{self, Outcome};
 use super::processes::{self, Process, Status};
 use super::quota;
 use super::shared::{Phase, Segment, Shared};
-use crate::error::{Error, Result, tell, telling};
+use crate::error::{Error, Result, caution, telling};
 use crate::local::identity::role_name;
-use crate::local::locks::{self};
-use crate::local::transaction;
+use crate::local::locks;
+use crate::local::{messages, transaction};
 use crate::order::{JobSpec, Loaded};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -37,6 +37,7 @@ pub(super) fn work_in_session<T>(
     let shared = Shared::in_memory(spec, &schedule, called);
     history::begin(spec, shared, None)?;
     let loaded = load_in_session(shared, load)?;
+    shared.note_messages(&messages::kept());
     history::finish(spec, shared, Outcome::Completed)?;
     Ok(loaded)
 }
@@ -69,7 +70,7 @@ pub(super) fn with_steward<T>(
         return Ok(None);
     }
     let Some(workers) = quota::take_for_processes(workers)? else {
-        tell(&format!(
+        caution(&format!(
             "role \"{}\" has as many jobs or background processes as it may have",
             role_name(spec.caller.current)
         ));
@@ -89,7 +90,12 @@ pub(super) fn with_steward<T>(
         segment.detach();
         return Ok(None);
     };
-    let result = telling(|error| shared.note_error(error), || lead(shared, &segment, &steward, workers))?;
+    let note_failure = |error: &Error| {
+        shared.note_messages(&messages::kept());
+        shared.note_error(error);
+    };
+    let result = telling(note_failure, || lead(shared, &segment, &steward, workers))?;
+    shared.note_messages(&messages::kept());
     shared.enter_phase(Phase::Swapped);
     segment.detach();
     Ok(Some(result))
@@ -104,7 +110,7 @@ pub(super) fn wait_until(
 ) -> Result<()> {
     loop {
         if shared.has_failed() {
-            workers.iter().for_each(Process::terminate);
+            stop_workers(shared);
             return Err(shared.error().unwrap_or_else(ended_early));
         }
         if reached() {
@@ -146,6 +152,12 @@ unsafe extern "C-unwind" fn leader_unmaps(_segment: *mut pg_sys::dsm_segment, ad
         };
         // Unless the reason is known.
         shared.fail(&Error::new(code, message));
-        shared.worker_pids().into_iter().for_each(processes::terminate);
+        stop_workers(shared);
     }
+}
+
+/// Ends what the workers are doing. They know that the job has failed, and end by themselves then: nothing of it is worth a line
+/// in the server's log, as the end of a process that is terminated would be.
+pub(super) fn stop_workers(shared: Shared) {
+    shared.worker_pids().into_iter().for_each(processes::interrupt);
 }

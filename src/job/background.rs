@@ -8,9 +8,9 @@ use super::quota;
 use super::shared::{self, Segment};
 use crate::error::{Error, Result, telling};
 use crate::local::identity::Caller;
-use crate::local::locks;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction;
+use crate::local::{locks, messages};
 use crate::prepare::load::{self, LoadRequest};
 use crate::prepare::{self, Request};
 use pgrx::pg_sys;
@@ -36,6 +36,8 @@ struct Order {
     database: u32,
     /// Where the rows come from, without secrets.
     source: String,
+    /// The other arguments, as a JSON object without secrets.
+    arguments: String,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     settings: Vec<(String, String)>,
@@ -193,6 +195,10 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     let settings = SETTINGS.iter().chain(more_settings);
     let order = Order {
         job,
+        arguments: match &work {
+            Work::Pull(request) => request.described(),
+            Work::LoadParquet(request) => request.described(),
+        },
         work,
         caller: Caller::of_this_session(),
         // SAFETY: reads a backend-local variable.
@@ -255,8 +261,10 @@ pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
             }
             locks::release_at_exit();
             processes::connect(order.database, Some(order.caller.authenticated));
-            if let Err(error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
-                pgrx::log!("pgcopy job {}: {}", order.job, error.message);
+            if let Err(mut error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
+                // Nobody may wait for the job.
+                error.message = format!("job {} has failed: {}", order.job, error.message);
+                error.warn();
             }
         }
         Err(error) => pgrx::log!("pgcopy: {}", error.message),
@@ -284,7 +292,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     processes::report_activity(&format!("pgcopy job {}: leader", order.job));
     let begun = processes::in_transaction(|| {
         quota::take_for_background_job(order.caller.current)?;
-        history::announce(order.job, order.caller.current, &order.source, order.called)
+        history::announce(order.job, order.caller.current, &order.source, order.called, &order.arguments)
     });
     // SAFETY: background processes have one thread; from here on the caller has got an answer.
     unsafe { ORDERED = None };
@@ -299,7 +307,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
-    processes::in_transaction(|| history::note_end(order.job, result.as_ref().err()))?;
+    processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;
     processes::in_transaction(history::forget_excess)?;
     result
 }

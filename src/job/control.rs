@@ -4,6 +4,7 @@ use super::processes;
 use super::progress::{OpenJob, open_jobs};
 use super::shared::Phase;
 use crate::error::{Error, Result};
+use crate::local::client;
 use crate::local::identity::{Caller, role_name};
 use crate::local::spi::{Param, extension};
 use pgrx::prelude::*;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// With `raise`, that of the job, or 57014 for one that has not completed without an error of its own.
 pub fn wait(job: i64, timeout: Option<Duration>, raise: bool) -> Result<String> {
-    let state = wait_for_end(job, timeout)?;
+    let state = client::while_there(|| wait_for_end(job, timeout))?;
     match state.as_str() {
         // An open job raises nothing: the time is over, which is no failure of the job.
         "completed" | "running" | "prepared" => Ok(state),
@@ -36,7 +37,7 @@ fn error_of(job: i64, state: &str) -> Result<Error> {
         "SELECT coalesce((
              SELECT json_build_object('sqlstate', j.sqlstate, 'error', CASE WHEN r.all THEN j.error END,
                                       'detail', CASE WHEN r.all THEN j.detail END, 'hint', CASE WHEN r.all THEN j.hint END)
-             FROM pgcopy.job j CROSS JOIN LATERAL (SELECT pg_has_role($2, j.role, 'USAGE')) r(\"all\")
+             FROM pgcopy_internal.job j CROSS JOIN LATERAL (SELECT pg_has_role($2, j.role, 'USAGE')) r(\"all\")
              WHERE j.job = $1
          ), '{}')::text",
         &[Param::Int8(job), Param::Oid(Caller::of_this_session().current)],
@@ -136,7 +137,7 @@ fn state_of(job: i64) -> Result<Option<String>> {
     }
     extension::query_json(
         "SELECT coalesce((
-             SELECT to_json(j.state) FROM pgcopy.job j
+             SELECT to_json(j.state) FROM pgcopy_internal.job j
              WHERE j.job = $1
                AND (pg_has_role($2, 'pg_signal_backend', 'USAGE') OR pg_has_role($2, j.role, 'USAGE'))
          ), 'null')::text",

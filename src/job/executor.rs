@@ -9,6 +9,7 @@ use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, stage_
 use crate::source::{self, RunningCopies, Session};
 use crate::stage;
 use crate::storage::visibility_map;
+use pgrx::PgSqlErrorCode;
 use plan::{Schedule, TaskKind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -226,11 +227,16 @@ impl<'a> Executor<'a> {
             .indexes
             .iter()
             .fold(error, |error, index| error.rename(&stage_index_name(self.spec.job, index.oid), &index.name));
-        error.rename(&stage_name(self.spec.job, spec.target), &spec.name).of_table_instead_of(
+        let error = error.rename(&stage_name(self.spec.job, spec.target), &spec.name).of_table_instead_of(
             "pgcopy_stage",
             &spec.schema,
             &spec.name,
-        )
+        );
+        if error.sqlstate == PgSqlErrorCode::ERRCODE_DISK_FULL as i32 {
+            // The message names a file, which is gone when somebody looks for it.
+            return error.of_table(&spec.schema, &spec.name).detail(format!("Table {}.", spec.qualified_name()));
+        }
+        error
     }
 }
 

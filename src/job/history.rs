@@ -33,12 +33,12 @@ impl Outcome {
 
 /// The next job's number.
 pub(super) fn next_job() -> Result<i64> {
-    let text = extension::query_text("SELECT nextval('pgcopy.job_id')::text", &[])?;
+    let text = extension::query_text("SELECT nextval('pgcopy_internal.job_id')::text", &[])?;
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::internal("there is no job number"))
 }
 
 /// Writes a job down before anything is known of its tables, with the background process that will lead it.
-pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result<()> {
+pub(super) fn announce(job: i64, role: u32, source: &str, called: i64, arguments: &str) -> Result<()> {
     extension::execute(
         include_str!("../../sql/queries/announce_job.sql"),
         &[
@@ -47,18 +47,20 @@ pub(super) fn announce(job: i64, role: u32, source: &str, called: i64) -> Result
             Param::Text(&role_name(role)),
             Param::Text(&printable(source)),
             Param::Int8(called),
+            Param::Text(arguments),
         ],
     )
 }
 
 /// Writes down how a job ended that no steward attended.
-pub(super) fn note_end(job: i64, error: Option<&Error>) -> Result<()> {
+pub(super) fn note_end(job: i64, error: Option<&Error>, messages: &[String]) -> Result<()> {
     let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Completed };
     let error = error.map(|error| error.capped(MOST_BYTES));
     let (sqlstate, [message, detail, hint]) = texts_of(error.as_ref());
     extension::execute(
-        "UPDATE pgcopy.job
-         SET state = $2, finished = clock_timestamp(), sqlstate = $3, error = $4, detail = $5, hint = $6
+        "UPDATE pgcopy_internal.job
+         SET state = $2, finished = clock_timestamp(), sqlstate = $3, error = $4, detail = $5, hint = $6,
+             warnings = nullif($7, '{}')
          WHERE job = $1 AND state = 'running' AND steward_pid IS NULL",
         &[
             Param::Int8(job),
@@ -67,8 +69,13 @@ pub(super) fn note_end(job: i64, error: Option<&Error>) -> Result<()> {
             Param::OptionalText(message),
             Param::OptionalText(detail),
             Param::OptionalText(hint),
+            Param::TextArray(&texts(messages)),
         ],
     )
+}
+
+fn texts(messages: &[String]) -> Vec<&str> {
+    messages.iter().map(String::as_str).collect()
 }
 
 /// Longer texts are cut off: what a source or a file says must not fill the history.
@@ -92,7 +99,7 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
     extension::execute(
         "UPDATE pg_class SET relrewrite = oid
          WHERE relrewrite = 0
-           AND oid = ANY ('{pgcopy.job, pgcopy.job_table, pgcopy.job_task, pgcopy.job_swap}'::regclass[])",
+           AND oid = ANY ('{pgcopy_internal.job, pgcopy_internal.job_table, pgcopy_internal.job_task, pgcopy_internal.job_swap}'::regclass[])",
         &[],
     )?;
     extension::execute(
@@ -107,6 +114,9 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
             Param::Int4(shared.leader_pid()),
             Param::Text(&shared.leader_xid().to_string()),
             Param::OptionalInt8(segment.map(i64::from)),
+            Param::Text(&spec.arguments),
+            Param::TextArray(&texts(&spec.messages)),
+            Param::Int8(shared.expected_bytes() as i64),
         ],
     )
 }
@@ -119,24 +129,46 @@ pub(super) fn note_tables(spec: &JobSpec) -> Result<()> {
     }
     // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
     extension::execute(
-        "INSERT INTO pgcopy.job_table (job, position, schema, \"table\", rows, bytes, seconds)
+        "INSERT INTO pgcopy_internal.job_table (job, position, schema, \"table\", rows, bytes, seconds)
          SELECT $1, t.position - 1, t.schema, t.name, 0, 0, 0
          FROM unnest($2, $3) WITH ORDINALITY t(schema, name, position)",
         &[Param::Int8(spec.job), Param::TextArray(&schemas), Param::TextArray(&names)],
     )
 }
 
+/// How long the work of a job will take, going by the last one that completed with the same tables of the same source.
+pub(super) fn predicted_seconds(spec: &JobSpec, shared: Shared) -> Result<Option<f64>> {
+    let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
+    extension::query_json(
+        include_str!("../../sql/queries/predict_job.sql"),
+        &[
+            Param::Int8(spec.job),
+            Param::Oid(spec.caller.current),
+            Param::Text(&printable(&spec.describe_source())),
+            Param::Int8(shared.expected_bytes() as i64),
+            Param::TextArray(&schemas),
+            Param::TextArray(&names),
+        ],
+    )
+}
+
 pub(super) fn note_state(job: i64, state: &str) -> Result<()> {
-    extension::execute("UPDATE pgcopy.job SET state = $2 WHERE job = $1", &[Param::Int8(job), Param::Text(state)])
+    extension::execute(
+        "UPDATE pgcopy_internal.job SET state = $2 WHERE job = $1",
+        &[Param::Int8(job), Param::Text(state)],
+    )
 }
 
 /// Notes, as part of the leader's transaction and its savepoints, that the targets have their new rows.
 pub(super) fn mark_swapped(job: i64) -> Result<()> {
-    extension::execute("INSERT INTO pgcopy.job_swap (job) VALUES ($1)", &[Param::Int8(job)])
+    extension::execute("INSERT INTO pgcopy_internal.job_swap (job) VALUES ($1)", &[Param::Int8(job)])
 }
 
 pub(super) fn was_swapped(job: i64) -> Result<bool> {
-    extension::query_json("SELECT EXISTS (SELECT FROM pgcopy.job_swap WHERE job = $1)::text", &[Param::Int8(job)])
+    extension::query_json(
+        "SELECT EXISTS (SELECT FROM pgcopy_internal.job_swap WHERE job = $1)::text",
+        &[Param::Int8(job)],
+    )
 }
 
 /// Writes down how the job ended, table by table.
@@ -161,8 +193,8 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     let (sqlstate, [message, detail, hint]) = texts_of(error.as_ref());
     let job = Param::Int8(spec.job);
     extension::execute(
-        "UPDATE pgcopy.job SET state = $2, finished = clock_timestamp(), rows = $3, bytes = $4, segment = NULL,
-                               sqlstate = $5, error = $6, detail = $7, hint = $8
+        "UPDATE pgcopy_internal.job SET state = $2, finished = clock_timestamp(), rows = $3, bytes = $4, segment = NULL,
+                               sqlstate = $5, error = $6, detail = $7, hint = $8, warnings = nullif($9, '{}')
          WHERE job = $1",
         &[
             job,
@@ -173,9 +205,10 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             Param::OptionalText(message),
             Param::OptionalText(detail),
             Param::OptionalText(hint),
+            Param::TextArray(&texts(shared.messages().as_ref().unwrap_or(&spec.messages))),
         ],
     )?;
-    extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[job])?;
+    extension::execute("DELETE FROM pgcopy_internal.job_swap WHERE job = $1", &[job])?;
     // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
     extension::execute(
         include_str!("../../sql/queries/note_job_tasks.sql"),
@@ -315,7 +348,7 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
             include_str!("../../sql/queries/end_dead_job.sql"),
             &[Param::Int8(job), Param::Bool(swapped)],
         )?;
-        extension::execute("DELETE FROM pgcopy.job_swap WHERE job = $1", &[Param::Int8(job)])?;
+        extension::execute("DELETE FROM pgcopy_internal.job_swap WHERE job = $1", &[Param::Int8(job)])?;
         removed.jobs += usize::from(busy.is_empty());
         removed.busy_tables += busy.len();
     }

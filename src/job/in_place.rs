@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::load;
 use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::spi::{self, Param};
-use crate::local::{catalog, settings, transaction};
+use crate::local::{catalog, cumulative_statistics, settings, transaction};
 use crate::order::{ForeignKeyCheck, Loaded, group_foreign_keys};
 use crate::prepare::{Counterpart, From, Method, ServerSide, Target};
 use crate::stage;
@@ -50,7 +50,8 @@ impl Pull<'_> {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
                 // Of this target alone: code of its owner, who may have rights on the others, runs meanwhile.
-                let suspended = Suspended::in_tables(&catalog::partition_members(&[target.spec.target])?)?;
+                let members = catalog::partition_members(&[target.spec.target])?;
+                let suspended = Suspended::in_tables(&members)?;
                 // Expressions of indexes and constraints are the owner's code.
                 let loaded = run_as(Role::TableOwner(target.spec.owner), || {
                     spi::execute(&plan::truncate(&name, target.local.kind == 'p'))?;
@@ -64,6 +65,7 @@ impl Pull<'_> {
                 shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
                 transaction::make_changes_visible();
                 spi::execute(&format!("ANALYZE {name}"))?;
+                cumulative_statistics::note_analyzed(&members);
                 shared.table_done(position);
                 self.tell_finished_tables(shared);
                 report.push(PulledTable {

@@ -6,19 +6,19 @@ use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::processes::{Process, Status};
 use super::shared::{self, Next, Phase, Segment, Shared};
-use crate::error::{Result, tell};
+use crate::error::{Result, caution, tell};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
-use crate::local::{interrupts, lock_holders, rights, spi, transaction};
+use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
 use crate::order::{ForeignKeyCheck, JobSpec, Stage};
 use crate::prepare::{self, Method, PlannedTable, Prepared, Request};
 use crate::stage::{self, Storage, SwapTable};
 use pgrx::pg_sys;
 use plan::{Schedule, pretty_bytes};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a pull did with one target.
 #[derive(Debug, Clone)]
@@ -34,12 +34,12 @@ pub struct PulledTable {
 
 /// Plans a pull and describes what it would do with each target.
 pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
-    prepare::plan_pull(request, &refuse_circle_of_pulls)
+    client::while_there(|| prepare::plan_pull(request, &refuse_circle_of_pulls))
 }
 
 /// Replaces the rows of all targets, in the caller's transaction.
 pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
-    pull_as(request, None)
+    client::while_there(|| pull_as(request, None))
 }
 
 /// What forbids every replacement of rows here and now.
@@ -62,13 +62,14 @@ pub(super) fn refuse_where_nothing_is_written(function: &CStr) -> Result<()> {
 /// `job` is the number of a job that is written down already.
 pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledTable>> {
     let (started, called) = (Instant::now(), shared::now());
+    messages::keep();
     refuse_where_forbidden(c"pgcopy.pull()")?;
     locks::keep_extension(Until::EndOfTransaction);
     let prepared = prepare::prepare(request, &refuse_circle_of_pulls)?;
     prepared.refuse_unasked_overwrite()?;
-    prepared.notices.iter().for_each(|notice| tell(notice));
+    prepared.notices.iter().for_each(|notice| caution(notice));
     if prepared.targets.is_empty() {
-        pgrx::notice!("there is no table to pull");
+        caution("there is no table to pull");
         return Ok(Vec::new());
     }
     let job = job.map_or_else(history::next_job, Ok)?;
@@ -85,12 +86,13 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
         called,
         locked_here: None,
         told,
+        swap_times: Cell::new(None),
     };
     let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     tell(&format!(
-        "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} checked{}",
+        "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} checked{}{}",
         count_of(report.len(), "table"),
         pretty_bytes(bytes),
         rows as f64 / seconds.max(0.001),
@@ -98,8 +100,10 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
         match prepared.trusted_keys.len() {
             0 => String::new(),
             trusted => format!(", {trusted} guaranteed by the source"),
-        }
+        },
+        pull.swap_times.get().map(described_swap).unwrap_or_default()
     ));
+
     Ok(report)
 }
 
@@ -110,9 +114,21 @@ pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64, loc
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let in_place_checks = Vec::new();
-    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, locked_here, told };
+    let swap_times = Cell::new(None);
+    let pull =
+        Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, locked_here, told, swap_times };
     let report = pull.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
+}
+
+/// Tells how long a swap waited for readers, and how long they waited for it.
+fn described_swap([waited, took]: [Duration; 2]) -> String {
+    const WORTH_TELLING: Duration = Duration::from_millis(100);
+    let waiting = match waited {
+        waited if waited < WORTH_TELLING => String::new(),
+        waited => format!(" after {:.1} s of waiting for readers", waited.as_secs_f64()),
+    };
+    format!("; swapped in {} ms{waiting}", took.as_millis())
 }
 
 fn count_of(count: usize, what: &str) -> String {
@@ -131,6 +147,8 @@ pub(super) struct Pull<'a> {
     locked_here: Option<u32>,
     /// Which tables the caller was told of.
     told: RefCell<Vec<bool>>,
+    /// How long the swap waited for readers, and how long they waited for it then.
+    swap_times: Cell<Option<[Duration; 2]>>,
 }
 
 impl Pull<'_> {
@@ -156,7 +174,7 @@ impl Pull<'_> {
             return Ok(report);
         }
         if workers > 0 {
-            pgrx::notice!("no background process is free: the pull runs in this session alone");
+            caution("no background process is free: the pull runs in this session alone");
         }
         self.alone()
     }
@@ -170,6 +188,7 @@ impl Pull<'_> {
         shared.enter_phase(Phase::Working);
         self.work_here(shared)?;
         let report = self.swap_in(shared, &shared.stages(self.spec), Storage::MadeHere)?;
+        shared.note_messages(&messages::kept());
         history::finish(self.spec, shared, Outcome::Completed)?;
         Ok(report)
     }
@@ -204,13 +223,13 @@ impl Pull<'_> {
         let mut storage = Storage::MadeBefore;
         if processes.is_empty() {
             if workers > 0 {
-                pgrx::notice!("no background process is free for a worker: this session does the work");
+                caution("no background process is free for a worker: this session does the work");
             }
             self.work_here(shared)?;
             storage = Storage::MadeHere;
         } else {
             if processes.len() < workers {
-                pgrx::notice!("only {} of {workers} workers could be started", processes.len());
+                caution(&format!("only {} of {workers} workers could be started", processes.len()));
             }
             self.wait_until(shared, steward, &processes, || shared.all_done())?;
             self.wait_until(shared, steward, &[], || {
@@ -321,9 +340,14 @@ impl Pull<'_> {
             .zip(values)
             .map(|(pair, value)| (pair.local.oid, Continuation { value, never_back: pair.used_elsewhere }));
         sequences::continue_at(&continuations.collect())?;
-        // From here on readers wait.
+        let begun = Instant::now();
         self.keep_readers_out(&order)?;
+        // From here on readers wait.
+        let alone = Instant::now();
         stage::swap(&tables, storage)?;
+        if !tables.is_empty() {
+            self.swap_times.set(Some([alone - begun, alone.elapsed()]));
+        }
         transaction::make_changes_visible();
         let mut loaded_in_place = self.load_in_place(shared)?;
         for view in &self.prepared.refreshed {

@@ -10,7 +10,7 @@ use crate::local::identity::{self, run_as};
 use crate::local::load_rights as rights;
 use crate::local::locks::{self, Mode as LockMode, Until};
 use crate::local::progress::CopyReport;
-use crate::local::{names, spi, transaction};
+use crate::local::{client, messages, names, spi, transaction};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, Loaded, TableSpec};
 use crate::parquet::CopyFrom;
 use crate::parquet::parquet_file::FileOutline;
@@ -48,12 +48,13 @@ pub(super) fn refuse_where_forbidden(request: &LoadRequest, function: &CStr) -> 
 
 /// Loads files into a table, in the caller's transaction.
 pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
-    load_as(request, None)
+    client::while_there(|| load_as(request, None))
 }
 
 /// `job` is the number of a job that is written down already.
 pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<LoadedFile>> {
     let (started, called) = (Instant::now(), shared::now());
+    messages::keep();
     let has_written = transaction::has_written();
     let arguments = Arguments::of(request)?;
     refuse_where_forbidden(request, c"pgcopy.load_parquet()")?;
@@ -168,7 +169,8 @@ impl Load<'_> {
             name: self.target.table.name.clone(),
             pages: pages_of(files.bytes()),
         };
-        let job = JobSpec::of_session(self.job, Input::Files(files.clone()), in_place);
+        let arguments = self.request.described();
+        let job = JobSpec::of_session(self.job, Input::Files(files.clone()), in_place, arguments);
         if identity::code_of_table(spec.owner).is_some() {
             refuse_foreign_partitions(&self.target.table)?;
         }
@@ -208,6 +210,7 @@ impl Load<'_> {
             wait: true,
             verbose: false,
             call_to_overwrite: "SELECT * FROM pgcopy.load_parquet(…, overwrite => true);".to_owned(),
+            arguments: self.request.described(),
         };
         let prepared = Prepared::for_files(local, spec, files, terms, arguments.workers, self.has_written)?;
         let locked_here = self.target.locked_by_load.map(|_| table.oid);

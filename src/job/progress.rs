@@ -32,6 +32,9 @@ pub struct LiveJob {
     pub state: String,
     pub phase: Option<&'static str>,
     pub tables: i32,
+    /// With all their rows.
+    pub tables_copied: i32,
+    /// Ready to take their places.
     pub tables_done: i32,
     pub rows: i64,
     pub bytes: i64,
@@ -68,7 +71,8 @@ pub struct LiveTask {
 pub struct ProgressLine {
     pub job: i64,
     pub phase: String,
-    pub tables: String,
+    pub copied: String,
+    pub done: i32,
     pub rows: String,
     pub bytes: String,
     pub rate: String,
@@ -141,6 +145,7 @@ fn live_job(job: &OpenJob) -> LiveJob {
         state: job.state().to_owned(),
         phase: (job.is_running() && !job.is_attended).then_some("planning"),
         tables: 0,
+        tables_copied: 0,
         tables_done: 0,
         rows: 0,
         bytes: 0,
@@ -156,17 +161,18 @@ fn live_job(job: &OpenJob) -> LiveJob {
         let fraction = shared.fraction_done();
         let working_since = shared.entered(Phase::Working);
         let worked = (shared::now() - working_since).max(0) as f64 / 1e6;
-        const LEAST_FRACTION: f64 = 0.02;
-        let can_tell = working_since != 0 && fraction >= LEAST_FRACTION && shared.phase() < Phase::Swapped;
+        let is_working = working_since != 0 && shared.phase() < Phase::Swapped;
+        let tables: Vec<_> = (0..shared.tables()).map(|table| shared.table_progress(table)).collect();
         LiveJob {
             phase: Some(phase_name(shared)),
             tables: shared.tables() as i32,
-            tables_done: (0..shared.tables()).filter(|&table| shared.table_progress(table).is_done).count() as i32,
+            tables_copied: tables.iter().filter(|table| table.is_copied).count() as i32,
+            tables_done: tables.iter().filter(|table| table.is_done).count() as i32,
             rows: total.rows as i64,
             bytes: total.bytes as i64,
             bytes_per_second: shared.bytes_per_second() as i64,
             fraction,
-            seconds_left: can_tell.then(|| worked * (1.0 - fraction) / fraction),
+            seconds_left: is_working.then(|| shared.seconds_left(worked, fraction)).flatten(),
             ..unknown.clone()
         }
     });
@@ -241,7 +247,8 @@ pub fn progress_lines() -> Result<Vec<ProgressLine>> {
     let lines = live_jobs()?.into_iter().filter(|job| job.phase.is_some()).map(|job| ProgressLine {
         job: job.job,
         phase: job.phase.unwrap_or_default().to_owned(),
-        tables: format!("{}/{}", job.tables_done, job.tables),
+        copied: format!("{}/{}", job.tables_copied, job.tables),
+        done: job.tables_done,
         rows: plan::short_count(job.rows as u64),
         bytes: plan::short_bytes(job.bytes as u64),
         rate: format!("{}/s", plan::short_bytes(job.bytes_per_second as u64)),

@@ -1,3 +1,4 @@
+use super::attended::stop_workers;
 use super::history::{self, Outcome};
 use super::processes;
 use super::shared::{Phase, Shared};
@@ -70,7 +71,13 @@ fn attend(shared: Shared, segment: u32) -> Result<()> {
         return record(&spec, shared, Outcome::Failed);
     }
     shared.enter_phase(Phase::Begun);
-    processes::in_transaction(|| history::note_tables(&spec))?;
+    processes::in_transaction(|| {
+        history::note_tables(&spec)?;
+        if let Some(seconds) = history::predicted_seconds(&spec, shared)? {
+            shared.predict(seconds);
+        }
+        Ok(())
+    })?;
     let outcome = watch(&spec, shared)?;
     record(&spec, shared, outcome)
 }
@@ -100,7 +107,7 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
         let leader_ended = !transaction::is_in_progress(shared.leader_xid());
         if shared.has_failed() || (leader_ended && shared.phase() < Phase::Swapped) {
             shared.abandon();
-            stop_workers(shared);
+            end_workers(shared);
             locks::leave_lock_group();
             return Ok(Outcome::Failed);
         }
@@ -122,14 +129,22 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
     }
 }
 
-fn stop_workers(shared: Shared) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+/// Sees to it that the workers of a job that has failed end.
+fn end_workers(shared: Shared) {
+    /// Code of users can catch a cancel, but not a termination.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const LONGEST: Duration = Duration::from_secs(60);
+    let begun = Instant::now();
     loop {
         let alive: Vec<i32> = shared.worker_pids().into_iter().filter(|&pid| processes::is_alive(pid)).collect();
-        if alive.is_empty() || Instant::now() > deadline {
+        if alive.is_empty() || begun.elapsed() > LONGEST {
             return;
         }
-        alive.into_iter().for_each(processes::terminate);
+        if begun.elapsed() < PATIENCE {
+            stop_workers(shared);
+        } else {
+            alive.into_iter().for_each(processes::terminate);
+        }
         processes::wait(Duration::from_millis(50));
     }
 }

@@ -27,25 +27,47 @@ pub fn locked_by_others(relation: u32) -> Result<Error> {
     Ok(error.hint("With wait => true the pull waits, for as long as lock_timeout allows."))
 }
 
-/// The error of a pull whose swap was kept waiting for too long.
-pub fn kept_by_readers(relation: u32) -> Result<Error> {
-    #[derive(serde::Deserialize)]
-    struct Readers {
-        table: String,
-        readers: Option<String>,
-    }
-    // What others execute is for those to see who may see it in pg_stat_activity.
-    let found: Readers = extension::query_json(
-        include_str!("../../sql/queries/lock_readers.sql"),
-        &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current)],
-    )?;
+/// The error of a session that has waited for a lock for as long as `lock_timeout` allows.
+pub fn waited_too_long(relation: u32, readers_count: bool) -> Result<Error> {
+    let users = Users::of(relation, readers_count)?;
     let error = Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("could not get the readers out of table {} in time; nothing was touched", found.table),
+        format!("could not obtain the lock on table {} within lock_timeout; nothing was touched", users.table),
     );
-    let error = match found.readers {
-        Some(readers) => error.detail("It is in use by:").details(readers.lines()),
-        None => error,
-    };
-    Ok(error.hint("End what reads the table, or raise pgcopy.swap_timeout and lock_timeout."))
+    Ok(users.in_detail_of(error).hint("End what holds the table, or raise lock_timeout."))
+}
+
+/// The error of a pull whose swap was kept waiting for too long.
+pub fn kept_by_readers(relation: u32) -> Result<Error> {
+    let users = Users::of(relation, true)?;
+    let error = Error::new(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("could not get the readers out of table {} in time; nothing was touched", users.table),
+    );
+    Ok(users.in_detail_of(error).hint("End what reads the table, or raise pgcopy.swap_timeout and lock_timeout."))
+}
+
+/// Who has locks on a table.
+#[derive(serde::Deserialize)]
+struct Users {
+    table: String,
+    /// In lines.
+    users: Option<String>,
+}
+
+impl Users {
+    /// What others execute is for those to see who may see it in pg_stat_activity.
+    fn of(relation: u32, readers_count: bool) -> Result<Self> {
+        extension::query_json(
+            include_str!("../../sql/queries/lock_users.sql"),
+            &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current), Param::Bool(readers_count)],
+        )
+    }
+
+    fn in_detail_of(&self, error: Error) -> Error {
+        match &self.users {
+            Some(users) => error.detail("It is in use by:").details(users.lines()),
+            None => error,
+        }
+    }
 }

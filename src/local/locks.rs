@@ -1,6 +1,6 @@
 //! Locks on the targets and on tables that foreign keys tie to them.
 
-use super::{interrupts, settings, transaction};
+use super::{interrupts, lock_holders, settings, transaction};
 use crate::error::Result;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -57,7 +57,7 @@ pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
             let mut held = Vec::with_capacity(order.len());
             if let Some(position) = first {
                 let (relation, mode) = order[position];
-                lock_relation(relation, mode);
+                wait_for_lock(relation, mode)?;
                 held.push(position);
             }
             first = None;
@@ -75,9 +75,25 @@ pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
             }
             held.into_iter().for_each(|position| unlock_relation(order[position].0, order[position].1));
         }
-        order.iter().for_each(|&(relation, mode)| lock_relation(relation, mode));
-        Ok(())
+        order.iter().try_for_each(|&(relation, mode)| wait_for_lock(relation, mode))
     })
+}
+
+/// Waits for a lock for as long as `lock_timeout` allows.
+///
+/// # Errors
+/// After that time, with the table and those who hold it.
+fn wait_for_lock(relation: u32, mode: Mode) -> Result<()> {
+    let locked = transaction::attempt(|| {
+        lock_relation(relation, mode);
+        Ok(())
+    });
+    match locked {
+        Err(error) if error.sqlstate == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => {
+            Err(lock_holders::waited_too_long(relation, mode == Mode::AccessExclusive)?)
+        }
+        other => other,
+    }
 }
 
 /// Keeps everybody else out of all of the relations until the end of the transaction, or returns one that somebody else
@@ -134,7 +150,7 @@ fn patience(attempt: u32) -> Duration {
 /// granted by then.
 fn lock_soon(relation: u32, mode: Mode, longest: Duration) -> Result<bool> {
     if lock_timeout().is_some_and(|timeout| timeout <= longest) {
-        lock_relation(relation, mode);
+        wait_for_lock(relation, mode)?;
         return Ok(true);
     }
     let locked = transaction::attempt(|| {

@@ -3,7 +3,7 @@
 
 use super::guard::guarded;
 use super::{bindings, encoding};
-use crate::error::{MessageRoute, ObjectNames};
+use crate::error::{MessageRoute, ObjectNames, capped};
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
@@ -16,6 +16,7 @@ pub fn route() -> MessageRoute {
         announce_error: announce,
         noted,
         text_of_server: encoding::message_of_server,
+        keep: keep_text,
     }
 }
 
@@ -46,6 +47,36 @@ thread_local! {
     /// The last error that the framework would not pass on whole.
     static NOTED: RefCell<Option<Noted>> = const { RefCell::new(None) };
     static FATAL: RefCell<Option<Noted>> = const { RefCell::new(None) };
+    /// What is kept of the messages of a job; `None` where there is no job.
+    static KEPT: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// From here on NOTICEs that are worth it, and all WARNINGs, are kept for those who look at the job later.
+pub fn keep() {
+    watch();
+    KEPT.set(Some(Vec::new()));
+}
+
+/// What was kept so far.
+pub fn kept() -> Vec<String> {
+    KEPT.with_borrow(|kept| kept.clone().unwrap_or_default())
+}
+
+fn keep_text(text: &str) {
+    /// Of one message, and of all of them.
+    const MOST_BYTES: usize = 1024;
+    const MOST_BYTES_OF_ALL: usize = 8192;
+    const MORE: &str = "There were more messages.";
+    KEPT.with_borrow_mut(|kept| {
+        let Some(kept) = kept else { return };
+        let text = capped(text, MOST_BYTES);
+        let bytes = kept.iter().map(String::len).sum::<usize>() + text.len();
+        if bytes <= MOST_BYTES_OF_ALL {
+            kept.push(text.into_owned());
+        } else if kept.last().is_some_and(|last| last != MORE) {
+            kept.push(MORE.to_owned());
+        }
+    });
 }
 
 /// The server calls it for every message. It is at the end of the chain, where nobody else's place can vanish before.
@@ -121,6 +152,8 @@ unsafe extern "C-unwind" fn see(_argument: *mut std::ffi::c_void) {
         let level = (*message).elevel;
         if level == PgLogLevel::ERROR as i32 {
             carry(&*message);
+        } else if level == PgLogLevel::WARNING as i32 {
+            keep_text(&plan::one_line(&encoding::message_of_server(&passed_on((*message).message))));
         } else if level == PgLogLevel::FATAL as i32 {
             FATAL.set(Some(Noted {
                 sqlstate: (*message).sqlerrcode,

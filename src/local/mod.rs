@@ -2,7 +2,9 @@
 
 pub mod bindings;
 pub mod catalog;
+pub mod client;
 pub mod copy_statement;
+pub mod cumulative_statistics;
 pub mod datum;
 pub mod encoding;
 pub mod expressions;

@@ -26,6 +26,8 @@ pub struct ForeignKeyCheck {
     pub detail_rest: String,
     /// Whether the caller may see the values.
     pub show_values: bool,
+    /// The next step after a violation, where the other table is not one of those whose rows are replaced.
+    pub hint: Option<String>,
 }
 
 /// Groups the foreign keys that one scan of their referencing table can check.

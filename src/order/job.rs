@@ -1,8 +1,8 @@
 use super::{ForeignKeyCheck, InPlaceTable, Input, TableSpec};
 use crate::local::identity::Caller;
-use crate::local::parameters;
 use crate::local::settings::ValueSettings;
 use crate::local::transaction::Instants;
+use crate::local::{messages, parameters};
 use plan::{Schedule, TaskKind, Work};
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +28,15 @@ pub struct JobSpec {
     pub own_storage: bool,
     /// Kilobytes that one index build or constraint check may use.
     pub maintenance_memory: i64,
+    /// What it was asked for, as a JSON object without secrets.
+    pub arguments: String,
+    /// What its leader had to say before it began.
+    pub messages: Vec<String>,
 }
 
 impl JobSpec {
     /// Makes the order of a load that the leader does itself, into one table.
-    pub fn of_session(job: i64, input: Input, table: InPlaceTable) -> Self {
+    pub fn of_session(job: i64, input: Input, table: InPlaceTable, arguments: String) -> Self {
         Self {
             job,
             caller: Caller::of_this_session(),
@@ -46,6 +50,8 @@ impl JobSpec {
             works_in_session: true,
             own_storage: parameters::own_storage(),
             maintenance_memory: 0,
+            arguments,
+            messages: messages::kept(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The arguments of a pull.
 
 use super::Terms;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, capped};
 use crate::local::interrupts;
 use crate::source::Origin;
 use pgrx::prelude::*;
 use plan::Pattern;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The arguments of a pull, as given.
 #[derive(Clone, Serialize, Deserialize)]
@@ -38,8 +39,36 @@ impl Request {
             wait: self.wait,
             verbose: self.verbose,
             call_to_overwrite: format!("SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(self)),
+            arguments: self.described(),
         }
     }
+
+    /// The arguments as a JSON object, for those who look at the job later; without the source, which may hold a password and
+    /// is shown in its own place.
+    pub fn described(&self) -> String {
+        let method = if self.in_place { "in place" } else { "auto" };
+        described(self, &["source", "in_place"], [("method", method.into())])
+    }
+}
+
+/// The fields of a request that are given, but those that are left out, and with others in their place.
+pub(super) fn described<const N: usize>(
+    request: &impl Serialize,
+    left_out: &[&str],
+    others: [(&str, Value); N],
+) -> String {
+    /// Of one argument: a list of thousands of patterns is not kept with every job.
+    const MOST_BYTES: usize = 1024;
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(request) else { return "{}".to_owned() };
+    fields.retain(|name, value| !left_out.contains(&name.as_str()) && !value.is_null());
+    fields.extend(others.map(|(name, value)| (name.to_owned(), value)));
+    for value in fields.values_mut() {
+        let text = value.to_string();
+        if text.len() > MOST_BYTES {
+            *value = capped(&text, MOST_BYTES).into();
+        }
+    }
+    Value::Object(fields).to_string()
 }
 
 const LARGEST_BATCH: i32 = 100_000;

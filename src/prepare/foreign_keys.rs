@@ -108,9 +108,20 @@ impl Prepared {
             .iter()
             .filter(|key| !self.trusted_keys.contains(&key.oid) && is_meant(key))
             .map(|key| {
-                let is_target =
-                    self.all_targets.contains(&key.referencing) || self.in_place_members.contains(&key.referencing);
-                stage::foreign_key_check(key, positions, is_target, readable.contains(&key.referencing))
+                let is_target = |oid: &u32| self.all_targets.contains(oid) || self.in_place_members.contains(oid);
+                let referencing_is_target = is_target(&key.referencing);
+                let shows_values = readable.contains(&key.referencing);
+                let mut check = stage::foreign_key_check(key, positions, referencing_is_target, shows_values)?;
+                let other = if !referencing_is_target {
+                    Some(&key.referencing_name)
+                } else {
+                    let referenced_is_target = key.referenced_leaves.iter().chain([&key.referenced]).any(is_target);
+                    (!referenced_is_target).then_some(&key.referenced_name)
+                };
+                check.hint = other.filter(|_| matches!(self.from, From::Server(_))).map(|other| {
+                    format!("Table \"{other}\" is not part of this pull and keeps its rows: pull both tables together.")
+                });
+                Ok(check)
             })
             .collect()
     }

@@ -16,7 +16,7 @@ use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
-use crate::local::{encoding, expressions, parameters};
+use crate::local::{encoding, expressions, messages, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
 use arguments::Arguments;
@@ -88,6 +88,8 @@ pub struct Terms {
     pub verbose: bool,
     /// The same call with `overwrite`, for a hint.
     pub call_to_overwrite: String,
+    /// The arguments of the call as a JSON object without secrets.
+    pub arguments: String,
 }
 
 /// A target of a job.
@@ -282,6 +284,8 @@ impl Prepared {
             works_in_session,
             own_storage: parameters::own_storage(),
             maintenance_memory: settings::maintenance_work_mem(),
+            arguments: self.terms.arguments.clone(),
+            messages: messages::kept(),
         })
     }
 

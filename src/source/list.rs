@@ -1,7 +1,7 @@
 use super::catalog::{count_rows, read_code_of_others, read_relations};
 use super::{Origin, Session};
 use crate::error::{Error, Result};
-use crate::local::rights;
+use crate::local::{client, rights};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use std::collections::HashMap;
@@ -18,6 +18,10 @@ pub struct ListedTable {
 
 /// Lists the source's tables; `exact` counts their rows.
 pub fn list_source(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTable>> {
+    client::while_there(|| list(source, schema, exact))
+}
+
+fn list(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTable>> {
     rights::refuse_restricted_operation()?;
     let session = Session::open(&Origin::resolve(source)?)?;
     if let Some(schema) = schema {

@@ -50,8 +50,12 @@ fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u3
         let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone())
             .of_table(&check.referencing_schema, &check.referencing_name)
             .of_constraint(&check.name);
-        Err(match detail.filter(|_| check.show_values) {
+        let error = match detail.filter(|_| check.show_values) {
             Some(detail) => error.detail(detail),
+            None => error,
+        };
+        Err(match &check.hint {
+            Some(hint) => error.hint(hint.clone()),
             None => error,
         })
     };

@@ -5,7 +5,7 @@
 
 use crate::compat;
 use crate::error::{Error, Result};
-use crate::local::{bindings, relation};
+use crate::local::{bindings, cumulative_statistics, relation};
 use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -245,12 +245,11 @@ fn rename_toast(toast: pg_sys::Oid, name: &str) {
 
 fn finish(swap: &SwapTable<'_>) {
     let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
-    // SAFETY: the target is held exclusively. The counters are transactional: a rollback brings the old ones back.
+    // SAFETY: the target is held exclusively.
     unsafe {
         let relation = pg_sys::table_open(swap.table.target.into(), no_lock);
         pg_sys::RelationClearMissing(relation);
-        pg_sys::pgstat_count_truncate(relation);
-        pg_sys::pgstat_count_heap_insert(relation, swap.rows as i64);
+        cumulative_statistics::count_replacement(relation, swap.rows);
         pg_sys::table_close(relation, no_lock);
     }
 }

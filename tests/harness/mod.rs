@@ -266,7 +266,7 @@ pub fn user_tables(client: &mut Client) -> Vec<String> {
         client,
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgcopy', 'pgcopy_stage')
+           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgcopy', 'pgcopy_internal', 'pgcopy_stage')
          ORDER BY 1",
     )
 }
@@ -286,10 +286,10 @@ pub fn text(client: &mut Client, sql: &str) -> String {
     texts(client, sql).pop().unwrap_or_default()
 }
 
-/// Waits until a process of a running pull has begun with a task, as `pgcopy.timeline` calls it.
+/// Waits until a process of a running pull has begun with a task, as `pgcopy.job_tasks` calls it.
 pub fn task_begins(client: &mut Client, task: &str) {
     let sql = format!(
-        "SELECT count(*)::text FROM pgcopy.timeline JOIN pgcopy.jobs USING (job) WHERE state = 'running' AND task = '{task}'"
+        "SELECT count(*)::text FROM pgcopy.job_tasks JOIN pgcopy.jobs USING (job) WHERE state = 'running' AND task = '{task}'"
     );
     eventually(task, || text(client, &sql) != "0");
 }
@@ -298,7 +298,7 @@ pub fn task_begins(client: &mut Client, task: &str) {
 pub fn no_process_left(client: &mut Client) {
     // The steward cleans up just after the leader's transaction; a dropped file's stub goes with a checkpoint.
     eventually("the job is finished", || {
-        text(client, "SELECT count(*)::text FROM pgcopy.job WHERE state = 'running'") == "0"
+        text(client, "SELECT count(*)::text FROM pgcopy_internal.job WHERE state = 'running'") == "0"
     });
     eventually("the stewards are gone", || {
         text(

@@ -164,7 +164,7 @@ const FOUND_NOTHING: &[(&str, &str)] = &[
         "SELECT concat_ws(' ', c.oid::regclass, blkno, offnum, attnum, msg) FROM pg_class c, verify_heapam(c.oid)
          WHERE c.relkind IN ('r', 't', 'm') AND c.oid >= 16384",
     ),
-    ("jobs without an end", "SELECT job::text FROM pgcopy.job WHERE finished IS NULL OR state IN ('running', 'prepared')"),
+    ("jobs without an end", "SELECT job::text FROM pgcopy_internal.job WHERE finished IS NULL OR state IN ('running', 'prepared')"),
     ("tags without an item", "SELECT id::text FROM tag t WHERE item IS NOT NULL AND NOT EXISTS (SELECT FROM item i WHERE i.id = t.item)"),
 ];
 

@@ -86,7 +86,7 @@ fn too_few_locks_are_found_before_anything_happens() {
         failure.hint.starts_with(&format!("Set max_locks_per_transaction to {setting} or more on the destination")),
         "{failure:?}"
     );
-    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.job"), "0");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");
     pair.assert_nothing_left();
     // Fewer tables fit, and so do all with what the hint says.
     pair.pull("include => '{t29*}'");

@@ -187,7 +187,7 @@ fn a_subscriber_of_everything_needs_no_pgcopy() {
     assert_eq!(text(&mut pair.destination, "SELECT pgcopy.prune('0')::text"), "3");
     pair.source.batch_execute("DELETE FROM item; INSERT INTO item VALUES (1, 'last')").unwrap();
     // As an upgrade of the cluster would leave it.
-    let own = "relnamespace = 'pgcopy'::regnamespace AND relkind = 'r'";
+    let own = "relnamespace = 'pgcopy_internal'::regnamespace AND relkind = 'r'";
     pair.destination.batch_execute(&format!("UPDATE pg_class SET relrewrite = 0 WHERE {own}")).unwrap();
     pair.pull("overwrite => true");
     content("1 last");

@@ -37,9 +37,9 @@ pub fn short_time(seconds: f64) -> String {
     }
 }
 
-/// Eight characters and the percentage: `####.... 50%`. Only what is done is 100 %.
+/// Five characters and the percentage: `##... 50%`. Only what is done is 100 %.
 pub fn bar(fraction: f64) -> String {
-    const LENGTH: usize = 8;
+    const LENGTH: usize = 5;
     let fraction = fraction.clamp(0.0, 1.0);
     let filled = (fraction * LENGTH as f64) as usize;
     format!("{}{} {}%", "#".repeat(filled), ".".repeat(LENGTH - filled), (fraction * 100.0) as u32)
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_full_at_the_end_only() {
-        assert_eq!([0.0, 0.5, 0.999, 1.0].map(bar), ["........ 0%", "####.... 50%", "#######. 99%", "######## 100%"]);
+        assert_eq!([0.0, 0.5, 0.999, 1.0].map(bar), ["..... 0%", "##... 50%", "####. 99%", "##### 100%"]);
         assert_eq!(bar(7.0), bar(1.0));
         assert_eq!(bar(f64::NAN).len(), bar(0.0).len());
     }

@@ -40,10 +40,20 @@ pub(super) struct Header {
     pub(super) toast_wanted: AtomicU32,
     /// No task before this one is waiting.
     pub(super) first_waiting: AtomicU32,
+    /// How long the work will take, in microseconds, going by an earlier job; 0 where there was none.
+    pub(super) predicted: AtomicU64,
+    /// As for the error.
+    pub(super) messages_state: AtomicU32,
+    pub(super) messages_length: AtomicU32,
     pub(super) spec_length: AtomicU64,
     /// Written once, by the process that has moved `error_state` from 0 to 1, and read only after it says 2.
     pub(super) error: UnsafeCell<[u8; ERROR_BYTES]>,
+    /// What the leader had to say, in the same way.
+    pub(super) messages: UnsafeCell<[u8; MESSAGES_BYTES]>,
 }
+
+/// Twice what is kept: characters may take more room in JSON.
+pub(super) const MESSAGES_BYTES: usize = 20 * 1024;
 
 pub(super) const ERROR_BYTES: usize = 16 * 1024;
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"pgcopy 1");
@@ -53,6 +63,8 @@ pub(super) struct TableSlot {
     pub(super) stage: AtomicU32,
     /// Of the tasks that work on this table alone.
     pub(super) tasks_left: AtomicU32,
+    /// Of them, those that bring its rows.
+    pub(super) loads_left: AtomicU32,
     pub(super) rows: AtomicU64,
     pub(super) bytes: AtomicU64,
     /// When the first task began; 0 before.

@@ -90,6 +90,7 @@ impl Shared {
             if let TaskKind::Load { table, part } = task.kind {
                 let expected = spec.input.part_bytes(table, part, spec.tables[table].pages);
                 slot.expected_bytes.store(expected.max(1), SeqCst);
+                shared.table_slots()[table].loads_left.fetch_add(1, SeqCst);
             }
             if let Some(table) = task.kind.table() {
                 shared.table_slots()[table].tasks_left.fetch_add(1, SeqCst);
@@ -97,6 +98,7 @@ impl Shared {
         }
         for (table, slot) in spec.in_place.iter().zip(&shared.table_slots()[layout.tables..]) {
             slot.tasks_left.store(1, SeqCst);
+            slot.loads_left.store(1, SeqCst);
             slot.weight.store(plan::load_weight(table.pages), SeqCst);
         }
         // From here on others may read it.

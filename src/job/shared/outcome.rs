@@ -1,7 +1,7 @@
-//! The first error of a job.
+//! What became of a job: its first error, and what its leader had to say.
 
 use super::Shared;
-use super::layout::ERROR_BYTES;
+use super::layout::{ERROR_BYTES, MESSAGES_BYTES};
 use crate::error::Error;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -52,5 +52,29 @@ impl Shared {
         // SAFETY: the text was written before the state became 2, and nobody changes it.
         let text = unsafe { &*header.error.get() };
         serde_json::from_slice(text.get(..header.error_length.load(SeqCst) as usize)?).ok()
+    }
+
+    /// Tells the steward what the leader had to say, once, when the leader has done its part or given up.
+    pub(in super::super) fn note_messages(&self, messages: &[String]) {
+        let header = self.header();
+        let json = serde_json::to_vec(messages).unwrap_or_default();
+        if json.len() > MESSAGES_BYTES || header.messages_state.compare_exchange(0, 1, SeqCst, SeqCst).is_err() {
+            return;
+        }
+        // SAFETY: only who moved the state from 0 to 1 writes the text, and nobody reads it before 2.
+        unsafe { std::ptr::copy_nonoverlapping(json.as_ptr(), header.messages.get().cast::<u8>(), json.len()) };
+        header.messages_length.store(json.len() as u32, SeqCst);
+        header.messages_state.store(2, SeqCst);
+    }
+
+    /// `None` as long as the leader has not told.
+    pub(in super::super) fn messages(&self) -> Option<Vec<String>> {
+        let header = self.header();
+        if header.messages_state.load(SeqCst) != 2 {
+            return None;
+        }
+        // SAFETY: the text was written before the state became 2, and nobody changes it.
+        let text = unsafe { &*header.messages.get() };
+        serde_json::from_slice(text.get(..header.messages_length.load(SeqCst) as usize)?).ok()
     }
 }

@@ -1,6 +1,6 @@
 //! How far a job is: phases, rows and bytes of tables, the rate.
 
-use super::layout::TASK_DONE;
+use super::layout::{TASK_DONE, TableSlot};
 use super::tasks::Activity;
 use super::{Shared, now};
 use crate::order::Loaded;
@@ -45,6 +45,8 @@ pub(in super::super) struct TableProgress {
     /// Microseconds since PostgreSQL's epoch; 0 before the first task.
     pub(in super::super) started: i64,
     pub(in super::super) finished: i64,
+    /// All rows are there.
+    pub(in super::super) is_copied: bool,
     pub(in super::super) is_done: bool,
 }
 
@@ -82,6 +84,7 @@ impl Shared {
     pub(in super::super) fn table_done(&self, table: usize) {
         let slot = &self.table_slots()[table];
         slot.finished.store(now(), SeqCst);
+        slot.loads_left.store(0, SeqCst);
         slot.tasks_left.store(0, SeqCst);
     }
 
@@ -112,6 +115,7 @@ impl Shared {
             loaded: self.progress(table),
             started: slot.started.load(SeqCst),
             finished: slot.finished.load(SeqCst),
+            is_copied: slot.loads_left.load(SeqCst) == 0,
             is_done: slot.tasks_left.load(SeqCst) == 0,
         }
     }
@@ -138,6 +142,30 @@ impl Shared {
         }
     }
 
+    /// The bytes that the plan expects, by the sizes of the source's tables or of the files.
+    pub(in super::super) fn expected_bytes(&self) -> u64 {
+        let loads = self.task_slots().iter().map(|slot| slot.expected_bytes.load(SeqCst)).sum::<u64>();
+        let in_place = self.table_slots()[self.layout.tables..].iter().map(expected_in_place).sum::<u64>();
+        loads + in_place
+    }
+
+    /// Says how long the work will take, in seconds.
+    pub(in super::super) fn predict(&self, seconds: f64) {
+        self.header().predicted.store((seconds.max(0.0) * 1e6) as u64, SeqCst);
+    }
+
+    /// How long the work will still take, in seconds, after so many seconds of work and with this fraction of it done. What an
+    /// earlier job took tells it at the beginning, and the work itself the more, the more of it is done.
+    pub(in super::super) fn seconds_left(&self, worked: f64, fraction: f64) -> Option<f64> {
+        /// Less tells nothing.
+        const LEAST_FRACTION: f64 = 0.02;
+        match self.header().predicted.load(SeqCst) {
+            0 if fraction < LEAST_FRACTION => None,
+            0 => Some(worked * (1.0 - fraction) / fraction),
+            predicted => Some((1.0 - fraction) * ((1.0 - fraction) * predicted as f64 / 1e6 + worked)),
+        }
+    }
+
     /// How much of the work is done, from 0 to 1, by estimate.
     pub(in super::super) fn fraction_done(&self) -> f64 {
         const MOST_OF_A_RUNNING_TASK: f64 = 0.99;
@@ -154,8 +182,7 @@ impl Shared {
         }
         for slot in &self.table_slots()[self.layout.tables..] {
             let weight = slot.weight.load(SeqCst);
-            // Four for each page, as the plan weighs it.
-            let expected = weight / 4 * u64::from(pg_sys::BLCKSZ);
+            let expected = expected_in_place(slot);
             total += weight as f64;
             let is_done = slot.tasks_left.load(SeqCst) == 0;
             done += weight as f64 * if is_done { 1.0 } else { part(slot.bytes.load(SeqCst), expected) };
@@ -191,4 +218,9 @@ impl Shared {
         }
         (self.total().bytes as f64 / (worked.max(1) as f64 / 1e6)) as u64
     }
+}
+
+fn expected_in_place(slot: &TableSlot) -> u64 {
+    // Four for each page, as the plan weighs it.
+    slot.weight.load(SeqCst) / 4 * u64::from(pg_sys::BLCKSZ)
 }

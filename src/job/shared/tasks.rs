@@ -130,7 +130,11 @@ impl Shared {
         for &task in tasks {
             self.task_slots()[task].state.store(TASK_DONE, SeqCst);
             if let Some(table) = schedule.tasks[task].kind.table() {
-                self.table_slots()[table].tasks_left.fetch_sub(1, SeqCst);
+                let slot = &self.table_slots()[table];
+                if matches!(schedule.tasks[task].kind, TaskKind::Load { .. }) {
+                    slot.loads_left.fetch_sub(1, SeqCst);
+                }
+                slot.tasks_left.fetch_sub(1, SeqCst);
             }
         }
         self.header().done_tasks.fetch_add(tasks.len() as u32, SeqCst);

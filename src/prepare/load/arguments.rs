@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::order::{OnInvalidText, OnLossy};
 use crate::parquet::new_table::{clipped, last_of, stem_of};
 use crate::parquet::store::Store;
-use crate::prepare::arguments::worker_count;
+use crate::prepare::arguments::{described, worker_count};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,15 @@ pub enum Mode {
 }
 
 impl LoadRequest {
+    /// The arguments as a JSON object, for those who look at the job later; without the paths, which may hold signatures and
+    /// are shown in their own place.
+    pub fn described(&self) -> String {
+        let columns: serde_json::Map<_, _> =
+            self.columns.iter().map(|(target, file)| (target.clone(), file.clone().into())).collect();
+        let others = [("create_table", self.create.clone().into()), ("columns", columns.into())];
+        described(self, &["paths", "create"], others)
+    }
+
     pub fn mode(&self) -> Result<Mode> {
         match self.mode.as_deref() {
             None | Some("append") => Ok(Mode::Append),

@@ -38,7 +38,7 @@ impl Timeline {
         // The view rounds to milliseconds, of which a small table takes less than one.
         let rows = client.query(
             "SELECT worker, task, extract(epoch FROM started)::float8, extract(epoch FROM finished)::float8
-             FROM pgcopy.job_task WHERE job = $1 AND worker > 0 ORDER BY worker, started",
+             FROM pgcopy_internal.job_task WHERE job = $1 AND worker > 0 ORDER BY worker, started",
             &[&job],
         )?;
         let began = began.duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64();

@@ -1,7 +1,8 @@
--- Who reads a table, and what they execute where the asking role may see it in pg_stat_activity.
+-- Who has locks on a table, and what they execute where the asking role may see it in pg_stat_activity.
 -- $1 oid: the table
 -- $2 oid: the role that asks
-SELECT json_build_object('table', $1::regclass::text, 'readers', (
+-- $3 boolean: whether those count who only read
+SELECT json_build_object('table', $1::regclass::text, 'users', (
     SELECT string_agg(DISTINCT CASE
                WHEN l.pid IS NULL THEN 'a prepared transaction'
                WHEN a.query <> '' AND (pg_has_role($2, a.usesysid, 'USAGE')
@@ -10,6 +11,7 @@ SELECT json_build_object('table', $1::regclass::text, 'readers', (
                ELSE format('process %s', l.pid) END, E'\n')
     FROM pg_locks l LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
     WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
+      AND ($3 OR l.mode <> 'AccessShareLock')
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.pid IS DISTINCT FROM pg_backend_pid()
-      AND NOT EXISTS (SELECT FROM pgcopy.job j WHERE j.leader_pid = pg_backend_pid() AND j.steward_pid = l.pid)))::text
+      AND NOT EXISTS (SELECT FROM pgcopy_internal.job j WHERE j.leader_pid = pg_backend_pid() AND j.steward_pid = l.pid)))::text
