@@ -1,15 +1,18 @@
 //! pgcopy replaces the data of local tables with that of another PostgreSQL server.
 //!
-//! Data flows one way: `source → plan → job → load → stage → swap`.
+//! The rooms below, from the top of the house to its ground; each imports only those below it:
 //! - `api`: one file per SQL function, arguments in, rows out
-//! - `source`: the other end
-//! - `local`: this end
-//! - `job`: the processes of a pull and what they share
+//! - `job`: the processes of a job and what they share
+//! - `prepare`: everything before anything is touched; makes an order
 //! - `load`: rows to heap
-//! - `parquet`: files, what they hold and where it goes
 //! - `stage`: stage tables, from their making to the swap
+//! - `order`: what was decided, as plain data
+//! - `parquet`: files, what they hold and where it goes
+//! - `source`: the other end
 //! - `storage`: forms on disk: rows, pages, B-trees
+//! - `local`: this end
 //! - `compat`: what differs between server versions
+//! - `error`: the error that every room returns
 
 mod api;
 mod error;

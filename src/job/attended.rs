@@ -1,4 +1,4 @@
-//! Jobs that a steward sees to, so that they are known however they end.
+//! Jobs with a steward, which records them however they end.
 
 use super::history::{self, Outcome};
 use super::processes::{self, Process, Status};
@@ -14,7 +14,7 @@ use pgrx::prelude::*;
 use plan::Schedule;
 use std::time::Duration;
 
-/// Loads the one table of a job in this session, as it stands. `load` is given what it must tell of its progress.
+/// Loads the one table of a job in this session, as it stands. `load` gets a function that takes its progress.
 pub(super) fn work_in_session<T>(
     spec: &JobSpec,
     called: i64,
@@ -55,8 +55,8 @@ fn load_in_session<T>(shared: Shared, load: Option<impl FnOnce(&dyn Fn(Loaded)) 
     Ok(loaded)
 }
 
-/// Does a job that its steward sees to: it is known, however it ends. `workers` are wanted, and `lead` is told how many
-/// there may be. `None` when there is no background process to have, or none that could see the extension; nothing has
+/// Runs a job with a steward, which records it however it ends. `workers` are wanted, and `lead` is told how many there
+/// may be. Returns `None` when no background process is available, or none could see the extension; nothing has
 /// happened then.
 pub(super) fn with_steward<T>(
     spec: &JobSpec,
@@ -65,7 +65,7 @@ pub(super) fn with_steward<T>(
     called: i64,
     lead: impl FnOnce(Shared, &Segment, &Process, usize) -> Result<T>,
 ) -> Result<Option<T>> {
-    // It would not find the extension.
+    // The steward would not find the extension.
     if transaction::has_written_extension() {
         return Ok(None);
     }
@@ -133,7 +133,8 @@ pub(super) fn ended_early() -> Error {
         .hint("The server's log may tell why.")
 }
 
-/// However this session gives the pull up, the other processes learn of it when its mapping ends.
+/// Tells the other processes when the mapping of this session ends, which it does however the session gives the pull
+/// up.
 fn abandon_when_unmapped(segment: &Segment) {
     // SAFETY: the segment is mapped; the callback runs before it is unmapped.
     unsafe { pg_sys::on_dsm_detach(segment.as_ptr(), Some(leader_unmaps), pg_sys::Datum::from(segment.address())) }

@@ -20,21 +20,21 @@ use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-/// What the job is to do.
+/// The kind of the job, with its arguments.
 #[derive(Serialize, Deserialize)]
 enum Work {
     Pull(Request),
     LoadParquet(LoadRequest),
 }
 
-/// What the leader must know. It passes through shared memory and is wiped there: it holds the password.
+/// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
 #[derive(Serialize, Deserialize)]
 struct Order {
     job: i64,
     work: Work,
     caller: Caller,
     database: u32,
-    /// Where the rows come from, without secrets.
+    /// The origin of the rows, without secrets.
     source: String,
     /// The other arguments, as a JSON object without secrets.
     arguments: String,
@@ -61,7 +61,7 @@ const SETTINGS: [&CStr; 13] = [
     c"pgcopy.swap_timeout",
 ];
 
-/// What else a load works with: how a name finds its table, and what a new one is made like.
+/// Further settings of a load: those that find a table by its name, and those that a new table gets.
 const LOAD_SETTINGS: [&CStr; 5] = [
     c"search_path",
     c"default_tablespace",
@@ -81,7 +81,7 @@ struct Letter {
 }
 
 const WAITING: u32 = 0;
-/// The job is written down.
+/// The job is recorded.
 const ACCEPTED: u32 = 1;
 const REFUSED: u32 = 2;
 
@@ -112,7 +112,7 @@ impl Letterbox {
         unsafe { std::ptr::copy_nonoverlapping(json.as_ptr(), self.text(), json.len()) };
     }
 
-    /// Takes the order out, and wipes it.
+    /// Reads the order, and wipes it.
     fn take(&self) -> Result<Order> {
         let length = self.letter().length.load(SeqCst) as usize;
         // SAFETY: the sender wrote that many bytes, and does not touch them any more.
@@ -126,7 +126,7 @@ impl Letterbox {
         self.answer(ACCEPTED);
     }
 
-    /// There will be no such job.
+    /// Refuses the job.
     fn refuse(&self, reason: &Error) {
         let json = serde_json::to_vec(&reason.capped(REFUSAL_BYTES / 32)).unwrap_or_default();
         let length = if json.len() > REFUSAL_BYTES { 0 } else { json.len() };
@@ -147,7 +147,7 @@ impl Letterbox {
         }
     }
 
-    /// Whether the job is there; `None` as long as nobody has said.
+    /// Returns whether the job exists; `None` until the leader has answered.
     fn answered(&self) -> Option<Result<()>> {
         let letter = self.letter();
         match letter.answer.load(SeqCst) {
@@ -214,7 +214,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     letterbox.put(&json);
     let name = format!("pgcopy job {job} leader");
     let leader = Process::start(&name, c"pgcopy_leader_main", segment.handle()).ok_or_else(no_process)?;
-    // A caller who gives up here has not got a job.
+    // A caller that gives up here has started no job.
     telling(
         |_| leader.terminate(),
         || {
@@ -222,7 +222,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
                 if let Some(answer) = letterbox.answered() {
                     return answer;
                 }
-                // It may have answered with its last breath.
+                // The leader may have answered just before it ended.
                 if leader.status() == Status::Ended {
                     return letterbox.answered().unwrap_or_else(|| Err(ended_early()));
                 }
@@ -274,7 +274,7 @@ pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
 /// The order that is not accepted yet, for [`leader_exits`].
 static mut ORDERED: Option<Letterbox> = None;
 
-/// The caller learns why there will be no job.
+/// Tells the caller why there will be no job.
 #[pg_guard]
 unsafe extern "C-unwind" fn leader_exits(_code: i32, _argument: pg_sys::Datum) {
     // SAFETY: background processes have one thread.

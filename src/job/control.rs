@@ -1,4 +1,4 @@
-//! What other sessions may do with a job: wait for it, cancel it, forget it.
+//! Actions of other sessions on a job: waiting for it, cancelling it, forgetting it.
 
 use super::processes;
 use super::progress::{OpenJob, open_jobs};
@@ -10,7 +10,7 @@ use crate::local::spi::{Param, extension};
 use pgrx::prelude::*;
 use std::time::{Duration, Instant};
 
-/// Waits until a job is over, or for so long. Returns its state then.
+/// Waits until a job is over, or until the time is over. Returns its state then.
 ///
 /// # Errors
 /// With `raise`, that of the job, or 57014 for one that has not completed without an error of its own.
@@ -24,7 +24,7 @@ pub fn wait(job: i64, timeout: Option<Duration>, raise: bool) -> Result<String> 
     }
 }
 
-/// What a job that did not complete raises, as far as the caller may see it.
+/// Returns the error of a job that did not complete, as far as the caller may see it.
 fn error_of(job: i64, state: &str) -> Result<Error> {
     #[derive(serde::Deserialize)]
     struct Told {
@@ -113,7 +113,7 @@ pub(super) fn refuse_circle_of_pulls() -> Result<()> {
     Ok(())
 }
 
-/// Whether a process waits for a lock of this session, if only through others.
+/// Returns whether a process waits for a lock of this session, directly or through others.
 fn waits_for_this_session(pid: i32) -> Result<bool> {
     extension::query_json(
         "WITH RECURSIVE blocker(pid) AS (
@@ -130,7 +130,7 @@ fn unknown(job: i64) -> Error {
         .hint("pgcopy.jobs shows the jobs that you may see.")
 }
 
-/// As the view `pgcopy.jobs` shows it.
+/// Returns the state that the view `pgcopy.jobs` shows.
 fn state_of(job: i64) -> Result<Option<String>> {
     if let Some(dead) = super::progress::live_jobs()?.into_iter().find(|other| other.job == job) {
         return Ok(Some(dead.state));
@@ -163,10 +163,10 @@ fn refuse_strangers(job: i64) -> Result<()> {
     }
 }
 
-/// Makes a running job fail. False, with a WARNING, when there is nothing to cancel any more.
+/// Makes a running job fail. Returns false, with a WARNING, when there is nothing to cancel any more.
 pub fn cancel(job: i64) -> Result<bool> {
     refuse_strangers(job)?;
-    // Whoever may cancel a job may see it.
+    // A role that may cancel a job may see it.
     let Some(open) = open_jobs()?.into_iter().find(|open| open.job == job && open.is_running()) else {
         pgrx::warning!("job {job} is not running");
         return Ok(false);
@@ -188,19 +188,19 @@ pub fn cancel(job: i64) -> Result<bool> {
             pgrx::warning!("job {job} has done its work and waits for the end of its transaction, in process {pid}");
             return Ok(false);
         }
-        // Without shared memory the process is all that there is, and it must be the job's.
+        // Without shared memory only the process is known, and it must be the job's.
         None if !open.in_background => {
             pgrx::warning!("job {job} is not running");
             return Ok(false);
         }
         Some(true) | None => {}
     }
-    // It may be waiting for a lock or for the network.
+    // The process may be waiting for a lock or for the network.
     processes::interrupt(open.leader_pid);
     Ok(true)
 }
 
-/// Removes what is written down about jobs that ended so long ago, of the caller's roles. Returns their number.
+/// Removes the records of jobs of the caller's roles that ended that long ago. Returns their number.
 pub fn prune(older_than: Duration) -> Result<i64> {
     extension::query_json(
         include_str!("../../sql/queries/prune_jobs.sql"),

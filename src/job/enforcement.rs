@@ -1,9 +1,9 @@
-//! Constraints and triggers of tables that are loaded in place, out of the way meanwhile.
+//! Constraints and triggers of tables that are loaded in place are suspended meanwhile.
 //!
-//! None is dropped, so that each stays what it is with all its parts: its OIDs, states, comments and dependencies. For
-//! this transaction alone the catalogs say for a while that foreign keys are none, or TRUNCATE would refuse a table that
-//! others reference, that what is NOT VALID is no constraint, or COPY would hold it against the source's rows, and that the
-//! triggers are disabled.
+//! None is dropped, so that each keeps all its parts: its OIDs, states, comments and dependencies. In this transaction
+//! alone, for a while, the catalogs have foreign keys as something else, or TRUNCATE would refuse a table that others
+//! reference; constraints that are NOT VALID as something else, or COPY would apply them to the source's rows; and
+//! triggers as disabled.
 
 use crate::error::Result;
 use crate::local::identity::Caller;
@@ -12,10 +12,11 @@ use crate::local::transaction;
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-/// What [`Suspended::in_tables`] has put out of the way. A transaction that does not resume it must be given up.
+/// The constraints and triggers that [`Suspended::in_tables`] has suspended. A transaction that does not resume them
+/// must be given up.
 #[derive(Deserialize)]
 pub(super) struct Suspended {
-    /// Foreign keys to the tables, those of partitions included, and what is NOT VALID of the tables.
+    /// Foreign keys to the tables, those of partitions included, and constraints of the tables that are NOT VALID.
     constraints: Vec<Constraint>,
     triggers: Vec<FiringTrigger>,
 }
@@ -37,14 +38,14 @@ struct FiringTrigger {
 }
 
 impl Suspended {
-    /// The caller holds the tables exclusively, with all their partitions, and checks the keys itself.
+    /// Suspends them. The caller holds the tables exclusively, with all their partitions, and checks the keys itself.
     pub(super) fn in_tables(tables: &[u32]) -> Result<Self> {
         let suspended: Self = extension::query_json(
             include_str!("../../sql/queries/enforcement.sql"),
             &[Param::OidArray(tables), Param::Oid(Caller::of_this_session().current)],
         )?;
         let constraints = suspended.constraint_oids();
-        // Both are counted and marked elsewhere, too, and read from there first.
+        // Other catalogs count and mark both kinds, too, and are read first.
         extension::execute(
             "UPDATE pg_class c SET relchecks = c.relchecks - k.checks
              FROM (SELECT conrelid, count(*)::int2 AS checks FROM pg_constraint WHERE oid = ANY ($1) AND contype = 'c'
@@ -107,7 +108,7 @@ impl Suspended {
         self.triggers.iter().map(|trigger| trigger.oid).collect()
     }
 
-    /// What is known of a table's triggers is not forgotten by itself when their rows change.
+    /// Invalidates the caches of tables, since a change of the rows of triggers does not.
     fn announce(&self) {
         for trigger in &self.triggers {
             // SAFETY: notes a message for this process and others, inside a transaction.

@@ -14,17 +14,17 @@ use plan::{Schedule, TaskKind};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Carries out tasks. A worker has one in its own transactions, a leader that works alone has one in the caller's:
-/// the code is the same.
+/// Carries out tasks. A worker has an executor in its own transactions, a leader that works alone has one in the
+/// caller's transaction: the code is the same.
 pub(super) struct Executor<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) schedule: &'a Schedule,
     pub(super) shared: Shared,
-    /// For each table, the number of indexes of those before it.
+    /// For each table, the number of indexes of the tables before it.
     first_indexes: Vec<usize>,
-    /// Stage tables are of the leader's own transaction then.
+    /// Set where the stage tables are of the leader's own transaction.
     works_in_leader: bool,
-    /// Opened with the first task that reads from the source.
+    /// The session on the source, opened with the first task that reads from it.
     source: Option<Rc<Session>>,
     open_files: OpenFiles,
 }
@@ -149,7 +149,7 @@ impl<'a> Executor<'a> {
         loaded.map_err(|error| self.with_user_names(error, table))
     }
 
-    /// As [`Executor::load`], from files.
+    /// Loads parts from files.
     fn load_files(&mut self, files: &FilesSpec, load: Load) -> Result<()> {
         let Load { task, table, part } = load;
         let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
@@ -220,7 +220,7 @@ impl<'a> Executor<'a> {
         .map_err(|error| self.with_user_names(error, table))
     }
 
-    /// An error speaks of the target and its indexes, not of what stands in for them.
+    /// Replaces the names of stage tables and their indexes in an error by those of the target.
     fn with_user_names(&self, error: Error, table: usize) -> Error {
         let spec = &self.spec.tables[table];
         let error = spec
@@ -248,7 +248,7 @@ struct Load {
     part: usize,
 }
 
-/// What a load asks of its job.
+/// The job's services for a load.
 struct Helper {
     shared: Shared,
     task: usize,
@@ -264,8 +264,8 @@ impl LoadHelper for Helper {
         self.report.add(loaded.rows, loaded.bytes);
     }
 
-    /// The steward makes it, in a transaction that has ended before a row goes into it: a crash leaves no file behind
-    /// that no catalog knows.
+    /// Has the steward make the TOAST table, in a transaction that has ended before a row is stored there: a crash
+    /// leaves no file that is missing from the catalogs.
     fn make_toast_table(&self, target: u32) -> Result<()> {
         if self.makes_toast_here {
             stage::give_toast_table(self.stage, target);
@@ -285,8 +285,8 @@ impl LoadHelper for Helper {
     }
 }
 
-/// Kilobytes; what the setting itself takes at least.
+/// The least value of the setting, in kilobytes.
 const LEAST_MEMORY: i64 = 1024;
 
-/// Long enough to cost nothing; whoever is waited for wakes the waiter.
+/// The time between two looks, long enough to cost nothing; the process that is waited for wakes the waiter.
 const SHORT_WAIT: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! What is written down about jobs, and the removal of what dead jobs left.
+//! The records of jobs, and the removal of storage that dead jobs left.
 
 use super::shared::{Phase, Shared};
 use crate::error::{Error, Result, capped, tell};
@@ -31,13 +31,13 @@ impl Outcome {
     }
 }
 
-/// The next job's number.
+/// Returns the next job's number.
 pub(super) fn next_job() -> Result<i64> {
     let text = extension::query_text("SELECT nextval('pgcopy_internal.job_id')::text", &[])?;
     text.and_then(|text| text.parse().ok()).ok_or_else(|| Error::internal("there is no job number"))
 }
 
-/// Writes a job down before anything is known of its tables, with the background process that will lead it.
+/// Records a job before its tables are known, with the background process that will lead it.
 pub(super) fn announce(job: i64, role: u32, source: &str, called: i64, arguments: &str) -> Result<()> {
     extension::execute(
         include_str!("../../sql/queries/announce_job.sql"),
@@ -52,7 +52,7 @@ pub(super) fn announce(job: i64, role: u32, source: &str, called: i64, arguments
     )
 }
 
-/// Writes down how a job ended that no steward attended.
+/// Records the end of a job that no steward attended.
 pub(super) fn note_end(job: i64, error: Option<&Error>, messages: &[String]) -> Result<()> {
     let outcome = if error.is_some() { Outcome::Failed } else { Outcome::Completed };
     let error = error.map(|error| error.capped(MOST_BYTES));
@@ -78,24 +78,24 @@ fn texts(messages: &[String]) -> Vec<&str> {
     messages.iter().map(String::as_str).collect()
 }
 
-/// Longer texts are cut off: what a source or a file says must not fill the history.
+/// The most bytes of a text. Longer texts are cut off: a source or a file must not fill the history.
 const MOST_BYTES: usize = 8192;
 
-/// A text of somebody's as others are shown it.
+/// Returns a text of a user in the form that others are shown.
 fn printable(text: &str) -> String {
     capped(&plan::one_line(text), MOST_BYTES).into_owned()
 }
 
-/// SQLSTATE, message, DETAIL and HINT.
+/// Returns SQLSTATE, message, DETAIL and HINT.
 fn texts_of(error: Option<&Error>) -> (Option<String>, [Option<&str>; 3]) {
     let texts = error.map(|error| [Some(error.message.as_str()), error.detail.as_deref(), error.hint.as_deref()]);
     (error.map(Error::sqlstate_text), texts.unwrap_or_default())
 }
 
-/// Writes the job down as running, with the process that will finish it, which is this one. `segment` is the number of
-/// the shared memory that tells how far it is.
+/// Records the job as running, with this process as the one that will finish it. `segment` is the number of the shared
+/// memory with its progress.
 pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Result<()> {
-    // As the extension's script does; what upgrades a cluster makes its tables without.
+    // The extension's script does the same; pg_upgrade makes tables without it.
     extension::execute(
         "UPDATE pg_class SET relrewrite = oid
          WHERE relrewrite = 0
@@ -121,13 +121,14 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
     )
 }
 
-/// Writes down the tables of a job whose work has begun.
+/// Records the tables of a job whose work has begun.
 pub(super) fn note_tables(spec: &JobSpec) -> Result<()> {
     let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
     if names.is_empty() {
         return Ok(());
     }
-    // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
+    // The values are arrays, because thousands of rows as VALUES take the parser more memory than all other work of a
+    // steward.
     extension::execute(
         "INSERT INTO pgcopy_internal.job_table (job, position, schema, \"table\", rows, bytes, seconds)
          SELECT $1, t.position - 1, t.schema, t.name, 0, 0, 0
@@ -171,7 +172,7 @@ pub(super) fn was_swapped(job: i64) -> Result<bool> {
     )
 }
 
-/// Writes down how the job ended, table by table.
+/// Records the end of the job, table by table.
 pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
     let error = match outcome {
         Outcome::Failed => Some(shared.error().unwrap_or_else(|| {
@@ -209,7 +210,8 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
         ],
     )?;
     extension::execute("DELETE FROM pgcopy_internal.job_swap WHERE job = $1", &[job])?;
-    // Arrays, because thousands of rows as VALUES take the parser more memory than all else that a steward does.
+    // The values are arrays, because thousands of rows as VALUES take the parser more memory than all other work of a
+    // steward.
     extension::execute(
         include_str!("../../sql/queries/note_job_tasks.sql"),
         &[
@@ -235,17 +237,17 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     )
 }
 
-/// Something that a process of the job did. Times are microseconds since PostgreSQL's epoch.
+/// A piece of work of one process of the job. Times are microseconds since PostgreSQL's epoch.
 pub(super) struct TimelineTask {
     /// 0 is the leader.
     pub(super) worker: u32,
     pub(super) what: String,
     pub(super) started: i64,
-    /// Now for what is not finished.
+    /// The end; the present time for unfinished work.
     pub(super) finished: i64,
 }
 
-/// What each process did, and when.
+/// Returns the work of each process, with its times.
 pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
     let now = super::shared::now();
     let task = |worker: u32, what: String, started: i64, finished: i64| {
@@ -281,8 +283,8 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
     tasks
 }
 
-/// Whether a transaction has one of the tables in use, or waits for one, and sees the catalogs as they were before the
-/// transaction `xid` ended.
+/// Returns whether a transaction uses one of the tables, or waits for one, and sees the catalogs in their state before
+/// the end of the transaction `xid`.
 pub(super) fn have_older_readers(tables: &[u32], xid: u64) -> Result<bool> {
     extension::query_json(
         include_str!("../../sql/queries/have_older_readers.sql"),
@@ -290,7 +292,7 @@ pub(super) fn have_older_readers(tables: &[u32], xid: u64) -> Result<bool> {
     )
 }
 
-/// The stage tables of a job that still exist.
+/// Returns the stage tables of a job that still exist.
 fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     extension::query_json(
         "SELECT coalesce(json_agg(c.oid::bigint), '[]'::json)::text
@@ -300,9 +302,9 @@ fn stage_tables_of(job: i64) -> Result<Vec<u32>> {
     )
 }
 
-/// Drops some of a job's stage tables; false when there is none left but those that are `busy`. Not all at once: locks are a
-/// limited resource. What somebody else has locked becomes one of the busy: a reader, such as a dump, may take its time, and
-/// nobody is to wait for it, nor behind a lock that waits for it.
+/// Drops some of a job's stage tables; returns false when only those that are `busy` are left. It does not drop all at
+/// once, because locks are a limited resource. A table that another session has locked becomes one of the busy: a
+/// reader, such as a dump, may take its time, and no session is to wait for it, or behind a lock that waits for it.
 pub(super) fn drop_stage_tables(job: i64, busy: &mut BTreeSet<u32>) -> Result<bool> {
     const TABLES_AT_ONCE: usize = 500;
     let mut tables = stage_tables_of(job)?;
@@ -315,17 +317,17 @@ pub(super) fn drop_stage_tables(job: i64, busy: &mut BTreeSet<u32>) -> Result<bo
     Ok(true)
 }
 
-/// What a clean-up has done.
+/// The results of a clean-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Removed {
-    /// Of which nothing is left.
+    /// The number of jobs of which nothing is left.
     jobs: usize,
-    /// Stage tables that others have locked.
+    /// The number of stage tables that others have locked.
     busy_tables: usize,
 }
 
-/// Removes the stage tables of jobs that nobody works on any more, and writes down that they ended. It waits for nobody:
-/// what others have locked is left to the next clean-up.
+/// Removes the stage tables of dead jobs, and records their end. It does not wait: tables that others have locked are
+/// left to the next clean-up.
 ///
 /// A job is alive while its steward runs or its transaction is open, prepared included.
 pub(super) fn remove_dead_jobs() -> Result<Removed> {
@@ -333,7 +335,7 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
     if dead.is_empty() {
         return Ok(Removed { jobs: 0, busy_tables: 0 });
     }
-    // Another clean-up may be at some of them, in a transaction that stays open.
+    // Another clean-up may be working on some of them, in a transaction that stays open.
     let dead: Vec<i64> =
         extension::query_json(include_str!("../../sql/queries/claim_dead_jobs.sql"), &[Param::Int8Array(&dead)])?;
     let mut removed = Removed { jobs: 0, busy_tables: 0 };
@@ -355,16 +357,16 @@ pub(super) fn remove_dead_jobs() -> Result<Removed> {
     Ok(removed)
 }
 
-/// Forgets the oldest jobs of each role that has more than it may leave behind. Jobs of a role that is gone must never be
-/// shown to another that is given its number.
+/// Removes the oldest jobs of each role that has more than it may keep. Jobs of a dropped role must never be shown to
+/// another role that gets its OID.
 pub(super) fn forget_excess() -> Result<()> {
     extension::execute(include_str!("../../sql/queries/forget_gone_roles.sql"), &[])?;
     let Some(limit) = crate::local::parameters::history_limit() else { return Ok(()) };
-    // It waits for nobody: who else forgets at this moment forgets the same.
+    // It does not wait: another session that removes jobs at this moment removes the same ones.
     extension::execute(include_str!("../../sql/queries/forget_excess_jobs.sql"), &[Param::Int8(limit)])
 }
 
-/// Removes what dead jobs left. Returns the number of jobs of which nothing is left.
+/// Removes the storage that dead jobs left. Returns the number of jobs of which nothing is left.
 pub fn cleanup() -> Result<usize> {
     let removed = remove_dead_jobs()?;
     if removed.busy_tables > 0 {

@@ -49,7 +49,8 @@ impl Pull<'_> {
             for (position, (target, counterpart)) in (self.spec.tables.len()..).zip(pairs.iter().copied()) {
                 let name = target.spec.qualified_name();
                 shared.table_begins(position);
-                // Of this target alone: code of its owner, who may have rights on the others, runs meanwhile.
+                // Only this target's are suspended: code of its owner, who may have rights on the others, runs
+                // meanwhile.
                 let members = catalog::partition_members(&[target.spec.target])?;
                 let suspended = Suspended::in_tables(&members)?;
                 // Expressions of indexes and constraints are the owner's code.

@@ -20,13 +20,13 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
-/// What a pull did with one target.
+/// The result of a pull for one target.
 #[derive(Debug, Clone)]
 pub struct PulledTable {
     pub schema: String,
     pub name: String,
     pub rows: u64,
-    /// Of the COPY stream.
+    /// The bytes of the COPY stream.
     pub bytes: u64,
     /// From the first task of the table to its last.
     pub seconds: f64,
@@ -42,13 +42,13 @@ pub fn pull(request: &Request) -> Result<Vec<PulledTable>> {
     client::while_there(|| pull_as(request, None))
 }
 
-/// What forbids every replacement of rows here and now.
+/// Refuses a replacement of rows where the session or its settings forbid it.
 pub(super) fn refuse_where_forbidden(function: &CStr) -> Result<()> {
     rights::refuse_protected()?;
     refuse_where_nothing_is_written(function)
 }
 
-/// What forbids every job here and now.
+/// Refuses a job where the session or its settings forbid it.
 pub(super) fn refuse_where_nothing_is_written(function: &CStr) -> Result<()> {
     rights::refuse_restricted_operation()?;
     // SAFETY: raises when the transaction may not write, as every writing command does.
@@ -59,7 +59,7 @@ pub(super) fn refuse_where_nothing_is_written(function: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// `job` is the number of a job that is written down already.
+/// `job` is the number of a job that is recorded already.
 pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledTable>> {
     let (started, called) = (Instant::now(), shared::now());
     messages::keep();
@@ -107,8 +107,8 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     Ok(report)
 }
 
-/// Puts the rows of files into the place of a table's own, and returns their number. `locked_here` is the table if the
-/// load itself has locked it, and nothing else in this transaction.
+/// Replaces the rows of a table by those of files, and returns their number. `locked_here` is the table if only the
+/// load has locked it in this transaction.
 pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64, locked_here: Option<u32>) -> Result<u64> {
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
@@ -139,13 +139,13 @@ pub(super) struct Pull<'a> {
     pub(super) prepared: &'a Prepared,
     pub(super) spec: &'a JobSpec,
     schedule: &'a Schedule,
-    /// Of foreign keys that need the rows of the targets that are loaded in place.
+    /// The checks of foreign keys that need the rows of targets that are loaded in place.
     pub(super) in_place_checks: Vec<ForeignKeyCheck>,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
     /// A target that only this call has locked so far. Workers get past that lock, as members of this session's group.
     locked_here: Option<u32>,
-    /// Which tables the caller was told of.
+    /// The tables that the caller was told of.
     told: RefCell<Vec<bool>>,
     /// How long the swap waited for readers, and how long they waited for it then.
     swap_times: Cell<Option<[Duration; 2]>>,
@@ -179,7 +179,8 @@ impl Pull<'_> {
         self.alone()
     }
 
-    /// All in this session and this transaction, so that others learn of the job only when it is committed.
+    /// Does all the work in this session and this transaction, so that others learn of the job only when it is
+    /// committed.
     fn alone(&self) -> Result<Vec<PulledTable>> {
         let shared = Shared::in_memory(self.spec, self.schedule, self.called);
         history::begin(self.spec, shared, None)?;
@@ -212,7 +213,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Without workers the work is done here.
+    /// Starts the workers; without any the work is done here.
     fn lead(&self, shared: Shared, segment: &Segment, steward: &Process, workers: usize) -> Result<Vec<PulledTable>> {
         // Until the steward has begun, giving up is free.
         self.wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
@@ -242,7 +243,7 @@ impl Pull<'_> {
         Ok(report)
     }
 
-    /// With `verbose`, one NOTICE for each table.
+    /// With `verbose`, sends one NOTICE for each finished table.
     pub(super) fn tell_finished_tables(&self, shared: Shared) {
         if !self.prepared.terms.verbose {
             return;
@@ -277,7 +278,7 @@ impl Pull<'_> {
         processes
     }
 
-    /// As the function of the same name, and tells of tables meanwhile.
+    /// Waits like the function of the same name, and tells of tables meanwhile.
     fn wait_until(
         &self,
         shared: Shared,
@@ -291,12 +292,13 @@ impl Pull<'_> {
         })
     }
 
-    /// Targets let readers through, tied tables nobody who writes. In OID order, so that two pulls follow each other.
+    /// Locks the targets, which lets readers through, and the tables tied to them, which writers cannot pass. The order
+    /// is that of OIDs, so that two pulls follow each other.
     fn lock_targets(&self) -> Result<()> {
         let mut modes: BTreeMap<u32, Mode> =
             self.prepared.tied_tables().into_iter().map(|oid| (oid, Mode::ShareRowExclusive)).collect();
         modes.extend(self.prepared.targets_by(Method::Swap).map(|target| (target.local.oid, Mode::Exclusive)));
-        // What is loaded in place shows its readers nothing in between only by keeping them out.
+        // A table that is loaded in place can hide intermediate states from readers only by keeping them out.
         modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
         if self.prepared.terms.wait {
             locks::lock_together(&modes.into_iter().collect::<Vec<_>>())?;
@@ -308,7 +310,7 @@ impl Pull<'_> {
             }
         }
         self.prepared.refuse_changed_definitions()?;
-        // Somebody may have been quicker than the locks.
+        // Another session may have been faster than the locks.
         self.prepared.refuse_unasked_overwrite()?;
         self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
         Ok(())
@@ -332,7 +334,7 @@ impl Pull<'_> {
             })
             .collect();
         stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
-        // Writers wait already, and nobody else has a use for them.
+        // Writers wait already, and no other session needs the sequences.
         let continuations = self
             .prepared
             .sequences

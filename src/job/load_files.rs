@@ -1,4 +1,4 @@
-//! Files into a table: carries out what was prepared.
+//! Loads of files into a table: carries out the prepared order.
 
 use super::attended;
 use super::leader::{self, exchange_for_files};
@@ -28,7 +28,7 @@ use plan::catalog::Relation;
 use std::ffi::CStr;
 use std::time::Instant;
 
-/// What came of one file.
+/// The result of loading one file.
 #[derive(Debug, Clone)]
 pub struct LoadedFile {
     pub target: String,
@@ -38,7 +38,7 @@ pub struct LoadedFile {
     pub seconds: f64,
 }
 
-/// What forbids a load here and now.
+/// Refuses a load where the session or its settings forbid it.
 pub(super) fn refuse_where_forbidden(request: &LoadRequest, function: &CStr) -> Result<()> {
     match request.mode()? {
         Mode::Append => leader::refuse_where_nothing_is_written(function),
@@ -51,7 +51,7 @@ pub fn load_parquet(request: &LoadRequest) -> Result<Vec<LoadedFile>> {
     client::while_there(|| load_as(request, None))
 }
 
-/// `job` is the number of a job that is written down already.
+/// `job` is the number of a job that is recorded already.
 pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<LoadedFile>> {
     let (started, called) = (Instant::now(), shared::now());
     messages::keep();
@@ -79,7 +79,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
             if arguments.mode == Mode::Replace {
                 truncate(table, &qualified)?;
             } else if target.locked_by_load == Some(LockMode::Exclusive) {
-                // Somebody has filled the table meanwhile: other writers need not wait for an addition to it.
+                // Another session has filled the table meanwhile: other writers need not wait for an addition to it.
                 locks::weaken(table.oid, LockMode::Exclusive, LockMode::RowExclusive);
             }
             load.insert(&spec, files, &mut found.open)?
@@ -125,7 +125,7 @@ pub fn copy_from(request: CopyFrom) -> Result<u64> {
     Ok(rows.iter().sum())
 }
 
-/// Runs what triggers, defaults and other code of a table may be part of.
+/// Runs work that may call triggers, defaults and other code of a table.
 fn as_code_of<T>(owner: u32, work: impl FnOnce() -> T) -> T {
     match identity::code_of_table(owner) {
         Some(role) => run_as(role, work),
@@ -133,7 +133,7 @@ fn as_code_of<T>(owner: u32, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// As COPY FROM does it, in this session, and seen as such.
+/// Adds the rows as COPY FROM does, in this session, and reports progress like it.
 fn insert(
     files: &FilesSpec,
     open: &mut OpenFiles,
@@ -155,7 +155,7 @@ struct Load<'a> {
     job: i64,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
-    /// Whether the caller's transaction had written anything then.
+    /// Whether the caller's transaction had written anything when it called.
     has_written: bool,
     request: &'a LoadRequest,
     target: &'a LockedTarget,

@@ -1,4 +1,5 @@
-//! A running pull: the plan that its processes share, their shared memory, and the leader, the workers and the steward.
+//! Running jobs: the leader, the workers and the steward, the shared memory of these processes, and the records of
+//! jobs.
 
 mod attended;
 mod background;

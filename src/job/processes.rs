@@ -22,7 +22,8 @@ pub(super) enum Status {
 }
 
 impl Process {
-    /// `None` when the server has no free slot. `function` is the process's main function in this library.
+    /// Starts a background process; `None` when the server has no free slot. `function` is the process's main function
+    /// in this library.
     pub(super) fn start(name: &str, function: &CStr, segment: u32) -> Option<Self> {
         let mut worker = pg_sys::BackgroundWorker::default();
         copy_text(&mut worker.bgw_name, name.as_bytes());
@@ -89,7 +90,7 @@ pub(super) fn my_pid() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// What every background process of ours does first. `None` when its job is over already.
+/// Begins a background process of ours. Returns `None` when its job is over already.
 ///
 /// The lock group is joined before anything that takes a lock, as ParallelWorkerMain does.
 pub(super) fn join_job(segment: pg_sys::Datum) -> Option<Shared> {
@@ -111,7 +112,7 @@ pub(super) fn accept_signals() {
     }
 }
 
-/// Lets nobody cancel what this process still has to do.
+/// Ignores cancels from here on: this process must finish its remaining work.
 pub(super) fn refuse_cancels() {
     // SAFETY: the process was asked for one thing, which is over; nothing of it is left to cancel.
     unsafe {
@@ -120,7 +121,7 @@ pub(super) fn refuse_cancels() {
     }
 }
 
-/// Makes the activity of other processes readable anew: the server shows a transaction always what it has seen first.
+/// Drops this transaction's copy of the activity of other processes, so that it is read again.
 pub(super) fn forget_activity() {
     // SAFETY: drops a copy that belongs to this process, and that the next reader makes again.
     unsafe { pg_sys::pgstat_clear_backend_activity_snapshot() }
@@ -137,13 +138,13 @@ pub(super) fn connect(database: u32, role: Option<u32>) {
     settings::pin_for_own_process();
 }
 
-/// The same for a process that has joined the lock group of a job's leader.
+/// Connects a process that has joined the lock group of a job's leader.
 pub(super) fn connect_as_member(database: u32, role: Option<u32>) {
     connect(database, role);
     parallel_workers::forbid();
 }
 
-/// Runs `work` as the caller in a transaction of its own, what is deferred to its end included. On an error the
+/// Runs `work` as the caller in a transaction of its own, including work that is deferred to its end. On an error the
 /// transaction is rolled back.
 pub(super) fn in_transaction_of<T>(
     caller: Caller,
@@ -159,7 +160,7 @@ pub(super) fn in_transaction_of<T>(
 
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
-/// Why this process, which is called `process`, ends before its work is done. To be called when it exits.
+/// Returns the error of this process, which is called `process`, when it exits before its work is done.
 pub(super) fn reason_to_end(process: &str) -> Error {
     let fatal = messages::last_fatal().filter(|fatal| fatal.sqlstate != ADMIN_SHUTDOWN);
     let error = match fatal {
@@ -202,7 +203,7 @@ pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) 
     result
 }
 
-/// Tells `pg_stat_activity` what the process does.
+/// Shows the work of the process in `pg_stat_activity`.
 pub(super) fn report_activity(text: &str) {
     let text = crate::local::encoding::to_database_roughly(text);
     // SAFETY: the text is copied.

@@ -1,4 +1,4 @@
-//! What other sessions see of running jobs: what is written down, and what the jobs' shared memory tells.
+//! Running jobs as other sessions see them: from their records and from their shared memory.
 
 use super::history;
 use super::processes;
@@ -8,7 +8,7 @@ use crate::local::identity::Caller;
 use crate::local::spi::{Param, extension};
 use serde::Deserialize;
 
-/// A job that is not over, as it is written down.
+/// The record of a job that is not over.
 #[derive(Debug, Deserialize)]
 pub(super) struct OpenJob {
     pub(super) job: i64,
@@ -25,7 +25,7 @@ pub(super) struct OpenJob {
     pub(super) was_swapped: bool,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone)]
 pub struct LiveJob {
     pub job: i64,
@@ -44,7 +44,7 @@ pub struct LiveJob {
     pub seconds_left: Option<f64>,
 }
 
-/// How far one table of a job is.
+/// The progress of one table of a job.
 #[derive(Debug, Clone)]
 pub struct LiveTable {
     pub job: i64,
@@ -55,7 +55,7 @@ pub struct LiveTable {
     pub seconds: f64,
 }
 
-/// What a process of a running job did, or is doing.
+/// Work that a process of a running job has done, or is doing.
 #[derive(Debug, Clone)]
 pub struct LiveTask {
     pub job: i64,
@@ -66,7 +66,7 @@ pub struct LiveTask {
     pub finished: i64,
 }
 
-/// A line for people who watch.
+/// A line of the view `progress`.
 #[derive(Debug, Clone)]
 pub struct ProgressLine {
     pub job: i64,
@@ -80,11 +80,11 @@ pub struct ProgressLine {
     pub bar: String,
 }
 
-/// The jobs that are not over and that the current user may see: its role's, those of roles that it is a member of, and,
-/// for those who may signal anybody, all.
+/// Returns the jobs that are not over and that the current user may see: those of roles that it is a member of, or all
+/// for a user who may signal every backend.
 pub(super) fn open_jobs() -> Result<Vec<OpenJob>> {
     let mut jobs = read_open_jobs(None)?;
-    // A process that has ended since the snapshot was taken has written down before how its job ended.
+    // A process that has ended since the snapshot was taken has recorded the end of its job before.
     let dead: Vec<i64> = jobs.iter().filter(|job| !job.is_alive).map(|job| job.job).collect();
     if !dead.is_empty() {
         let still_open = read_open_jobs(Some(&dead))?;
@@ -116,7 +116,7 @@ fn read_open_jobs(only: Option<&[i64]>) -> Result<Vec<OpenJob>> {
 }
 
 impl OpenJob {
-    /// What is written down, or what the next clean-up would write.
+    /// Returns the recorded state, or the one that the next clean-up would record.
     fn state(&self) -> &str {
         match (self.is_alive, self.was_swapped, self.state.as_str()) {
             (true, _, state) => state,

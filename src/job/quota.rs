@@ -1,7 +1,7 @@
-//! How much of the server's background processes the jobs of one role may take.
+//! Limits on the background processes that the jobs of one role may take.
 //!
-//! Superusers may take all. Whoever else may call the extension can make jobs that never end, with a source that never
-//! does, and must not keep others from having any.
+//! Superusers may take all. Any other role that may call the extension can start jobs that never end, with a source
+//! that never ends, and must not keep other roles from starting any.
 
 use crate::error::{Error, Result};
 use crate::local::identity::{Caller, is_superuser, role_name};
@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Whether this process is the leader of a background job, which has its shares already.
+/// Set where this process is the leader of a background job, which has its shares already.
 static LEADS_IN_BACKGROUND: AtomicBool = AtomicBool::new(false);
 
 /// Notes that this process is the leader of a job of the role, until it ends.
@@ -47,8 +47,8 @@ pub(super) fn take_for_background_job(role: u32) -> Result<()> {
     Ok(())
 }
 
-/// Notes that the current transaction leads a job of the caller's, in which a steward and so many workers are wanted.
-/// Returns how many workers there may be; `None` where not even a steward may.
+/// Notes that the current transaction leads a job of the caller's that wants a steward and that many workers. Returns
+/// how many workers it may have; `None` where not even a steward is allowed.
 pub(super) fn take_for_processes(workers: usize) -> Result<Option<usize>> {
     let role = Caller::of_this_session().current;
     let in_background = LEADS_IN_BACKGROUND.load(Relaxed);

@@ -14,8 +14,8 @@ use pgrx::prelude::*;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// The main function of the steward: it writes the job down, and when the leader's transaction has ended, what
-/// became of it; then it removes the stage tables, which hold the old rows by then, or the new ones of a failed job.
+/// The main function of the steward. It records the job, and its outcome when the leader's transaction has ended; then
+/// it removes the stage tables, which hold the old rows by then, or the new ones of a failed job.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
@@ -30,8 +30,8 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
         pg_sys::before_shmem_exit(Some(steward_exits), pg_sys::Datum::from(0usize));
     }
     processes::connect_as_member(shared.database(), None);
-    // A steward that is told to end lets the job end first: without it nobody would clean up. For the same reason there
-    // is nothing to cancel in it.
+    // A steward that is told to end lets the job end first: without it nothing would be cleaned up. For the same reason
+    // it ignores cancels.
     // SAFETY: the handler is the server's own and only sets a flag and the latch.
     unsafe {
         compat::handle_signal(libc::SIGTERM, signal_handlers::SignalHandlerForShutdownRequest);
@@ -49,7 +49,7 @@ pub extern "C-unwind" fn pgcopy_steward_main(segment: pg_sys::Datum) {
 /// The job of this process, for [`steward_exits`].
 static mut ATTENDED: Option<Shared> = None;
 
-/// Without its steward a job cannot go on.
+/// Fails the job: it cannot go on without its steward.
 #[pg_guard]
 unsafe extern "C-unwind" fn steward_exits(_code: i32, _argument: pg_sys::Datum) {
     // SAFETY: background processes have one thread.
@@ -82,7 +82,7 @@ fn attend(shared: Shared, segment: u32) -> Result<()> {
     record(&spec, shared, outcome)
 }
 
-/// Waits until it is certain what becomes of the job.
+/// Waits until the outcome of the job is certain.
 fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
     loop {
         // SAFETY: reads a flag that only this process's signal handler sets.
@@ -112,16 +112,16 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
             return Ok(Outcome::Failed);
         }
         if shared.phase() == Phase::Swapped {
-            // The leader's session may end now, and what is left to do takes its time.
+            // The leader's session may end now; the remaining work takes its time.
             locks::leave_lock_group();
         }
         if leader_ended {
-            // A savepoint may have been rolled back although the transaction was committed: the mark tells.
+            // A savepoint may have been rolled back although the transaction was committed: the mark tells which.
             let swapped = processes::in_transaction(|| history::was_swapped(spec.job))?;
             return Ok(if swapped { Outcome::Completed } else { Outcome::RolledBack });
         }
         if shared.phase() == Phase::Swapped && !processes::is_alive(shared.leader_pid()) {
-            // A prepared transaction may stay for days; the next clean-up decides by what became of it.
+            // A prepared transaction may stay for days; a later clean-up decides by its outcome.
             processes::in_transaction(|| history::note_state(spec.job, "prepared"))?;
             return Ok(Outcome::Undecided);
         }
@@ -162,7 +162,8 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
 /// Removes the stage tables, with the new rows of a job that failed, or with the old rows of one that did not. Those that
 /// others read go when their readers have, or with a later clean-up.
 ///
-/// Who drops a type or an operator class in the same moment may be faster than the look at what an index needs.
+/// A session that drops a type or an operator class at the same moment may be faster than the search for what an index
+/// needs.
 fn drop_stage_tables(spec: &JobSpec) -> Result<()> {
     const LONGEST: Duration = Duration::from_secs(600);
     const MOST_FAILURES: u32 = 10;
@@ -190,7 +191,7 @@ fn drop_stage_tables(spec: &JobSpec) -> Result<()> {
 /// A pg_dump that has read the catalogs while the stage tables were there, and has waited for a target since, locks each
 /// of them before it leaves it out, and fails where one is gone.
 fn let_older_readers_pass(spec: &JobSpec, shared: Shared) -> Result<()> {
-    /// More than it takes to lock what was found, and not as long as a dump may take.
+    /// The time is longer than a dump needs to lock the tables that it found, and shorter than a dump may take.
     const LONGEST: Duration = Duration::from_secs(10);
     let begun = Instant::now();
     let targets: Vec<u32> = spec.tables.iter().map(|table| table.target).collect();

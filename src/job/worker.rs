@@ -36,7 +36,7 @@ pub extern "C-unwind" fn pgcopy_worker_main(segment: pg_sys::Datum) {
 /// The worker of this process, for [`worker_exits`].
 static mut WORKER: Option<(Shared, usize)> = None;
 
-/// A worker that cannot connect, or is terminated, takes the job with it.
+/// Fails the job of a worker that cannot connect, or is terminated.
 #[pg_guard]
 unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     // SAFETY: background processes have one thread.
@@ -46,14 +46,15 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     }
 }
 
-/// The server keeps what it knows of each table that a process has worked on, for as long as the process lives.
+/// Frees the caches of tables that the process has worked on: the server would keep them for as long as the process
+/// lives.
 const MOST_TASKS_REMEMBERED: usize = 2000;
 
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
     processes::connect_as_member(shared.database(), Some(spec.caller.authenticated));
     spec.settings.adopt_for_process();
-    // What else a worker commits is flushed, at the latest, by the leader's own commit.
+    // Other commits of a worker are flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
     settings::set_for_process(c"pgcopy.own_storage", if spec.own_storage { c"on" } else { c"off" });
     if let Input::Server(server) = &spec.input {
@@ -73,7 +74,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                 processes::in_transaction_of(spec.caller, || {
                     spec.instants.adopt();
                     if matches!(schedule.tasks[tasks[0]].kind, TaskKind::Create { .. }) {
-                        // A crash must find the tables in the catalog, or nobody would know whose the files are.
+                        // After a crash the tables must be in the catalog, or their files would have no owner.
                         settings::set_local(c"synchronous_commit", "local")?;
                     }
                     if tasks_since > MOST_TASKS_REMEMBERED {

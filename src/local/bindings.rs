@@ -5,7 +5,7 @@
 
 use pgrx::pg_sys;
 
-/// `execPartition.h` keeps it to itself.
+/// The state of routing, whose content `execPartition.h` does not show.
 #[repr(C)]
 pub struct PartitionTupleRouting {
     _private: [u8; 0],
@@ -27,17 +27,17 @@ unsafe extern "C-unwind" {
         old: pg_sys::HeapTuple,
         options: std::ffi::c_int,
     ) -> pg_sys::HeapTuple;
-    /// Whether equal keys of an index are always the same bytes (`access/nbtree.h`).
+    /// Returns whether equal keys of an index are always the same bytes (`access/nbtree.h`).
     pub fn _bt_allequalimage(index: pg_sys::Relation, debug_message: bool) -> bool;
     /// Fills the meta page of a B-tree (`access/nbtree.h`).
     pub fn _bt_initmetapage(page: pg_sys::Page, root: pg_sys::BlockNumber, level: u32, all_equal_image: bool);
-    /// The valid index of a TOAST table (`access/toast_internals.h`).
+    /// Returns the valid index of a TOAST table (`access/toast_internals.h`).
     pub fn toast_get_valid_index(toast: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Oid;
     /// Gives a sequence new storage, in which it is at its start (`commands/sequence.h`).
     pub fn ResetSequence(sequence: pg_sys::Oid);
-    /// What fills a column that a row leaves out; null for NULL (`rewrite/rewriteHandler.h`).
+    /// Returns the default of a column; null for NULL (`rewrite/rewriteHandler.h`).
     pub fn build_column_default(relation: pg_sys::Relation, number: std::ffi::c_int) -> *mut pg_sys::Node;
-    /// The statement that would make a copy of an index (`parser/parse_utilcmd.h`).
+    /// Returns the statement that would make a copy of an index (`parser/parse_utilcmd.h`).
     pub fn generateClonedIndexStmt(
         heap: *mut pg_sys::RangeVar,
         source: pg_sys::Relation,
@@ -49,7 +49,7 @@ unsafe extern "C-unwind" {
         state: *mut pg_sys::EState,
         relation: pg_sys::Relation,
     ) -> *mut PartitionTupleRouting;
-    /// The partition that a row belongs to (`executor/execPartition.h`).
+    /// Returns the partition that a row belongs to (`executor/execPartition.h`).
     pub fn ExecFindPartition(
         table_state: *mut pg_sys::ModifyTableState,
         root: *mut pg_sys::ResultRelInfo,
@@ -77,8 +77,8 @@ unsafe extern "C-unwind" {
     pub fn errcode(sqlstate: std::ffi::c_int) -> std::ffi::c_int;
 }
 
-/// Functions of the server whose ERRORs a caller lets pass as they are. Such a caller has nothing in its frame that must be
-/// dropped.
+/// Functions of the server whose ERRORs a caller lets pass as they are. The frame of such a caller has no value that
+/// must be dropped.
 pub mod unguarded {
     use pgrx::pg_sys;
 

@@ -1,4 +1,5 @@
-//! What a pull must know of this side's tables beyond what both sides share (see `plan::catalog`).
+//! The catalogs of this server: facts about tables that only this side needs. Those that both sides share are in
+//! `plan::catalog`.
 
 use super::relation;
 use super::spi::{self, Param};
@@ -18,7 +19,7 @@ pub fn read_relations() -> Result<Vec<Relation>> {
     })
 }
 
-/// `None` for what a pattern could not name either.
+/// Finds a relation; `None` for one that a pattern could not name either.
 pub fn read_relation(oid: u32) -> Result<Option<Relation>> {
     Ok(read_some_relations(&[oid])?.into_iter().next())
 }
@@ -27,7 +28,7 @@ pub fn read_some_relations(oids: &[u32]) -> Result<Vec<Relation>> {
     spi::query_json(&catalog::some_relations_query(oids))
 }
 
-/// `peer` is the other side's version.
+/// Reads the columns of relations. `peer` is the other side's version.
 pub fn read_columns(peer: u32, relations: &[u32]) -> Result<Vec<RelationColumn>> {
     spi::query_json(&catalog::columns_query(settings::version(), peer, relations))
 }
@@ -44,8 +45,8 @@ pub fn read_sequences(relations: &[u32]) -> Result<Vec<ColumnSequence>> {
     spi::query_json(&catalog::sequences_query(relations))
 }
 
-/// Those of the given sequences that columns of tables outside of `pulled` own or use in their defaults, too. A partitioned
-/// table is outside as long as one of its leaves is.
+/// Returns those of the given sequences that columns of tables outside of `pulled` own or use in their defaults, too. A
+/// partitioned table is outside as long as one of its leaves is.
 pub fn sequences_used_elsewhere(sequences: &[u32], pulled: &[u32]) -> Result<Vec<u32>> {
     spi::fixed::query_json(
         include_str!("../../sql/queries/sequences_used_elsewhere.sql"),
@@ -53,31 +54,31 @@ pub fn sequences_used_elsewhere(sequences: &[u32], pulled: &[u32]) -> Result<Vec
     )
 }
 
-/// What the storage of a target must be made of, and what its rows must satisfy.
+/// The definition of a target: the layout of its storage, and the constraints of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     pub oid: u32,
     pub owner: u32,
-    /// Changes whenever the layout of the rows or of the storage does.
+    /// A text that changes whenever the layout of the rows or of the storage does.
     pub layout: String,
     pub indexes: Vec<Index>,
     /// The validated CHECK constraints.
     pub checks: Vec<Check>,
     pub is_partition: bool,
-    /// Whether it is a partition by what functions or operators of somebody's own make of its columns.
+    /// Whether the table is a partition whose bounds call functions or operators of users.
     pub computes_partition_key: bool,
     /// The stored generated columns.
     pub generated: Vec<Generated>,
-    /// Of its columns and of those of its indexes.
+    /// The options of its columns and of those of its indexes.
     pub column_options: Vec<ColumnOptions>,
     pub extended_statistics: Vec<ExtendedStatistics>,
     /// The generated columns that no row holds.
     pub virtuals: Vec<Virtual>,
-    /// Publications that would have to send the change.
+    /// The publications that would have to send the change.
     pub publications: Vec<Publication>,
 }
 
-/// What ANALYZE must know of a column.
+/// The options of a column for ANALYZE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnOptions {
     /// The table or one of its indexes.
@@ -93,7 +94,7 @@ pub struct ColumnOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtendedStatistics {
     pub oid: u32,
-    /// Changes whenever kinds, columns or expressions do.
+    /// A text that changes whenever kinds, columns or expressions do.
     pub definition: String,
     /// The statistics target.
     pub statistics: Option<i32>,
@@ -102,11 +103,11 @@ pub struct ExtendedStatistics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     pub name: String,
-    /// Whether it publishes both TRUNCATE and INSERT, which a replacement of all rows consists of.
+    /// Whether the publication sends both TRUNCATE and INSERT, of which a replacement of all rows consists.
     pub publishes_all: bool,
-    /// The partitioned table (schema-qualified) as whose changes it publishes those of a partition.
+    /// The partitioned table (schema-qualified) under whose name it publishes changes of a partition.
     pub root: Option<String>,
-    /// All leaves of that.
+    /// All leaves of that table.
     pub leaves: Option<Vec<u32>>,
 }
 
@@ -115,7 +116,7 @@ pub struct Index {
     pub oid: u32,
     pub name: String,
     pub has_expressions: bool,
-    /// Not where CREATE INDEX CONCURRENTLY has failed: such an index enforces nothing that it need not.
+    /// False where CREATE INDEX CONCURRENTLY has failed: such an index need not enforce anything.
     pub valid: bool,
     /// Whether it takes rows as values of the table's own type: no other table can have the same index.
     pub whole_rows: bool,
@@ -156,11 +157,11 @@ pub struct ForeignKey {
     pub referencing: u32,
     pub referencing_owner: u32,
     pub referencing_name: String,
-    /// May be partitioned; its rows are those of `referenced_leaves`.
+    /// The referenced table, which may be partitioned; its rows are those of `referenced_leaves`.
     pub referenced: u32,
     pub referenced_owner: u32,
     pub referenced_name: String,
-    /// OIDs of the tables that hold its rows.
+    /// OIDs of the tables that hold the rows of the referenced table.
     pub referenced_leaves: Vec<u32>,
     pub match_full: bool,
     /// Whether the last pair of columns are periods, which the referenced rows need only cover together.
@@ -168,7 +169,7 @@ pub struct ForeignKey {
     pub keys: Vec<Key>,
 }
 
-/// One pair of columns, with what it takes to compare them as the constraint does.
+/// One pair of columns, with the operator and the types with which the constraint compares them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     pub referencing: String,
@@ -184,40 +185,42 @@ pub struct Key {
     /// The types that the operator takes; the columns' own where it takes several.
     pub referenced_type: u32,
     pub referencing_type: u32,
-    /// Of the referenced column; 0 for a type without.
+    /// The collation of the referenced column; 0 for a type without collations.
     pub collation: u32,
     /// The types of the columns.
     pub referenced_column_type: u32,
     pub referencing_column_type: u32,
     /// The owners of the columns' types, and of those of their elements.
     pub type_owners: Vec<u32>,
-    /// Alike on both sides of a pull where a key of the source guarantees this one; `None` where nothing does.
+    /// A text that is equal on both sides of a pull where a key of the source guarantees this one; `None` where no key
+    /// does.
     pub compared_as: Option<String>,
 }
 
-/// The foreign keys that must hold when the given tables have new rows, those of other tables included.
+/// Returns the foreign keys that must hold when the given tables have new rows, those of other tables included.
 pub fn read_foreign_keys(relations: &[u32]) -> Result<Vec<ForeignKey>> {
     spi::fixed::query_json(include_str!("../../sql/queries/foreign_keys.sql"), &[Param::OidArray(relations)])
 }
 
-/// The given tables with all their partitions, of every level.
+/// Returns the given tables with all their partitions, of every level.
 pub fn partition_members(relations: &[u32]) -> Result<Vec<u32>> {
     spi::fixed::query_json(include_str!("../../sql/queries/partition_members.sql"), &[Param::OidArray(relations)])
 }
 
-/// Logical replication slots of this database whose consumers ask for no publication, and so decode all that is written to
-/// tables, but not what takes their place. Those of `pgoutput` ask, and those that are lost decode nothing any more.
+/// Returns the logical replication slots of this database whose consumers ask for no publication. They decode all that
+/// is written to tables, but not an exchange of storage. Slots of `pgoutput` ask for publications, and lost slots
+/// decode nothing any more.
 pub fn read_slots_without_publications() -> Result<Vec<String>> {
     spi::fixed::query_json(include_str!("../../sql/queries/slots_without_publications.sql"), &[])
 }
 
-/// The name of this database.
+/// Returns the name of this database.
 pub fn database_name() -> String {
     // SAFETY: a syscache lookup inside a transaction; the name is palloc'd, and there is one for the session's own database.
     unsafe { encoding::from_database(CStr::from_ptr(pg_sys::get_database_name(pg_sys::MyDatabaseId))) }
 }
 
-/// What fills a column that a row leaves out, as a node tree; `None` for NULL, and where there is no such column any more.
+/// Returns the default of a column as a node tree; `None` for NULL, and where the column does not exist any more.
 pub fn column_default(relation: u32, number: i16) -> Option<String> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: opened and closed in pairs; the tree and its text are palloc'd in the current context.
@@ -234,8 +237,8 @@ pub fn column_default(relation: u32, number: i16) -> Option<String> {
     }
 }
 
-/// What fills a column that a row leaves out, as INSERT does it; null for a NULL that the column's type takes. Unlike INSERT,
-/// COPY FROM does not ask a domain about NULL.
+/// Returns the default of a column as INSERT finds it; null for a NULL that the column's type accepts. Unlike INSERT,
+/// COPY FROM does not check NULL against a domain.
 ///
 /// # Safety
 /// The relation is open and has the column.
@@ -264,9 +267,10 @@ pub unsafe fn default_expression(relation: pg_sys::Relation, number: i16) -> *mu
     }
 }
 
-/// Whether the rows of the given tables depend on something that other transactions do not see, or not as this one does,
-/// which has written before. Types, operators, text-search configurations and the like count if this transaction has
-/// changed them. A function, other than compiled ones, may look at anything that this transaction has written.
+/// Returns whether the rows of the given tables depend on something that this transaction has written, so that other
+/// transactions do not see it, or see an older state. Types, operators, text-search configurations and the like count
+/// if this transaction has changed them. Functions that are not compiled count in any case, since they may read
+/// anything that this transaction has written.
 pub fn depend_on_own_changes(relations: &[u32]) -> Result<bool> {
     #[derive(Deserialize)]
     struct Used {
@@ -279,12 +283,13 @@ pub fn depend_on_own_changes(relations: &[u32]) -> Result<bool> {
     Ok(used.functions || used.changed || used.domains.iter().any(|&domain| has_lost_checks_here(domain)))
 }
 
-/// Unique and exclusion constraints that are looked at when the transaction ends, schema-qualified.
+/// Returns unique and exclusion constraints that are checked when the transaction ends, schema-qualified.
 pub fn read_deferred_keys(relations: &[u32]) -> Result<Vec<String>> {
     spi::fixed::query_json(include_str!("../../sql/queries/deferred_keys.sql"), &[Param::OidArray(relations)])
 }
 
-/// Whether this transaction has dropped a constraint of a domain, or changed one: nothing else tells that it is gone.
+/// Returns whether this transaction has dropped a constraint of a domain, or changed one: no other mark shows a dropped
+/// one.
 fn has_lost_checks_here(domain: u32) -> bool {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
@@ -321,11 +326,11 @@ fn has_lost_checks_here(domain: u32) -> bool {
 const CONSTRAINTS: u32 = 2606;
 const CONSTRAINT_TYPE_INDEX: u32 = 2666;
 
-/// Materialized views whose content depends on the given tables, and how.
+/// Returns the materialized views whose content depends on the given tables, and their dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Dependents {
     pub views: Vec<DependentView>,
-    /// Pairs of a relation and one that reads it, both by OID.
+    /// Pairs of a relation and a relation that reads it, both by OID.
     pub reads: Vec<(u32, u32)>,
 }
 
@@ -336,7 +341,8 @@ pub struct DependentView {
     pub name: String,
 }
 
-/// Those that hold rows: one without can show none that are old. What a function reads is not known.
+/// The materialized views that hold rows: an empty one cannot show old rows. It is not known which tables a function
+/// reads.
 pub fn read_dependents(relations: &[u32]) -> Result<Dependents> {
     spi::fixed::query_json(include_str!("../../sql/queries/dependent_views.sql"), &[Param::OidArray(relations)])
 }

@@ -1,4 +1,4 @@
-//! A COPY statement of ours: what it says, and what the server's own COPY does before it touches a row.
+//! A COPY statement of our format: its parts, and the steps of the server's own COPY before the first row.
 
 use super::encoding::{self, text_at};
 use super::nodes::make_node;
@@ -11,17 +11,17 @@ use pgrx::prelude::*;
 use pgrx::{PgList, pg_sys};
 use std::ffi::{CStr, c_char};
 
-/// The format that is ours.
+/// The name of our format.
 const FORMAT: &CStr = c"parquet";
 
-/// A COPY statement before anything of it was looked up.
+/// A COPY statement before its names are looked up.
 pub struct CopyStatement {
     planned: *mut pg_sys::PlannedStmt,
     copy: *mut pg_sys::CopyStmt,
     state: *mut pg_sys::ParseState,
 }
 
-/// Where rows come from or go to.
+/// The source or destination of the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     Client,
@@ -37,10 +37,10 @@ pub struct CopyOption {
     pub value: Option<String>,
 }
 
-/// The table of a COPY FROM, locked as COPY locks it; what the caller may do there was checked.
+/// The table of a COPY FROM, locked as COPY locks it, with the caller's rights checked.
 pub struct CopyTable {
     pub relation: u32,
-    /// Where the statement lists them.
+    /// The columns, where the statement lists them.
     pub columns: Option<Vec<String>>,
     pub where_clause: Option<WhereClause>,
 }
@@ -50,20 +50,20 @@ pub struct CopyTable {
 pub struct WhereClause(*mut pg_sys::List);
 
 impl WhereClause {
-    /// As `ExecInitQual` takes it. Its columns are those of the scan tuple, which is a row of the table.
+    /// The condition for `ExecInitQual`. Its columns are those of the scan tuple, which is a row of the table.
     pub fn qualification(&self) -> *mut pg_sys::List {
         self.0
     }
 }
 
-/// What a COPY TO reads, started.
+/// The started query of a COPY TO.
 pub struct CopySource {
     /// 0 for a query.
     pub relation: u32,
     pub query: StartedQuery,
 }
 
-/// Whether a statement is a COPY whose format is ours.
+/// Returns whether a statement is a COPY whose format is ours.
 ///
 /// # Safety
 /// The statement is a parse tree of the server, or null.
@@ -125,7 +125,7 @@ impl CopyStatement {
         }
     }
 
-    /// As the server does for COPY, which may fill a temporary table where nothing else may be written.
+    /// Refuses COPY FROM in a read-only transaction as the server does, which lets it fill temporary tables.
     pub(super) fn refuse_where_writing_is_forbidden(&self) {
         // SAFETY: reads backend-local state; raises an error.
         unsafe {
@@ -178,7 +178,8 @@ impl CopyStatement {
         }
     }
 
-    /// Starts what a COPY TO reads: the query, or one that reads the table, under the row security that applies.
+    /// Starts the query of a COPY TO: the one that is given, or one that reads the table, under the row security that
+    /// applies.
     pub fn open_source(&self) -> Result<CopySource> {
         // SAFETY: see `new`; the relation is closed again on every way but an error that is raised.
         unsafe {
@@ -218,7 +219,7 @@ impl CopyStatement {
         }
     }
 
-    /// The columns that are listed, or all that COPY takes; raises an error for a list that is wrong.
+    /// Returns the columns that are listed, or all that COPY takes; raises an error for a wrong list.
     unsafe fn column_numbers(&self, relation: pg_sys::Relation) -> Vec<i32> {
         // SAFETY: the caller opened the relation; the list holds integers.
         unsafe {
@@ -281,7 +282,7 @@ unsafe fn refuse_generated_columns(relation: pg_sys::Relation, condition: *mut p
     }
 }
 
-/// In the words of CopyFrom.
+/// Returns an error in the words of CopyFrom.
 unsafe fn refuse_to_fill(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: the caller opened the relation.
     let (kind, name, triggers) =
@@ -303,7 +304,7 @@ unsafe fn refuse_to_fill(relation: pg_sys::Relation) -> Result<()> {
     })
 }
 
-/// In the words of BeginCopyTo.
+/// Returns an error in the words of BeginCopyTo.
 unsafe fn refuse_to_read(relation: pg_sys::Relation) -> Result<()> {
     // SAFETY: the caller opened the relation.
     let (kind, populated, name) =
@@ -329,7 +330,7 @@ unsafe fn refuse_to_read(relation: pg_sys::Relation) -> Result<()> {
     })
 }
 
-/// `SELECT columns FROM ONLY relation`, as a raw parse tree, so that names need no quoting and no encoding.
+/// Makes `SELECT columns FROM ONLY relation` as a raw parse tree, so that names need no quoting and no encoding.
 unsafe fn select_from(relation: pg_sys::Relation, numbers: &[i32]) -> *mut pg_sys::SelectStmt {
     // SAFETY: the caller opened the relation; names are copied, so that nothing points into it.
     unsafe {
@@ -360,7 +361,7 @@ unsafe fn one<T>(node: *mut T) -> *mut pg_sys::List {
     unsafe { pg_sys::lappend(std::ptr::null_mut(), node.cast()) }
 }
 
-/// A file's name as UTF-8, for what is not this machine's file system.
+/// Returns a file's name as UTF-8, for files that are not on this machine.
 pub fn utf8_name(name: &[u8]) -> String {
     String::from_utf8_lossy(&encoding::to_utf8(name)).into_owned()
 }

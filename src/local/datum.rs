@@ -1,7 +1,7 @@
 //! Safe views of the values of a row.
 //!
-//! A value does not know its type: whoever asks for its content vouches for the type, which comes from the descriptor of
-//! the row.
+//! A value does not know its type: the caller of a function that reads it vouches for the type, which comes from the
+//! descriptor of the row.
 
 use super::encoding;
 use crate::local::relation::{self, Attribute};
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
-/// A value that is not NULL. What it points to lives as long as its row.
+/// A value that is not NULL. The memory that it points to lives as long as its row.
 #[derive(Clone, Copy)]
 pub struct Value<'row> {
     datum: pg_sys::Datum,
@@ -52,13 +52,14 @@ impl<'row> Value<'row> {
         f64::from_bits(self.datum.value() as u64)
     }
 
-    /// The bytes of a type of fixed length that is passed by reference.
+    /// Returns the bytes of a type of fixed length that is passed by reference.
     pub fn as_fixed<const N: usize>(self) -> &'row [u8; N] {
         // SAFETY: a value of such a type is a pointer to that many bytes.
         unsafe { &*self.datum.cast_mut_ptr::<[u8; N]>() }
     }
 
-    /// The content of a type of variable length, decompressed and fetched where it is stored elsewhere.
+    /// Returns the content of a type of variable length, decompressed, and fetched from the TOAST table where it is
+    /// stored there.
     pub fn as_varlena(self) -> &'row [u8] {
         // SAFETY: a value of such a type is a pointer to a varlena; a copy is palloc'd in the row's memory context.
         unsafe {
@@ -70,13 +71,13 @@ impl<'row> Value<'row> {
         }
     }
 
-    /// The content of the type `name`.
+    /// Returns the content of the type `name`.
     pub fn as_name(self) -> &'row [u8] {
         // SAFETY: a value of the type is a pointer to a NUL-terminated text.
         unsafe { CStr::from_ptr(self.datum.cast_mut_ptr()) }.to_bytes()
     }
 
-    /// The same value as a whole varlena with a long header.
+    /// Returns the value as a whole varlena with a long header.
     unsafe fn detoasted<T>(self) -> *mut T {
         // SAFETY: the caller vouches for a varlena.
         unsafe { pg_sys::pg_detoast_datum(self.datum.cast_mut_ptr()).cast() }
@@ -108,7 +109,7 @@ impl<'row> Row<'row> {
 pub struct OutputFunction(pg_sys::FmgrInfo);
 
 impl OutputFunction {
-    /// Looked up in the current memory context, which must outlive it.
+    /// Looks up the function in the current memory context, which must outlive it.
     pub fn of(type_oid: pg_sys::Oid) -> Self {
         let mut function = pg_sys::Oid::INVALID;
         let mut is_varlena = false;
@@ -121,7 +122,7 @@ impl OutputFunction {
         Self(info)
     }
 
-    /// In the database's encoding, in a form that does not depend on the session's settings.
+    /// Returns the text in the database's encoding, in a form that does not depend on the session's settings.
     pub fn text<'row>(&mut self, value: Value<'row>) -> &'row [u8] {
         let _style = PortableStyle::set();
         // SAFETY: the caller vouches for the type; the text is palloc'd in the row's memory context.
@@ -129,8 +130,9 @@ impl OutputFunction {
     }
 }
 
-/// Makes texts mean the same everywhere while it lives. Setting the variables themselves spares the settings machinery,
-/// which would cost more than the output function; and the query that is running meanwhile must not see other settings.
+/// Sets the settings for output functions while it lives, so that texts mean the same everywhere. It sets the variables
+/// themselves, because the settings machinery would cost more than the output function, and the query that is running
+/// must not see other settings.
 struct PortableStyle {
     date_style: i32,
     interval_style: i32,
@@ -173,7 +175,7 @@ pub struct CompositeReader {
 }
 
 impl CompositeReader {
-    /// The descriptor goes to the current memory context, which must outlive it.
+    /// Looks up the type. Its descriptor is allocated in the current memory context, which must outlive it.
     pub fn of(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         // SAFETY: raises an error for what is not a row type; the copy keeps the values of columns that were added later.
         let descriptor = unsafe { pg_sys::lookup_rowtype_tupdesc_copy(type_oid, typmod) };
@@ -182,7 +184,7 @@ impl CompositeReader {
         Self { descriptor, values: vec![pg_sys::Datum::null(); count], nulls: vec![true; count] }
     }
 
-    /// Dropped ones included, so that positions are those of the fields.
+    /// Returns the attributes, dropped ones included, so that positions are those of the fields.
     pub fn attributes(&self) -> Vec<Attribute> {
         // SAFETY: the descriptor lives as long as the row.
         unsafe { relation::attributes(self.descriptor) }
@@ -262,7 +264,7 @@ impl ArrayReader {
     }
 }
 
-/// A text of the database as UTF-8.
+/// Returns a text of the database as UTF-8.
 pub fn utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     encoding::to_utf8(bytes)
 }

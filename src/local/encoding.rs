@@ -1,4 +1,5 @@
-//! Texts between the database's encoding, which the server's functions speak, and UTF-8, which is spoken here.
+//! Conversion of texts between the database's encoding, which the server's functions use, and UTF-8, which is used
+//! here.
 
 use super::guard::guarded;
 use super::{bindings, messages};
@@ -19,18 +20,18 @@ pub fn database_is_utf8() -> bool {
     of_database() == UTF8
 }
 
-/// Whether UTF-8 goes in and out as it is.
+/// Returns whether UTF-8 needs no conversion.
 fn keeps_utf8() -> bool {
     database_is_utf8() || of_database() == pg_sys::pg_enc::PG_SQL_ASCII as i32
 }
 
-/// The name that `client_encoding` takes for this database's encoding.
+/// Returns the name that `client_encoding` takes for this database's encoding.
 pub fn database_name() -> String {
     // SAFETY: returns a static string.
     unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()).to_string_lossy().into_owned() }
 }
 
-/// What one of the server's conversions makes of the bytes.
+/// Converts the bytes with one of the server's conversions.
 fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mut c_char) -> Cow<'_, [u8]> {
     let result = convert(bytes.as_ptr().cast(), bytes.len() as i32).cast_const();
     if result == bytes.as_ptr().cast() {
@@ -40,8 +41,8 @@ fn converted(bytes: &[u8], convert: impl FnOnce(*const c_char, i32) -> *mut c_ch
     Cow::Owned(unsafe { CStr::from_ptr(result) }.to_bytes().to_vec())
 }
 
-/// The bytes as UTF-8, as far as the database can vouch for its own texts. Raises an error for characters that UTF-8
-/// has no equivalent of.
+/// Returns the bytes as UTF-8, provided that the database's own texts are valid. Raises an error for characters that
+/// have no equivalent in UTF-8.
 pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     if database_is_utf8() {
         return Cow::Borrowed(bytes);
@@ -50,29 +51,29 @@ pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     converted(bytes, |start, length| unsafe { pg_sys::pg_server_to_any(start, length, UTF8) })
 }
 
-/// A valid UTF-8 text in the database's encoding; a character that it does not have is an ERROR.
+/// Returns a valid UTF-8 text in the database's encoding. A character that the encoding lacks is an ERROR.
 pub fn from_utf8(text: &[u8]) -> Cow<'_, [u8]> {
     // SAFETY: reads as many bytes as it is told.
     converted(text, |start, length| unsafe { pg_sys::pg_any_to_server(start, length, UTF8) })
 }
 
-/// A text for the server's functions, which expect the database's encoding.
+/// Returns a text for the server's functions, which expect the database's encoding.
 ///
 /// # Errors
-/// For a NUL in it. The server raises its own for a character that the encoding lacks.
+/// The text holds a NUL. The server raises an ERROR of its own for a character that the encoding lacks.
 pub fn to_database(text: &str) -> Result<CString> {
     let bytes = if text.is_ascii() || keeps_utf8() { text.as_bytes().into() } else { from_utf8(text.as_bytes()) };
     CString::new(bytes).map_err(|_| Error::internal("a text holds a NUL"))
 }
 
-/// The same outside of a transaction, where nothing can be converted: only for people to read.
+/// Returns a text for people outside of a transaction, where nothing can be converted.
 pub fn to_database_roughly(text: &str) -> CString {
     let keep = keeps_utf8();
     let kept = |character: char| if (character.is_ascii() || keep) && character != '\0' { character } else { '?' };
     CString::new(text.chars().map(kept).collect::<String>()).unwrap_or_default()
 }
 
-/// A text that the server made.
+/// Returns a text that the server made.
 pub fn from_database(text: &CStr) -> String {
     if keeps_utf8() || text.to_bytes().is_ascii() {
         return text.to_string_lossy().into_owned();
@@ -80,7 +81,7 @@ pub fn from_database(text: &CStr) -> String {
     String::from_utf8_lossy(&to_utf8(text.to_bytes())).into_owned()
 }
 
-/// A name or another short text of the server.
+/// Returns a name or another short text of the server.
 ///
 /// # Safety
 /// The pointer is to a NUL-terminated text.
@@ -89,7 +90,8 @@ pub unsafe fn text_at(text: *const c_char) -> String {
     from_database(unsafe { CStr::from_ptr(text) })
 }
 
-/// A text for people to read: a question mark stands for each character that has no equivalent, and nothing is raised.
+/// Returns a text for people, without raising an error: a question mark stands for each character that has no
+/// equivalent.
 fn for_people(bytes: &[u8], from: i32, to: i32) -> Vec<u8> {
     // SAFETY: looks at the state of this process's transaction.
     let can_look_up = unsafe { pg_sys::IsTransactionState() };
@@ -98,7 +100,7 @@ fn for_people(bytes: &[u8], from: i32, to: i32) -> Vec<u8> {
     let Some(conversion) = conversion.filter(|&conversion| conversion != pg_sys::Oid::INVALID) else {
         return bytes.iter().map(|&byte| if byte.is_ascii() { byte } else { b'?' }).collect();
     };
-    /// No character of any encoding takes more bytes than this for each of another's.
+    /// The most bytes that a character of one encoding takes for each byte in another.
     const MOST_GROWTH: usize = 4;
     let mut text = Vec::with_capacity(bytes.len());
     let mut rest = bytes.to_vec();
@@ -123,11 +125,12 @@ fn for_people(bytes: &[u8], from: i32, to: i32) -> Vec<u8> {
 }
 
 thread_local! {
-    /// Messages on their way, as code that takes every text for UTF-8 passes them on, and in the database's encoding.
+    /// Messages on their way, in the form that code which takes every text for UTF-8 passes on, and in the database's
+    /// encoding.
     static MESSAGES: RefCell<Vec<(String, CString)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Messages are forgotten when so many others have come after them.
+/// The number of later messages after which a message is forgotten.
 const MOST_MESSAGES: usize = 32;
 
 fn remember(passed_on: String, of_database: CString) {
@@ -144,7 +147,7 @@ fn remembered(passed_on: &str) -> Option<CString> {
     MESSAGES.with_borrow(|messages| messages.iter().find(|(known, _)| known == passed_on).map(|(_, text)| text.clone()))
 }
 
-/// To be called before a message is reported: the framework would hand its UTF-8 to the server as it is.
+/// Notes a message before it is reported, since the framework would hand its UTF-8 to the server unconverted.
 pub fn announce_message(text: &str) {
     if text.is_ascii() || keeps_utf8() {
         return;
@@ -153,7 +156,7 @@ pub fn announce_message(text: &str) {
     remember(text.to_owned(), for_people_there(text));
 }
 
-/// A text of the server's as UTF-8, for people to read.
+/// Returns a text of the server's as UTF-8, for people.
 pub fn for_people_here(text: &CStr) -> String {
     if keeps_utf8() {
         return text.to_string_lossy().into_owned();
@@ -161,13 +164,13 @@ pub fn for_people_here(text: &CStr) -> String {
     String::from_utf8_lossy(&for_people(text.to_bytes(), of_database(), UTF8)).into_owned()
 }
 
-/// A text in the database's encoding, for people to read.
+/// Returns a text in the database's encoding, for people.
 pub fn for_people_there(text: &str) -> CString {
     let bytes = if keeps_utf8() { text.as_bytes().to_vec() } else { for_people(text.as_bytes(), UTF8, of_database()) };
     CString::new(bytes).unwrap_or_default()
 }
 
-/// A message of the server's own, of which the framework keeps only what happens to be UTF-8.
+/// Returns a message of the server's own, of which the framework keeps only the parts that happen to be UTF-8.
 pub fn message_of_server(passed_on: &str) -> String {
     match remembered(passed_on).filter(|_| !keeps_utf8()) {
         Some(text) => for_people_here(&text),
@@ -175,7 +178,7 @@ pub fn message_of_server(passed_on: &str) -> String {
     }
 }
 
-/// Puts texts in the database's encoding into the place of those that code took for UTF-8, and notes the server's own.
+/// Replaces texts that code took for UTF-8 by their form in the database's encoding, and notes the server's own.
 ///
 /// # Safety
 /// The message is a copy of the one that is being reported.
@@ -197,7 +200,7 @@ pub unsafe fn translate(message: &pg_sys::ErrorData) {
     }
 }
 
-/// What a part of a message should be, where that is something else. The server's own are noted as they come by.
+/// Returns the right form of a part of a message, where it differs. Texts of the server's own are noted.
 ///
 /// # Safety
 /// The pointer is to a NUL-terminated text, or null.

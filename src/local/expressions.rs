@@ -1,4 +1,4 @@
-//! Expressions of tables, and what in them only the calling session can say.
+//! Expressions of tables, and their parts that depend on the calling session.
 
 use super::encoding;
 use crate::compat;
@@ -20,7 +20,7 @@ pub unsafe fn text_of(node: *mut pg_sys::Node) -> String {
     unsafe { encoding::from_database(CStr::from_ptr(pg_sys::nodeToString(node.cast()))) }
 }
 
-/// Puts values in the place of `current_user`, CURRENT_TIMESTAMP and the like: those of the current role and session.
+/// Replaces `current_user`, CURRENT_TIMESTAMP and the like by their values for the current role and session.
 pub fn with_values_of_session(node_tree: &str) -> Result<String> {
     if !node_tree.contains("{SQLVALUEFUNCTION") {
         return Ok(node_tree.to_owned());
@@ -93,7 +93,8 @@ unsafe extern "C-unwind" fn compute_stable_parts(node: *mut pg_sys::Node, contex
     }
 }
 
-/// Notes in a flag whether a tree mentions anything that has no value of its own. The tree stays as it is.
+/// Notes in a flag whether a tree mentions columns or parameters, which have no value of their own. The tree stays as
+/// it is.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn note_rows(node: *mut pg_sys::Node, flag: *mut c_void) -> *mut pg_sys::Node {
     use pg_sys::NodeTag::*;
@@ -123,7 +124,8 @@ unsafe fn evaluate(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     }
 }
 
-/// Whether an expression calls something that could say something else in another process, or do something there.
+/// Returns whether an expression calls a function whose result could differ in another process, or that could have an
+/// effect there.
 pub fn asks_the_session(node_tree: &str) -> Result<bool> {
     let mut asks = false;
     // SAFETY: a whole tree; the flag outlives the walk.
@@ -147,7 +149,7 @@ unsafe extern "C-unwind" fn note_functions_of_session(node: *mut pg_sys::Node, f
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn is_of_session(function: pg_sys::Oid, _context: *mut c_void) -> bool {
-    /// Volatile functions of the server that know nothing of a session.
+    /// Volatile functions of the server that do not depend on a session.
     const OF_THE_SERVER: [&CStr; 8] = [
         c"nextval",
         c"clock_timestamp",
@@ -171,7 +173,7 @@ unsafe extern "C-unwind" fn is_of_session(function: pg_sys::Oid, _context: *mut 
     }
 }
 
-/// Whether a function is written in C, and computes from its arguments.
+/// Returns whether a function is written in C, and computes from its arguments alone.
 unsafe fn is_compiled(function: pg_sys::Oid) -> bool {
     /// `INTERNALlanguageId` and `ClanguageId` (`catalog/pg_language.h`).
     const COMPILED: [u32; 2] = [12, 13];

@@ -15,18 +15,18 @@ pub enum Wrapper {
     Dblink,
 }
 
-/// A foreign server with what one role finds there. It may hold a password.
+/// A foreign server with the options that one role uses. It may hold a password.
 #[derive(Deserialize)]
 pub struct ForeignServer {
     pub name: String,
     pub wrapper_name: String,
     validator: Option<String>,
     pub owner_is_superuser: bool,
-    /// Whether the role has USAGE on it.
+    /// Whether the role has USAGE on the server.
     usable: bool,
-    /// Of the wrapper, then of the server.
+    /// The options of the wrapper, then of the server.
     pub options: Vec<(String, String)>,
-    /// The role's own user mapping, or else the public one.
+    /// The options of the role's own user mapping, or else of the public one.
     pub mapping: Option<Vec<(String, String)>>,
 }
 
@@ -46,7 +46,7 @@ impl ForeignServer {
         )))
     }
 
-    /// Wrappers can be renamed and made anew; what they accept is up to their validator.
+    /// The kind of a wrapper is told by its validator: wrappers can be renamed and made anew.
     pub fn wrapper(&self) -> Option<Wrapper> {
         match self.validator.as_deref()? {
             "fdw_validator" => Some(Wrapper::Pgcopy),
@@ -57,9 +57,9 @@ impl ForeignServer {
     }
 }
 
-/// The server of that name, as the given role would use it.
+/// Returns the server of that name, as the given role would use it.
 pub fn find(name: &str, role: u32) -> Result<Option<ForeignServer>> {
-    // Options of user mappings are not for everybody's eyes, so that the statement needs more rights than the role's.
+    // Options of user mappings are not visible to everybody, so that the statement needs more rights than the role's.
     let servers: Vec<ForeignServer> = spi::extension::query_json(
         include_str!("../../sql/queries/foreign_server.sql"),
         &[Param::Text(name), Param::Oid(role)],

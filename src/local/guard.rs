@@ -1,10 +1,10 @@
-//! Calls of the server that the bindings put no guard around: through function pointers, and with a variable number of
-//! arguments.
+//! Guarded calls of server functions that the bindings do not guard: calls through function pointers, and calls with a
+//! variable number of arguments.
 
 use pgrx::pg_sys;
 
-/// Makes a call of that kind, and nothing else, with the guard that the bindings put around every function that they know: an
-/// ERROR unwinds the frames above instead of jumping over them. Without it the compiler refuses the call.
+/// Makes such a call, and nothing else, with the guard that the bindings put around all other functions: an ERROR
+/// unwinds the frames above instead of jumping over them. The compiler refuses the call without it.
 macro_rules! guarded {
     ($call:expr) => {{
         #[allow(ffi_unwind_calls, reason = "an ERROR ends at the guard")]
@@ -15,7 +15,7 @@ macro_rules! guarded {
 pub(crate) use guarded;
 
 /// # Safety
-/// As the function that is called; `call` does nothing else.
+/// The conditions are those of the function that is called; `call` does nothing else.
 pub unsafe fn with_guard<T>(call: impl FnOnce() -> T) -> T {
     // SAFETY: promised by the caller; the server's functions are called from its one thread.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(call) }

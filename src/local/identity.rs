@@ -1,19 +1,20 @@
-//! Who the current code runs as.
+//! The role that the current code runs as.
 
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-/// The caller, as a background process must become it: all that a session knows of who it is.
+/// The identity of the caller, with all parts that a background process must take over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
-    /// Who logged in: a process's session belongs to it, because `current` may be a role that cannot log in.
+    /// The role that logged in. A process's session belongs to it, because `current` may be a role that cannot log in.
     pub authenticated: u32,
-    /// Who `SET SESSION AUTHORIZATION` has made the session's.
+    /// The role of the session, which `SET SESSION AUTHORIZATION` changes.
     session: u32,
-    /// Who `SET ROLE` has made the current one, functions of others aside.
+    /// The role that `SET ROLE` has set, apart from SECURITY DEFINER functions.
     outer: u32,
     pub current: u32,
-    /// What the current code may not do, such as change its role within a function of another's.
+    /// The security context: restrictions of the current code, such as not to change its role within a function of
+    /// another role.
     security_context: i32,
 }
 
@@ -44,17 +45,17 @@ pub fn is_superuser(role: u32) -> bool {
     unsafe { pg_sys::superuser_arg(role.into()) }
 }
 
-/// Whom a piece of work runs as.
+/// The role that a piece of work runs as.
 #[derive(Debug, Clone, Copy)]
 pub enum Role {
-    /// The bootstrap superuser, for fixed statements on our own tables only.
+    /// The bootstrap superuser, for fixed statements on the catalogs and our own tables only.
     Extension,
     /// A table's owner, under the restrictions that core puts on functions which belong to a table.
     TableOwner(u32),
 }
 
-/// Runs `work` as another role. The old one comes back on return; on an ERROR the end of the (sub)transaction, which
-/// every ERROR leads to, restores it.
+/// Runs `work` as another role. The former role is restored on return, or after an ERROR by the end of the
+/// (sub)transaction.
 pub fn run_as<T>(role: Role, work: impl FnOnce() -> T) -> T {
     let (user, flags) = match role {
         Role::Extension => (pg_sys::BOOTSTRAP_SUPERUSERID, pg_sys::SECURITY_LOCAL_USERID_CHANGE),
@@ -75,12 +76,12 @@ pub fn run_as<T>(role: Role, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A bit of the security context that the server leaves to others. Like its own bits it is handed on to every function
-/// that is called, and taken back where the context is, also after an ERROR.
+/// A bit of the security context that the server does not use. Like the server's own bits, it is inherited by every
+/// function that is called, and removed when the context is restored, also after an ERROR.
 const DEFINITIONS_ARE_KEPT: i32 = 1 << 20;
 
-/// Runs work that relies on the definitions of tables whose code it runs. That code is in the process, or the lock group,
-/// that holds the tables' locks: nothing but the answer of [`may_change_definitions`] keeps it from changing them.
+/// Runs work that relies on the definitions of tables whose code it runs. That code runs in the process, or the lock
+/// group, that holds the tables' locks, so that only [`may_change_definitions`] keeps it from changing the definitions.
 pub fn with_definitions_kept<T>(work: impl FnOnce() -> T) -> T {
     let mut user = pg_sys::Oid::INVALID;
     let mut context = 0;
@@ -94,8 +95,8 @@ pub fn with_definitions_kept<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Whether the current code may execute statements that change definitions: not where it belongs to a table and work goes on
-/// that relies on them.
+/// Returns whether the current code may execute statements that change definitions. Code of a table may not while work
+/// relies on them.
 pub fn may_change_definitions() -> bool {
     let mut user = pg_sys::Oid::INVALID;
     let mut context = 0;
@@ -105,7 +106,7 @@ pub fn may_change_definitions() -> bool {
     context & code_of_table != code_of_table
 }
 
-/// The name of a role, for messages.
+/// Returns the name of a role, for messages.
 pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.
     unsafe {
@@ -118,8 +119,8 @@ pub fn role_name(role: u32) -> String {
     }
 }
 
-/// Makes this process, in the transaction that it has begun, be who the caller was. Code that runs as the caller can
-/// become nobody that it could not become in the caller's session.
+/// Gives this process, in the transaction that it has begun, the identity of the caller. Code that runs as the caller
+/// can take no role that it could not take in the caller's session.
 pub fn become_caller(caller: Caller) {
     // SAFETY: in the order of ParallelWorkerMain; the process is one of ours, and logged in as the caller was. The roles
     // were the session's when the caller called, so that nobody is asked whether they may be taken.
@@ -132,15 +133,15 @@ pub fn become_caller(caller: Caller) {
     }
 }
 
-/// Ends what [`become_caller`] has begun, when its transaction was committed: no security context outlasts a transaction.
+/// Ends the effect of [`become_caller`] when its transaction was committed: no security context outlasts a transaction.
 pub fn leave_caller() {
     // SAFETY: as at the end of every function with rights of its own.
     unsafe { pg_sys::SetUserIdAndSecContext(pg_sys::GetOuterUserId(), 0) }
 }
 
-/// Whom code that belongs to a table runs as in a command of the caller's that writes to it: as the table's owner under
-/// restrictions, unless that is what the session is anyway. `None` where it runs as the caller, who lacks the owner's
-/// rights and whom the owner's code must not be run for with them.
+/// Returns the role for code that belongs to a table, in a command of the caller's that writes to the table: the
+/// table's owner under restrictions, unless the session has that role anyway. `None` stands for the caller, who lacks
+/// the owner's rights, so that the owner's code must not be run with them.
 pub fn code_of_table(owner: u32) -> Option<Role> {
     let caller = Caller::of_this_session();
     let all_owner =
@@ -150,7 +151,7 @@ pub fn code_of_table(owner: u32) -> Option<Role> {
     (has_rights && !all_owner).then_some(Role::TableOwner(owner))
 }
 
-/// Runs code of the server's own that restrictions would stand in the way of. It must not run anybody's functions.
+/// Runs code of the server without restrictions, which would forbid it. The code must not call functions of users.
 pub fn without_restrictions<T>(work: impl FnOnce() -> T) -> T {
     let mut user = pg_sys::Oid::INVALID;
     let mut context = 0;

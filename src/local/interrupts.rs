@@ -3,12 +3,12 @@
 use pgrx::pg_sys;
 use std::time::Duration;
 
-/// Raises the ERROR of a pending cancel or termination, and does the server's other duties of that kind.
+/// Serves interrupts: raises the ERROR of a pending cancel or termination, and does the server's other pending work.
 pub fn check() {
     pgrx::check_for_interrupts!();
 }
 
-/// Waits until somebody wakes this process or the time is over, then serves interrupts.
+/// Waits until another process wakes this one or the time is over, then serves interrupts.
 pub fn wait(longest: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: waits on this process's own latch.
@@ -19,7 +19,7 @@ pub fn wait(longest: Duration) {
     check();
 }
 
-/// Ends the wait of another process. One that is gone is no error.
+/// Ends the wait of another process. A process that is gone is no error.
 pub fn wake(pid: i32) {
     if pid == 0 {
         return;

@@ -1,4 +1,4 @@
-//! What the caller may do with a table that files go into.
+//! The caller's rights on a table that files are loaded into.
 
 use super::rights;
 use super::spi::{self, Param};
@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// As COPY FROM: the right to insert, into the table or all the columns; and no policies that would hide rows.
+/// Refuses what COPY FROM refuses: the caller needs the right to insert into the table, or into all the columns, and no
+/// policy may hide rows.
 pub fn refuse_insert(relation: u32, columns: &[i16]) -> Result<()> {
     let numbers: Vec<i32> = columns.iter().map(|&number| number.into()).collect();
     let denied = spi::fixed::query_text(
@@ -29,7 +30,7 @@ pub fn refuse_insert(relation: u32, columns: &[i16]) -> Result<()> {
     Ok(())
 }
 
-/// As TRUNCATE, before it waits for its lock.
+/// Refuses what TRUNCATE refuses before it waits for its lock.
 pub fn refuse_truncate(relation: u32) -> Result<()> {
     let denied =
         spi::fixed::query_text(include_str!("../../sql/queries/truncate_denied.sql"), &[Param::Oid(relation)])?;
@@ -42,15 +43,16 @@ pub fn refuse_truncate(relation: u32) -> Result<()> {
     }
 }
 
-/// Whether somebody would notice that rows come without being inserted: triggers on INSERT or TRUNCATE, policies.
+/// Returns whether the table has triggers on INSERT or TRUNCATE, or policies, which an exchange of storage would pass
+/// over.
 pub fn fires_or_filters(relation: u32) -> Result<bool> {
     let answer =
         spi::fixed::query_text(include_str!("../../sql/queries/fires_or_filters.sql"), &[Param::Oid(relation)])?;
     Ok(answer.as_deref() == Some("true"))
 }
 
-/// Whether changes of a relation that was made by this transaction are logged. Where they are not, its files are synced at
-/// commit, and only those that the transaction itself made.
+/// Returns whether changes of a relation that was made by this transaction are logged. Where they are not, the commit
+/// syncs its files, and only those that the transaction itself made.
 pub fn logs_new_relations() -> bool {
     // SAFETY: reads a setting that is fixed when the server starts.
     unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 }

@@ -1,11 +1,11 @@
-//! Errors that tell who holds the locks that a pull could not get.
+//! Errors that name the sessions whose locks are in the way of a pull.
 
 use super::identity::Caller;
 use super::spi::{Param, extension};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
 
-/// The error of a pull that should not wait for a lock.
+/// Returns the error of a pull that should not wait for a lock.
 pub fn locked_by_others(relation: u32) -> Result<Error> {
     #[derive(serde::Deserialize)]
     struct Holders {

@@ -35,7 +35,7 @@ pub fn lock_relation(relation: u32, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation.into(), mode.code()) }
 }
 
-/// The same without waiting; false when somebody else is in the way.
+/// Locks without waiting; returns false when another session holds a conflicting lock.
 pub fn try_lock_relation(relation: u32, mode: Mode) -> bool {
     // SAFETY: as above.
     unsafe { pg_sys::ConditionalLockRelationOid(relation.into(), mode.code()) }
@@ -43,12 +43,13 @@ pub fn try_lock_relation(relation: u32, mode: Mode) -> bool {
 
 /// Locks all of the relations until the end of the transaction, in the given order where that is possible.
 ///
-/// No lock of these is waited for while others are kept from a session that may wait for them: a writer of a referencing
-/// table goes on to lock the referenced one, a deletion in a referenced table the referencing one, and no order suits both.
-/// A lock that is not granted soon makes this session give up the others and wait for that lock alone. `lock_timeout`
-/// holds for each wait.
+/// This session does not hold some of the locks while it waits for another: a writer of a referencing table goes on to
+/// lock the referenced one, a deletion in a referenced table the referencing one, and no order suits both. If a lock is
+/// not granted soon, this session gives up the others and waits for that lock alone. `lock_timeout` holds for each
+/// wait.
 pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
-    /// From then on the deadlock detector decides, lest a busy database keep this session out for ever.
+    /// The number of attempts after which the deadlock detector decides, lest a busy database keep this session out for
+    /// ever.
     const MOST_ATTEMPTS: u32 = 30;
     let order: Vec<(u32, Mode)> = wanted.to_vec();
     with_owner_of_transaction(|| {
@@ -99,9 +100,9 @@ fn wait_for_lock(relation: u32, mode: Mode) -> Result<()> {
 /// Keeps everybody else out of all of the relations until the end of the transaction, or returns one that somebody else
 /// holds when the time is over, and keeps none.
 ///
-/// A request for this lock that waits makes all new readers wait behind it, for as long as the slowest of the present
-/// readers takes. Therefore the locks are tried for a short time, all or none, and between the tries readers pass. Readers
-/// who lock several of the relations, in whatever order, cannot deadlock with this either.
+/// A waiting request for such a lock makes all new readers wait behind it, for as long as the slowest of the present
+/// readers takes. Therefore the locks are tried for a short time, all or none, and between the tries readers pass.
+/// Readers that lock several of the relations, in any order, cannot deadlock with this either.
 pub fn lock_in_short_tries(relations: &[u32], longest: Option<Duration>) -> Result<Option<u32>> {
     let begun = Instant::now();
     with_owner_of_transaction(|| {
@@ -125,29 +126,30 @@ pub fn lock_in_short_tries(relations: &[u32], longest: Option<Duration>) -> Resu
             if longest.is_some_and(|longest| begun.elapsed() >= longest) {
                 return Ok(missed);
             }
-            // As long as the try took, so that readers get as much time as they lose.
+            // The pause is as long as the try, so that readers get as much time as they lose.
             interrupts::wait(patience(attempt));
         }
         Ok(None)
     })
 }
 
-/// What `lock_timeout` is set to; `None` for no limit.
+/// Returns the value of `lock_timeout`; `None` for no limit.
 pub fn lock_timeout() -> Option<Duration> {
     // SAFETY: reads a backend-local variable.
     let milliseconds = unsafe { pg_sys::LockTimeout }.unsigned_abs();
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
 }
 
-/// Shorter than other sessions wait before they look for a deadlock, and longer each time.
+/// Returns the time for a try, which grows with each attempt and is shorter than other sessions wait before they look
+/// for a deadlock.
 fn patience(attempt: u32) -> Duration {
     const SHORTEST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(400);
     (SHORTEST * 2_u32.pow(attempt.min(10))).min(LONGEST)
 }
 
-/// Waits for a lock for so long, or for as long as `lock_timeout` allows where that is shorter; false when it was not
-/// granted by then.
+/// Waits for a lock for that long, or for as long as `lock_timeout` allows where that is shorter; returns false when it
+/// was not granted by then.
 fn lock_soon(relation: u32, mode: Mode, longest: Duration) -> Result<bool> {
     if lock_timeout().is_some_and(|timeout| timeout <= longest) {
         wait_for_lock(relation, mode)?;
@@ -179,7 +181,7 @@ pub fn weaken(relation: u32, from: Mode, to: Mode) {
     });
 }
 
-/// Whether this transaction keeps everybody else out.
+/// Returns whether this transaction holds ACCESS EXCLUSIVE on the relation.
 pub fn is_held_exclusively(relation: u32) -> bool {
     let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
     // SAFETY: opened under a lock that the caller has, and closed again; a vanished relation gives null.
@@ -194,8 +196,8 @@ pub fn is_held_exclusively(relation: u32) -> bool {
     }
 }
 
-/// Runs `work` with locks going to the transaction itself, or its subtransaction, and not to the statement: there they go
-/// anyway at the end of a subtransaction, and only their owner can give them up.
+/// Runs `work` with the transaction or subtransaction as the owner of its locks, and not the statement: the end of a
+/// subtransaction would hand them over anyway, and only their owner can give them up.
 fn with_owner_of_transaction<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: the owner lives as long as the transaction; after an ERROR the server puts its own in place.
     unsafe {
@@ -214,8 +216,8 @@ pub enum Until {
     EndOfProcess,
 }
 
-/// Gives up at the end of this process what is kept until then. To be called before the process connects to its database,
-/// so that its last transaction is over when that happens.
+/// Releases locks that are kept until the end of this process when it ends. It is called before the process connects to
+/// its database, so that its last transaction is over by then.
 pub fn release_at_exit() {
     // SAFETY: the callback needs nothing but the shared memory that it is called before the end of.
     unsafe { pg_sys::before_shmem_exit(Some(release_all), pg_sys::Datum::from(0usize)) };
@@ -227,10 +229,10 @@ unsafe extern "C-unwind" fn release_all(_code: i32, _argument: pg_sys::Datum) {
     unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as pg_sys::LOCKMETHODID, true) }
 }
 
-/// What a role may have only so many of at a time, on the whole server.
+/// A resource of which a role may have only a limited number at a time, on the whole server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// Advisory locks of users have 1 or 2 there, and a database.
+    /// Advisory locks of users have 1 or 2 in the place of this number, and a database.
     Job = 3,
     Process = 4,
 }
@@ -262,7 +264,7 @@ pub fn take_shares(share: Share, role: u32, wanted: u32, most: u32, until: Until
     taken
 }
 
-/// Makes DROP EXTENSION wait before it has locked anything that a job needs.
+/// Locks the extension, so that DROP EXTENSION waits before it has locked anything that a job needs.
 pub fn keep_extension(until: Until) {
     // SAFETY: a lock on the extension as an object, as LockDatabaseObject takes it; that function has no lasting form.
     unsafe {
@@ -280,7 +282,7 @@ pub fn keep_extension(until: Until) {
     }
 }
 
-/// An advisory lock with a random key, which nobody takes for another's. Sessions of this server, and of no other, can see it
+/// An advisory lock with a random key, which cannot be mistaken for another. Only sessions of this server can see it,
 /// while it lives.
 pub struct MarkingLock {
     tag: pg_sys::LOCKTAG,
@@ -312,7 +314,7 @@ impl MarkingLock {
         }
     }
 
-    /// `classid` and `objid` in `pg_locks`.
+    /// Returns `classid` and `objid` of the lock in `pg_locks`.
     pub fn key(&self) -> [u32; 2] {
         [self.tag.locktag_field2, self.tag.locktag_field3]
     }
@@ -328,12 +330,13 @@ impl Drop for MarkingLock {
     }
 }
 
-/// Whether this transaction has written, or holds a lock that writers or changes of definition take.
+/// Returns whether this transaction has written to the relation, or holds a lock that writers or changes of definition
+/// take.
 pub fn is_written_or_locked_here(relation: u32) -> bool {
     let weak = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: the relation is opened under a lock of its own and closed again; a vanished one gives null.
     unsafe {
-        // Whoever is in the way of this lock is in the way of any that this session could have.
+        // A session that conflicts with this lock conflicts with any lock that this session could hold.
         if !pg_sys::ConditionalLockRelationOid(relation.into(), weak) {
             return false;
         }
@@ -360,11 +363,11 @@ pub fn lead_lock_group() {
     }
 }
 
-/// A leader leaves last, as that of a parallel query does: the server loses the slot of a member that stays behind
-/// alone (`ProcKill` in `proc.c`), and is out of background processes after a while.
+/// Waits for the members of a leader that exits, as the leader of a parallel query does: the server loses the slot of a
+/// member that stays behind alone (`ProcKill` in `proc.c`), and is out of background processes after a while.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn wait_for_members(_code: i32, _argument: pg_sys::Datum) {
-    /// Members that hang must not keep a session for ever.
+    /// The longest wait: members that hang must not keep a session for ever.
     const LONGEST: Duration = Duration::from_secs(60);
     let begun = Instant::now();
     while has_members() && begun.elapsed() < LONGEST && is_postmaster_alive() {
@@ -377,7 +380,7 @@ fn is_postmaster_alive() -> bool {
     unsafe { libc::getppid() == pg_sys::PostmasterPid }
 }
 
-/// Whether anybody else is in the group that this process leads.
+/// Returns whether the group that this process leads has other members.
 fn has_members() -> bool {
     // SAFETY: the list is read under the lock that protects it; a leader is on its own list, which is circular.
     unsafe {
@@ -392,8 +395,9 @@ fn has_members() -> bool {
     }
 }
 
-/// Leaves a lock group whose leader is still there; it need not wait any more. To be called outside of a transaction. A
-/// lock that is kept for longer goes on to be the group's, too, and the leader's session gets past it.
+/// Leaves a lock group whose leader is still there, so that the leader need not wait any more. It is called outside of
+/// a transaction. A lock that is kept for longer still belongs to the group, too, so that the leader's session gets
+/// past it.
 pub fn leave_lock_group() {
     // SAFETY: as `ProcKill` leaves a group that has other members.
     unsafe {
@@ -424,7 +428,7 @@ unsafe fn lock_group_lock(leader: *mut pg_sys::PGPROC) -> *mut pg_sys::LWLock {
     }
 }
 
-/// Joins the lock group of the process `leader`. False when it is gone.
+/// Joins the lock group of the process `leader`; returns false when it is gone.
 pub fn join_lock_group(leader: i32) -> bool {
     // SAFETY: BackendPidGetProc returns a PGPROC in shared memory or null; the callee checks that it still is that
     // process's. Must happen before this process takes its first lock, which a worker's main function sees to.

@@ -1,4 +1,4 @@
-//! Keeps statements that hold a password out of the server's log, as far as that is up to an extension.
+//! Keeps statements that hold a password out of the server's log, as far as an extension can.
 
 use super::guard::guarded;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -6,18 +6,18 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
 
 thread_local! {
-    /// When the statement began that nobody is to read. It is over when another one has begun.
+    /// The start of the statement that is hidden. It is over when another one has begun.
     static HIDDEN: Cell<Option<pg_sys::TimestampTz>> = const { Cell::new(None) };
-    /// What the hidden statement names as sources.
+    /// The sources that the hidden statement names.
     static SECRETS: RefCell<Vec<CString>> = const { RefCell::new(Vec::new()) };
-    /// The statement that was looked through last, by its beginning, and what was found.
+    /// The statement that was searched last, by its start, and the result.
     static LOOKED_THROUGH: Cell<Option<(pg_sys::TimestampTz, Look)>> = const { Cell::new(None) };
 }
 
-/// What a statement looks like.
+/// The result of searching a statement.
 #[derive(Clone, Copy)]
 struct Look {
-    /// It names something of the extension's.
+    /// The statement names something of the extension's.
     is_ours: bool,
     has_secret: bool,
 }
@@ -40,15 +40,15 @@ pub struct HiddenStatement {
 }
 
 impl HiddenStatement {
-    /// What the statement was hidden for holds no password after all.
+    /// Ends the hiding of the statement: its source holds no password after all.
     pub fn show(self) {
         HIDDEN.set(self.before);
         SECRETS.with_borrow_mut(|secrets| secrets.truncate(self.secrets_before));
     }
 }
 
-/// Messages of the current statement are logged without its text, and without the context that it was called in, from
-/// here on; above all the error that ends it. `secret` is what holds the password, where other messages quote it.
+/// From here on, logs messages of the current statement, above all the error that ends it, without its text and without
+/// the context that it was called in. `secret` is the text with the password, which other messages may quote.
 pub fn hide_statement(secret: &str) -> HiddenStatement {
     let now = statement_start();
     let before = HIDDEN.replace(Some(now)).filter(|&start| start == now);
@@ -57,7 +57,7 @@ pub fn hide_statement(secret: &str) -> HiddenStatement {
             secrets.clear();
         }
         let secrets_before = secrets.len();
-        // As it is, and as it is written in SQL.
+        // The text as it is, and as it is written in SQL.
         for text in [secret.to_owned(), secret.replace('\'', "''")] {
             if !text.is_empty()
                 && let Ok(text) = CString::new(text)
@@ -84,8 +84,8 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
     unsafe {
         let message = &mut *error;
         let look = look_of_statement();
-        // A call that is wrong in itself is refused by the server before anything of ours has looked at it, and a statement
-        // may be logged before it is executed.
+        // The server refuses a wrong call before any function of ours runs, and a statement may be logged before it is
+        // executed.
         let seems_secret =
             look.is_ours && (look.has_secret || has_secret(message.message) || has_secret(message.detail));
         if seems_secret || HIDDEN.get().is_some_and(|start| start == statement_start()) {
@@ -110,7 +110,7 @@ unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Looks through each statement once.
+/// Searches each statement once.
 fn look_of_statement() -> Look {
     let start = statement_start();
     if let Some((_, look)) = LOOKED_THROUGH.get().filter(|&(known, _)| known == start) {
@@ -147,7 +147,8 @@ unsafe fn remove_statement(error: &mut pg_sys::ErrorData) {
     }
 }
 
-/// The client sees the context, too. A call of a function does not entitle to what the function's statements hold.
+/// Removes the secrets from the context, which the client sees, too: the caller of a function may not be allowed to see
+/// the texts of its statements.
 ///
 /// # Safety
 /// The message is the one that is being reported.
@@ -160,8 +161,8 @@ unsafe fn remove_from_context(error: &mut pg_sys::ErrorData) {
     }
 }
 
-/// The text without the statement and without what the hidden statement names as sources; `None` where nothing is to be
-/// removed.
+/// Returns the text without the statement and without the sources that the hidden statement names; `None` where nothing
+/// is to be removed.
 ///
 /// # Safety
 /// The text is NUL-terminated, or null.
@@ -183,10 +184,10 @@ unsafe fn without_secrets(text: *const c_char, statement: Option<&CStr>) -> Opti
     if unsafe { has_secret(left.as_ptr()) } { Some(REMOVED.to_owned()) } else { shortened }
 }
 
-/// What stands in the place of a secret.
+/// The replacement of a secret.
 const REMOVED: &CStr = c"(removed: it holds a password)";
 
-/// The text with each `secret` removed; `None` where there is none.
+/// Returns the text with each `secret` removed; `None` where there is none.
 fn replaced(text: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
     let mut rest = text;
     let mut shortened = Vec::new();
@@ -205,7 +206,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     (!wanted.is_empty()).then(|| text.windows(wanted.len()).position(|part| part == wanted))?
 }
 
-/// Whether the text names something of the extension's.
+/// Returns whether the text names something of the extension's.
 ///
 /// # Safety
 /// The pointer is to a NUL-terminated text, or null.
@@ -214,7 +215,8 @@ unsafe fn is_ours(text: *const c_char) -> bool {
     !text.is_null() && find(&unsafe { CStr::from_ptr(text) }.to_bytes().to_ascii_lowercase(), b"pgcopy").is_some()
 }
 
-/// Whether the text looks as if there were a password in it, in a connection string or a URL, or the signature of a URL.
+/// Returns whether the text looks as if it contained a password, in a connection string or a URL, or the signature of a
+/// URL.
 ///
 /// # Safety
 /// The pointer is to a NUL-terminated text, or null.

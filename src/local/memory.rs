@@ -1,13 +1,13 @@
-//! Memory whose size somebody else decides. The standard library ends the whole server when there is none; here it is an
-//! ERROR, as it is where the server itself allocates.
+//! Memory whose size another party decides. The standard library aborts the process when there is none, which restarts
+//! the whole server; here it is an ERROR, as in the server's own allocations.
 
 use crate::error::Error;
 use pgrx::prelude::*;
 
-/// `MaxAllocSize` (`utils/memutils.h`): what the server allocates at most for a value, a row or a message.
+/// `MaxAllocSize` (`utils/memutils.h`): the most that the server allocates for a value, a row or a message.
 pub const MAX_ALLOC_SIZE: usize = 0x3fff_ffff;
 
-/// Makes room for so many elements more, or raises an ERROR.
+/// Makes room for that many more elements, or raises an ERROR.
 #[inline]
 pub fn reserve<T>(elements: &mut Vec<T>, additional: usize) {
     if elements.capacity() - elements.len() < additional && elements.try_reserve(additional).is_err() {
@@ -15,18 +15,18 @@ pub fn reserve<T>(elements: &mut Vec<T>, additional: usize) {
     }
 }
 
-/// Raises an ERROR unless so many bytes can be had now. They are given back at once: it is for work whose memory is known
-/// in size, but allocated by others.
+/// Raises an ERROR unless that many bytes can be allocated now. They are freed at once: the function is for work whose
+/// memory is known in size, but allocated by others.
 pub fn expect(bytes: usize) {
     let mut trial: Vec<u8> = Vec::new();
     if trial.try_reserve_exact(bytes).is_err() {
         out_of_memory(bytes).raise();
     }
-    // Not to be optimized away.
+    // This keeps the allocation from being optimized away.
     std::hint::black_box(&trial);
 }
 
-/// As the server's own allocations word it.
+/// Returns the error of the server's own allocations.
 #[cold]
 pub fn out_of_memory(bytes: usize) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")

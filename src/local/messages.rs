@@ -1,5 +1,5 @@
-//! What the server reports on its way to clients and the log: seen here once more, because the framework keeps an error's
-//! texts alone, takes them for UTF-8, and knows no SQLSTATE but the server's own.
+//! Messages of the server on their way to clients and the log. They are watched here because the framework keeps only
+//! an error's texts, takes them for UTF-8, and knows no SQLSTATE but the server's own.
 
 use super::guard::guarded;
 use super::{bindings, encoding};
@@ -8,7 +8,7 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
-/// The way of messages for [`crate::error`].
+/// Returns the functions that carry messages for [`crate::error`].
 pub fn route() -> MessageRoute {
     MessageRoute {
         watch,
@@ -28,16 +28,16 @@ const FIELDS: [u8; 5] = [
     pg_sys::PG_DIAG_CONSTRAINT_NAME,
 ];
 
-/// An error on its way, and what the framework does not carry along.
+/// An error on its way, with the parts that the framework does not carry along.
 struct Noted {
     sqlstate: i32,
-    /// As the framework has it.
+    /// The message as the framework has it.
     message: String,
     /// In the database's encoding.
     names: [Option<CString>; 5],
 }
 
-/// Why this process is about to end.
+/// The reason why this process is about to end.
 pub struct Fatal {
     pub sqlstate: i32,
     pub message: String,
@@ -83,7 +83,8 @@ fn keep_text(text: &str) {
 static mut WATCHER: pg_sys::ErrorContextCallback =
     pg_sys::ErrorContextCallback { previous: std::ptr::null_mut(), callback: Some(see), arg: std::ptr::null_mut() };
 
-/// From here on errors keep the names of objects, and messages arrive as what they are in databases of any encoding.
+/// Begins to watch: from here on errors keep the names of objects, and messages arrive intact in databases of any
+/// encoding.
 pub fn watch() {
     // SAFETY: the chain leads through places of functions that have not returned; ours is static.
     unsafe {
@@ -99,19 +100,20 @@ pub fn watch() {
     }
 }
 
-/// The SQLSTATE that the framework makes of one.
+/// Returns the SQLSTATE that the framework makes of one.
 fn as_passed_on(sqlstate: i32) -> i32 {
     PgSqlErrorCode::from(sqlstate) as i32
 }
 
 impl Noted {
-    /// Whether it is this error, as the framework has it.
+    /// Returns whether it is this error, as the framework has it.
     fn is(&self, sqlstate: i32, message: &str) -> bool {
         as_passed_on(self.sqlstate) == sqlstate && self.message == message
     }
 }
 
-/// SQLSTATE and names of objects of an error of the server that was just caught, as far as the framework lacks them.
+/// Returns SQLSTATE and names of objects of an error of the server that was just caught, as far as the framework lacks
+/// them.
 pub fn noted(sqlstate: i32, message: &str) -> Option<(i32, ObjectNames)> {
     NOTED.with_borrow(|noted| {
         let noted = noted.as_ref().filter(|noted| noted.is(sqlstate, message))?;
@@ -120,7 +122,7 @@ pub fn noted(sqlstate: i32, message: &str) -> Option<(i32, ObjectNames)> {
     })
 }
 
-/// To be called before an error is reported.
+/// Notes the parts of an error that the framework would lose. It is called before the error is reported.
 pub fn announce(sqlstate: i32, message: &str, names: &ObjectNames) {
     watch();
     if names.iter().all(Option::is_none) && as_passed_on(sqlstate) == sqlstate {
@@ -130,7 +132,7 @@ pub fn announce(sqlstate: i32, message: &str, names: &ObjectNames) {
     NOTED.set(Some(Noted { sqlstate, message: message.to_owned(), names }));
 }
 
-/// What the server has said of the end of this process.
+/// Returns the server's message about the end of this process.
 pub fn last_fatal() -> Option<Fatal> {
     FATAL.with_borrow(|fatal| {
         let Noted { sqlstate, message, .. } = fatal.as_ref()?;
@@ -142,7 +144,7 @@ pub fn last_fatal() -> Option<Fatal> {
 unsafe extern "C-unwind" fn see(_argument: *mut std::ffi::c_void) {
     // SAFETY: called while a message is being reported; the copy of it is freed again.
     unsafe {
-        // There may be no memory for a copy, either.
+        // When memory is exhausted, there may be none for a copy either.
         if pg_sys::geterrcode() == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as i32 {
             return;
         }
@@ -166,7 +168,7 @@ unsafe extern "C-unwind" fn see(_argument: *mut std::ffi::c_void) {
     }
 }
 
-/// Notes what the framework leaves out of an error, or gives it back to the error that is reported in its place.
+/// Notes the parts that the framework leaves out of an error, or adds them to the error that is reported in its place.
 ///
 /// # Safety
 /// The message is a copy of the one that is being reported.

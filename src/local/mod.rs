@@ -1,4 +1,4 @@
-//! This end: catalog queries over SPI, rights, locks, and the small facts about the session that others need.
+//! This end: catalog queries over SPI, rights, locks, transactions and settings.
 
 pub mod bindings;
 pub mod catalog;

@@ -1,11 +1,11 @@
-//! Names of relations as the caller's search path resolves them, without a statement that the path would act upon.
+//! Names of relations, resolved along the caller's search path without running a statement under that path.
 
 use super::encoding;
 use crate::error::Result;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// The relation that an unqualified name means.
+/// Returns the relation that an unqualified name means.
 pub fn visible_relation(name: &str) -> Result<Option<u32>> {
     let name = encoding::to_database(name)?;
     // SAFETY: the name is copied; the look-up takes no lock.
@@ -13,7 +13,7 @@ pub fn visible_relation(name: &str) -> Result<Option<u32>> {
     Ok((relation != pg_sys::Oid::INVALID).then(|| relation.to_u32()))
 }
 
-/// The relation of a schema-qualified name, or none where either part is missing.
+/// Returns the relation of a schema-qualified name, or none where either part is missing.
 pub fn relation_in(schema: &str, name: &str) -> Result<Option<u32>> {
     let (schema, name) = (encoding::to_database(schema)?, encoding::to_database(name)?);
     // SAFETY: syscache look-ups.
@@ -27,13 +27,13 @@ pub fn relation_in(schema: &str, name: &str) -> Result<Option<u32>> {
     Ok((relation != pg_sys::Oid::INVALID).then(|| relation.to_u32()))
 }
 
-/// The name of the schema of a relation, which may have been dropped.
+/// Returns the name of the schema of a relation, which may have been dropped.
 pub fn schema_of(relation: u32) -> Option<String> {
     // SAFETY: syscache look-ups; the name is a copy or null.
     unsafe { name_of_schema(pg_sys::get_rel_namespace(relation.into())) }
 }
 
-/// The schema that a new table of an unqualified name would be in.
+/// Returns the schema that a new table of an unqualified name would be in.
 pub fn creation_schema() -> Option<String> {
     // SAFETY: the list is a copy, of OIDs; its first is the schema for new objects.
     unsafe {
@@ -43,7 +43,7 @@ pub fn creation_schema() -> Option<String> {
     }
 }
 
-/// The caller's own temporary schema, once it has one.
+/// Returns the caller's own temporary schema, once it has one.
 pub fn temporary_schema() -> Option<String> {
     let mut schema = pg_sys::Oid::INVALID;
     let mut toast_schema = pg_sys::Oid::INVALID;

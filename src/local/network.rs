@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long a wait may go without looking at the server's interrupt flags.
+/// The longest wait between two looks at the server's interrupt flags.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A runtime on the calling thread.
@@ -39,16 +39,16 @@ impl Network {
         }
     }
 
-    /// Waits without looking at interrupts; nothing is returned when the time is over first.
+    /// Waits without looking at interrupts; returns `None` when the time is over first.
     pub fn wait_at_most<T>(&self, longest: Duration, future: impl Future<Output = T>) -> Option<T> {
-        // The runtime looks up host names in threads of its own, which inherit what is held back here.
+        // The runtime looks up host names in threads of its own, which inherit the blocked signals.
         let _held = HeldSignals::hold();
         self.runtime().block_on(async { tokio::time::timeout(longest, future).await }).ok()
     }
 }
 
 impl Drop for Network {
-    /// A thread that still looks up a host name is left to itself: waiting for it would delay a cancel.
+    /// Does not wait for a thread that still looks up a host name: that would delay a cancel.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -56,8 +56,8 @@ impl Drop for Network {
     }
 }
 
-/// While it lives, this thread and the threads that it starts get no signal but those of their own faults. What arrives
-/// meanwhile is delivered afterwards: the server's handlers must run on its main thread.
+/// Blocks all signals but those of faults, for this thread and the threads that it starts, while it lives. Signals that
+/// arrive meanwhile are delivered afterwards: the server's handlers must run on its main thread.
 struct HeldSignals(libc::sigset_t);
 
 impl HeldSignals {

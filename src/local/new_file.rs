@@ -1,4 +1,4 @@
-//! A file that is there whole or not at all.
+//! A file that exists whole or not at all.
 
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once, PoisonError};
 
-/// Written under another name beside its place, which it takes when it is complete. Dropped before that, it is removed;
-/// a session that is ended removes it, too.
+/// A new file. It is written under another name in the same directory, and renamed when it is complete. If it is
+/// dropped before that, or the session is terminated, it is removed.
 pub struct NewFile {
     target: PathBuf,
     temporary: PathBuf,
@@ -20,15 +20,15 @@ pub struct NewFile {
     mode: u32,
 }
 
-/// As the server's COPY TO makes files, which everybody may read.
+/// The mode of files that the server's COPY TO makes, which everybody may read.
 const MODE: u32 = 0o644;
 
-/// The temporary files of this process. More than one where a query that is being copied copies something itself.
+/// The temporary files of this process: more than one where a query that is being copied copies something itself.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 impl NewFile {
     /// # Errors
-    /// When the directory is missing or may not be written, and when something other than a file has the name.
+    /// The directory is missing or may not be written, or something other than a file has the name.
     pub fn create(path: &Path) -> Result<Self> {
         let (target, mode) = match fs::metadata(path) {
             Ok(existing) if existing.is_dir() => {
@@ -41,9 +41,9 @@ impl NewFile {
                     .detail("A Parquet file is written under another name and then takes the place of an old one."));
             }
             Ok(existing) => {
-                // What may not be written is not replaced, although the directory would allow it.
+                // A file that may not be written is not replaced, although the directory would allow it.
                 OpenOptions::new().write(true).open(path).map_err(|error| cannot_open(path, &error))?;
-                // The file that a link points to is meant, not the link.
+                // The file that a link points to is replaced, not the link.
                 let target = fs::canonicalize(path).map_err(|error| cannot_open(path, &error))?;
                 (target, existing.permissions().mode() & 0o777)
             }
@@ -53,7 +53,7 @@ impl NewFile {
         Ok(Self { target, temporary, file, mode })
     }
 
-    /// Puts the file in its place, safe from a power cut.
+    /// Syncs the file and renames it to its final name.
     pub fn complete(&mut self) -> Result<()> {
         self.file
             .set_permissions(fs::Permissions::from_mode(self.mode))
@@ -106,7 +106,7 @@ fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// A session that is terminated runs the server's callbacks, but drops nothing of ours.
+/// Removes the files when a session is terminated: that runs the server's callbacks, but drops no Rust values.
 fn remove_at_exit() {
     static REGISTERED: Once = Once::new();
     // SAFETY: registers a callback of this library, which stays loaded.
@@ -130,7 +130,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// In the server's words, with the SQLSTATE of `errcode_for_file_access`.
+/// Returns the error of a file in the server's words, with the SQLSTATE of `errcode_for_file_access`.
 pub fn file_error(what: &str, path: &Path, error: &io::Error) -> Error {
     let sqlstate = match error.kind() {
         io::ErrorKind::NotFound => PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// A node of a kind, zeroed, in the current memory context.
+/// Makes a zeroed node of a kind in the current memory context.
 ///
 /// # Safety
 /// The structure is that of the tag.

@@ -1,4 +1,4 @@
-//! What keeps background processes from starting parallel workers.
+//! Background processes start no parallel workers.
 
 use super::guard::guarded;
 use super::settings;

@@ -21,24 +21,24 @@ static ONLY_FOREIGN_SERVERS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static MAX_JOBS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static HISTORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1000);
 
-/// Whether somebody gave a setting a value before the library was loaded, when it was not known who may.
+/// Set if a setting had a value before the library was loaded, when the server did not know who may set it.
 static GIVEN_EARLY: [(&CStr, AtomicBool); 3] = [
     (PROTECTED_NAME, AtomicBool::new(false)),
     (ONLY_FOREIGN_SERVERS_NAME, AtomicBool::new(false)),
     (MAX_JOBS_NAME, AtomicBool::new(false)),
 ];
 
-/// Whether this database, or role, refuses every call that replaces rows.
+/// Returns whether this database, or role, refuses every call that replaces rows.
 pub fn is_protected() -> Result<bool> {
     Ok(PROTECTED.get() || is_tampered_with(PROTECTED_NAME)?)
 }
 
-/// Whether others than superusers must name foreign servers instead of connection strings.
+/// Returns whether others than superusers must name foreign servers instead of connection strings.
 pub fn only_foreign_servers() -> Result<bool> {
     Ok(ONLY_FOREIGN_SERVERS.get() || is_tampered_with(ONLY_FOREIGN_SERVERS_NAME)?)
 }
 
-/// How many jobs of a role may have background processes at a time; `None` for any number.
+/// Returns how many jobs of a role may have background processes at a time; `None` for any number.
 pub fn max_jobs_per_role() -> Result<Option<u32>> {
     if is_tampered_with(MAX_JOBS_NAME)? {
         return Ok(Some(0));
@@ -46,7 +46,7 @@ pub fn max_jobs_per_role() -> Result<Option<u32>> {
     Ok(u32::try_from(MAX_JOBS.get()).ok())
 }
 
-/// How many past jobs of each role are remembered; `None` for all.
+/// Returns how many past jobs of each role are kept; `None` for all.
 pub fn history_limit() -> Option<i64> {
     u32::try_from(HISTORY_LIMIT.get()).ok().map(i64::from)
 }
@@ -62,23 +62,23 @@ fn is_tampered_with(name: &CStr) -> Result<bool> {
     Ok(settings::source_of(name)?.as_deref() == Some("default"))
 }
 
-/// Whether pages of tables and of B-trees are formed here, instead of by the server.
+/// Returns whether pages of tables and of B-trees are formed here, instead of by the server.
 pub fn own_storage() -> bool {
     OWN_STORAGE.get()
 }
 
-/// How long a connection that fails for a passing reason is tried again.
+/// Returns how long a connection that fails for a passing reason is tried again.
 pub fn retry_timeout() -> Duration {
     Duration::from_millis(RETRY_TIMEOUT.get().unsigned_abs().into())
 }
 
-/// How long a pull tries to get all readers out of its targets; `None` for as long as it takes.
+/// Returns how long a pull tries to get all readers out of its targets; `None` for as long as it takes.
 pub fn swap_timeout() -> Option<Duration> {
     let milliseconds = SWAP_TIMEOUT.get().unsigned_abs();
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
 }
 
-/// How long a source may be silent while an answer is due; `None` for as long as it takes.
+/// Returns how long a source may be silent while an answer is due; `None` for any time.
 pub fn source_timeout() -> Option<Duration> {
     let milliseconds = SOURCE_TIMEOUT.get().unsigned_abs();
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))

@@ -1,12 +1,11 @@
-//! What `pg_stat_progress_copy` and `pg_stat_progress_create_index` tell of this process.
+//! Reports of this process in `pg_stat_progress_copy` and `pg_stat_progress_create_index`.
 //!
-//! They speak of the target, which people know, and not of what stands in for it. An ERROR ends a report with the
-//! transaction.
+//! They name the target, which people know, and not its stage table. An ERROR ends a report with the transaction.
 
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-/// The copying of rows.
+/// A report on copying rows.
 pub struct CopyReport {
     rows: Cell<u64>,
     bytes: Cell<u64>,
@@ -17,7 +16,7 @@ impl CopyReport {
         Self::of_type(target, pg_sys::PROGRESS_COPY_TYPE_CALLBACK)
     }
 
-    /// From files of so many bytes.
+    /// Starts a report on a load from files of that many bytes.
     pub fn of_files(target: u32, bytes: u64) -> Self {
         let report = Self::of_type(target, pg_sys::PROGRESS_COPY_TYPE_FILE);
         update(pg_sys::PROGRESS_COPY_BYTES_TOTAL, bytes as i64);
@@ -46,11 +45,11 @@ impl CopyReport {
     }
 }
 
-/// The building of an index; the server's own code tells the details.
+/// A report on building an index; the server's own code adds the details.
 pub struct IndexReport(());
 
 impl IndexReport {
-    /// `built` is the index that will take the place of `index`.
+    /// Starts a report. `built` is the index that will take the place of `index`.
     pub fn begin(target: u32, index: u32, built: u32) -> Self {
         let kind = pg_sys::ProgressCommandType::PROGRESS_COMMAND_CREATE_INDEX;
         // SAFETY: as above; the lookup needs a transaction only.
@@ -82,7 +81,7 @@ fn end() {
     unsafe { pg_sys::pgstat_progress_end_command() }
 }
 
-/// Shows a COPY TO a file while it lives. After an ERROR the end of the transaction takes it away.
+/// A report on a COPY TO a file, shown while this value lives. After an ERROR the end of the transaction removes it.
 pub struct CopyToProgress(());
 
 impl CopyToProgress {

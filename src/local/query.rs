@@ -1,4 +1,4 @@
-//! Running a parsed query and taking its rows one by one as the executor makes them.
+//! Execution of a parsed query, row by row as the executor makes them.
 
 use super::datum::Row;
 use super::encoding;
@@ -22,11 +22,11 @@ pub struct ResultColumn {
     pub name: String,
     pub type_oid: pg_sys::Oid,
     pub typmod: i32,
-    /// As the table's column that it comes from was declared; 0 where it comes from none.
+    /// The number of dimensions with which the table's column was declared; 0 where the result is no column of a table.
     pub dimensions: usize,
 }
 
-/// What a query comes from, for messages and for the functions that want it.
+/// The origin of a query, for messages and for functions that need it.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub text: *const c_char,
@@ -35,20 +35,20 @@ pub(super) struct Source {
 
 type OnRow<'a> = dyn FnMut(Row<'_>) -> Result<()> + 'a;
 
-/// Where the executor sends rows.
+/// The receiver of the executor's rows.
 #[repr(C)]
 struct Receiver {
-    /// First, so that a pointer to it is one to the whole.
+    /// The first field, so that a pointer to it is one to the whole.
     base: pg_sys::DestReceiver,
     on_row: Option<*mut OnRow<'static>>,
-    /// For what reading a row allocates.
+    /// The context for memory that reading a row allocates.
     context: PgMemoryContexts,
     rows: u64,
 }
 
 impl StartedQuery {
-    /// Analyzes, rewrites, plans and starts what COPY is given, and refuses what COPY refuses. `relation` must be among
-    /// what it reads, where it was made for one.
+    /// Analyzes, rewrites, plans and starts the query of a COPY, and refuses queries that COPY refuses. A query that
+    /// was made for `relation` must read it.
     ///
     /// # Safety
     /// The statement is a raw parse tree of the source, which may be changed.
@@ -181,7 +181,7 @@ unsafe extern "C-unwind" fn start_up(
 #[pg_guard]
 unsafe extern "C-unwind" fn ignore(_receiver: *mut pg_sys::DestReceiver) {}
 
-/// The one query that rules made of a statement, in the words of BeginCopyTo where it is none.
+/// Returns the one query that rules have made of a statement, or an error in the words of BeginCopyTo.
 ///
 /// # Safety
 /// The list is what the rewriter returned.
@@ -220,7 +220,7 @@ unsafe fn only_query(rewritten: &PgList<pg_sys::Query>) -> Result<*mut pg_sys::Q
     Ok(query)
 }
 
-/// For each column of the result, the dimensions of the table's column that it is.
+/// Returns for each column of the result the dimensions of the table's column.
 ///
 /// # Safety
 /// The query is analyzed.
@@ -249,7 +249,7 @@ unsafe fn declared_dimensions(query: *mut pg_sys::Query) -> Vec<usize> {
     }
 }
 
-/// A relation's name, for messages.
+/// Returns a relation's name, for messages.
 ///
 /// # Safety
 /// The relation is open.

@@ -1,11 +1,11 @@
-//! Relations and their columns, as descriptors have them.
+//! Relations and their columns, as read from descriptors.
 
 use super::encoding::from_database;
 use crate::compat;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// A column of a tuple descriptor, in the words of every version.
+/// A column of a tuple descriptor, in a form for every version.
 pub struct Attribute {
     pub name: String,
     pub type_oid: pg_sys::Oid,
@@ -14,24 +14,24 @@ pub struct Attribute {
     pub dropped: bool,
     /// Computed from other columns.
     pub generated: bool,
-    /// As the column was declared (`integer[][]` has two); nothing holds its values to it.
+    /// The number of dimensions with which the column was declared (`integer[][]` has two). Its values may have others.
     pub dimensions: usize,
     pub layout: AttributeLayout,
 }
 
-/// How values of a column are laid out in a row.
+/// The layout of a column's values in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttributeLayout {
-    /// In bytes; -1 for values that begin with their length, -2 for C strings.
+    /// The length in bytes; -1 for values that begin with their length, -2 for C strings.
     pub length: i16,
     pub by_value: bool,
-    /// In bytes.
+    /// The alignment in bytes.
     pub alignment: usize,
     /// Whether short values get the one-byte length.
     pub packed: bool,
 }
 
-/// The columns of a descriptor, dropped ones included.
+/// Returns the columns of a descriptor, dropped ones included.
 ///
 /// # Safety
 /// The descriptor is a whole one and stays during the call, as that of an open relation does.
@@ -66,7 +66,7 @@ pub unsafe fn attributes(descriptor: pg_sys::TupleDesc) -> Vec<Attribute> {
     }
 }
 
-/// A column's name in the database's encoding.
+/// Returns a column's name in the database's encoding.
 ///
 /// # Safety
 /// `position` is within the descriptor.
@@ -75,7 +75,7 @@ pub unsafe fn attribute_name(descriptor: pg_sys::TupleDesc, position: usize) -> 
     unsafe { (*compat::attribute(descriptor, position)).attname.data.as_ptr() }
 }
 
-/// A value as its type's output function writes it.
+/// Returns a value as its type's output function writes it.
 ///
 /// # Safety
 /// The value is of that type.
@@ -89,7 +89,7 @@ pub unsafe fn output_text(type_oid: pg_sys::Oid, value: pg_sys::Datum) -> String
     }
 }
 
-/// The name of an open relation.
+/// Returns the name of an open relation.
 ///
 /// # Safety
 /// The relation is open.
@@ -98,7 +98,7 @@ pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
     unsafe { from_database(CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr())) }
 }
 
-/// The path of a relation's main file, below the data directory.
+/// Returns the path of a relation's main file, below the data directory.
 ///
 /// # Safety
 /// The relation is open.
@@ -114,7 +114,7 @@ pub unsafe fn relation_path(relation: pg_sys::Relation) -> String {
     }
 }
 
-/// Whether the relation's access method is the server's own heap.
+/// Returns whether the relation's access method is the server's own heap.
 ///
 /// # Safety
 /// The relation is open.

@@ -1,11 +1,11 @@
-//! What the caller may do.
+//! The caller's rights.
 
 use super::spi::{self, Param};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// Of the given tables, the ones that the current user does not own, as `name (owner)`.
+/// Returns those of the given tables that the current user does not own, as `name (owner)`.
 pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
     spi::fixed::query_json(include_str!("../../sql/queries/not_owned.sql"), &[Param::OidArray(relations)])
 }
@@ -23,14 +23,14 @@ fn has_rights_of(role: u32) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role.into()) }
 }
 
-/// Whether policies decide which rows of the relation the current user may see and write.
+/// Returns whether policies decide which rows of the relation the current user may see and write.
 pub fn row_security_applies(relation: u32) -> bool {
     // SAFETY: a syscache look-up; raises where the user wants an error instead of policies.
     let enabled = unsafe { pg_sys::check_enable_rls(relation.into(), pg_sys::Oid::INVALID, false) };
     enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
 }
 
-/// Code that belongs to a table must not start work that would outlive its restrictions.
+/// Refuses to start work from code that belongs to a table: it would outlive the restrictions of that code.
 pub fn refuse_restricted_operation() -> Result<()> {
     // SAFETY: reads a backend-local variable.
     if !unsafe { pg_sys::InSecurityRestrictedOperation() } {
@@ -42,7 +42,7 @@ pub fn refuse_restricted_operation() -> Result<()> {
     ))
 }
 
-/// For every call that replaces rows.
+/// Refuses every call that replaces rows where `pgcopy.protected` is on.
 pub fn refuse_protected() -> Result<()> {
     if !crate::local::parameters::is_protected()? {
         return Ok(());
@@ -54,9 +54,10 @@ pub fn refuse_protected() -> Result<()> {
     .hint("A superuser can change the setting of the database or the role."))
 }
 
-/// Where code of one owner's would run as another's: of partitions (or tables above them) that do not belong to the role as
-/// which rows are stored, or to one that has its rights anyway. `routed` are tables that rows go through to their
-/// partitions; `compared` are partitions whose rows are compared with bounds that the tables above them compute.
+/// Returns the tables where code of one owner would run as another: partitions (or tables above them) that belong
+/// neither to the role as which rows are stored nor to one that has its rights anyway. `routed` are tables that rows go
+/// through to their partitions; `compared` are partitions whose rows are compared with bounds that the tables above
+/// them compute.
 pub fn foreign_partition_code(routed: &[u32], compared: &[u32]) -> Result<Vec<String>> {
     spi::fixed::query_json(
         include_str!("../../sql/queries/foreign_partition_code.sql"),

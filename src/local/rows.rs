@@ -1,13 +1,15 @@
-//! Whether tables hold rows.
+//! Tests whether tables hold rows.
 
 use pgrx::pg_sys;
 
-/// Whether the table holds a row that is committed now, or of this transaction. A partitioned table itself holds none.
+/// Returns whether the table holds a row that is committed now, or of this transaction. A partitioned table itself
+/// holds none.
 ///
-/// An older snapshot of the transaction is not asked, whatever its isolation: it would not show rows that a replacement
+/// An older snapshot of the transaction is not used at any isolation level: it would not show rows that a replacement
 /// would lose.
 ///
-/// Not asked in SQL: a policy could hide the rows, and a name could mean something else by the time that it is looked up.
+/// No SQL is used: a policy could hide the rows, and the name could mean another table by the time that it is looked
+/// up.
 pub fn are_in(relation: u32) -> bool {
     // SAFETY: takes a heavyweight lock by OID, as opening the relation would; it is given up as it was taken.
     unsafe {
@@ -18,7 +20,7 @@ pub fn are_in(relation: u32) -> bool {
     }
 }
 
-/// The same; `None` where a lock of somebody else's would have to be waited for.
+/// Returns the same without waiting; `None` where another session's lock is in the way.
 pub fn are_in_now(relation: u32) -> Option<bool> {
     // SAFETY: as above.
     unsafe {
@@ -55,7 +57,8 @@ fn are_in_locked(relation: u32) -> bool {
                 pg_sys::UnregisterSnapshot(snapshot);
                 found
             }
-            // Its rows are elsewhere; whoever overwrites them must say so.
+            // The rows of a foreign table are elsewhere. It counts as filled, so that the caller must say that they may
+            // be overwritten.
             pg_sys::RELKIND_FOREIGN_TABLE => true,
             _ => false,
         };

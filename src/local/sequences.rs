@@ -19,14 +19,15 @@ pub struct SequenceValue {
 #[derive(Debug, Clone, Copy)]
 pub struct Continuation {
     pub value: SequenceValue,
-    /// Whether numbers that it has given out already may not be given out again: not all of the rows that hold them go.
+    /// Whether numbers that the sequence has given out already must not be given out again, because not all of the rows
+    /// that hold them are replaced.
     pub never_back: bool,
 }
 
-/// Makes sequences, given by their OIDs, continue where the source's stand.
+/// Makes sequences, given by their OIDs, continue at the values of the source's.
 ///
-/// A reset gives a sequence new storage, as ALTER SEQUENCE RESTART does, which a rollback takes away again; only into
-/// that storage does `setval` write, so that it is undone as well. `setval` alone would not be.
+/// A reset gives a sequence new storage, as ALTER SEQUENCE RESTART does, which a rollback removes. `setval` writes into
+/// that storage, so that it is undone as well; `setval` alone would not be.
 pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
     if values.is_empty() {
         return Ok(());
@@ -35,7 +36,7 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         locks::lock_relation(sequence, Mode::ShareRowExclusive);
     }
     let oids: Vec<u32> = values.keys().copied().collect();
-    // Its owner may have changed since the plan was made.
+    // The owner of the sequence may have changed since the plan was made.
     if let Some(name) = rights::not_owned(&oids)?.into_iter().next() {
         let text = format!("must be owner of sequence {name}");
         return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, text));
@@ -45,7 +46,7 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         let numbers = |values: &[Continuation]| -> Vec<i64> { values.iter().map(|to| to.value.last_value).collect() };
         let called = |values: &[Continuation]| -> Vec<bool> { values.iter().map(|to| to.value.is_called).collect() };
         let wanted = values_of(&oids);
-        // New storage for thousands is worth avoiding.
+        // Sequences that already have the right value get no new storage, which is slow for thousands.
         let changed: Vec<u32> = spi::fixed::query_json(
             include_str!("../../sql/queries/sequences_to_change.sql"),
             &[

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 
-/// Sets for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
+/// Sets a setting for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
 pub fn set_local(name: &CStr, value: &str) -> Result<()> {
     let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
     // SAFETY: both strings outlive the call, which copies them.
@@ -26,17 +26,18 @@ pub fn set_local(name: &CStr, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// So that names and node trees mean the same wherever they are read, and statements what they say.
+/// Sets the settings on which the meaning of names, node trees and statements depends.
 pub fn use_catalog_search_path() -> Result<()> {
     set_local(c"search_path", "pg_catalog, pg_temp")?;
     set_local(c"standard_conforming_strings", "on")?;
-    // To compile a query over the catalogs of a big database takes longer than to run it, and memory that stays.
+    // JIT compilation of a query over the catalogs of a big database takes longer than the query, and memory that is
+    // not freed.
     set_local(c"jit", "off")?;
     set_local(c"quote_all_identifiers", "off")
 }
 
-/// The same, and the settings that values in catalog texts are written by. They are those of the source's session, so that
-/// texts of both sides are equal where what they say is.
+/// Sets these, and the settings with which values in catalog texts are written, to the values of the source's session,
+/// so that texts of both sides are equal where their meaning is.
 pub fn use_catalog_settings() -> Result<()> {
     use_catalog_search_path()?;
     set_local(c"datestyle", "ISO, YMD")?;
@@ -46,8 +47,8 @@ pub fn use_catalog_settings() -> Result<()> {
     set_local(c"bytea_output", "hex")
 }
 
-/// So that the texts that the source sends mean here what they mean there. Receive functions take them for what the
-/// calling session's client would send.
+/// Sets the settings with which texts of the source are read, so that they mean the same here. Receive functions would
+/// take them for texts of the calling session's client.
 pub fn read_values_alike() -> Result<()> {
     set_local(c"client_encoding", &crate::local::encoding::database_name())?;
     set_local(c"array_nulls", "on")?;
@@ -57,8 +58,8 @@ pub fn read_values_alike() -> Result<()> {
     set_local(c"xmloption", "content")
 }
 
-/// The server's settings that input and output functions of types look at, and functions in the defaults and checks of a
-/// table. The search path is none of them: it chooses code.
+/// The server's settings that input and output functions of types use, and functions in the defaults and checks of a
+/// table. The search path is not among them: it chooses code.
 const OF_VALUES: [&CStr; 13] = [
     c"datestyle",
     c"intervalstyle",
@@ -80,13 +81,13 @@ const OF_VALUES: [&CStr; 13] = [
 pub struct ValueSettings(Vec<(CString, CString)>);
 
 impl ValueSettings {
-    /// Those of the server, and those that extensions and users have made up.
+    /// Reads the server's settings, and those that extensions and users have made up.
     pub fn of_this_session() -> Self {
         let server = OF_VALUES.iter().filter_map(|name| Some(((*name).to_owned(), value_in_database_encoding(name)?)));
         Self(server.chain(custom_settings()).collect())
     }
 
-    /// Sets them as [`set_local`] does.
+    /// Sets the settings as [`set_local`] does.
     pub fn adopt(&self) {
         for (name, value) in &self.0 {
             // SAFETY: both strings outlive the call, which copies them. Nothing is set that a user could not set: what an
@@ -106,7 +107,7 @@ impl ValueSettings {
         }
     }
 
-    /// Sets them for the rest of this process; for background processes of ours.
+    /// Sets the settings for the rest of this process; for background processes of ours.
     pub fn adopt_for_process(&self) {
         for (name, value) in &self.0 {
             // SAFETY: as above.
@@ -130,12 +131,12 @@ fn value_in_database_encoding(name: &CStr) -> Option<CString> {
     }
 }
 
-/// As `server_version_num`.
+/// Returns `server_version_num`.
 pub fn version() -> u32 {
     pg_sys::PG_VERSION_NUM
 }
 
-/// The text that would set it to what it is here; `None` for a setting that this server does not have.
+/// Returns the value of a setting as a text that would set it; `None` for a setting that this server does not have.
 pub fn value(name: &CStr) -> Option<String> {
     // SAFETY: the answer is a static buffer or the setting's own string, copied at once.
     unsafe {
@@ -150,7 +151,7 @@ pub fn reserve_prefix(prefix: &'static CStr) {
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
 }
 
-/// Sets for the rest of this process; for background processes of ours.
+/// Sets a setting for the rest of this process; for background processes of ours.
 pub fn set_for_process(name: &CStr, value: &CStr) {
     // SAFETY: both strings are static or outlive the call.
     unsafe {
@@ -163,7 +164,7 @@ pub fn set_for_process(name: &CStr, value: &CStr) {
     }
 }
 
-/// Makes the setting one that nobody can change in this process, as those that tell how the server was built.
+/// Makes a setting unchangeable in this process, like those that tell how the server was built.
 pub fn keep_for_process(name: &CStr) {
     let (variables, count) = compat::setting_variables();
     // SAFETY: an array of as many settings as counted, which belong to this process alone.
@@ -175,8 +176,8 @@ pub fn keep_for_process(name: &CStr) {
     }
 }
 
-/// What bears on the transactions of the extension's own processes. The database, the role and the server may have other
-/// defaults, which are meant for sessions.
+/// The settings that affect transactions of the extension's own processes. The database, the role and the server may
+/// have other defaults, which are meant for sessions.
 const OF_OWN_PROCESSES: [(&CStr, &CStr); 13] = [
     (c"role", c"none"),
     (c"default_transaction_isolation", c"read committed"),
@@ -187,8 +188,8 @@ const OF_OWN_PROCESSES: [(&CStr, &CStr); 13] = [
     (c"transaction_timeout", c"0"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"idle_session_timeout", c"0"),
-    // What these processes write must be on this server's disk before others rely on it. Standbys are waited for by the
-    // commit of the caller, if the caller wants that.
+    // The writes of these processes must be on this server's disk before others rely on them. The caller's commit waits
+    // for standbys, if the caller wants that.
     (c"synchronous_commit", c"local"),
     (c"session_replication_role", c"origin"),
     (c"transform_null_equals", c"off"),
@@ -224,7 +225,7 @@ pub fn scoped<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     value
 }
 
-/// Where the value of a setting comes from, as `pg_settings` has it.
+/// Returns the source of a setting's value, as in `pg_settings`.
 pub fn source_of(name: &CStr) -> Result<Option<String>> {
     spi::fixed::query_text(
         "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1",
@@ -232,13 +233,14 @@ pub fn source_of(name: &CStr) -> Result<Option<String>> {
     )
 }
 
-/// Kilobytes.
+/// Returns `maintenance_work_mem` in kilobytes.
 pub fn maintenance_work_mem() -> i64 {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::maintenance_work_mem.into() }
 }
 
-/// Settings that are not the server's own and that every user may set, with their values where they were given one.
+/// Returns the settings that are not the server's own and that every user may set, with their values where they were
+/// given one.
 fn custom_settings() -> Vec<(CString, CString)> {
     const OWN: &[u8] = b"pgcopy.";
     let (variables, count) = compat::setting_variables();

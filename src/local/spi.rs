@@ -1,8 +1,8 @@
-//! SQL on this side.
+//! SQL statements on this server.
 //!
-//! Every statement but those of [`run_in_session`] runs with the catalogs alone on its search path, and sees what is
-//! committed when it begins, whatever the isolation of the caller's transaction: a decision about a table must not rest
-//! on an older snapshot than the lock that keeps the table as it is.
+//! Every statement but those of [`run_in_session`] runs with the catalogs alone on its search path. It sees all that is
+//! committed when it begins, at every isolation level of the caller's transaction: a decision about a table must not
+//! rest on a snapshot that is older than the lock on the table.
 
 use super::identity::{Role, run_as};
 use super::{encoding, settings};
@@ -29,8 +29,8 @@ pub enum Param<'a> {
     TextArray(&'a [&'a str]),
 }
 
-/// The extension's own statements: their texts are fixed, so that nothing of a user's is parsed, planned or executed with
-/// the rights of the bootstrap superuser. They are over the catalogs and the extension's own tables.
+/// The extension's own statements. Their texts are fixed, so that no text of a user is parsed, planned or executed with
+/// the rights of the bootstrap superuser. They read and write the catalogs and the extension's own tables.
 pub mod extension {
     use super::{Param, Role, parsed, run, run_as};
     use crate::error::Result;
@@ -40,35 +40,35 @@ pub mod extension {
         run_as(Role::Extension, || run(sql, parameters, 0).map(drop))
     }
 
-    /// The first column of the first row, as text.
+    /// Returns the first column of the first row, as text.
     pub fn query_text(sql: &'static str, parameters: &[Param<'_>]) -> Result<Option<String>> {
         run_as(Role::Extension, || run(sql, parameters, 1))
     }
 
-    /// A query that returns one JSON value.
+    /// Runs a query that returns one JSON value.
     pub fn query_json<T: DeserializeOwned>(sql: &'static str, parameters: &[Param<'_>]) -> Result<T> {
         parsed(run_as(Role::Extension, || run(sql, parameters, 1))?)
     }
 }
 
-/// Fixed texts with the rights of the current user. Those over the catalogs are in `sql/queries/`.
+/// Statements with fixed texts and the rights of the current user. Longer ones are in `sql/queries/`.
 pub mod fixed {
     use super::{Param, parsed, run};
     use crate::error::Result;
     use serde::de::DeserializeOwned;
 
-    /// The first column of the first row, as text.
+    /// Returns the first column of the first row, as text.
     pub fn query_text(sql: &'static str, parameters: &[Param<'_>]) -> Result<Option<String>> {
         run(sql, parameters, 1)
     }
 
-    /// A query that returns one JSON value.
+    /// Runs a query that returns one JSON value.
     pub fn query_json<T: DeserializeOwned>(sql: &'static str, parameters: &[Param<'_>]) -> Result<T> {
         parsed(run(sql, parameters, 1)?)
     }
 }
 
-/// A query that returns one JSON value.
+/// Runs a query that returns one JSON value.
 pub fn query_json<T: DeserializeOwned>(sql: &str) -> Result<T> {
     parsed(run(sql, &[], 1)?)
 }
@@ -164,7 +164,7 @@ impl Param<'_> {
         }
     }
 
-    /// The value in the current memory context; `None` for NULL.
+    /// Returns the value in the current memory context; `None` for NULL.
     pub fn datum(&self) -> Result<Option<pg_sys::Datum>> {
         // SAFETY: text is copied; arrays are made of as many elements of the type as are given.
         unsafe {
@@ -199,7 +199,7 @@ fn text_datum(text: &str) -> Result<pg_sys::Datum> {
     Ok(unsafe { pg_sys::cstring_to_text(text.as_ptr()) }.into())
 }
 
-/// An array of one dimension in the current context. `length` is the type's, -1 for text.
+/// Makes an array of one dimension in the current context. `length` is the type's, -1 for text.
 ///
 /// # Safety
 /// The values are of the type, whose length and alignment are those of a built-in number or of text.

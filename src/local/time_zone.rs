@@ -8,14 +8,15 @@ use std::ffi::CString;
 pub enum TimeZone {
     /// Seconds east of UTC.
     Fixed(i64),
-    /// Lives as long as the process.
+    /// The server's structure, which lives as long as the process.
     Named(*mut pg_sys::pg_tz),
 }
 
 impl TimeZone {
     pub const UTC: Self = Self::Fixed(0);
 
-    /// By its name in the time zone database, or by a distance such as `+05:30` or `UTC-3`, which counts eastwards.
+    /// Finds a zone by its name in the time zone database, or by a distance such as `+05:30` or `UTC-3`, which counts
+    /// eastwards.
     pub fn of(name: &str) -> Option<Self> {
         if let Some(seconds) = fixed_offset(name) {
             return Some(Self::Fixed(seconds));
@@ -29,7 +30,7 @@ impl TimeZone {
         (!zone.is_null()).then_some(Self::Named(zone))
     }
 
-    /// Seconds east of UTC, in winter of today's rules.
+    /// Returns the seconds east of UTC of standard time under today's rules.
     pub fn standard_offset(self) -> i64 {
         // Of January 15, 2024, since 1970.
         const MIDDLE_OF_JANUARY: i64 = 19_737;
@@ -50,8 +51,8 @@ impl TimeZone {
         }
     }
 
-    /// Seconds east of UTC when clocks show that time: a day since 1970 of the proleptic Gregorian calendar, and a second
-    /// of it.
+    /// Returns the seconds east of UTC when clocks show a time, which is given as a day since 1970 of the proleptic
+    /// Gregorian calendar and a second of that day.
     pub fn offset_at_local(self, day: i64, second: i64) -> i64 {
         let Self::Named(zone) = self else { return self.standard_offset() };
         let Some(julian_day) = i32::try_from(day + i64::from(pg_sys::UNIX_EPOCH_JDATE)).ok().filter(|day| *day >= 0)
@@ -73,7 +74,7 @@ impl TimeZone {
     }
 }
 
-/// `Z`, `±hh`, `±hh:mm` and `±hh:mm:ss`, also behind `UTC`, `GMT` or `UT`.
+/// Parses `Z`, `±hh`, `±hh:mm` and `±hh:mm:ss`, also after `UTC`, `GMT` or `UT`.
 fn fixed_offset(name: &str) -> Option<i64> {
     let rest = ["UTC", "GMT", "UT"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     if rest.is_empty() || rest == "Z" {

@@ -1,28 +1,28 @@
-//! Transaction identifiers.
+//! Transactions: identifiers, times, visibility and subtransactions.
 
 use crate::error::{Result, catch};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-/// The top transaction's identifier; assigns one if it has none yet.
+/// Returns the top transaction's identifier; assigns one if it has none yet.
 pub fn assign_top_xid() -> u64 {
     // SAFETY: called inside a transaction that may write.
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
-/// Whether the top transaction with this identifier is still open, prepared included.
+/// Returns whether the top transaction with this identifier is still open, prepared included.
 pub fn is_in_progress(full_xid: u64) -> bool {
     // SAFETY: reads shared memory only; the low half is the 32-bit identifier.
     unsafe { pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from_inner(full_xid as u32)) }
 }
 
-/// Whether this transaction has written anything that other transactions do not see yet.
+/// Returns whether this transaction has written anything that other transactions do not see yet.
 pub fn has_written() -> bool {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::TransactionId::INVALID }
 }
 
-/// Whether this transaction has created the extension or altered it, so that other processes know nothing of that.
+/// Returns whether this transaction has created the extension or altered it, which other processes do not see.
 pub fn has_written_extension() -> bool {
     if !has_written() {
         return false;
@@ -47,7 +47,7 @@ pub fn has_written_extension() -> bool {
     }
 }
 
-/// When a transaction and its current command began, in microseconds since PostgreSQL's epoch.
+/// The start of a transaction and of its current command, in microseconds since PostgreSQL's epoch.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Instants {
     transaction: i64,
@@ -65,7 +65,7 @@ impl Instants {
         }
     }
 
-    /// Makes them those of this process's own transaction, as those of a parallel worker are its leader's.
+    /// Makes them the times of this process's own transaction, as a parallel worker takes over those of its leader.
     pub fn adopt(self) {
         // SAFETY: the server insists on being in a parallel worker, which this process is as far as these instants are
         // concerned; nothing else runs in between.
@@ -83,19 +83,19 @@ pub fn make_changes_visible() {
     unsafe { pg_sys::CommandCounterIncrement() }
 }
 
-/// Lets this transaction see what others have committed to the definitions of relations that it has open.
+/// Lets this transaction see changes that others have committed to the definitions of relations that it has open.
 pub fn accept_changes_of_others() {
     // SAFETY: called inside a transaction, where every lock acquisition does the same.
     unsafe { pg_sys::AcceptInvalidationMessages() }
 }
 
-/// Gives up what this process remembers of relations and catalogs, as after an overflow of the queue of changes.
+/// Empties this process's caches of relations and catalogs, as after an overflow of the queue of changes.
 pub fn forget_definitions() {
     // SAFETY: called inside a transaction that has nothing open yet.
     unsafe { pg_sys::InvalidateSystemCaches() }
 }
 
-/// Runs `work` in a subtransaction, which is rolled back whatever happens.
+/// Runs `work` in a subtransaction, which is rolled back in any case.
 pub fn in_subtransaction<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: begun and ended in pairs around work that catches its errors; context and owner are put back.
     unsafe {

@@ -1,7 +1,7 @@
-//! Rows that a query can read although no relation holds them, as triggers read the rows that a statement has changed.
+//! Rows that a query can read although no relation holds them, like the transition tables of triggers.
 //!
-//! To a planner they are columns and nothing else: no index, constraint or statistics of a table comes with them, whose
-//! expressions would be evaluated with the rights of the query.
+//! The planner knows only their columns: they have no index, constraint or statistics, whose expressions would be
+//! evaluated with the rights of the query.
 
 use super::identity::{Role, run_as};
 use super::{encoding, settings};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
-/// A relation of a query, which moves to disk where it takes more memory than it may.
+/// A relation of a query, which moves to disk when it exceeds its memory.
 pub struct TransientTable {
     name: &'static CStr,
     store: *mut pg_sys::Tuplestorestate,
@@ -66,7 +66,8 @@ impl Drop for TransientTable {
     }
 }
 
-/// The first row of a query over transient tables, as texts; the query is parsed, planned and executed as `role`.
+/// Returns the first row of a query over transient tables, as texts; the query is parsed, planned and executed as
+/// `role`.
 pub fn first_row(role: Role, tables: &[&TransientTable], sql: &str) -> Result<Option<Vec<Option<String>>>> {
     let command = encoding::to_database(sql)?;
     run_as(role, || {

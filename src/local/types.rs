@@ -1,13 +1,13 @@
-//! What the catalog says of a type.
+//! Facts about types from the catalog.
 
 use pgrx::pg_sys;
 
-/// A type as its values are read: domains are what they are made of.
+/// A type as its values are read: a domain stands for its base type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseType {
     pub oid: pg_sys::Oid,
     pub typmod: i32,
-    /// Of arrays, as declared; 0 where it was not.
+    /// The number of dimensions of an array, as declared; 0 where none was declared.
     pub dimensions: usize,
     pub shape: Shape,
 }
@@ -16,12 +16,12 @@ pub struct BaseType {
 pub enum Shape {
     Scalar,
     Enum,
-    /// With the type of the elements, which has the array's typmod.
+    /// An array, with the type of its elements, which has the array's typmod.
     Array(pg_sys::Oid),
     Composite,
 }
 
-/// Looks through domains.
+/// Returns the base type of a type, through all domains.
 pub fn base_type(type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> BaseType {
     let mut base = BaseType { oid: type_oid, typmod, dimensions, shape: Shape::Scalar };
     loop {
@@ -58,7 +58,8 @@ pub fn base_type(type_oid: pg_sys::Oid, typmod: i32, dimensions: usize) -> BaseT
     }
 }
 
-/// The function that makes a value of one type of a value of another, if it takes one: of the elements for arrays.
+/// Returns the function that converts a value from one type to another, if a function is needed: for arrays, that of
+/// the elements.
 pub fn cast_function(from: u32, to: u32) -> Option<u32> {
     let mut function = pg_sys::Oid::INVALID;
     // SAFETY: syscache lookups; the function is written to a variable of ours.
@@ -74,7 +75,7 @@ pub fn cast_function(from: u32, to: u32) -> Option<u32> {
     }
 }
 
-/// The owner of a function that is there.
+/// Returns the owner of an existing function.
 pub fn function_owner(function: u32) -> Option<u32> {
     // SAFETY: a syscache lookup; the row is released after a number was read of it.
     unsafe {

@@ -1,5 +1,5 @@
-//! The hook that takes the COPY statements that are ours from the server, refuses those that change definitions which a job
-//! relies on, and leaves the server everything else.
+//! The utility hook. It carries out the COPY statements of our format, refuses statements that change definitions which
+//! a job relies on, and leaves all others to the server.
 
 use super::bindings;
 use super::copy_statement::{self, CopyStatement};
@@ -27,8 +27,9 @@ pub fn register(handler: Handler) {
     }
 }
 
-/// Without a guard: an ERROR of somebody else's statement passes as it is. With one it would be reported anew, without its
-/// position, its context, and the fields that clients look into. There is nothing in this frame that it could skip.
+/// The hook. It has no guard, so that an ERROR of another statement passes unchanged. With a guard the ERROR would be
+/// reported anew, without its position, its context, and the fields that clients read. This frame has no values that
+/// the ERROR could skip.
 #[allow(clippy::too_many_arguments, reason = "they are the hook's")]
 #[allow(ffi_unwind_calls, reason = "the frame holds no value that an ERROR could skip")]
 unsafe extern "C-unwind" fn process_utility(

@@ -16,7 +16,7 @@ impl Prepared {
         let in_place = self.oids_by(Method::InPlace);
         self.in_place_members = catalog::partition_members(&in_place)?;
         self.foreign_keys = self.read_foreign_keys_to_check()?;
-        // Keys of other tables are suspended there. Rights on the targets themselves are told of already.
+        // Keys of other tables are suspended there. Missing rights on the targets themselves are reported already.
         let others: BTreeSet<u32> = self
             .foreign_keys
             .iter()
@@ -86,13 +86,13 @@ impl Prepared {
         catalog::read_foreign_keys(&changed)
     }
 
-    /// Whether a foreign key can only be checked when the targets that are loaded in place have their rows.
+    /// Returns whether a foreign key can only be checked when the targets that are loaded in place have their rows.
     pub(super) fn waits_for_in_place(&self, key: &ForeignKey) -> bool {
         let ends = [key.referencing, key.referenced];
         ends.iter().chain(&key.referenced_leaves).any(|oid| self.in_place_members.contains(oid))
     }
 
-    /// The checks of those.
+    /// Returns the checks of those foreign keys.
     pub fn in_place_checks(&self) -> Result<Vec<ForeignKeyCheck>> {
         self.checks(&HashMap::new(), |key| self.waits_for_in_place(key))
     }
@@ -126,7 +126,7 @@ impl Prepared {
             .collect()
     }
 
-    /// Tables outside of the pull that a foreign key ties to a target.
+    /// Returns tables outside of the pull that a foreign key ties to a target.
     pub fn tied_tables(&self) -> BTreeSet<u32> {
         let targets: BTreeSet<u32> = self.target_oids().into_iter().collect();
         self.foreign_keys
@@ -137,7 +137,7 @@ impl Prepared {
     }
 }
 
-/// The referencing tables whose values the caller may see.
+/// Returns the referencing tables whose values the caller may see.
 fn readable_referencing(keys: &[ForeignKey]) -> Result<BTreeSet<u32>> {
     let oids: Vec<u32> = keys.iter().map(|key| key.referencing).collect();
     let readable: Vec<u32> =

@@ -1,4 +1,4 @@
-//! What is decided under the locks on the targets, and whether there is room for the locks.
+//! Decisions under the locks on the targets, and the room for locks.
 
 use super::{Method, Prepared, Target};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ impl Prepared {
         })
     }
 
-    /// Refuses to replace rows that the caller did not say may go.
+    /// Refuses to replace rows that the caller has not given up with `overwrite`.
     pub fn refuse_unasked_overwrite(&self) -> Result<()> {
         if self.terms.overwrite {
             return Ok(());
@@ -45,7 +45,7 @@ impl Prepared {
                 'p' => settings::with_catalog_settings(|| catalog::partition_members(&[local.oid]))?,
                 _ => vec![local.oid],
             };
-            // Not by what the plan knows of its size: rows may have come since.
+            // The size in the plan does not count: rows may have been added since.
             for member in members {
                 let holds_rows = if self.terms.wait { Some(rows::are_in(member)) } else { rows::are_in_now(member) };
                 match holds_rows {

@@ -1,10 +1,10 @@
-//! All that is wrong with a pull, told in one error.
+//! The problems of a pull, reported in one error.
 
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
 use plan::{Problem, ProblemKind};
 
-/// One error for all that is wrong.
+/// Raises one error for all problems.
 pub(super) fn refuse_problems(problems: &[Problem]) -> Result<()> {
     let Some(first) = problems.first() else {
         return Ok(());

@@ -7,7 +7,7 @@ use plan::{Problem, ProblemKind};
 use std::collections::HashMap;
 
 impl Prepared {
-    /// Materialized views that read the targets show the old rows until somebody refreshes them.
+    /// Returns the materialized views that read the targets. They show the old rows until they are refreshed.
     pub(super) fn plan_refresh(&mut self, wanted: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let dependents = catalog::read_dependents(&self.target_oids())?;
         if dependents.views.is_empty() {

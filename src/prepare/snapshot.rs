@@ -60,7 +60,7 @@ pub(super) fn open(
     let mut relations = source::read_relations(session)?;
     let mut pairing = pair(&relations)?;
     for _ in 0..ATTEMPTS {
-        // What cannot be pulled need not be locked; the user hears all of it at once.
+        // Tables that cannot be pulled need not be locked; all of them are reported at once.
         let possible = pairing.problems.is_empty();
         let wanted = if possible { read_tables(&relations, &pairing) } else { BTreeSet::new() };
         let locks = source::read_lock_table(session)?;

@@ -8,9 +8,9 @@ use pgrx::prelude::*;
 
 /// Verifies foreign keys of one referencing table, for all rows at once.
 ///
-/// Nobody's rights on the tables are asked for, as the server's own foreign-key checks do in effect: the caller may well
-/// lack SELECT on a table at the key's other end. Therefore no query reads the tables: only keys are taken out of them, and
-/// only the functions that convert and compare keys run, as the roles that the check names.
+/// No rights on the tables are needed, as for the server's own foreign-key checks: the caller may lack SELECT on the
+/// table at the key's other end. Therefore no query reads the tables: only keys are taken out of them, and only the
+/// functions that convert and compare keys run, as the roles that the check names.
 ///
 /// `stage_of` gives the stage table of a target; `memory` is in bytes.
 ///
@@ -44,7 +44,7 @@ pub fn check_foreign_keys(
     Ok(())
 }
 
-/// One anti-join, which finds a row without its key if there is one.
+/// Runs one anti-join, which finds a row without its key if there is one.
 fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u32>, memory: usize) -> Result<()> {
     let violation = |detail: Option<String>| {
         let error = Error::new(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, check.message.clone())
@@ -86,5 +86,5 @@ fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u3
     violation(Some(format!("Key ({})=({values}) {}", check.detail_columns, check.detail_rest)))
 }
 
-/// Kilobytes; what the setting takes at least.
+/// The least value of the setting, in kilobytes.
 const LEAST_MEMORY: usize = 64;

@@ -60,7 +60,7 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
     }
 }
 
-/// The same for a target that only the leader's transaction can see: it has neither indexes nor options.
+/// Makes the stage table of a target that only the leader's transaction can see: it has neither indexes nor options.
 fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage> {
     // SAFETY: a descriptor of our own with as many columns as are filled in.
     unsafe {
@@ -174,7 +174,7 @@ pub fn give_toast_table(stage: u32, target: u32) {
     }
 }
 
-/// Whether there is a TOAST table without a page.
+/// Returns whether there is a TOAST table without a page.
 unsafe fn is_empty_toast(toast: pg_sys::Oid) -> bool {
     if toast == pg_sys::Oid::INVALID {
         return true;
@@ -200,7 +200,7 @@ fn stage_schema() -> Result<pg_sys::Oid> {
     Ok(schema)
 }
 
-/// A relation's options as `pg_class.reloptions` keeps them, copied to the current context.
+/// Returns a relation's options as `pg_class.reloptions` keeps them, copied to the current context.
 unsafe fn relation_options(relation: u32) -> pg_sys::Datum {
     // SAFETY: the tuple is released after the value was copied out of it.
     unsafe {
@@ -228,7 +228,8 @@ unsafe fn relation_options(relation: u32) -> pg_sys::Datum {
     }
 }
 
-/// Autovacuum on a stage table would only get into a task's way. The option goes with the stage table's own row.
+/// Adds the option that switches autovacuum off, which would only get into a task's way. The option goes with the stage
+/// table's own row.
 unsafe fn without_autovacuum(options: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: builds a one-element list of palloc'd nodes, which the callee only reads.
     unsafe {

@@ -1,4 +1,4 @@
-//! Stage tables hang on nothing but the extension: what they would hang on, their targets hang on.
+//! Stage tables depend on nothing but the extension: all that they would depend on, their targets depend on.
 //!
 //! A pull holds locks on its targets, which keep types, functions and operator classes in place while it needs them. A stage
 //! table that counted as their user, too, would be in the way of ALTER DOMAIN and DROP TYPE when the target's rows are not.
@@ -49,8 +49,8 @@ pub(super) unsafe fn belong_to_extension(heap: pg_sys::Oid, indexes: &[u32]) -> 
     Ok(())
 }
 
-/// Makes a stage table that the swap has given the old rows nobody's property, so that its target's owner can leave in the
-/// same transaction.
+/// Removes the owner's dependency of a stage table that has the old rows after the swap, so that the target's owner can
+/// be dropped in the same transaction.
 ///
 /// # Safety
 /// The relation exists and is locked exclusively.

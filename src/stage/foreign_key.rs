@@ -94,7 +94,7 @@ pub fn foreign_key_check(
     })
 }
 
-/// The condition for the key of a row `fk` to be among those of `referenced`.
+/// Returns the condition for the key of a row `fk` to be among those of `referenced`.
 fn is_there(key: &ForeignKey) -> String {
     let comparisons: Vec<_> =
         (1..).zip(&key.keys).map(|(number, pair)| format!("pk.k{number} {} fk.k{number}", pair.operator)).collect();

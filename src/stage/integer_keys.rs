@@ -22,8 +22,8 @@ pub(super) struct Rows {
     pub(super) is_stage: bool,
 }
 
-/// For each key whether every referencing row finds its own, or `None` where the shortcut does not apply. All keys are
-/// of the same referencing table. The sets of referenced keys take at most `memory` bytes together.
+/// Returns for each key whether every referencing row finds its own, or `None` where the shortcut does not apply. All
+/// keys are of the same referencing table. The sets of referenced keys take at most `memory` bytes together.
 pub(super) fn all_present(keys: &[IntegerKey], memory: usize) -> Vec<Option<bool>> {
     let mut results = vec![None; keys.len()];
     let mut left = memory;
@@ -65,11 +65,11 @@ pub(super) fn all_present(keys: &[IntegerKey], memory: usize) -> Vec<Option<bool
 
 struct Lookup {
     set: KeySet,
-    /// Among the columns that are read.
+    /// The positions among the columns that are read.
     columns: std::ops::Range<usize>,
     match_full: bool,
     position: usize,
-    /// No row without its key yet.
+    /// Set while no row without its key was found.
     all: bool,
 }
 
@@ -168,7 +168,7 @@ struct KeySet {
 struct Span {
     least: u64,
     greatest: u64,
-    /// What a step in this column is worth.
+    /// The weight of a step in this column.
     stride: u64,
 }
 
@@ -278,7 +278,7 @@ impl Table {
         Some(Self { slots, mask: capacity - 1, multiplier })
     }
 
-    /// Where the key is, or the free slot where it would be. There always is a free one.
+    /// Returns the slot of the key, or the free slot for it. There is always a free one.
     #[inline]
     fn find(&self, key: u64) -> usize {
         let mut slot = self.spread(key);

@@ -1,5 +1,5 @@
-//! Keys of the tables at a foreign key's ends, read without a query over the tables: a planner would evaluate expressions
-//! of their indexes, constraints and statistics with the rights of whoever asks.
+//! Keys of the tables at a foreign key's ends, read without a query over the tables: the planner would evaluate
+//! expressions of their indexes, constraints and statistics with the rights of the query.
 
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, run_as};
@@ -21,12 +21,12 @@ pub(super) struct KeyRows {
     converted: Vec<bool>,
 }
 
-/// What reading a table takes.
+/// The means to read the key columns of a table.
 struct Reader {
     relation: pg_sys::Relation,
     /// Attribute numbers.
     numbers: Vec<i32>,
-    /// What makes the compared type of a column's own.
+    /// The functions that convert columns to the compared types.
     conversions: Vec<Option<*mut pg_sys::ExprState>>,
 }
 
@@ -61,7 +61,7 @@ impl KeyRows {
         })
     }
 
-    /// The columns that show a key as its table has it.
+    /// Returns the columns that show a key as its table has it.
     pub(super) fn shown_columns(&self) -> Vec<String> {
         let name = |(number, &converted): (usize, &bool)| format!("{}{number}", if converted { 'v' } else { 'k' });
         (1..).zip(&self.converted).map(name).collect()
@@ -171,7 +171,7 @@ impl Reader {
 }
 
 impl KeyEnd {
-    /// Which columns a function must convert.
+    /// Returns the columns that a function must convert.
     ///
     /// # Safety
     /// The state is of the current query.
@@ -198,7 +198,7 @@ impl KeyEnd {
 }
 
 impl KeyColumn {
-    /// What makes the compared type of the column's own; `None` where the value stays as it is.
+    /// Returns the function that converts the column to the compared type; `None` where the value stays as it is.
     ///
     /// # Safety
     /// The state is of the current query; what is prepared lives as long as it.

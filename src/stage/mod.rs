@@ -1,4 +1,5 @@
-//! Stage tables: made like their targets, filled, indexed, checked and analyzed out of everybody's sight, then swapped.
+//! Stage tables: they are made like their targets, filled, indexed, checked and analyzed unseen by other sessions, then
+//! swapped.
 
 mod analyze;
 mod check;

@@ -4,14 +4,14 @@ use crate::local::locks::{Mode, lock_relation, try_lock_relation};
 use crate::local::spi::{Param, extension};
 use pgrx::pg_sys;
 
-/// Drops stage tables that this transaction uses, or has made.
+/// Drops stage tables that this transaction has used or made.
 pub fn remove(stages: impl IntoIterator<Item = u32>) -> Result<()> {
     let stages: Vec<u32> = stages.into_iter().collect();
     stages.iter().for_each(|&stage| lock_relation(stage, Mode::AccessExclusive));
     remove_locked(&stages)
 }
 
-/// Drops stage tables, and returns those that somebody is in the way of, such as a dump that reads them.
+/// Drops stage tables, and returns those that another session has locked, such as a dump that reads them.
 pub fn try_remove(stages: Vec<u32>) -> Result<Vec<u32>> {
     let (locked, busy): (Vec<u32>, Vec<u32>) =
         stages.into_iter().partition(|&stage| try_lock_relation(stage, Mode::AccessExclusive));
@@ -19,8 +19,8 @@ pub fn try_remove(stages: Vec<u32>) -> Result<Vec<u32>> {
     Ok(busy)
 }
 
-/// Drops stage tables that are still there, and whatever belongs to them. Not by DROP TABLE: an event trigger of the user's
-/// could refuse that, and would be told of tables that are none of its business.
+/// Drops stage tables that still exist, with all that belongs to them. It does not use DROP TABLE: an event trigger of
+/// a user could refuse that, and would be told of internal tables.
 fn remove_locked(stages: &[u32]) -> Result<()> {
     let flags =
         pg_sys::PERFORM_DELETION_INTERNAL | pg_sys::PERFORM_DELETION_QUIETLY | pg_sys::PERFORM_DELETION_SKIP_EXTENSIONS;

@@ -1,4 +1,4 @@
-//! What ANALYZE is to know of a stage table, and where what it finds out goes.
+//! Statistics: targets and definitions for ANALYZE of a stage table, and the transfer of its results.
 
 use crate::compat;
 use crate::error::Result;
@@ -45,8 +45,8 @@ pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -
     Ok(())
 }
 
-/// Gives the targets the column statistics of their stage tables. No reader need wait for that: it comes before the swap,
-/// and before the locks that the swap takes.
+/// Gives the targets the column statistics of their stage tables. It comes before the locks that the swap takes, so
+/// that no reader waits for it.
 pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a TableSpec, &'a Stage)>) -> Result<()> {
     let (mut extended, mut virtuals) = (Vec::new(), Vec::new());
     for (table, stage) in tables {
@@ -86,8 +86,8 @@ pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a Tabl
     )
 }
 
-/// Removes what ANALYZE has found out about a relation's own rows, of one column or of all. What it has found out about
-/// the relation together with those that inherit from it stays, until the next ANALYZE of them all.
+/// Removes the statistics of a relation's own rows, of one column or of all. Statistics of the relation together with
+/// those that inherit from it stay, until the next ANALYZE of them all.
 ///
 /// # Safety
 /// The relation is locked against other changes of its statistics.

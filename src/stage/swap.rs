@@ -19,17 +19,17 @@ pub struct SwapTable<'a> {
     pub rows: u64,
 }
 
-/// Whose transaction made the files of the stage tables.
+/// The transaction that made the files of the stage tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// The one that swaps: the relation cache must know that a target's files are new, as after CLUSTER.
+    /// The transaction that swaps: the relation cache must know that a target's files are new, as after CLUSTER.
     MadeHere,
-    /// The steward's, long committed: the files are like any others, and later writes to them are logged.
+    /// An earlier one, long committed: the files are like any others, and later writes to them are logged.
     MadeBefore,
 }
 
-/// Exchanges all of them. The stage tables hold the old rows then; those of this transaction are dropped here, the
-/// others when it has ended: readers of the targets need not wait for that.
+/// Exchanges the storage of all targets. The stage tables hold the old rows then. Those of this transaction are dropped
+/// here, the others when it has ended: readers of the targets need not wait for that.
 pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
     let mut exchanged_toasts = Vec::new();
     for table in tables {
@@ -150,11 +150,11 @@ unsafe fn refuse_other_columns(target: pg_sys::Relation, stage: pg_sys::Relation
 struct Toasts {
     of_target: pg_sys::Oid,
     of_stage: pg_sys::Oid,
-    /// Not where the stage table needed none and the target's own is empty.
+    /// False where the stage table needed none and the target's own is empty.
     exchanged: bool,
 }
 
-/// Exchanges what `pg_class` says of the storage of two relations.
+/// Exchanges the storage of two relations in `pg_class`.
 unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage) -> Result<Toasts> {
     // SAFETY: the tuples are copies of our own; their fixed part is what the catalog's structure describes.
     unsafe {
@@ -208,7 +208,7 @@ unsafe fn class_tuple(relation: u32) -> Result<pg_sys::HeapTuple> {
     Ok(tuple)
 }
 
-/// A TOAST table depends on its owner and on nothing else; both now have another one.
+/// Makes each TOAST table depend on its new main table, and on nothing else.
 unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -> Result<()> {
     for (owner, toast) in [(target, toasts.of_target), (stage, toasts.of_stage)] {
         if toast == pg_sys::Oid::INVALID {
@@ -232,7 +232,7 @@ unsafe fn exchange_toast_dependencies(target: u32, stage: u32, toasts: Toasts) -
     Ok(())
 }
 
-/// TOAST tables are named after their owners; nobody may be in the way of a later owner's.
+/// Renames TOAST tables after their new main tables, so that no name is in the way of a later one.
 fn rename_toast(toast: pg_sys::Oid, name: &str) {
     // SAFETY: the owner is held exclusively, and only it refers to its TOAST table.
     unsafe {

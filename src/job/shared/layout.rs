@@ -1,4 +1,4 @@
-//! The form of the block: a header, arrays of slots, then the plan as JSON.
+//! The layout of the block: a header, arrays of slots, then the order as JSON.
 
 use super::progress::PHASES;
 use std::cell::UnsafeCell;
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
 
 #[repr(C)]
 pub(super) struct Header {
-    /// Other sessions find a job by the number of its segment, which may be somebody else's by then.
+    /// The mark of a job's block: other sessions find a job by the number of its segment, which may belong to something
+    /// else by then.
     pub(super) magic: AtomicU64,
     pub(super) job: AtomicI64,
     pub(super) database: AtomicU32,
@@ -20,7 +21,7 @@ pub(super) struct Header {
     pub(super) entered: [AtomicI64; PHASES],
     /// Smoothed recent throughput.
     pub(super) bytes_per_second: AtomicU64,
-    /// When that was measured, and how many bytes there were.
+    /// The time of that measurement, and the number of bytes then.
     pub(super) measured: AtomicI64,
     pub(super) measured_bytes: AtomicU64,
     /// 0, or 1 once the job cannot succeed any more.
@@ -61,15 +62,15 @@ pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"pgcopy 1");
 #[repr(C)]
 pub(super) struct TableSlot {
     pub(super) stage: AtomicU32,
-    /// Of the tasks that work on this table alone.
+    /// The number of tasks that work on this table alone.
     pub(super) tasks_left: AtomicU32,
     /// Of them, those that bring its rows.
     pub(super) loads_left: AtomicU32,
     pub(super) rows: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// When the first task began; 0 before.
+    /// The start of the first task; 0 before.
     pub(super) started: AtomicI64,
-    /// When the last task so far ended.
+    /// The end of the last task so far.
     pub(super) finished: AtomicI64,
     /// Of a table that is loaded in place.
     pub(super) weight: AtomicU64,
@@ -87,7 +88,7 @@ pub(super) struct TaskSlot {
     pub(super) started: AtomicI64,
     pub(super) finished: AtomicI64,
     pub(super) weight: AtomicU64,
-    /// Of a load: what has arrived, and what the source's pages or the files amount to.
+    /// The bytes of a load that have arrived, and the bytes that the source's pages or the files amount to.
     pub(super) bytes: AtomicU64,
     pub(super) expected_bytes: AtomicU64,
 }

@@ -106,7 +106,7 @@ impl Shared {
         shared
     }
 
-    /// The block of a job that this process is no part of; `None` when it is gone.
+    /// Attaches the block of a job that this process is no part of; `None` when it is gone.
     pub(super) fn peek<T>(segment: u32, job: i64, read: impl FnOnce(Self) -> T) -> Option<T> {
         // SAFETY: returns null where this process has no mapping of it; attaching twice would be an error.
         let mapped = unsafe { pg_sys::dsm_find_mapping(segment) };
@@ -119,7 +119,7 @@ impl Shared {
         value
     }
 
-    /// The number may have passed on to a segment that holds anything.
+    /// The number may belong to a segment of another kind by now.
     fn verified(segment: &Segment, job: i64) -> Option<Self> {
         if segment.length() < size_of::<Header>() {
             return None;
@@ -234,7 +234,7 @@ impl Shared {
     }
 }
 
-/// Microseconds since PostgreSQL's epoch.
+/// Returns the current time in microseconds since PostgreSQL's epoch.
 pub(super) fn now() -> i64 {
     // SAFETY: reads the clock.
     unsafe { pg_sys::GetCurrentTimestamp() }

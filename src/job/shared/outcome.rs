@@ -27,7 +27,7 @@ impl Shared {
         let header = self.header();
         if header.error_state.compare_exchange(0, 1, SeqCst, SeqCst).is_ok() {
             let mut json = serde_json::to_vec(error).unwrap_or_default();
-            // Characters may take several times their room in JSON.
+            // Characters may take several times their size in JSON.
             for most in [4096, 1024, 256] {
                 if json.len() <= ERROR_BYTES {
                     break;

@@ -1,4 +1,4 @@
-//! How far a job is: phases, rows and bytes of tables, the rate.
+//! The progress of a job: phases, rows and bytes of tables, the rate.
 
 use super::layout::{TASK_DONE, TableSlot};
 use super::tasks::Activity;
@@ -7,18 +7,18 @@ use crate::order::Loaded;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// How far a job is.
+/// The phase of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(in super::super) enum Phase {
     Starting = 0,
-    /// The job is written down.
+    /// The job is recorded.
     Begun = 1,
     Locking = 2,
     Working = 3,
     Swapping = 4,
     InPlace = 5,
-    /// The leader has done its part; what becomes of it depends on its transaction.
+    /// The leader has done its part; its transaction decides the outcome.
     Swapped = 6,
 }
 
@@ -38,7 +38,7 @@ impl Phase {
     }
 }
 
-/// How a table of a running job is doing.
+/// The progress of a table of a running job.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct TableProgress {
     pub(in super::super) loaded: Loaded,
@@ -61,12 +61,12 @@ impl Shared {
         self.wake_everybody();
     }
 
-    /// When the pull was called.
+    /// Returns when the pull was called.
     pub(in super::super) fn called(&self) -> i64 {
         self.header().called.load(SeqCst)
     }
 
-    /// When the phase was entered; 0 if it was not.
+    /// Returns when the phase was entered; 0 if it was not.
     pub(in super::super) fn entered(&self, phase: Phase) -> i64 {
         self.header().entered[phase as usize].load(SeqCst)
     }
@@ -75,12 +75,12 @@ impl Shared {
         let _ = self.table_slots()[table].started.compare_exchange(0, now, SeqCst, SeqCst);
     }
 
-    /// Of one that is loaded in place.
+    /// Notes it for a table that is loaded in place.
     pub(in super::super) fn table_begins(&self, table: usize) {
         self.table_begins_at(table, now());
     }
 
-    /// Of one that is loaded in place.
+    /// Notes it for a table that is loaded in place.
     pub(in super::super) fn table_done(&self, table: usize) {
         let slot = &self.table_slots()[table];
         slot.finished.store(now(), SeqCst);
@@ -88,13 +88,14 @@ impl Shared {
         slot.tasks_left.store(0, SeqCst);
     }
 
-    /// From the table's first task to its last so far. Tables that are loaded in place come after the others.
+    /// Returns the time from the table's first task to its last so far. Tables that are loaded in place come after the
+    /// others.
     pub(in super::super) fn table_seconds(&self, table: usize) -> f64 {
         let progress = self.table_progress(table);
         if progress.finished < progress.started { 0.0 } else { (progress.finished - progress.started) as f64 / 1e6 }
     }
 
-    /// `task` is the one that loads, where one does.
+    /// Adds rows and bytes to a table, and to the task that loads it, if there is one.
     pub(in super::super) fn add_progress(&self, table: usize, task: Option<usize>, loaded: Loaded) {
         let slot = &self.table_slots()[table];
         slot.rows.fetch_add(loaded.rows, SeqCst);
@@ -132,7 +133,7 @@ impl Shared {
         })
     }
 
-    /// The kind of work of the earliest task that is not done.
+    /// Returns the kind of work of the earliest task that is not done.
     pub(in super::super) fn activity(&self) -> Activity {
         let open = self.task_slots().iter().filter(|slot| slot.state.load(SeqCst) != TASK_DONE);
         match open.map(|slot| slot.activity.load(SeqCst)).min() {
@@ -166,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// How much of the work is done, from 0 to 1, by estimate.
+    /// Returns how much of the work is done, from 0 to 1, by estimate.
     pub(in super::super) fn fraction_done(&self) -> f64 {
         const MOST_OF_A_RUNNING_TASK: f64 = 0.99;
         let part = |bytes: u64, expected: u64| (bytes as f64 / expected.max(1) as f64).min(MOST_OF_A_RUNNING_TASK);
@@ -190,7 +191,7 @@ impl Shared {
         if total > 0.0 { done / total } else { 0.0 }
     }
 
-    /// Measures the rate anew, if the last time is long enough ago.
+    /// Measures the rate again, if the last measurement is long enough ago.
     pub(in super::super) fn measure_rate(&self) {
         const LEAST_MICROSECONDS: i64 = 900_000;
         let header = self.header();
@@ -209,7 +210,7 @@ impl Shared {
         }
     }
 
-    /// Smoothed recent throughput; the average until that is known.
+    /// Returns the smoothed recent throughput; the average until that is known.
     pub(in super::super) fn bytes_per_second(&self) -> u64 {
         const KNOWN_AFTER_MICROSECONDS: i64 = 3_000_000;
         let worked = now() - self.entered(Phase::Working);

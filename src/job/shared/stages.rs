@@ -37,7 +37,7 @@ impl Shared {
             .collect()
     }
 
-    /// Asks the steward for a TOAST table; false while it makes another one.
+    /// Asks the steward for a TOAST table; returns false while it makes another one.
     pub(in super::super) fn ask_for_toast(&self, table: usize) -> bool {
         let wanted = &self.header().toast_wanted;
         let asked = wanted.compare_exchange(0, table as u32 + 1, SeqCst, SeqCst).is_ok();

@@ -1,11 +1,11 @@
-//! The tasks of a job: who does what next.
+//! The tasks of a job, and how workers claim them.
 
 use super::layout::{TASK_DONE, TASK_RUNNING, TASK_WAITING};
 use super::{Shared, now};
 use plan::{Schedule, TaskKind};
 use std::sync::atomic::Ordering::SeqCst;
 
-/// What a kind of task is called while most of the work is of that kind.
+/// Returns the name of a phase in which most of the work is of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(in super::super) enum Activity {
@@ -24,7 +24,7 @@ impl Activity {
     }
 }
 
-/// What a worker should do next.
+/// The next work of a worker.
 pub(in super::super) enum Next {
     /// One task, or some small ones of a kind.
     Tasks(Vec<usize>),
@@ -34,10 +34,10 @@ pub(in super::super) enum Next {
     Failed,
 }
 
-/// When a task ran, and where.
+/// The times and the process of a task that ran.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct TaskTimes {
-    /// 0 is the leader.
+    /// The worker's number; 0 is the leader.
     pub(in super::super) worker: u32,
     /// Microseconds since PostgreSQL's epoch.
     pub(in super::super) started: i64,
@@ -45,8 +45,8 @@ pub(in super::super) struct TaskTimes {
 }
 
 impl Shared {
-    /// Claims the most urgent ready task for `worker`, which is 0 for the leader; together with the next ones of its kind
-    /// where all of them are small.
+    /// Claims the most urgent ready task for `worker`, which is 0 for the leader. If it is small, the next small ones
+    /// of its kind are claimed with it.
     pub(in super::super) fn next_tasks(&self, schedule: &Schedule, worker: usize) -> Next {
         const MOST_SMALL_TASKS: usize = 64;
         if self.has_failed() {
@@ -103,7 +103,7 @@ impl Shared {
         }
     }
 
-    /// Processes that may be building an index at the same time as the caller, which is one of them.
+    /// Returns the number of processes that may be building an index at the same time, with the caller.
     pub(in super::super) fn index_builders(&self, schedule: &Schedule) -> usize {
         let workers = self.layout.workers.max(1);
         let is_build = |task: &plan::Task| matches!(task.kind, TaskKind::BuildIndex { .. });
@@ -116,7 +116,7 @@ impl Shared {
         left.take(workers).count().max(1)
     }
 
-    /// The work is done, but not yet committed.
+    /// Notes that the work is done, but not yet committed.
     pub(in super::super) fn task_ends(&self, task: usize, kind: TaskKind) {
         let now = now();
         self.task_slots()[task].finished.store(now, SeqCst);
@@ -125,7 +125,7 @@ impl Shared {
         }
     }
 
-    /// The tasks' work is committed: others may build on it.
+    /// Notes that the tasks' work is committed: other tasks may build on it.
     pub(in super::super) fn tasks_done(&self, schedule: &Schedule, tasks: &[usize]) {
         for &task in tasks {
             self.task_slots()[task].state.store(TASK_DONE, SeqCst);

@@ -19,7 +19,7 @@ use plan::ColumnPair;
 use plan::catalog::Relation;
 use serde::Deserialize;
 
-/// A table as files go into it.
+/// A table that files are loaded into.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TargetTable {
     pub oid: u32,
@@ -126,7 +126,7 @@ pub fn exchangeable(
         let local = catalog::read_relation(table.oid)?;
         let definitions = catalog::read_definitions(&[table.oid])?;
         let (Some(local), Some(definition)) = (local, definitions.first()) else { return Ok(None) };
-        // Nobody has asked for an exchange, and those who decode what COPY writes would not see it.
+        // An exchange was not asked for, and decoders of the changes that COPY writes would not see it.
         let is_decoded = local.persistence == 'p' && !catalog::read_slots_without_publications()?.is_empty();
         let swaps = local.persistence != 't' && !is_decoded && reasons_to_load_in_place(&local, definition).is_empty();
         Ok(swaps.then_some(local))
