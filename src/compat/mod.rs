@@ -2,12 +2,12 @@
 
 mod definitions;
 mod executor;
-mod files;
 mod process;
+mod relation_files;
 mod statistics;
 
 pub use definitions::*;
 pub use executor::*;
-pub use files::*;
 pub use process::*;
+pub use relation_files::*;
 pub use statistics::*;

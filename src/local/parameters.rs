@@ -2,6 +2,7 @@
 
 use super::identity::Caller;
 use super::settings;
+use super::spi::{self, Param};
 use crate::error::Result;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::CStr;
@@ -59,7 +60,11 @@ fn is_tampered_with(name: &CStr) -> Result<bool> {
     if !given_early || Caller::of_this_session().is_superuser() {
         return Ok(false);
     }
-    Ok(settings::source_of(name)?.as_deref() == Some("default"))
+    let source = spi::fixed::query_text(
+        "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1",
+        &[Param::Text(&name.to_string_lossy())],
+    )?;
+    Ok(source.as_deref() == Some("default"))
 }
 
 /// Returns whether pages of tables and of B-trees are formed here, instead of by the server.

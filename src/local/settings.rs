@@ -1,6 +1,5 @@
 //! Settings of the current session or worker.
 
-use super::spi;
 use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
@@ -223,14 +222,6 @@ pub fn scoped<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     // SAFETY: see above.
     unsafe { pg_sys::AtEOXact_GUC(false, nest_level) };
     value
-}
-
-/// Returns the source of a setting's value, as in `pg_settings`.
-pub fn source_of(name: &CStr) -> Result<Option<String>> {
-    spi::fixed::query_text(
-        "SELECT source FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) $1",
-        &[spi::Param::Text(&name.to_string_lossy())],
-    )
 }
 
 /// Returns `maintenance_work_mem` in kilobytes.
