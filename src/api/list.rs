@@ -3,7 +3,8 @@ use crate::error::or_raise;
 use crate::source;
 use pgrx::prelude::*;
 
-/// The tables of another server. `rows` is the planner's estimate, or NULL where there is none yet, or exact if asked.
+/// Lists the tables of another server. `rows` is the planner's estimate, or NULL where there is none yet, or exact if
+/// asked.
 #[pg_extern(volatile)]
 fn list(
     source: Option<Text>,

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 type Files = TableIterator<'static, (name!(file, Text), name!(bytes, i64), name!(partition, pgrx::JsonB))>;
 
-/// The files that a path, a pattern or a URL means; `partition` is what their folders say.
+/// Lists the files that a path, a pattern or a URL means; `partition` has the values that their folders name.
 #[pg_extern(volatile)]
 fn parquet_files(
     path: Option<Text>,
@@ -14,7 +14,7 @@ fn parquet_files(
     list(vec![path], server)
 }
 
-/// The same for several.
+/// Lists the files that paths, patterns and URLs mean.
 #[pg_extern(volatile, name = "parquet_files")]
 fn parquet_files_of_list(
     path: Option<Vec<Option<Text>>>,

@@ -3,7 +3,7 @@ use crate::error::or_raise;
 use crate::parquet::describe;
 use pgrx::prelude::*;
 
-/// What a Parquet file holds, and the table that would be made for it; one row for each column.
+/// Describes a Parquet file, and the table that would be made for it; one row for each column.
 #[allow(clippy::type_complexity, reason = "the columns are the signature")]
 #[pg_extern(volatile)]
 fn parquet_schema(

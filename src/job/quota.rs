@@ -68,7 +68,8 @@ pub(super) fn take_for_processes(workers: usize) -> Result<Option<usize>> {
     Ok(taken.checked_sub(others))
 }
 
-/// A quarter of the server's background processes, one at least, is left to other roles.
+/// Returns the most processes of a role: a quarter of the server's background processes, one at least, is left to
+/// others.
 fn most_processes() -> u32 {
     // SAFETY: reads a variable that never changes after the server's start.
     let all = unsafe { pg_sys::max_worker_processes }.unsigned_abs();

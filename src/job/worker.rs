@@ -46,8 +46,7 @@ unsafe extern "C-unwind" fn worker_exits(_code: i32, _worker: pg_sys::Datum) {
     }
 }
 
-/// Frees the caches of tables that the process has worked on: the server would keep them for as long as the process
-/// lives.
+/// The number of tasks after which a worker frees its caches of tables, which the server keeps as long as the process lives.
 const MOST_TASKS_REMEMBERED: usize = 2000;
 
 fn work(shared: Shared, worker: usize) -> Result<()> {

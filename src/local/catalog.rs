@@ -144,7 +144,7 @@ pub struct Virtual {
     pub expression: String,
 }
 
-/// In the order of the given OIDs' values.
+/// Returns the definitions in the order of the given OIDs' values.
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     spi::fixed::query_json(include_str!("../../sql/queries/definitions.sql"), &[Param::OidArray(relations)])
 }
@@ -326,7 +326,7 @@ fn has_lost_checks_here(domain: u32) -> bool {
 const CONSTRAINTS: u32 = 2606;
 const CONSTRAINT_TYPE_INDEX: u32 = 2666;
 
-/// Returns the materialized views whose content depends on the given tables, and their dependencies.
+/// The materialized views whose content depends on the given tables, and their dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Dependents {
     pub views: Vec<DependentView>,
@@ -341,8 +341,8 @@ pub struct DependentView {
     pub name: String,
 }
 
-/// The materialized views that hold rows: an empty one cannot show old rows. It is not known which tables a function
-/// reads.
+/// Returns the materialized views that hold rows: an empty one cannot show old rows. It is not known which tables a
+/// function reads.
 pub fn read_dependents(relations: &[u32]) -> Result<Dependents> {
     spi::fixed::query_json(include_str!("../../sql/queries/dependent_views.sql"), &[Param::OidArray(relations)])
 }

@@ -50,7 +50,7 @@ pub struct CopyTable {
 pub struct WhereClause(*mut pg_sys::List);
 
 impl WhereClause {
-    /// The condition for `ExecInitQual`. Its columns are those of the scan tuple, which is a row of the table.
+    /// Returns the condition for `ExecInitQual`. Its columns are those of the scan tuple, which is a row of the table.
     pub fn qualification(&self) -> *mut pg_sys::List {
         self.0
     }

@@ -46,7 +46,7 @@ impl ForeignServer {
         )))
     }
 
-    /// The kind of a wrapper is told by its validator: wrappers can be renamed and made anew.
+    /// Returns the kind of the wrapper, which its validator tells: wrappers can be renamed and made anew.
     pub fn wrapper(&self) -> Option<Wrapper> {
         match self.validator.as_deref()? {
             "fdw_validator" => Some(Wrapper::Pgcopy),

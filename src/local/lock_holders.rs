@@ -27,7 +27,7 @@ pub fn locked_by_others(relation: u32) -> Result<Error> {
     Ok(error.hint("With wait => true the pull waits, for as long as lock_timeout allows."))
 }
 
-/// The error of a session that has waited for a lock for as long as `lock_timeout` allows.
+/// Returns the error of a session that has waited for a lock for as long as `lock_timeout` allows.
 pub fn waited_too_long(relation: u32, readers_count: bool) -> Result<Error> {
     let users = Users::of(relation, readers_count)?;
     let error = Error::new(
@@ -37,7 +37,7 @@ pub fn waited_too_long(relation: u32, readers_count: bool) -> Result<Error> {
     Ok(users.in_detail_of(error).hint("End what holds the table, or raise lock_timeout."))
 }
 
-/// The error of a pull whose swap was kept waiting for too long.
+/// Returns the error of a pull whose swap was kept waiting for too long.
 pub fn kept_by_readers(relation: u32) -> Result<Error> {
     let users = Users::of(relation, true)?;
     let error = Error::new(

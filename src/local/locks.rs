@@ -80,10 +80,10 @@ pub fn lock_together(wanted: &[(u32, Mode)]) -> Result<()> {
     })
 }
 
-/// Waits for a lock for as long as `lock_timeout` allows.
+/// Waits for a lock, for as long as `lock_timeout` allows.
 ///
 /// # Errors
-/// After that time, with the table and those who hold it.
+/// The time is over. The error names the table and the sessions that hold it.
 fn wait_for_lock(relation: u32, mode: Mode) -> Result<()> {
     let locked = transaction::attempt(|| {
         lock_relation(relation, mode);
@@ -97,8 +97,8 @@ fn wait_for_lock(relation: u32, mode: Mode) -> Result<()> {
     }
 }
 
-/// Keeps everybody else out of all of the relations until the end of the transaction, or returns one that somebody else
-/// holds when the time is over, and keeps none.
+/// Locks all of the relations in ACCESS EXCLUSIVE mode until the end of the transaction. When the time is over, it
+/// returns a relation that another session holds, and keeps no lock.
 ///
 /// A waiting request for such a lock makes all new readers wait behind it, for as long as the slowest of the present
 /// readers takes. Therefore the locks are tried for a short time, all or none, and between the tries readers pass.

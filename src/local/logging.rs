@@ -76,7 +76,7 @@ fn statement_start() -> pg_sys::TimestampTz {
     unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
 }
 
-/// The server calls it for every message that goes to its log.
+/// Hides the statement in a message. The server calls this for every message that goes to its log.
 #[pg_guard]
 unsafe extern "C-unwind" fn hide(error: *mut pg_sys::ErrorData) {
     // SAFETY: the server's own record of the message, which it lets hooks change; its texts are the server's, or null. The

@@ -87,7 +87,7 @@ fn missing(column: &str) -> Error {
 }
 
 impl FilesSpec {
-    /// Describes one part for people.
+    /// Describes the origin of the rows for people.
     pub fn describe(&self) -> String {
         match self.files.as_slice() {
             [file] => file.name.clone(),

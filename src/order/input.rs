@@ -79,7 +79,7 @@ impl Input {
         }
     }
 
-    /// Describes one part for people.
+    /// Describes the origin of the rows for people.
     pub fn describe(&self) -> String {
         match self {
             Self::Server(server) => server.origin.to_string(),

@@ -25,7 +25,7 @@ pub struct DescribedColumn {
     pub create_table: String,
 }
 
-/// The name of the codec, without a level, which files do not hold.
+/// Returns the name of the codec, without a level, which files do not hold.
 fn codec_name(text: &str) -> String {
     text.split('(').next().unwrap_or_default().to_lowercase()
 }

@@ -24,7 +24,7 @@ pub(super) fn hints(root: &Type, metadata: Option<&Vec<KeyValue>>) -> Vec<Option
     hints
 }
 
-/// Returns the meaning of an integer of that many bits.
+/// The meaning of an integer of that many bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hint {
     pub(super) scalar: Scalar,

@@ -58,7 +58,7 @@ fn authorization(access: &Access) -> Option<String> {
     Some(format!("Basic {}", encode_block(format!("{user}:{password}").as_bytes())))
 }
 
-/// A redirect must not lead where the caller may not go, nor out of encryption.
+/// Returns the policy of redirects: they must not lead where the caller may not go, nor out of encryption.
 fn redirect_policy(kind: Kind, access: Option<&Access>) -> Policy {
     if kind != Kind::Http {
         return Policy::none();

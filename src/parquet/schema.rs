@@ -74,8 +74,8 @@ pub enum Scalar {
     Uuid,
 }
 
-/// Reads the schema of one file. Leaves whose meaning is decided here are read as plain bytes: texts are validated when
-/// they are stored, and INT96 and INTERVAL keep every bit.
+/// The schema of one file. Leaves whose meaning is decided here are read as plain bytes: texts are validated when they
+/// are stored, and INT96 and INTERVAL keep every bit.
 pub struct FileSchema {
     pub columns: Vec<FileColumn>,
     pub provenance: Provenance,

@@ -9,7 +9,8 @@ use plan::pretty_bytes;
 use std::collections::BTreeSet;
 
 impl Prepared {
-    /// A target and its indexes are locked together with what stands in for them.
+    /// Refuses a pull for which there are too few locks. A target and its indexes are locked together with the stage
+    /// table and its indexes.
     pub(super) fn refuse_too_many_locks(&self) -> Result<()> {
         let of_target = |target: &Target| {
             let toasts = target.spec.expects_long_rows || target.local.toast_pages > 0;
@@ -82,8 +83,8 @@ impl Prepared {
         .hint(format!("To replace them: {}", self.terms.call_to_overwrite)))
     }
 
-    /// Whether each target still has the name, the place among partitions and the kind of storage by which it was paired
-    /// with a table of the source. All other definitions are read later, after the waits for the source.
+    /// Returns whether each target still has the name, the place among partitions and the kind of storage by which it
+    /// was paired with a table of the source. All other definitions are read later, after the waits for the source.
     fn are_still_the_counterparts(&self) -> Result<bool> {
         let mut planned: Vec<Relation> = self.targets.iter().map(|target| target.local.identity()).collect();
         let oids: Vec<u32> = planned.iter().map(|local| local.oid).collect();
@@ -93,7 +94,7 @@ impl Prepared {
         Ok(found == planned)
     }
 
-    /// Whether the locked tables are still those that the plan was made for.
+    /// Refuses to go on where the locked tables are not those any more that the plan was made for.
     pub fn refuse_changed_definitions(&self) -> Result<()> {
         settings::with_catalog_settings(|| {
             let oids = self.target_oids();

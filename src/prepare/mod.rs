@@ -289,7 +289,7 @@ impl Prepared {
         })
     }
 
-    /// The rows of the targets that are swapped.
+    /// Returns the origin of the rows of the targets that are swapped.
     fn input(&self) -> Input {
         match &self.from {
             From::Server(side) => Input::Server(ServerInput {

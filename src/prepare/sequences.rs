@@ -104,7 +104,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// What the sequences of the targets are to continue at.
+    /// Returns the values at which the sequences of the targets are to continue.
     pub fn read_sequence_values(&self) -> Result<Vec<SequenceValue>> {
         let From::Server(side) = &self.from else { return Ok(Vec::new()) };
         let sequences: Vec<NamedSequence> = self.sequences.iter().map(|pair| pair.source.clone()).collect();

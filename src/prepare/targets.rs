@@ -216,7 +216,7 @@ pub(super) fn reasons_to_load_in_place(local: &Relation, definition: &Definition
     reasons
 }
 
-/// The beginning of a sentence on what these slots get.
+/// Returns the beginning of a sentence on what these slots get.
 fn slots_get(slots: &[String]) -> String {
     match slots {
         [slot] => format!("logical replication slot {slot} gets"),

@@ -60,7 +60,7 @@ pub struct MissingRight {
     pub reason: String,
 }
 
-/// The tables among the given ones over which a query would run functions of others.
+/// Returns the tables among the given ones over which a query would run functions of others.
 pub fn read_code_of_others(session: &Session, relations: &[u32]) -> Result<Vec<CodeOfOthers>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/code_of_others.sql"), relations))
 }

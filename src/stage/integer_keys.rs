@@ -288,7 +288,8 @@ impl Table {
         slot
     }
 
-    /// The high bits of a product depend on all bits of the key: neighbours spread over the whole table.
+    /// Returns a slot for the key. The high bits of a product depend on all bits of the key, so that neighbours spread
+    /// over the whole table.
     #[inline]
     fn spread(&self, key: u64) -> usize {
         (key.wrapping_mul(self.multiplier) >> (self.mask as u64).leading_zeros()) as usize

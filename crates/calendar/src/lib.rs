@@ -8,12 +8,12 @@
 /// The first day of the Gregorian calendar, October 15, 1582, since 1970.
 pub const FIRST_GREGORIAN_DAY: i64 = -141_427;
 
-/// Of March 1 of the year 0, since 1970, in both calendars.
+/// The day of March 1 of the year 0, since 1970, in both calendars.
 const GREGORIAN_EPOCH: i64 = -719_468;
 const JULIAN_EPOCH: i64 = -719_470;
 
-/// The day since 1970 that has the same date in the proleptic Gregorian calendar. February 29 of a year that has none
-/// there is March 1.
+/// Returns the day since 1970 that has the same date in the proleptic Gregorian calendar. February 29 of a year that
+/// has none there becomes March 1.
 pub fn gregorian_day(hybrid_day: i64) -> i64 {
     if hybrid_day >= FIRST_GREGORIAN_DAY {
         return hybrid_day;
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_day_keeps_its_date() {
-        // Between these days the calendars are so many days apart.
+        // The distance of the calendars between these days.
         let differences = [
             (-719_164, 2),
             (-682_945, 1),

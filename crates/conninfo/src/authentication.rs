@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Which ways of authentication the server may ask for, as `require_auth` has it.
+/// The methods of authentication that the server may ask for, as in `require_auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowedAuthentication {
     allowed: u8,
@@ -10,7 +10,7 @@ const METHODS: [&str; 6] = ["none", "password", "md5", "scram-sha-256", "gss", "
 const ALL: u8 = (1 << METHODS.len()) - 1;
 
 impl AllowedAuthentication {
-    /// A list of methods, all of them or none with a `!` before it.
+    /// Parses a list of methods, all of them or none with a `!` before it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let entries: Vec<&str> = text.split(',').map(str::trim).collect();
         let excluded = entries.iter().filter(|entry| entry.starts_with('!')).count();

@@ -18,19 +18,19 @@ use std::fmt;
 /// A connection string, taken apart. `Debug` and `Display` never show the password.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnInfo {
-    /// In the order of the string; at least one. A host that begins with `/` is a socket directory.
+    /// The hosts in the order of the string; at least one. A host that begins with `/` is a socket directory.
     pub hosts: Vec<Host>,
     pub user: Option<String>,
     pub password: Option<String>,
     pub database: Option<String>,
     pub ssl_mode: SslMode,
-    /// A file, or `system` for what the operating system trusts.
+    /// A file of root certificates, or `system` for those that the operating system trusts.
     pub ssl_root_cert: Option<String>,
     pub ssl_crl: Option<String>,
     pub ssl_crl_dir: Option<String>,
     pub ssl_cert: Option<String>,
     pub ssl_key: Option<String>,
-    /// Of the key's file.
+    /// The password of the key's file.
     pub ssl_password: Option<String>,
     pub ssl_sni: bool,
     pub ssl_min_protocol: Option<TlsVersion>,
@@ -54,9 +54,9 @@ pub struct ConnInfo {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// What a certificate must be for.
+    /// The name that a certificate must be for.
     pub name: String,
-    /// What to connect to instead of looking the name up.
+    /// The address to connect to instead of looking the name up.
     pub address: Option<String>,
     pub port: u16,
 }
@@ -86,11 +86,12 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// What is wrong with a connection string. Its text never quotes a value, because the value may be a password.
+/// An error in a connection string. Its text never quotes a value, because the value may be a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnInfoError {
     Syntax(&'static str),
-    /// Its name may be a piece of a password, and is not kept. What was probably meant is.
+    /// An unknown parameter. Its name may be a piece of a password, and is not kept; the parameter that was probably
+    /// meant is.
     UnknownParameter {
         meant: Option<&'static str>,
     },
@@ -149,14 +150,14 @@ impl fmt::Display for ConnInfo {
     }
 }
 
-/// Of a connection string: taken apart it has many times the size, and nobody can interrupt that.
+/// The most bytes of a connection string: parsed, it has many times the size, and parsing cannot be interrupted.
 const MOST_BYTES: usize = 1 << 16;
 
 /// A parameter's name and value, as written.
 type Parameters = Vec<(String, String)>;
 
 impl ConnInfo {
-    /// Whether the text is meant as a connection string; if not, it may be the name of a foreign server.
+    /// Returns whether the text is meant as a connection string; if not, it may be the name of a foreign server.
     pub fn looks_like(text: &str) -> bool {
         uri::scheme_length(text).is_some() || text.contains('=')
     }
@@ -174,10 +175,10 @@ impl ConnInfo {
         Self::from_parameters(parameters)
     }
 
-    /// From options as a foreign server and its user mapping hold them.
+    /// Reads the options of a foreign server and of its user mapping.
     ///
     /// # Errors
-    /// As for [`ConnInfo::parse`].
+    /// The errors of [`ConnInfo::parse`].
     pub fn from_parameters(parameters: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConnInfoError> {
         let mut info = Self { keepalives: true, ssl_sni: true, ..Self::default() };
         let (mut hosts, mut addresses, mut ports, mut ssl_mode) = (None, None, None, None);
@@ -230,7 +231,7 @@ impl ConnInfo {
                 "options" => info.options = Some(value),
                 "connect_timeout" => {
                     let seconds: i64 = value.trim().parse().map_err(|_| invalid())?;
-                    // As in libpq: zero and below wait for ever, and a single second is too little to be meant.
+                    // As in libpq, zero and below wait for ever, and one second is taken for two.
                     info.connect_timeout = Some(match u32::try_from(seconds) {
                         Ok(seconds @ 1..) => seconds.max(2),
                         Ok(0) => 0,
@@ -254,7 +255,8 @@ impl ConnInfo {
         }
         let trusts_system = info.ssl_root_cert.as_deref() == Some("system");
         info.ssl_mode = match ssl_mode {
-            // Anybody can have a certificate of those that the system trusts: only the name tells who it is.
+            // Anybody can get a certificate from an authority that the system trusts: only the name identifies the
+            // server.
             Some(mode) if trusts_system && mode != SslMode::VerifyFull => {
                 return Err(ConnInfoError::Conflict("sslrootcert=system needs sslmode=verify-full"));
             }
@@ -264,7 +266,7 @@ impl ConnInfo {
         Ok(info)
     }
 
-    /// The parameters that name files, of those that are set.
+    /// Returns the set parameters that name files.
     pub fn files(&self) -> Vec<&'static str> {
         let root = self.ssl_root_cert.as_deref().filter(|&file| file != "system");
         let files = [
@@ -301,7 +303,7 @@ fn holds_another_parameter(value: &str) -> bool {
     value.split([';', '&', ',', '|']).skip(1).any(begins_parameter)
 }
 
-/// Whether the text may be the name or the address of a host; anything else may be a piece of a password.
+/// Returns whether the text may be the name or the address of a host; anything else may be a piece of a password.
 fn is_host(text: &str) -> bool {
     text.starts_with('/') || text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '%'))
 }

@@ -1,6 +1,6 @@
 //! The parameters that libpq knows, and which of them are supported here.
 
-/// Which part of a foreign server's definition a parameter belongs to.
+/// The part of a foreign server's definition that a parameter belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Server,
@@ -37,7 +37,7 @@ const SUPPORTED: &[(&str, Place)] = &[
     ("sslpassword", Place::UserMapping),
 ];
 
-/// Accepted for the sake of strings that were written for other clients, where their value asks for nothing.
+/// Parameters that are accepted in strings written for other clients, with values that have no effect.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     // The session's encoding is always the destination's.
     ("client_encoding", &[]),
@@ -71,17 +71,17 @@ const LIBPQ_ONLY: &[&str] = &[
     "tty",
 ];
 
-/// Where a supported parameter belongs.
+/// Returns the part that a supported parameter belongs to.
 pub fn place_of(name: &str) -> Option<Place> {
     SUPPORTED.iter().find(|(known, _)| *known == name).map(|(_, place)| *place)
 }
 
-/// The supported parameters that belong there.
+/// Returns the supported parameters of a part.
 pub fn parameters_of(place: Place) -> impl Iterator<Item = &'static str> {
     SUPPORTED.iter().filter(move |(_, of)| *of == place).map(|(name, _)| *name)
 }
 
-/// Whether libpq knows the parameter, supported here or not.
+/// Returns whether libpq knows the parameter, supported here or not.
 pub fn is_known(name: &str) -> bool {
     place_of(name).is_some()
         || name == "fallback_application_name"
@@ -89,12 +89,12 @@ pub fn is_known(name: &str) -> bool {
         || WITHOUT_EFFECT.iter().any(|(known, _)| *known == name)
 }
 
-/// Whether the parameter may be passed over.
+/// Returns whether the parameter may be ignored.
 pub(crate) fn is_without_effect(name: &str, value: &str) -> bool {
     WITHOUT_EFFECT.iter().any(|(known, values)| *known == name && (values.is_empty() || values.contains(&value)))
 }
 
-/// The supported parameter that was probably meant.
+/// Returns the supported parameter that was probably meant.
 pub fn closest(name: &str) -> Option<&'static str> {
     const FARTHEST: usize = 3;
     SUPPORTED
@@ -105,7 +105,8 @@ pub fn closest(name: &str) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// Insertions, deletions, replacements and exchanges of neighbours that lead from one word to the other.
+/// Returns the number of insertions, deletions, replacements and exchanges of neighbours that lead from one word to the
+/// other.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to) = (from.as_bytes(), to.as_bytes());
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];

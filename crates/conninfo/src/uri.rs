@@ -1,11 +1,11 @@
 use crate::{ConnInfoError, Parameters};
 
-/// The length of the scheme with its `://`, for a text that is a URI.
+/// Returns the length of the scheme with its `://`, for a text that is a URI.
 pub(crate) fn scheme_length(text: &str) -> Option<usize> {
     ["postgres://", "postgresql://"].iter().find(|scheme| text.starts_with(**scheme)).map(|scheme| scheme.len())
 }
 
-/// Parses what follows the scheme.
+/// Parses the rest behind the scheme.
 pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
     let mut parameters = Vec::new();
     let (rest, query) = match text.split_once('?') {
@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<Parameters, ConnInfoError> {
         let (name, value) =
             pair.split_once('=').ok_or(ConnInfoError::Syntax("missing \"=\" in the query of the URI"))?;
         match (decode(name)?, decode(value)?) {
-            // As JDBC has it.
+            // The form of JDBC is accepted, too.
             (name, value) if name == "ssl" && value == "true" => parameters.push(("sslmode".into(), "require".into())),
             parameter => parameters.push(parameter),
         }

@@ -3,14 +3,14 @@ use crate::{LONGEST_FIELD, LONGEST_ROW, StreamError, carry::Carry};
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The low 16 header flags are for the reader to ignore, the others are critical. Bit 16 would announce row OIDs.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
-/// What is behind the header is for readers that know of it. No server has written anything there yet.
+/// The most bytes of the header's extension, which readers that do not know it skip. No server has written one yet.
 const LONGEST_EXTENSION: i32 = 0xffff;
 
 /// Reads binary COPY.
 pub struct BinaryStream {
     columns: usize,
     carry: Carry,
-    /// An unfinished row has at least so many bytes.
+    /// The least length of the unfinished row.
     least: usize,
     state: State,
 }
@@ -29,7 +29,7 @@ pub struct BinaryRow<'a> {
 }
 
 impl<'a> BinaryRow<'a> {
-    /// The next field's bytes, or `None` for NULL.
+    /// Returns the next field's bytes, or `None` for NULL.
     ///
     /// Lengths were checked when the row was framed, so past the last field this returns NULL.
     #[inline]
@@ -45,7 +45,7 @@ impl<'a> BinaryRow<'a> {
         Some(field)
     }
 
-    /// All field bytes and lengths of the row, in the stream's own form.
+    /// Returns all field bytes and lengths of the row, in the stream's own form.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -59,7 +59,7 @@ impl BinaryStream {
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
     ///
     /// # Errors
-    /// Whatever `on_row` returns, or a [`StreamError`] for a stream that is not binary COPY of that many columns.
+    /// The error of `on_row`, or a [`StreamError`] for a stream that is not binary COPY of that many columns.
     pub fn feed<E: From<StreamError>>(
         &mut self,
         chunk: &[u8],
@@ -102,7 +102,7 @@ impl BinaryStream {
         Ok(self.carry.keep(chunk, position)?)
     }
 
-    /// To be called when the stream has ended.
+    /// Ends the reading when the stream has ended.
     ///
     /// # Errors
     /// [`StreamError::Truncated`] when the end marker did not come.
@@ -135,7 +135,7 @@ enum Frame {
     /// A whole row of that many bytes, field count included.
     Row(usize),
     End,
-    /// What there is of a row that has at least so many bytes.
+    /// The beginning of a row that has at least that many bytes.
     Incomplete(usize),
 }
 

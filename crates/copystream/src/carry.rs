@@ -6,11 +6,11 @@ pub(crate) struct Carry {
     bytes: Vec<u8>,
 }
 
-/// Memory that is given back when the row that it was needed for is complete.
+/// A buffer of more bytes is freed when the row that needed it is complete.
 const LARGE: usize = 1 << 20;
 
 impl Carry {
-    /// The bytes to parse: the chunk itself where nothing is carried, so that the usual case copies nothing.
+    /// Returns the bytes to parse: the chunk itself where nothing is carried, so that the usual case copies nothing.
     pub(crate) fn join<'a>(&'a mut self, chunk: &'a [u8]) -> Result<&'a [u8], StreamError> {
         if self.bytes.is_empty() {
             return Ok(chunk);
@@ -19,7 +19,7 @@ impl Carry {
         Ok(&self.bytes)
     }
 
-    /// Keeps what stands after `consumed` bytes of what `join` returned for `chunk`.
+    /// Keeps the bytes behind the `consumed` ones of those that `join` returned for `chunk`.
     pub(crate) fn keep(&mut self, chunk: &[u8], consumed: usize) -> Result<(), StreamError> {
         if self.bytes.is_empty() {
             return self.push(&chunk[consumed..]);
@@ -32,11 +32,11 @@ impl Carry {
         Ok(())
     }
 
-    /// Appends without looking for an end.
+    /// Appends a chunk without looking for the end of the row.
     pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<(), StreamError> {
         let (length, room) = (self.bytes.len(), self.bytes.capacity());
         if room - length < chunk.len() {
-            // Twice as much at a time, but never much more than the longest row.
+            // The buffer doubles each time, but never grows much beyond the longest row.
             let wanted = length + chunk.len();
             let generous = wanted.max((2 * room).min(LONGEST_ROW));
             let reserved = self.bytes.try_reserve_exact(generous - length);

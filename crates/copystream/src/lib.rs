@@ -11,13 +11,13 @@ mod text;
 pub use binary::{BinaryRow, BinaryStream};
 pub use text::{TextRow, TextStream};
 
-/// Bytes of the longest field: a server allocates no more for a value (`MaxAllocSize`, `utils/memutils.h`), whose length
-/// word is among them.
+/// The bytes of the longest field: a server allocates no more for a value (`MaxAllocSize`, `utils/memutils.h`),
+/// including its length word.
 pub const LONGEST_FIELD: usize = 0x3fff_ffff - 4;
-/// Bytes of the longest row: a server sends each in one message, which it puts together in memory of that size.
+/// The bytes of the longest row: a server sends each row in one message, which it assembles in memory of that size.
 pub const LONGEST_ROW: usize = 0x3fff_ffff - 1;
 
-/// Why a stream cannot be read on. Columns are positions in the stream, from 0.
+/// The reason why a stream cannot be read on. Columns are positions in the stream, from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {
     /// The stream does not begin with the signature of binary COPY.
@@ -34,7 +34,7 @@ pub enum StreamError {
     FieldTooLong { column: usize, length: usize },
     /// A row has more than [`LONGEST_ROW`] bytes. The column that is too much is known where fields tell their length.
     RowTooLong { column: Option<usize> },
-    /// There is no memory for an unfinished row of so many bytes.
+    /// There is no memory for an unfinished row of that many bytes.
     OutOfMemory { bytes: usize },
     /// Bytes follow the end-of-data marker.
     DataAfterEnd,
@@ -78,7 +78,7 @@ impl std::fmt::Display for StreamError {
 }
 
 impl StreamError {
-    /// The column that the error is about, where it is about one.
+    /// Returns the column that the error is about, where it is about one.
     pub fn column(&self) -> Option<usize> {
         match self {
             Self::FieldLength { column, .. } | Self::FieldTooLong { column, .. } => Some(*column),

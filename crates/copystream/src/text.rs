@@ -44,7 +44,7 @@ impl TextStream {
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
     ///
     /// # Errors
-    /// Whatever `on_row` returns, or a [`StreamError`] for a row of another width or one that no server sends.
+    /// The error of `on_row`, or a [`StreamError`] for a row of another width or one that no server sends.
     pub fn feed<E: From<StreamError>>(
         &mut self,
         chunk: &[u8],
@@ -77,7 +77,7 @@ impl TextStream {
         Ok(self.carry.keep(chunk, position)?)
     }
 
-    /// To be called when the stream has ended.
+    /// Ends the reading when the stream has ended.
     ///
     /// # Errors
     /// [`StreamError::Truncated`] when a row was left unfinished.
@@ -86,7 +86,7 @@ impl TextStream {
     }
 }
 
-/// Undoes the escapes that `COPY TO` writes; it writes octal and hexadecimal ones never, but its manual allows them.
+/// Undoes the escapes that `COPY TO` writes, and octal and hexadecimal ones, which the manual allows.
 fn unescape(field: &[u8], value: &mut Vec<u8>) -> Result<(), StreamError> {
     let mut bytes = field.iter().copied().peekable();
     while let Some(byte) = bytes.next() {

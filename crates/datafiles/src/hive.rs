@@ -28,7 +28,7 @@ impl fmt::Display for HiveError {
 
 impl std::error::Error for HiveError {}
 
-/// The columns that folders name, in their order. Folders of another form are left out.
+/// Returns the columns that folders name, in their order. Folders of another form are left out.
 ///
 /// # Errors
 /// [`HiveError`] for names that cannot be columns or values.

@@ -1,6 +1,5 @@
 #![forbid(unsafe_code)]
-//! What the names of data files say: where a file is, which files a pattern means, what columns its folders add, and
-//! what of an error about it may be shown.
+//! Names of data files: locations, patterns, columns that folders add, and the parts of errors that may be shown.
 
 pub mod hive;
 pub mod location;

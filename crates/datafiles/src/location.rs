@@ -1,4 +1,4 @@
-//! Where a file is: a path of this machine, a key in an object store, or a URL.
+//! The location of a file: a path of this machine, a key in an object store, or a URL.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,7 +17,7 @@ pub enum Location {
 pub struct Object {
     pub kind: Kind,
     pub container: String,
-    /// Where the URL itself names it.
+    /// The account, where the URL itself names it.
     pub account: Option<String>,
     pub key: String,
     /// The URL without the key.
@@ -32,7 +32,7 @@ pub struct Http {
     pub name: String,
 }
 
-/// What a remote file is asked for with.
+/// The protocol of a remote file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Why a text is no location: a message, and what to do.
+/// The reason why a text is no location: a message, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocationError {
     pub message: String,
@@ -114,7 +114,7 @@ impl Location {
             "s3" | "s3a" if is_bucket(authority) => Ok(object(Kind::S3, authority, None)),
             "gs" if is_bucket(authority) => Ok(object(Kind::Gcs, authority, None)),
             "s3" | "s3a" | "gs" => {
-                // What stands before an "@" may be a password.
+                // A text before an "@" may be a password.
                 let shown = authority.rsplit('@').next().unwrap_or_default();
                 error(format!("invalid bucket name: \"{shown}\""), None)
             }
@@ -142,7 +142,7 @@ impl Location {
 
     fn parse_http(text: &str) -> Result<Self, LocationError> {
         let shown = text.split(['?', '#']).next().unwrap_or_default();
-        // What stands before a host may be a password.
+        // A text before a host may be a password.
         let shown = match shown.split_once('@') {
             Some((_, host)) => format!("…@{host}"),
             None => shown.to_owned(),
@@ -166,7 +166,7 @@ impl Location {
         Ok(Self::Http(Http { name: name.into(), url }))
     }
 
-    /// What it takes to read it; nothing for a file of this machine.
+    /// Returns the protocol to read it; none for a file of this machine.
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Local(_) => None,
@@ -177,13 +177,13 @@ impl Location {
 }
 
 impl Http {
-    /// Whether the file is below a URL that everything of a server is below.
+    /// Returns whether the file is below the URL that bounds a server.
     pub fn is_below(&self, endpoint: &Url) -> bool {
         is_below(&self.url, endpoint)
     }
 }
 
-/// Whether a URL is of the same server as another, and below it.
+/// Returns whether a URL is of the same server as another, and below it.
 pub fn is_below(url: &Url, endpoint: &Url) -> bool {
     let path = url.path().to_ascii_lowercase();
     // Servers that decode a path before they resolve it would leave the folder.
@@ -195,7 +195,7 @@ pub fn is_below(url: &Url, endpoint: &Url) -> bool {
         && url.path().strip_prefix(endpoint.path().trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The address of a store, as a server option.
+/// Parses the address of a store, as a server option.
 ///
 /// # Errors
 /// [`LocationError`] for a text that is no such address.
@@ -239,7 +239,7 @@ pub fn is_account(text: &str) -> bool {
     (3..=24).contains(&text.len()) && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
-/// Without empty and `.` names, so that one file has one name; a slash at the end is kept.
+/// Returns the path without empty and `.` names, so that one file has one name; a slash at the end is kept.
 fn normal_path(text: &str) -> String {
     let mut path = String::new();
     for name in text.split('/').filter(|name| !name.is_empty() && *name != ".") {

@@ -3,8 +3,9 @@
 /// A path in which `*` stands for any run of characters of one name, `?` for one character, `[…]` for one of a set
 /// (`[!…]` for any other), and the name `**` for any number of folders.
 ///
-/// A folder that the whole pattern matches is taken with the data files in it, of every depth. Names that begin with
-/// `.` or `_` are what programs leave beside their data: wildcards match them only where the pattern spells that character.
+/// A folder that the whole pattern matches is taken with the data files in it, of every depth. Programs leave files
+/// beside their data whose names begin with `.` or `_`: wildcards match them only where the pattern spells that
+/// character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     base: String,
@@ -27,7 +28,7 @@ enum Token {
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// How much of a pattern the folders above have matched.
+/// The state of matching a pattern against the folders above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// The names of the pattern that may come next.
@@ -52,7 +53,7 @@ impl Pattern {
         }
     }
 
-    /// The data files in a directory.
+    /// Makes the pattern of the data files in a directory.
     pub fn directory(path: &str) -> Self {
         Self {
             base: path.trim_end_matches('/').into(),
@@ -62,27 +63,27 @@ impl Pattern {
         }
     }
 
-    /// The folder in which everything is that the pattern can match. The folders below it may name columns.
+    /// Returns the folder that contains everything that the pattern can match. The folders below it may name columns.
     pub fn base(&self) -> &str {
         if self.base.is_empty() && self.is_absolute { "/" } else { &self.base }
     }
 
-    /// Whether the pattern is an ordinary path.
+    /// Returns whether the pattern is an ordinary path.
     pub fn is_literal(&self) -> bool {
         self.is_literal
     }
 
-    /// Whether all that it matches lies in the base itself, or in folders there that match as a whole.
+    /// Returns whether all matches lie in the base itself, or in folders there that match as a whole.
     pub fn is_of_one_level(&self) -> bool {
         matches!(self.names.as_slice(), [Name::Wild(_)])
     }
 
-    /// At the base.
+    /// Returns the state at the base.
     pub fn start(&self) -> Progress {
         self.progress(vec![0], false)
     }
 
-    /// Goes into a folder, unless nothing in it can match.
+    /// Returns the state in a folder, unless nothing in it can match.
     pub fn enter(&self, above: &Progress, folder: &str) -> Option<Progress> {
         let mut next = Vec::new();
         for &position in &above.next {
@@ -97,7 +98,7 @@ impl Pattern {
         (progress.inside || !progress.next.is_empty()).then_some(progress)
     }
 
-    /// Whether a file of the folder is meant.
+    /// Returns whether a file of the folder matches.
     pub fn takes(&self, folder: &Progress, file: &str) -> bool {
         folder.inside && is_data_file(file)
             || folder.next.iter().any(|&position| {
@@ -106,7 +107,7 @@ impl Pattern {
             })
     }
 
-    /// The folders below the base on the way to a file, if it is meant.
+    /// Returns the folders below the base on the way to a file, if it matches.
     pub fn folders_of<'a>(&self, path: &'a str) -> Option<Vec<&'a str>> {
         let below = match self.base.as_str() {
             "" if !self.is_absolute => path,
@@ -136,19 +137,19 @@ impl Pattern {
     }
 }
 
-/// Whether a name is one that programs keep to themselves.
+/// Returns whether a name is one that programs use for files beside their data.
 pub fn is_hidden(name: &str) -> bool {
     // A column may well begin with an underscore.
     name.starts_with('.') || name.starts_with('_') && !name.contains('=')
 }
 
-/// Whether a file is taken that only its directory was named for.
+/// Returns whether a file is taken of which only the directory was named.
 pub fn is_data_file(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     !is_hidden(name) && (lower.ends_with(".parquet") || lower.ends_with(".parq"))
 }
 
-/// Several `**` in a row say no more than one.
+/// Parses a pattern; several `**` in a row mean the same as one.
 fn names_below(texts: &[&str]) -> Vec<Name> {
     let mut names: Vec<Name> = texts.iter().map(|text| parse_name(text).map_or(Name::AnyDepth, Name::Wild)).collect();
     names.dedup_by(|next, name| *next == Name::AnyDepth && *name == Name::AnyDepth);

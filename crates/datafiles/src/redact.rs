@@ -1,6 +1,6 @@
-//! What of an error of the network or of a store may be shown.
+//! The parts of errors of the network or of a store that may be shown.
 
-/// Queries of URLs can be signatures, and whatever stands before a host can be a password.
+/// Removes queries of URLs, which can be signatures, and texts before a host, which can be passwords.
 pub fn redact(text: &str, secrets: &[&str]) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -31,8 +31,8 @@ pub fn redact(text: &str, secrets: &[&str]) -> String {
     shown
 }
 
-/// The code and the message of a store's own answer, inside the text of an error. Stores repeat parts of what they were
-/// sent in other places of it.
+/// Returns the code and the message of a store's own answer, inside the text of an error. Stores repeat parts of the
+/// request in other places of it.
 pub fn answer(text: &str) -> Option<String> {
     let between = |open: &str, close: &str| {
         let start = text.find(open)? + open.len();

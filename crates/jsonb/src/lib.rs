@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! JSON texts to the stored form of PostgreSQL's `jsonb` (`utils/jsonb.h`), without the server.
 //!
-//! Whatever is not plainly a valid document in the common form is left to the server's own parser: `None` says no more
-//! than "ask the server".
+//! A text that is not plainly a valid document in the common form is left to the server's own parser: `None` only means
+//! "ask the server".
 
 mod parse;
 
@@ -26,9 +26,9 @@ const LENGTH_MASK: u32 = 0x0fff_ffff;
 const HAS_OFFSET: u32 = 0x8000_0000;
 const OFFSET_STRIDE: usize = 32;
 
-/// Longer documents are the server's, whose memory is bounded and which can do without.
+/// The longest document. Longer ones are left to the server, whose memory is bounded.
 const LONGEST_DOCUMENT: usize = 1 << 20;
-/// Memory that is kept from one document to the next.
+/// The most memory that is kept from one document to the next.
 const KEPT_MEMORY: usize = 256 << 10;
 
 /// Encodes one document after the other in the same memory.
@@ -39,7 +39,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The stored form, without the length word in front, of a text in UTF-8.
+    /// Returns the stored form, without the length word in front, of a text in UTF-8.
     pub fn encode(&mut self, text: &[u8]) -> Option<&[u8]> {
         let root = self.parse(text)?;
         self.output.clear();
@@ -48,7 +48,7 @@ impl Encoder {
         Some(&self.output)
     }
 
-    /// Whether the text is plainly a valid JSON document.
+    /// Returns whether the text is plainly a valid JSON document.
     pub fn is_valid(&mut self, text: &[u8]) -> bool {
         self.parse(text).is_some()
     }
@@ -57,7 +57,7 @@ impl Encoder {
         if text.len() > LONGEST_DOCUMENT {
             return None;
         }
-        // What a long document has taken is not kept for the short ones.
+        // The memory of a long document is not kept for short ones.
         if self.parser.memory() + self.output.capacity() > KEPT_MEMORY {
             *self = Self::default();
         }
@@ -187,7 +187,7 @@ impl Entries {
 
 /// Digits that a `numeric` stores together.
 const GROUP: usize = 4;
-/// What the short stored form has at most behind the point, and more than it has before.
+/// The most digits of the short stored form behind the point, and a bound of those before it.
 const LONGEST_SCALE: usize = 0x3f;
 const LONGEST_WHOLE: usize = 64 * GROUP;
 

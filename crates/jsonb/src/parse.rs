@@ -32,9 +32,10 @@ pub(crate) enum Node {
     },
 }
 
-/// Deeper documents are the server's, which watches its stack.
+/// The deepest document. Deeper ones are left to the server, which watches its stack.
 const DEEPEST: usize = 200;
-/// Documents of more values and keys are the server's: a node takes more memory than the shortest value in the text.
+/// The most values and keys. Larger documents are left to the server: a node takes more memory than the shortest value
+/// in the text.
 pub(crate) const MOST_NODES: usize = 1 << 16;
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Parser {
         (cursor.position == text.len()).then_some(root)
     }
 
-    /// Bytes that it holds.
+    /// Returns the bytes that the parser holds.
     pub(crate) fn memory(&self) -> usize {
         (self.children.capacity() + self.pending.capacity()) * size_of::<Node>() + self.resolved.capacity()
     }
@@ -157,7 +158,7 @@ impl Parser {
         Some(Node::Object { first, count: (self.children.len() - first) / 2 })
     }
 
-    /// Moves the children of a container that has ended to where they stay.
+    /// Moves the children of a finished container to their final place.
     fn finish(&mut self, begun: usize) -> usize {
         let first = self.children.len();
         self.children.extend(self.pending.drain(begun..));

@@ -1,14 +1,14 @@
 #![forbid(unsafe_code)]
-//! A sort of gigabytes in place that can be interrupted.
+//! An interruptible sort of gigabytes in place.
 //!
-//! The standard library's sort is as fast as any, but does not return before it is done. So what is long is cut here, as
-//! quicksort does it, into pieces that take a moment each; the caller is asked between them whether to go on.
+//! The standard library's sort is as fast as any, but does not return before it is done. So long slices are cut here,
+//! as in quicksort, into pieces that take a moment each, and a function of the caller is called between them.
 
-/// Entries that are sorted at once.
+/// The most entries that are sorted at once.
 const PIECE: usize = 1 << 20;
-/// Entries that are looked at before the caller is asked again.
+/// The number of entries that are visited between two calls of the function.
 const STRIDE: usize = 1 << 16;
-/// Candidates for the entry in the middle.
+/// The number of candidates for the pivot.
 const SAMPLE: usize = 63;
 
 /// Sorts the entries, and calls `interrupt` every few milliseconds. If it panics, the entries are left in any order.
@@ -26,7 +26,7 @@ fn sort_pieces<E: Copy + Ord>(entries: &mut [E], piece: usize, interrupt: &mut d
     cut(entries, piece, &mut state, interrupt);
 }
 
-/// The length of the ascending or strictly descending run that the entries begin with.
+/// Returns the length of the ascending or strictly descending run at the beginning of the entries.
 fn run_from_start<E: Ord>(entries: &[E], interrupt: &mut dyn FnMut()) -> usize {
     let [first, second, ..] = entries else { return entries.len() };
     let descending = second < first;
@@ -60,11 +60,11 @@ fn cut<E: Copy + Ord>(mut entries: &mut [E], piece: usize, state: &mut u64, inte
     while entries.len() > piece {
         let pivot = middle_of_sample(entries, state);
         let less = partition(entries, |entry| *entry < pivot, interrupt);
-        // Where nothing is less, what equals the pivot is already in its place.
+        // Where no entry is less than the pivot, those that equal it are in their places.
         let (low, high) = entries.split_at_mut(less);
         let equal = if less == 0 { partition(high, |entry| *entry <= pivot, interrupt) } else { 0 };
         let high = &mut high[equal..];
-        // The shorter one first, so that the stack stays low.
+        // The shorter part comes first, so that the stack stays low.
         let (short, long) = if low.len() < high.len() { (low, high) } else { (high, low) };
         cut(short, piece, state, interrupt);
         entries = long;
@@ -73,7 +73,7 @@ fn cut<E: Copy + Ord>(mut entries: &mut [E], piece: usize, state: &mut u64, inte
     entries.sort_unstable();
 }
 
-/// Any entry will do, but one from the middle makes for less work. Nobody can know which ones are looked at before.
+/// Chooses a pivot. Any entry will do, but one from the middle makes for less work. The candidates are unpredictable.
 fn middle_of_sample<E: Copy + Ord>(entries: &[E], state: &mut u64) -> E {
     let mut sample = [entries[0]; SAMPLE];
     for place in &mut sample {
@@ -84,8 +84,8 @@ fn middle_of_sample<E: Copy + Ord>(entries: &[E], state: &mut u64) -> E {
     sample[SAMPLE / 2]
 }
 
-/// Moves the entries that are to come first to the front, and returns their number. Without a branch for each entry,
-/// which no processor could foresee.
+/// Moves the entries that are to come first to the front, and returns their number. There is no branch for each entry,
+/// which no processor could predict.
 fn partition<E: Copy>(entries: &mut [E], first: impl Fn(&E) -> bool, interrupt: &mut dyn FnMut()) -> usize {
     let mut front = 0;
     let mut start = 0;

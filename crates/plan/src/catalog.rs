@@ -1,4 +1,4 @@
-//! What the planner reads from a catalog. The same queries run on both sides, so that both sides mean the same.
+//! Catalog data for planning. The same queries run on both sides, so that their results are comparable.
 //!
 //! Each query returns one text value: a JSON array, whose elements deserialize into the structure beside it.
 //! They expect `search_path` to be `pg_catalog` alone, so that types outside of it are written with their schema.
@@ -98,23 +98,23 @@ impl Relation {
         crate::qualified(&self.schema, &self.name)
     }
 
-    /// What makes it the other side's counterpart. Rows, however many, change nothing of it.
+    /// Returns the properties that make it the other side's counterpart. Its rows do not count.
     pub fn identity(&self) -> Self {
         Self { pages: 0, toast_pages: 0, tuples: 0.0, bytes: 0, columns: Vec::new(), ..self.clone() }
     }
 
-    /// What names it on both sides: schema and name.
+    /// Returns the names that it has on both sides: schema and name.
     pub fn key(&self) -> (&str, &str) {
         (&self.schema, &self.name)
     }
 
-    /// Itself and the partitioned tables above it.
+    /// Returns itself and the partitioned tables above it.
     pub fn ancestors(&self) -> impl Iterator<Item = u32> {
         let above = self.partition_ancestors.iter().flatten().copied();
         [self.oid].into_iter().chain(self.partition_root).chain(above)
     }
 
-    /// Whether the rows of a source's partition, or of its plain table, are the target's, too.
+    /// Returns whether the rows of a source's partition, or of its plain table, belong into the target.
     pub fn holds_rows_of(&self, source: &Self) -> bool {
         let theirs: HashSet<&String> = source.bounds_beside_default.iter().flatten().collect();
         self.kind == source.kind
@@ -149,13 +149,14 @@ pub const RELATIONS_SETTINGS: [(&CStr, &str); 1] = [(c"lc_monetary", "C")];
 /// every server's own.
 pub const RELATIONS_QUERY: &str = include_str!("../../../sql/queries/relations.sql");
 
-/// As [`RELATIONS_QUERY`], for some of them.
+/// Returns [`RELATIONS_QUERY`] for some relations.
 pub fn some_relations_query(oids: &[u32]) -> String {
     // It ends with its condition.
     format!("{} AND c.oid = ANY ({})) r", RELATIONS_QUERY.trim_end().trim_end_matches(") r"), array(oids))
 }
 
-/// The columns of the given relations: an array of [`RelationColumn`]. `peer` is the version of the other side.
+/// Returns the query for the columns of the given relations: an array of [`RelationColumn`]. `peer` is the version of
+/// the other side.
 ///
 /// Binary COPY would be wrong for types without send and receive functions, for the `reg*` types, whose binary form is
 /// an OID, for empty `int2vector`, `oidvector` and `tsquery`, whose receive functions refuse them, and for intervals from
@@ -168,7 +169,7 @@ pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
     of_types(include_str!("../../../sql/queries/columns.sql"), version, relations).replace("{unlike}", unlike)
 }
 
-/// The enums inside the types of the given relations' columns: an array of [`Enum`].
+/// Returns the query for the enums inside the types of the given relations' columns: an array of [`Enum`].
 pub fn enums_query(version: u32, relations: &[u32]) -> String {
     of_types(include_str!("../../../sql/queries/enums.sql"), version, relations)
 }
@@ -214,7 +215,8 @@ pub fn attach_columns(relations: &mut [Relation], columns: Vec<RelationColumn>) 
     }
 }
 
-/// The sequences that columns of the given relations own or use in their defaults: an array of [`ColumnSequence`].
+/// Returns the query for the sequences that columns of the given relations own or use in their defaults: an array of
+/// [`ColumnSequence`].
 pub fn sequences_query(relations: &[u32]) -> String {
     include_str!("../../../sql/queries/sequences.sql").replace("{relations}", &array(relations))
 }
@@ -232,14 +234,15 @@ pub struct ColumnSequence {
     pub name: String,
     pub min: i64,
     pub max: i64,
-    /// For the user who asks.
+    /// Whether the current user may read the sequence's value.
     pub readable: bool,
 }
 
-/// What a server's lock table is made for, and what of it is in use: one [`LockTable`].
+/// The query for the size of a server's lock table, and its use: one [`LockTable`].
 pub const LOCK_TABLE_QUERY: &str = include_str!("../../../sql/queries/lock_table.sql");
 
-/// It has room for so many locks of so many transactions, shared by all of them.
+/// A server's lock table. It has room for a number of locks for each of a number of transactions, shared by all of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct LockTable {
     pub per_transaction: u64,
@@ -248,22 +251,23 @@ pub struct LockTable {
 }
 
 impl LockTable {
-    /// So many locks fit into it.
+    /// Returns the number of locks that fit into it.
     pub fn room(&self) -> u64 {
         self.per_transaction.saturating_mul(self.transactions)
     }
 
-    /// The value of `max_locks_per_transaction` that makes room for so many more locks, where there is none.
+    /// Returns the value of `max_locks_per_transaction` that makes room for that many more locks, where there is no
+    /// room.
     pub fn wanted_setting(&self, more: u64) -> Option<u64> {
         let wanted = self.used.saturating_add(more);
         (wanted > self.room()).then(|| wanted.div_ceil(self.transactions.max(1)))
     }
 }
 
-/// Branches that one UNION ALL may have: the parser and planner recurse into each.
+/// The most branches of a UNION ALL: the parser and planner recurse into each.
 pub const MOST_BRANCHES: usize = 500;
 
-/// An array constant of OIDs.
+/// Returns an array constant of OIDs.
 pub fn array(oids: &[u32]) -> String {
     crate::number_array(oids, "oid")
 }

@@ -2,7 +2,7 @@ use crate::catalog::{Column, Relation};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// How a table's rows travel.
+/// The form in which a table's rows travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wire {
     Binary,
@@ -29,7 +29,7 @@ pub struct ColumnPair {
     pub narrowed: bool,
 }
 
-/// How a target's columns get their values.
+/// The mapping of a target's columns to those of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairedColumns {
     pub copied: Vec<ColumnPair>,
@@ -42,7 +42,7 @@ pub struct PairedColumns {
     pub rounded: Vec<String>,
 }
 
-/// Pairs the columns by name, or tells every difference.
+/// Pairs the columns by name, or returns every difference.
 pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<PairedColumns, Vec<Difference>> {
     let mut differences = Vec::new();
     let mut paired = PairedColumns {
@@ -56,7 +56,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
     let targets: HashMap<&str, &Column> = target.columns.iter().map(|column| (column.name.as_str(), column)).collect();
     for column in &target.columns {
         if column.generated {
-            // Computed here from the other columns, whatever the source computed.
+            // The column is computed here from the other columns; the source's values do not count.
             continue;
         }
         let Some(other) = sources.get(column.name.as_str()) else {
@@ -127,7 +127,7 @@ fn described_type(column: &Column) -> String {
     }
 }
 
-/// The same type; its modifier may differ.
+/// Returns whether both have the same type; the modifiers may differ.
 fn same_type(source: &Column, target: &Column) -> bool {
     source.structure == target.structure && source.base_type == target.base_type
 }

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! What a pull will do, decided before anything is touched: which tables pair up, which columns, in which wire format,
-//! in which parts and in which order. Pure: two catalogs go in, a plan or a list of problems comes out.
+//! Planning of a pull before anything is touched: which tables pair up, which columns, in which wire format, in which
+//! parts and in which order. Two catalogs go in, a plan or a list of problems comes out.
 
 pub mod catalog;
 mod columns;
@@ -23,19 +23,19 @@ pub use refresh::refresh_order;
 pub use schedule::{Schedule, Task, TaskKind, Work, is_small, load_weight, schedule};
 pub use short::{bar, pretty_bytes, short_bytes, short_count, short_time};
 
-/// A schema-qualified name as SQL writes it, quoted where it must be.
+/// Returns a schema-qualified name for SQL text, quoted where it must be.
 pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quote_identifier(schema), quote_identifier(name))
 }
 
-/// The statement that empties a table and nothing else. A table that others inherit from has rows of its own, and theirs
-/// are not meant; all rows of a partitioned table are its partitions'.
+/// Returns the statement that empties a table and nothing else. Of a table that others inherit from, only its own rows
+/// go; all rows of a partitioned table are in its partitions.
 pub fn truncate(qualified_name: &str, is_partitioned: bool) -> String {
     let only = if is_partitioned { "" } else { "ONLY " };
     format!("TRUNCATE {only}{qualified_name}")
 }
 
-/// An identifier for SQL text. Quotes whenever in doubt, because the other side's keywords are not known.
+/// Returns an identifier for SQL text. It is quoted whenever in doubt, because the other side's keywords are not known.
 pub fn quote_identifier(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -43,20 +43,20 @@ pub fn quote_identifier(name: &str) -> String {
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// A string constant for SQL text, whatever `standard_conforming_strings` says.
+/// Returns a string constant for SQL text that means the same with both values of `standard_conforming_strings`.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
-/// An array constant of texts for SQL text.
+/// Returns an array constant of texts for SQL text.
 pub fn text_array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<_> =
         texts.into_iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
     format!("{}::pg_catalog.text[]", quote_literal(&format!("{{{}}}", quoted.join(","))))
 }
 
-/// An array constant of numbers of a type.
+/// Returns an array constant of numbers of a type.
 pub fn number_array(numbers: impl IntoIterator<Item = impl ToString>, type_name: &str) -> String {
     let list = numbers.into_iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     format!("'{{{list}}}'::pg_catalog.{type_name}[]")

@@ -1,4 +1,4 @@
-//! Whose code runs as whom where the tables of two owners meet.
+//! The choice of the role that runs code where the tables of two owners meet.
 
 /// A role that owns a table or a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

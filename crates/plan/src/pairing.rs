@@ -5,12 +5,12 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Which tables of both sides belong together. Positions are those in the slices given to [`pair`].
+/// The pairs of tables of both sides. Positions are those in the slices given to [`pair`].
 #[derive(Debug, Default)]
 pub struct Pairing {
     pub pairs: Vec<Pair>,
     pub problems: Vec<Problem>,
-    /// For the user to know, without stopping the pull.
+    /// A notice for the user, which does not stop the pull.
     pub notices: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl Problem {
 /// A partitioned table whose partitions are the same on both sides stands for them; one whose partitions differ is a
 /// target itself. Foreign tables are never read or written, also where they are partitions.
 ///
-/// `interrupt` is called all the time: the source decides how many relations there are.
+/// `interrupt` is called often: the source decides how many relations there are.
 pub fn pair(
     source: &[Relation],
     target: &[Relation],
@@ -154,9 +154,9 @@ pub fn pair(
                 not_tables.insert(name);
             }
         } else if other.extension.is_some() && !named {
-            // Left alone unless named.
+            // The table is left alone unless it is named.
         } else if is_below(other, &whole.target_roots) {
-            // Filled through its partitioned table.
+            // The table is filled through its partitioned table.
         } else if whole.source_roots.contains(&relation.oid) {
             pairing.pairs.push(Pair { source: position, target: at });
         } else if !other.holds_rows_of(relation) {
@@ -213,7 +213,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Whether both tables can be pulled leaf by leaf. Leaves that are foreign tables on either side do not matter.
+/// Returns whether both tables can be pulled leaf by leaf. Leaves that are foreign tables on either side do not matter.
 fn are_divided_alike(
     (source, there): (&Side<'_>, &Relation),
     (target, here): (&Side<'_>, &Relation),
@@ -229,7 +229,7 @@ fn are_divided_alike(
     there.kind == here.kind && keys.all(has_counterpart)
 }
 
-/// Positions of the source relations that the patterns name, and whether they were named one by one.
+/// Returns the positions of the source relations that the patterns name, and whether they were named one by one.
 fn select(
     source: &[Relation],
     target: &[Relation],
@@ -287,7 +287,7 @@ fn select(
     wanted
 }
 
-/// OIDs of what the patterns name, partitions of it included.
+/// Returns the OIDs of the relations that the patterns name, their partitions included.
 fn excluded_relations(
     relations: &[Relation],
     exclude: &[Pattern],
@@ -302,7 +302,7 @@ fn excluded_relations(
     relations.iter().filter(is_below).map(|relation| relation.oid).collect()
 }
 
-/// To name a partitioned table is to name its partitions.
+/// Naming a partitioned table names its partitions.
 fn include_partitions(wanted: &mut BTreeMap<usize, bool>, source: &Side<'_>) {
     let roots: HashMap<u32, bool> = wanted
         .iter()
@@ -326,12 +326,12 @@ struct WholeTables {
     /// OIDs of those that are pulled through themselves; an unpartitioned counterpart counts as its own root.
     source_roots: HashSet<u32>,
     target_roots: HashSet<u32>,
-    /// OIDs, on the source, of those that cannot even be.
+    /// OIDs, on the source, of those that cannot be pulled even so.
     impossible: HashSet<u32>,
 }
 
 impl WholeTables {
-    /// A problem for each partition that is to be left out of a table that can only be pulled as a whole.
+    /// Returns a problem for each partition that is to be left out of a table that can only be pulled as a whole.
     fn refused_exclusions(&self, source: &Side<'_>, target: &Side<'_>) -> Vec<Problem> {
         let mut partitions = BTreeMap::new();
         for (side, roots) in [(source, &self.source_roots), (target, &self.target_roots)] {
@@ -370,7 +370,7 @@ impl Pairing {
 }
 
 impl Pairing {
-    /// Every label that the source's values may have must exist on the destination, in whatever order.
+    /// Every label that the source's values may have must exist on the destination, in any order.
     pub fn enums(&mut self, source: &[Enum], target: &[Enum]) {
         let known: HashMap<&str, HashSet<&str>> = target
             .iter()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub first_page: u32,
-    /// Exclusive. `None` for the last part: it ends with the table, however much that has grown.
+    /// The end, exclusive. `None` for the last part, which ends with the table, however much that has grown.
     pub end_page: Option<u32>,
 }
 
@@ -15,7 +15,7 @@ impl Part {
         *self == Self::WHOLE
     }
 
-    /// The condition that selects this part's rows, for a server that scans ctid ranges (14 or newer).
+    /// Returns the condition that selects this part's rows, for a server that scans ctid ranges (14 or newer).
     pub fn condition(&self) -> String {
         let first = format!("ctid >= '({},0)'::pg_catalog.tid", self.first_page);
         match self.end_page {
@@ -24,13 +24,13 @@ impl Part {
         }
     }
 
-    /// Pages of a table of `total` pages that fall into this part; for estimates.
+    /// Returns how many pages of a table of `total` pages fall into this part; for estimates.
     pub fn pages(&self, total: u32) -> u32 {
         self.end_page.unwrap_or(total).min(total).saturating_sub(self.first_page)
     }
 }
 
-/// How small parts may get and how many there should be.
+/// The limits of the size of parts, and the wanted number.
 #[derive(Debug, Clone, Copy)]
 pub struct PartLimits {
     pub workers: u32,

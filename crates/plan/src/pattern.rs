@@ -43,7 +43,8 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl Pattern {
-    /// More than two quoted names can have. A pattern takes many times the memory of its text, and time without interrupts.
+    /// The most bytes of a pattern, more than two quoted names can have. A pattern takes many times the memory of its
+    /// text, and time without interrupts.
     pub const MOST_BYTES: usize = 8192;
 
     /// # Errors
@@ -92,12 +93,12 @@ impl Pattern {
         self.schema.as_ref().is_none_or(|pieces| matches(pieces, schema)) && matches(&self.name, name)
     }
 
-    /// Whether it asks for the session's own temporary tables.
+    /// Returns whether the pattern asks for the session's own temporary tables.
     pub fn is_temporary(&self) -> bool {
         self.schema.as_deref() == Some(&[Piece::Text("pg_temp".into())])
     }
 
-    /// Whether the pattern names tables one by one rather than by a wildcard.
+    /// Returns whether the pattern names tables one by one rather than by a wildcard.
     pub fn is_literal(&self) -> bool {
         self.schema.iter().flatten().chain(&self.name).all(|piece| *piece != Piece::AnyRun)
     }

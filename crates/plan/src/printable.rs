@@ -1,24 +1,24 @@
-//! Texts of others for people to read: names, messages of a source, contents of files.
+//! Texts from outside, made safe for people: names, messages of a source, contents of files.
 
 use std::fmt::Write;
 
-/// Longer texts are cut: whoever sends one would fill logs and terminals.
+/// The most characters of a text. Longer ones are cut, which would fill logs and terminals.
 const LONGEST_TEXT: usize = 16 * 1024;
-/// More lines than that nobody reads.
+/// The most lines of a text.
 const MOST_LINES: usize = 1000;
 
-/// The text without characters that move a terminal's cursor, change its state, or turn the direction of what follows;
-/// `\x1b` and the like stand for them. The result is one line.
+/// Returns the text with `\x1b` and the like in the place of characters that move a terminal's cursor, change its
+/// state, or change the direction of the following text. The result is one line.
 pub fn one_line(text: &str) -> String {
     escape(text, false)
 }
 
-/// The same for a text of several lines, which stay.
+/// Returns the same for a text of several lines, which stay.
 pub fn as_lines(text: &str) -> String {
     escape(text, true)
 }
 
-/// Texts as lines of their own.
+/// Returns texts as lines of their own.
 pub fn lines(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut texts = texts.into_iter();
     let mut lines: Vec<String> = texts.by_ref().take(MOST_LINES).map(|text| one_line(text.as_ref())).collect();
@@ -29,7 +29,7 @@ pub fn lines(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     lines.join("\n")
 }
 
-/// As many of the names as fit into a sentence.
+/// Returns as many of the names as fit into a sentence.
 pub fn list(names: &[String]) -> String {
     const MOST_NAMES: usize = 100;
     let mut text = names[..names.len().min(MOST_NAMES)].join(", ");
@@ -77,7 +77,7 @@ mod tests {
         for c in (0..0x20).chain(0x7f..0xa0).filter_map(char::from_u32) {
             assert!(!one_line(&format!("a{c}b")).contains(c), "{c:?}");
         }
-        // What was written out once stays as it is.
+        // A text that was escaped once is not escaped again.
         assert_eq!(one_line(&one_line("\x1b")), "\\x1b");
     }
 

@@ -1,13 +1,13 @@
 use std::collections::{HashMap, HashSet};
 
-/// The given views, each after all that it reads. `reads` are pairs of a relation and one that reads it.
+/// Orders the given views, each after all that it reads. `reads` are pairs of a relation and one that reads it.
 pub fn refresh_order(views: &[u32], reads: &[(u32, u32)]) -> Vec<u32> {
     let mut readers: HashMap<u32, Vec<u32>> = HashMap::new();
     for &(relation, reader) in reads {
         readers.entry(relation).or_default().push(reader);
     }
     let mut seen = HashSet::new();
-    // Whoever comes last in the order is finished first.
+    // The last view of the order is finished first.
     let mut finished = Vec::new();
     for &(relation, _) in reads {
         visit(relation, &readers, &mut seen, &mut finished);

@@ -1,10 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-/// What there is to do for one table, in pages, the common measure of work.
+/// The work for one table, measured in pages.
 #[derive(Debug, Clone, Default)]
 pub struct Work {
     pub pages: u32,
-    /// For each part, its share of them.
+    /// The share of each part in the pages.
     pub part_pages: Vec<u32>,
     pub indexes: usize,
     /// ANALYZE computes statistics of index expressions, and needs those indexes for it.
@@ -31,7 +31,7 @@ pub enum TaskKind {
     CheckForeignKeys {
         group: usize,
     },
-    /// Some of a table's columns.
+    /// A slice of a table's columns.
     Analyze {
         table: usize,
         slice: usize,
@@ -39,7 +39,7 @@ pub enum TaskKind {
 }
 
 impl TaskKind {
-    /// The one table that it works on; a check of foreign keys has several.
+    /// Returns the one table that the task works on; a check of foreign keys has several.
     pub fn table(self) -> Option<usize> {
         match self {
             Self::Create { table }
@@ -54,11 +54,11 @@ impl TaskKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     pub kind: TaskKind,
-    /// Its share of the whole, for telling how far a job is.
+    /// The share of the task in the whole work, for the progress of the job.
     pub weight: u64,
     /// Positions of the tasks that must be done before.
     pub after: Vec<usize>,
-    /// So little work that a transaction of its own would cost more.
+    /// Set where a transaction of its own would cost more than the work.
     pub is_small: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Schedule {
     pub tasks: Vec<Task>,
 }
 
-/// Whether copying a table takes less than setting out for it.
+/// Returns whether copying a table takes less time than the round trip for it.
 pub fn is_small(pages: u32) -> bool {
     const MOST_PAGES: u32 = 64;
     pages <= MOST_PAGES
@@ -84,7 +84,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         let pages = u64::from(work.pages) + 1;
         entries.push((pages * (8 + work.indexes as u64), TaskKind::Create { table }));
         for (part, &share) in work.part_pages.iter().enumerate() {
-            // A load is urgent by all that waits for it.
+            // The urgency of a load counts all tasks that wait for it.
             let urgency = pages * (4 + work.indexes as u64) + u64::from(share);
             entries.push((urgency, TaskKind::Load { table, part }));
         }
@@ -99,7 +99,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
         let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
         entries.push((pages, TaskKind::CheckForeignKeys { group }));
     }
-    // Stable, so that equal work keeps the plan's order.
+    // The sort is stable, so that equal work keeps the plan's order.
     entries.sort_by_key(|&(urgency, _)| std::cmp::Reverse(urgency));
     let mut creates = vec![0; tables.len()];
     let mut loads = vec![Vec::new(); tables.len()];
@@ -142,7 +142,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
     Schedule { tasks }
 }
 
-/// How long the loading of so many pages takes, in the unit of [`Task::weight`].
+/// Returns how long the loading of that many pages takes, in the unit of [`Task::weight`].
 pub fn load_weight(pages: u32) -> u64 {
     4 * u64::from(pages) + 1
 }

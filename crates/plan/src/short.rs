@@ -1,11 +1,11 @@
-//! Numbers for people who watch, in few characters.
+//! Short forms of numbers for progress views.
 
-/// As `1234`, `12k`, `1.2M`: at most five characters.
+/// Returns a count as `1234`, `12k`, `1.2M`: at most five characters.
 pub fn short_count(count: u64) -> String {
     if count < 10_000 { count.to_string() } else { scaled(count as f64 / 1000.0, &["k", "M", "G", "T", "P"], 1000.0) }
 }
 
-/// As `512B`, `12kB`, `1.2GB`: at most six characters.
+/// Returns a size as `512B`, `12kB`, `1.2GB`: at most six characters.
 pub fn short_bytes(bytes: u64) -> String {
     if bytes < 1000 {
         format!("{bytes}B")
@@ -25,7 +25,7 @@ fn scaled(mut value: f64, units: &[&str], step: f64) -> String {
     format!("{value:.decimals$}{}", units[unit])
 }
 
-/// As `42s`, `4m10s`, `3h20m`, `12d4h`.
+/// Returns a duration as `42s`, `4m10s`, `3h20m`, `12d4h`.
 pub fn short_time(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -45,7 +45,7 @@ pub fn bar(fraction: f64) -> String {
     format!("{}{} {}%", "#".repeat(filled), ".".repeat(LENGTH - filled), (fraction * 100.0) as u32)
 }
 
-/// As `pg_size_pretty`, roughly.
+/// Returns a size roughly as `pg_size_pretty` does.
 pub fn pretty_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {

@@ -75,12 +75,12 @@ impl Shared {
         let _ = self.table_slots()[table].started.compare_exchange(0, now, SeqCst, SeqCst);
     }
 
-    /// Notes it for a table that is loaded in place.
+    /// Notes the start of a table that is loaded in place.
     pub(in super::super) fn table_begins(&self, table: usize) {
         self.table_begins_at(table, now());
     }
 
-    /// Notes it for a table that is loaded in place.
+    /// Notes the end of a table that is loaded in place.
     pub(in super::super) fn table_done(&self, table: usize) {
         let slot = &self.table_slots()[table];
         slot.finished.store(now(), SeqCst);
@@ -143,7 +143,7 @@ impl Shared {
         }
     }
 
-    /// The bytes that the plan expects, by the sizes of the source's tables or of the files.
+    /// Returns the bytes that the plan expects, by the sizes of the source's tables or of the files.
     pub(in super::super) fn expected_bytes(&self) -> u64 {
         let loads = self.task_slots().iter().map(|slot| slot.expected_bytes.load(SeqCst)).sum::<u64>();
         let in_place = self.table_slots()[self.layout.tables..].iter().map(expected_in_place).sum::<u64>();

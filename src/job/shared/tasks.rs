@@ -5,7 +5,7 @@ use super::{Shared, now};
 use plan::{Schedule, TaskKind};
 use std::sync::atomic::Ordering::SeqCst;
 
-/// Returns the name of a phase in which most of the work is of that kind.
+/// A kind of tasks, after which a job's activity is named while most of the work is of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(in super::super) enum Activity {

@@ -105,7 +105,7 @@ pub(super) fn int96(bytes: &[u8]) -> Option<Instant> {
     Some(instant_of_nanoseconds(nanoseconds, false))
 }
 
-/// The value of a row that is not NULL.
+/// Returns the value of a row that is not NULL.
 pub(super) fn atom_at(array: &dyn Array, scalar: Scalar, row: usize, rules: Rules) -> Result<Atom<'_>> {
     let int32 = || array.as_primitive_opt::<Int32Type>().map(|array| array.value(row));
     let int64 = || array.as_primitive_opt::<Int64Type>().map(|array| array.value(row));

@@ -226,7 +226,7 @@ pub(super) fn write_decimal(unscaled: Unscaled<'_>, scale: i32, out: &mut String
     Ok(())
 }
 
-/// The bytes of a decimal's text at most.
+/// Returns the most bytes of a decimal's text.
 pub(super) fn longest_text(unscaled: Unscaled<'_>, scale: i32) -> usize {
     const MOST: usize = MOST_WHOLE_DIGITS + MOST_FRACTION_DIGITS + 8;
     let digits = match unscaled {

@@ -134,7 +134,7 @@ fn write_string(words: &[u8], out: &mut Vec<u8>) -> Result<()> {
 const SMALL: usize = 64;
 const PIECE: usize = 64 * 1024;
 
-/// The bytes of a scalar's text at most.
+/// Returns the most bytes of a scalar's text.
 fn longest(atom: &Atom<'_>) -> usize {
     const NUMBER: usize = 1024;
     match atom {

@@ -84,7 +84,7 @@ impl<'a> PreparedColumn<'a> {
         ColumnReader { nulls, values, longest: longest + LENGTH_AND_PADDING }
     }
 
-    /// The length of the longest value that the slow path may borrow from the array.
+    /// Returns the length of the longest value that the slow path may borrow from the array.
     fn longest_bytes(&self) -> usize {
         if let Some(array) = self.array.as_byte_view_opt::<BinaryViewType>() {
             return longest_view(array) + PADDED;

@@ -31,7 +31,7 @@ impl<'a> Rebase<'a> {
         (julian_dates || julian_timestamps || julian_int96).then_some(Self { provenance })
     }
 
-    /// With the shape of each of its columns.
+    /// Rebases a batch, given the shape of each of its columns.
     pub(in super::super) fn batch<'s>(
         &self,
         batch: RecordBatch,
@@ -116,7 +116,7 @@ impl<'a> Rebase<'a> {
         Ok(Arc::new(FixedSizeBinaryArray::new(values.value_length(), Buffer::from_vec(moved), values.nulls().cloned())))
     }
 
-    /// The zone whose days the timestamps are.
+    /// Returns the zone whose days the timestamps are.
     fn zone(&self) -> Result<Zone> {
         let Some(name) = &self.provenance.time_zone else { return Ok(Zone::new(TimeZone::UTC)) };
         TimeZone::of(name).map(Zone::new).ok_or_else(|| {
@@ -142,7 +142,7 @@ impl Zone {
     }
 }
 
-/// The point in time, since 1970, whose date and time of day in the zone were the same.
+/// Returns the point in time, since 1970, whose date and time of day in the zone were the same.
 fn microseconds(instant: i128, zone: Zone) -> i128 {
     if instant >= START_OF_1900 {
         return instant;

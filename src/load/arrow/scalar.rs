@@ -238,7 +238,7 @@ fn invalid_text() -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE, "invalid byte sequence for encoding \"UTF8\"")
 }
 
-/// A text is UTF-8 in the file.
+/// Returns a text of a file, which is UTF-8 there, in the database's form.
 pub(super) fn valid_text(bytes: &[u8], on_invalid: OnInvalidText) -> Result<Cow<'_, [u8]>> {
     if is_text(bytes) {
         return Ok(Cow::Borrowed(bytes));

@@ -148,7 +148,7 @@ impl Target {
         }
     }
 
-    /// The type's own OID, not that of its base.
+    /// Returns the type's own OID, not that of its base.
     pub(super) fn declared(&self) -> pg_sys::Oid {
         self.domain.unwrap_or(self.type_oid)
     }
@@ -251,7 +251,7 @@ fn repeated_name(fields: &[(String, Shape)]) -> Option<&str> {
     names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
-/// A map's entry as the structure that Parquet stores.
+/// Returns a map's entry as the structure that Parquet stores.
 pub(super) fn entry_shape(key: &Shape, value: &Shape) -> Shape {
     Shape::Struct(vec![("key".to_owned(), key.clone()), ("value".to_owned(), value.clone())])
 }

@@ -168,7 +168,7 @@ fn write_by_function(function: u32, value: pg_sys::Datum, out: &mut Vec<u8>) {
     }
 }
 
-/// In the form of ISO 8601, in the session's time zone.
+/// Appends a time in the form of ISO 8601, in the session's time zone.
 fn write_json_time(value: pg_sys::Datum, type_oid: pg_sys::Oid, out: &mut Vec<u8>) {
     let mut buffer = [0 as c_char; pg_sys::MAXDATELEN as usize + 1];
     // SAFETY: a value of the type, and a buffer as long as the function may fill.

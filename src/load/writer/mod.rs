@@ -22,7 +22,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Wire;
 
-/// Writes the rows of a stream to a stage table. `D` is the decoder that makes a column's value from a field of a row.
+/// A writer of rows to a stage table. `D` is the decoder that makes a column's value from a field of a row.
 pub(super) struct TableWriter<'a, D> {
     relation: pg_sys::Relation,
     pages: HeapPages,

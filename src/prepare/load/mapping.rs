@@ -52,7 +52,7 @@ impl Matching {
         keys.filter(|key| !self.skips(key) || has_column(files, key)).collect()
     }
 
-    /// The columns of a table that is made for the files.
+    /// Returns the columns of a table that is made for the files.
     pub fn wanted<'a>(&'a self, files: &[FileOutline], data_files: &'a [DataFile]) -> WantedColumns<'a> {
         WantedColumns { skip: &self.skip, names: &self.map, folders: self.folders(files, data_files) }
     }
@@ -69,7 +69,7 @@ impl Matching {
     }
 }
 
-/// The columns, in the order of the target's, that not every file has.
+/// Returns the columns, in the order of the target's, that not every file has.
 pub fn partial_columns(
     outlines: &[FileOutline],
     data_files: &[DataFile],
@@ -86,7 +86,7 @@ fn has_column(files: &[FileOutline], name: &str) -> bool {
     files.iter().any(|file| file.columns.iter().any(|column| column.name == name))
 }
 
-/// The columns that the files fill, with where each comes from.
+/// Returns the columns that the files fill, with the origin of each.
 ///
 /// # Errors
 /// One for all that does not fit: columns without a place, columns that are missing, types that do not go together.

@@ -164,7 +164,7 @@ pub fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qual
     .hint("To replace them, add overwrite => true; to keep them, mode => 'append'."))
 }
 
-/// The target's schema and name: as given, or after the only file.
+/// Returns the target's schema and name: as given, or after the only file.
 pub fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(String, String)> {
     let text = match &request.target {
         Some(target) => target.clone(),
@@ -179,7 +179,7 @@ pub fn target_name(request: &LoadRequest, data_files: &[DataFile]) -> Result<(St
     resolve_name(&text)
 }
 
-/// The schema and name of a table as written, whether it is there or would be made.
+/// Returns the schema and name of a table as written, whether it exists or would be made.
 pub fn resolve_name(text: &str) -> Result<(String, String)> {
     let parts: Vec<String> = spi::fixed::query_json("SELECT to_json(parse_ident($1))::text", &[Param::Text(text)])?;
     match parts.as_slice() {
