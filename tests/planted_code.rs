@@ -784,6 +784,10 @@ fn code_of_a_table_does_not_change_tables_that_a_job_works_on() {
         ("DROP TABLE mal.other", "DROP TABLE"),
         ("CREATE INDEX ON mal.other (b)", "CREATE INDEX"),
         ("DROP OWNED BY mallory_of_changes", "DROP OWNED"),
+        ("ANALYZE mal.parent", "ANALYZE"),
+        ("VACUUM mal.parent", "VACUUM"),
+        ("REINDEX TABLE mal.other", "REINDEX"),
+        ("LOCK TABLE mal.other IN ACCESS SHARE MODE", "LOCK TABLE"),
         (
             "DO $$ BEGIN
                  ALTER TABLE mal.child DROP CONSTRAINT child_k_fkey;
@@ -835,6 +839,58 @@ fn code_of_a_table_does_not_change_tables_that_a_job_works_on() {
     run(&mut session, &call(&pair, "pull", "include => '{mal.child, mal.other}', parallel => 0"));
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM mal.noted"), "1");
     session.batch_execute("ALTER TABLE mal.other ALTER COLUMN a TYPE text").unwrap();
+}
+
+#[test]
+fn an_analyze_within_an_analyze_is_refused() {
+    let mut pair = Pair::with(
+        "planted_analyze",
+        "CREATE TABLE item (id int PRIMARY KEY, a int)",
+        "INSERT INTO item VALUES (1, 1)",
+    );
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE noted (message text); CREATE TABLE armed (x int);
+             CREATE FUNCTION act() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+                 ANALYZE public.noted; ANALYZE public.item;
+             EXCEPTION WHEN OTHERS THEN INSERT INTO public.noted VALUES (SQLERRM); END $$;
+             CREATE FUNCTION f(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                 IF EXISTS (SELECT FROM public.armed) THEN PERFORM public.act(); END IF; RETURN a; END $$;
+             CREATE STATISTICS of_item ON (f(a)), id FROM item; CREATE INDEX ON item (f(a)); INSERT INTO armed VALUES (1)",
+        )
+        .unwrap();
+    for arguments in ["parallel => 0", "parallel => 2", "method => 'in place'"] {
+        pair.pull(&format!("overwrite => true, {arguments}"));
+        let messages = texts(&mut pair.destination, "SELECT DISTINCT message FROM noted ORDER BY 1");
+        let words = "cannot execute ANALYZE within code of a table that pgcopy works on";
+        assert!(messages.iter().any(|message| message == words), "{arguments}: {messages:?}");
+        pair.destination.batch_execute("TRUNCATE noted").unwrap();
+    }
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn code_of_a_table_does_not_call_the_extension() {
+    let mut pair = Pair::with("planted_calls", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE called (f text);
+             CREATE FUNCTION act() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN EXECUTE (SELECT f FROM public.called); RETURN true; END $$;
+             ALTER TABLE item ADD CHECK (act())",
+        )
+        .unwrap();
+    for function in ["cleanup()", "prune()", "cancel(1)", "wait(1)", "list('port=1')"] {
+        pair.destination.execute("INSERT INTO called VALUES ($1)", &[&format!("SELECT pgcopy.{function}")]).unwrap();
+        for arguments in ["parallel => 0", "parallel => 2"] {
+            let failure = pair.pull_error(arguments);
+            assert_eq!(
+                failure.message, "cannot use pgcopy within security-restricted operation",
+                "{function}, {arguments}"
+            );
+        }
+        pair.destination.batch_execute("TRUNCATE called").unwrap();
+    }
+    pair.assert_nothing_left();
 }
 
 #[test]

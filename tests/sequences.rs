@@ -233,3 +233,36 @@ fn the_sequence_of_a_partitioned_table_of_somebody_else_is_left_with_a_notice() 
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item_1"), "50");
     assert_eq!(text(&mut pair.destination, "SELECT is_called::text FROM item_id_seq"), "false");
 }
+
+#[test]
+fn a_sequence_that_the_tables_owner_may_not_set_is_left_with_a_notice() {
+    let mut pair = Pair::new("sequences_of_others");
+    for role in ["mallory_of_sequences", "alice_of_sequences"] {
+        let create = format!(
+            "DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        );
+        pair.destination.batch_execute(&create).unwrap();
+    }
+    pair.destination
+        .batch_execute(
+            "CREATE SEQUENCE numbers; ALTER SEQUENCE numbers OWNER TO alice_of_sequences; SELECT setval('numbers', 100);
+             CREATE SEQUENCE lent; ALTER SEQUENCE lent OWNER TO alice_of_sequences; GRANT UPDATE ON lent TO mallory_of_sequences;
+             CREATE TABLE item (id bigint DEFAULT nextval('numbers'), other bigint DEFAULT nextval('lent'));
+             ALTER TABLE item OWNER TO mallory_of_sequences",
+        )
+        .unwrap();
+    pair.source
+        .batch_execute("CREATE TABLE item (id bigserial, other bigserial); INSERT INTO item VALUES (1, 1); SELECT setval('item_id_seq', 7), setval('item_other_seq', 7)")
+        .unwrap();
+    pair.pull("include => '{item}'");
+    assert_eq!(
+        text(&mut pair.destination, "SELECT concat_ws(' ', n.last_value, l.last_value) FROM numbers n, lent l"),
+        "100 7"
+    );
+    let notices = pair.notices().join("\n");
+    assert!(
+        notices
+            .contains("sequence public.numbers of public.item.id is left as it is: the table's owner may not set it"),
+        "{notices}"
+    );
+}

@@ -6,6 +6,7 @@ use super::shared::Phase;
 use crate::error::{Error, Result};
 use crate::local::client;
 use crate::local::identity::{Caller, role_name};
+use crate::local::rights;
 use crate::local::spi::{Param, extension};
 use pgrx::prelude::*;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// With `raise`, that of the job, or 57014 for one that has not completed without an error of its own.
 pub fn wait(job: i64, timeout: Option<Duration>, raise: bool) -> Result<String> {
+    rights::refuse_restricted_operation()?;
     let state = client::while_there(|| wait_for_end(job, timeout))?;
     match state.as_str() {
         // An open job raises nothing: the time is over, which is no failure of the job.
@@ -165,6 +167,7 @@ fn refuse_strangers(job: i64) -> Result<()> {
 
 /// Makes a running job fail. Returns false, with a WARNING, when there is nothing to cancel any more.
 pub fn cancel(job: i64) -> Result<bool> {
+    rights::refuse_restricted_operation()?;
     refuse_strangers(job)?;
     // A role that may cancel a job may see it.
     let Some(open) = open_jobs()?.into_iter().find(|open| open.job == job && open.is_running()) else {
@@ -202,6 +205,7 @@ pub fn cancel(job: i64) -> Result<bool> {
 
 /// Removes the records of jobs of the caller's roles that ended that long ago. Returns their number.
 pub fn prune(older_than: Duration) -> Result<i64> {
+    rights::refuse_restricted_operation()?;
     extension::query_json(
         include_str!("../../sql/queries/prune_jobs.sql"),
         &[

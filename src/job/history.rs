@@ -4,7 +4,7 @@ use super::shared::{Phase, Shared};
 use crate::error::{Error, Result, capped, tell};
 use crate::local::identity::role_name;
 use crate::local::spi::{Param, extension};
-use crate::local::{interrupts, transaction};
+use crate::local::{interrupts, rights, transaction};
 use crate::order::JobSpec;
 use crate::stage;
 use pgrx::prelude::*;
@@ -368,6 +368,7 @@ pub(super) fn forget_excess() -> Result<()> {
 
 /// Removes the storage that dead jobs left. Returns the number of jobs of which nothing is left.
 pub fn cleanup() -> Result<usize> {
+    rights::refuse_restricted_operation()?;
     let removed = remove_dead_jobs()?;
     if removed.busy_tables > 0 {
         tell(&format!("stage tables that others have locked, left to the next clean-up: {}", removed.busy_tables));

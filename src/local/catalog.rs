@@ -45,6 +45,16 @@ pub fn read_sequences(relations: &[u32]) -> Result<Vec<ColumnSequence>> {
     spi::query_json(&catalog::sequences_query(relations))
 }
 
+/// Returns those of the given pairs of a table and a sequence that one of its columns uses whose sequence the table's owner may
+/// not set.
+pub fn sequences_not_of_owners(pairs: &[(u32, u32)]) -> Result<Vec<(u32, u32)>> {
+    let (relations, sequences): (Vec<u32>, Vec<u32>) = pairs.iter().copied().unzip();
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/sequences_not_of_owners.sql"),
+        &[Param::OidArray(&relations), Param::OidArray(&sequences)],
+    )
+}
+
 /// Returns those of the given sequences that columns of tables outside of `pulled` own or use in their defaults, too. A
 /// partitioned table is outside as long as one of its leaves is.
 pub fn sequences_used_elsewhere(sequences: &[u32], pulled: &[u32]) -> Result<Vec<u32>> {

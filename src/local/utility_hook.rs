@@ -1,5 +1,5 @@
-//! The utility hook. It carries out the COPY statements of our format, refuses statements that change definitions which
-//! a job relies on, and leaves all others to the server.
+//! The utility hook. It carries out the COPY statements of our format, refuses statements by code of a table that would
+//! disturb the job at work on it, and leaves all others to the server.
 
 use super::bindings;
 use super::copy_statement::{self, CopyStatement};
@@ -48,7 +48,7 @@ unsafe extern "C-unwind" fn process_utility(
             return copy_parquet(statement, text, read_only_tree, environment, completion);
         }
         if !identity::may_change_definitions() {
-            refuse_change_of_definitions((*statement).utilityStmt);
+            refuse_beside_work((*statement).utilityStmt);
         }
         // A macro, because the server's own function is not of the hook's type.
         macro_rules! pass_on {
@@ -63,12 +63,18 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Raises an error for a statement that the server counts among those of data definition.
+/// Raises an error for a statement that the server counts among those of data definition, and for one that takes tables, or
+/// variables of the process, that the work under way is using: ANALYZE frees what an ANALYZE around it has, and the server's
+/// own guard against that (`in_vacuum` in `vacuum.c`) does not know of ours.
 #[pg_guard]
-unsafe extern "C-unwind" fn refuse_change_of_definitions(statement: *mut pg_sys::Node) {
+unsafe extern "C-unwind" fn refuse_beside_work(statement: *mut pg_sys::Node) {
     // SAFETY: the server's own statement, which is only looked at; the name is a constant.
     let name = unsafe {
-        if pg_sys::GetCommandLogLevel(statement) != pg_sys::LogStmtLevel::LOGSTMT_DDL {
+        let takes_tables = matches!(
+            (*statement).type_,
+            pg_sys::NodeTag::T_VacuumStmt | pg_sys::NodeTag::T_ReindexStmt | pg_sys::NodeTag::T_LockStmt
+        );
+        if !takes_tables && pg_sys::GetCommandLogLevel(statement) != pg_sys::LogStmtLevel::LOGSTMT_DDL {
             return;
         }
         CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(statement))).to_string_lossy()

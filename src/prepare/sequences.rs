@@ -35,10 +35,20 @@ impl Prepared {
             }
         }
         let (local_oids, source_oids): (Vec<u32>, Vec<u32>) = counterparts.iter().unzip();
+        let mut notices = Vec::new();
+        let uses = catalog::read_sequences(&local_oids)?;
+        let used: Vec<(u32, u32)> = uses.iter().map(|sequence| (sequence.relation, sequence.oid)).collect();
+        // A default takes no right on a sequence when it is declared.
+        let of_others: HashSet<(u32, u32)> = catalog::sequences_not_of_owners(&used)?.into_iter().collect();
         let mut here: BTreeMap<u32, Vec<ColumnSequence>> = BTreeMap::new();
-        for sequence in catalog::read_sequences(&local_oids)? {
+        for sequence in uses {
+            if of_others.contains(&(sequence.relation, sequence.oid)) {
+                notices.push(left_as_it_is(&sequence, "the table's owner may not set it"));
+                continue;
+            }
             here.entry(sequence.oid).or_default().push(sequence);
         }
+        self.notices.append(&mut notices);
         if here.is_empty() {
             return Ok(());
         }
