@@ -170,7 +170,7 @@ pub(super) fn reason_to_end(process: &str) -> Error {
         }
         Some(fatal) => {
             Error::new(fatal.sqlstate.into(), format!("{process} could not connect to the database: {}", fatal.message))
-                .hint("Background processes are let in as a new session of the role that has logged in would be.")
+                .hint("The server admits a background process like a new session of the role that has logged in.")
         }
     };
     error.detail("All targets keep their old rows.")

@@ -175,7 +175,7 @@ fn check_server(options: &BTreeMap<String, String>) -> Result<()> {
             PgSqlErrorCode::ERRCODE_FDW_OPTION_NAME_NOT_FOUND,
             "option \"endpoint\" is required for a server of type \"http\"",
         )
-        .detail("Whoever may use the server could otherwise make this one fetch any URL."));
+        .detail("A user of the foreign server could otherwise make this server fetch any URL."));
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub fn create_schema(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// The whole data set: rows first, keys and indexes after.
+/// Loads the whole data set: rows first, keys and indexes after.
 pub fn create_filled(client: &mut Client, scale: f64) -> Result<()> {
     client.batch_execute(CREATE_TABLES)?;
     fill(client, scale)?;
@@ -81,7 +81,7 @@ pub fn create_filled(client: &mut Client, scale: f64) -> Result<()> {
     Ok(())
 }
 
-/// Rows into existing tables.
+/// Loads rows into existing tables.
 pub fn fill(client: &mut Client, scale: f64) -> Result<()> {
     copy(client, "region", RegionGenerator::new(scale, 1, 1).iter().map(RegionCsv::new))?;
     copy(client, "nation", NationGenerator::new(scale, 1, 1).iter().map(NationCsv::new))?;
@@ -103,7 +103,7 @@ fn copy<R: std::fmt::Display>(client: &mut Client, table: &str, rows: impl Itera
     Ok(())
 }
 
-/// One row per table, `(table, rows, checksum)`; equal on two databases only when their contents are.
+/// Returns one row per table, `(table, rows, checksum)`, which is equal on two databases only when their contents are.
 ///
 /// The checksum adds up a hash of every row's text, so that it does not depend on the rows' order.
 pub fn checksums(client: &mut Client, tables: &[String]) -> Result<Vec<(String, i64, String)>> {

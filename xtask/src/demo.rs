@@ -4,10 +4,10 @@ use xtask::build::{Profile, build_and_install};
 use xtask::server::{self, Server};
 use xtask::{Result, data};
 
-/// Small enough for a first look, big enough to be split among workers.
+/// The scale of the data: small enough for a first look, big enough to be split among workers.
 const SCALE: f64 = 0.2;
 
-/// Two servers, TPC-H on one, its empty schema on the other, a pull, its report, a verification.
+/// Shows a pull: two servers, TPC-H on one, its empty schema on the other, the report, a verification.
 pub fn run(options: &Options) -> Result<()> {
     let installation = build_and_install(options.version, Profile::Release)?;
     println!("starting two servers");

@@ -1,11 +1,11 @@
-//! What the machine must have, installed where that is possible and named where not.
+//! The prerequisites of the commands: they are installed where that is possible, and named where it is not.
 
 use crate::server::{Installation, Version};
 use crate::{Result, packages};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Something that a Debian package brings.
+/// A program or file, with the Debian package that has it.
 struct Need {
     package: String,
     present: bool,
@@ -34,7 +34,7 @@ pub fn ensure_build(version: Version) -> Result<()> {
     packages::ensure_headers(version)
 }
 
-/// What the tests pull from: servers of every version, and a pooler.
+/// The sources of the tests: servers of every version, and a pooler.
 pub fn ensure_sources() -> Result<()> {
     let mut needs = vec![Need { package: "pgbouncer".into(), present: Path::new("/usr/sbin/pgbouncer").exists() }];
     needs.extend(registries());
@@ -45,7 +45,7 @@ pub fn ensure_sources() -> Result<()> {
     Ok(())
 }
 
-/// Clients of the registries that other versions than the system's come from.
+/// Clients of the registries that have other versions than the system's.
 fn registries() -> [Need; 2] {
     let has_pip = Command::new("python3")
         .args(["-m", "pip", "--version"])
@@ -80,7 +80,7 @@ pub fn ensure_peers() -> Result<()> {
     ensure(vec![Need { package: "pgcopydb".into(), present: has_command("pgcopydb") }])
 }
 
-/// What it takes to install packages from PyPI.
+/// The tools that install packages from PyPI.
 pub fn ensure_python() -> Result<()> {
     let has_venv = Command::new("python3")
         .args(["-c", "import ensurepip, venv"])

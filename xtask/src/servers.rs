@@ -3,14 +3,14 @@ use xtask::build::{Profile, build_and_install};
 use xtask::server::{self, Server};
 use xtask::{Result, data};
 
-/// Two servers to play with, until Ctrl-C: TPC-H on one, its empty schema and the extension on the other.
+/// Runs two servers to play with, until Ctrl-C: TPC-H on one, its empty schema and the extension on the other.
 pub fn run(options: &Options) -> Result<()> {
     let profile = if options.release { Profile::Release } else { Profile::Dev };
     let installation = build_and_install(options.version, profile)?;
     let start = |name| {
         let mut options_of_server = server::Options::named(name);
         if options.release {
-            // As in the benchmark, to look at its figures from close by.
+            // The settings are those of the benchmark, so that its figures can be reproduced.
             options_of_server.settings.extend(crate::bench::SETTINGS.map(String::from));
         }
         Server::start(&installation, options_of_server)

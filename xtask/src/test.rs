@@ -5,7 +5,7 @@ use xtask::Result;
 use xtask::build::{Profile, build_and_install, cargo, features};
 use xtask::server::{self, Installation, Server, Version};
 
-/// Formatter, lints, the tests of the pure crates, and whole pulls between real servers.
+/// Runs the formatter, the lints, the tests of the pure crates, and whole pulls between real servers.
 pub fn run(options: &Options) -> Result<()> {
     xtask::prerequisites::ensure_build(options.version)?;
     if !options.tests_only {
@@ -56,7 +56,7 @@ pub struct WholePulls {
 impl WholePulls {
     /// Builds and installs the extension and starts the servers.
     pub fn prepare(options: &Options) -> Result<Self> {
-        // Other people's readers and writers of Parquet files.
+        // The environment has other readers and writers of Parquet files.
         let python = xtask::python::environment(&xtask::python::PARQUET_PACKAGES)?.join("python");
         let old_python = xtask::python::environment(&xtask::python::OLD_PARQUET_PACKAGES)?.join("python");
         xtask::prerequisites::ensure_modules(options.version)?;
