@@ -32,6 +32,8 @@ pub fn run(options: &Options) -> Result<()> {
             "-p",
             "datafiles",
             "-p",
+            "dumpscript",
+            "-p",
             "jsonb",
             "-p",
             "longsort",
