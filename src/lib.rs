@@ -5,6 +5,7 @@
 //! - `job`: the processes of a job and what they share
 //! - `prepare`: everything before anything is touched; makes an order
 //! - `load`: rows to heap
+//! - `script`: dump scripts, and the program that writes them
 //! - `stage`: stage tables, from their making to the swap
 //! - `order`: what was decided, as plain data
 //! - `parquet`: files, what they hold and where it goes
@@ -19,6 +20,7 @@ mod error;
 mod order;
 mod parquet;
 mod prepare;
+mod script;
 mod source;
 
 // The rooms that may contain `unsafe`; no other compiles with it.

@@ -31,6 +31,7 @@ mod job_rights;
 mod jobs;
 mod kills;
 mod limits;
+mod migrate;
 mod migrations;
 mod own_storage;
 mod own_transaction;

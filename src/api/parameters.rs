@@ -45,6 +45,41 @@ macro_rules! pull_function {
     };
 }
 
+/// Declares a SQL function with the parameters of a migration, and more behind them.
+macro_rules! migrate_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident)[$($more:tt)*] -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            source: Option<Text>,
+            existing: default!(Option<Text>, "'error'"),
+            owners: default!(Option<bool>, "true"),
+            privileges: default!(Option<bool>, "true"),
+            overwrite: default!(Option<bool>, "false"),
+            parallel: default!(Option<i32>, "NULL"),
+            wait: default!(Option<bool>, "true"),
+            verbose: default!(Option<bool>, "false"),
+            $($more)*
+        ) -> $($returned)* {
+            let pull = parameters::pull_of_everything(
+                given("source", source),
+                given("overwrite", overwrite),
+                parallel,
+                given("wait", wait),
+                given("verbose", verbose),
+            );
+            let $request = crate::job::MigrateRequest {
+                pull,
+                existing: given("existing", existing).0,
+                owners: given("owners", owners),
+                privileges: given("privileges", privileges),
+            };
+            $body
+        }
+    };
+}
+
 /// Declares a SQL function with the parameters of a load of files, for one path and, under a second name in Rust, for an array.
 macro_rules! load_function {
     (
@@ -99,7 +134,30 @@ macro_rules! load_function {
     };
 }
 
-pub(super) use {load_function, pull_function};
+pub(super) use {load_function, migrate_function, pull_function};
+
+/// The pull of a migration: all tables.
+pub(super) fn pull_of_everything(
+    source: Text,
+    overwrite: bool,
+    parallel: Option<i32>,
+    wait: bool,
+    verbose: bool,
+) -> crate::prepare::Request {
+    crate::prepare::Request {
+        source: source.0,
+        include: None,
+        exclude: None,
+        overwrite,
+        parallel,
+        batch_size: 1000,
+        validate: true,
+        wait,
+        verbose,
+        refresh: false,
+        in_place: false,
+    }
+}
 
 pub(super) fn patterns(given: Vec<Option<Text>>) -> Vec<Option<String>> {
     given.into_iter().map(|pattern| pattern.map(String::from)).collect()

@@ -3,6 +3,7 @@
 use super::history;
 use super::leader;
 use super::load_files;
+use super::migrate::{self, MigrateRequest};
 use super::processes::{self, Process, Status};
 use super::quota;
 use super::shared::{self, Segment};
@@ -25,6 +26,7 @@ use std::time::Duration;
 enum Work {
     Pull(Request),
     LoadParquet(LoadRequest),
+    Migrate(MigrateRequest),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -183,6 +185,13 @@ pub fn start_load_parquet(request: &LoadRequest) -> Result<i64> {
     start(Work::LoadParquet(request.clone()), source, &LOAD_SETTINGS)
 }
 
+/// As [`start_pull`], for a whole database.
+pub fn start_migrate(request: &MigrateRequest) -> Result<i64> {
+    leader::refuse_where_forbidden(c"pgcopy.start_migrate()")?;
+    let source = migrate::check_arguments(request)?;
+    start(Work::Migrate(request.clone()), source, &[])
+}
+
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     if transaction::has_written_extension() {
         return Err(Error::new(
@@ -198,6 +207,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
         arguments: match &work {
             Work::Pull(request) => request.described(),
             Work::LoadParquet(request) => request.described(),
+            Work::Migrate(request) => request.described(),
         },
         work,
         caller: Caller::of_this_session(),
@@ -305,6 +315,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     let result = processes::in_transaction_of(order.caller, || match &order.work {
         Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
         Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
+        Work::Migrate(request) => migrate::migrate_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;

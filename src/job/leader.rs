@@ -66,6 +66,16 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     refuse_where_forbidden(c"pgcopy.pull()")?;
     locks::keep_extension(Until::EndOfTransaction);
     let prepared = prepare::prepare(request, &refuse_circle_of_pulls)?;
+    pull_prepared(&prepared, job, started, called)
+}
+
+/// Carries out a pull. `started` and `called` both tell when it was called.
+pub(super) fn pull_prepared(
+    prepared: &Prepared,
+    job: Option<i64>,
+    started: Instant,
+    called: i64,
+) -> Result<Vec<PulledTable>> {
     prepared.refuse_unasked_overwrite()?;
     prepared.notices.iter().for_each(|notice| caution(notice));
     if prepared.targets.is_empty() {
@@ -79,7 +89,7 @@ pub(super) fn pull_as(request: &Request, job: Option<i64>) -> Result<Vec<PulledT
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let pull = Pull {
-        prepared: &prepared,
+        prepared,
         spec: &spec,
         schedule: &schedule,
         in_place_checks,

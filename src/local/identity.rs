@@ -76,6 +76,23 @@ pub fn run_as<T>(role: Role, work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs work that may not become somebody else, as code in a SECURITY DEFINER function may not. A session that has put rights
+/// down with SET ROLE does not take them up again in it. Settings that the work makes do not outlive it.
+pub fn with_role_kept<T>(work: impl FnOnce() -> T) -> T {
+    let mut user = pg_sys::Oid::INVALID;
+    let mut context = 0;
+    // SAFETY: as for `run_as`.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(user, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+        let nest_level = pg_sys::NewGUCNestLevel();
+        let value = work();
+        pg_sys::AtEOXact_GUC(false, nest_level);
+        pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
+}
+
 /// A bit of the security context that the server does not use. Like the server's own bits, it is inherited by every
 /// function that is called, and removed when the context is restored, also after an ERROR.
 const DEFINITIONS_ARE_KEPT: i32 = 1 << 20;

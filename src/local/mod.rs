@@ -2,6 +2,7 @@
 
 pub mod bindings;
 pub mod catalog;
+pub mod child;
 pub mod client;
 pub mod copy_statement;
 pub mod cumulative_statistics;
@@ -29,6 +30,7 @@ pub mod query;
 pub mod relation;
 pub mod rights;
 pub mod rows;
+pub mod script_objects;
 pub mod sequences;
 pub mod settings;
 pub mod spi;

@@ -1,8 +1,8 @@
 //! SQL statements on this server.
 //!
-//! Every statement but those of [`run_in_session`] runs with the catalogs alone on its search path. It sees all that is
-//! committed when it begins, at every isolation level of the caller's transaction: a decision about a table must not
-//! rest on a snapshot that is older than the lock on the table.
+//! Every statement but those of [`execute_in_session`] and [`execute_of_script`] runs with the catalogs alone on its search
+//! path. It sees all that is committed when it begins, at every isolation level of the caller's transaction: a decision
+//! about a table must not rest on a snapshot that is older than the lock on the table.
 
 use super::identity::{Role, run_as};
 use super::{encoding, settings};
@@ -80,6 +80,11 @@ pub fn execute(sql: &str) -> Result<()> {
 /// Executes a utility command whose functions, such as those of triggers and views, expect the caller's search path. All
 /// names in it are schema-qualified.
 pub fn execute_in_session(sql: &str) -> Result<()> {
+    run_in_session(sql, &[], 0).map(drop)
+}
+
+/// Executes a statement of a script with the settings that the script is meant for, which the caller of this function has made.
+pub fn execute_of_script(sql: &str) -> Result<()> {
     run_in_session(sql, &[], 0).map(drop)
 }
 

@@ -16,10 +16,11 @@ use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
-use crate::local::{encoding, expressions, messages, parameters};
+use crate::local::{encoding, expressions, interrupts, messages, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
 use arguments::Arguments;
+use plan::Pairing;
 use plan::catalog::{Relation, RelationColumn};
 use problems::refuse_problems;
 use sequences::SequencePair;
@@ -118,6 +119,42 @@ impl Method {
     }
 }
 
+/// A source whose snapshot is open, with all of its tables locked.
+pub struct OpenDatabase {
+    pub origin: Origin,
+    pub session: Session,
+    pub snapshot: String,
+    relations: Vec<Relation>,
+}
+
+/// Opens the snapshot of all that a source holds. `may_wait_on` is asked while another session of the source is in the way.
+pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<OpenDatabase> {
+    Arguments::of(request)?;
+    let (origin, mut session) = snapshot::connect(&request.source)?;
+    snapshot::refuse_own_database(&session)?;
+    session.set_copy_encoding(&encoding::database_name())?;
+    let (relations, snapshot) = snapshot::open_whole(&session, may_wait_on)?;
+    Ok(OpenDatabase { origin, session, snapshot, relations })
+}
+
+/// Plans a pull out of a snapshot that is open. Nothing is locked or written here.
+pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
+    let has_written = transaction::has_written();
+    let Arguments { include, exclude, workers } = Arguments::of(request)?;
+    settings::with_catalog_settings(|| {
+        let local = catalog::read_relations()?;
+        let pairing = plan::pair(&open.relations, &local, include.as_deref(), &exclude, &interrupts::check);
+        let side = ServerSide {
+            session: Rc::new(open.session),
+            origin: open.origin,
+            snapshot: open.snapshot,
+            counterparts: Vec::new(),
+        };
+        let prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
+        prepared.with_targets(request, open.relations, local, pairing)
+    })
+}
+
 /// Plans a pull. Nothing is locked or written here. `may_wait_on` is asked while another session of the source is in the way.
 pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Prepared> {
     let has_written = transaction::has_written();
@@ -127,28 +164,36 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (source, mut pairing, snapshot) =
-            snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
+        let (source, pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
         let side = ServerSide { session: Rc::new(session), origin, snapshot, counterparts: Vec::new() };
-        let mut prepared = Prepared {
-            notices: std::mem::take(&mut pairing.notices),
-            ..Prepared::of(From::Server(side), request.terms(), workers, has_written)
-        };
-        prepared.pair_targets(source, local, request.in_place, &mut pairing)?;
-        prepared.plan_foreign_keys(&mut pairing.problems)?;
-        prepared.pair_sequences(&mut pairing.problems)?;
-        prepared.plan_refresh(request.refresh, &mut pairing.problems)?;
-        refuse_problems(&pairing.problems)?;
-        if !request.validate {
-            prepared.trust_the_source()?;
-        }
-        prepared.refuse_too_many_locks()?;
-        prepared.plan_who_works()?;
-        Ok(prepared)
+        let prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
+        prepared.with_targets(request, source, local, pairing)
     })
 }
 
 impl Prepared {
+    /// With the pairs of tables, and all that hangs on them.
+    fn with_targets(
+        mut self,
+        request: &Request,
+        source: Vec<Relation>,
+        local: Vec<Relation>,
+        mut pairing: Pairing,
+    ) -> Result<Self> {
+        self.notices = std::mem::take(&mut pairing.notices);
+        self.pair_targets(source, local, request.in_place, &mut pairing)?;
+        self.plan_foreign_keys(&mut pairing.problems)?;
+        self.pair_sequences(&mut pairing.problems)?;
+        self.plan_refresh(request.refresh, &mut pairing.problems)?;
+        refuse_problems(&pairing.problems)?;
+        if !request.validate {
+            self.trust_the_source()?;
+        }
+        self.refuse_too_many_locks()?;
+        self.plan_who_works()?;
+        Ok(self)
+    }
+
     /// Nothing to do yet.
     fn of(from: From, terms: Terms, workers: usize, has_written: bool) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! The source's snapshot, with all tables of the pull locked there.
 
 use super::locks::refuse_full_lock_table;
+use super::problems::refuse_problems;
 use crate::error::{Error, Result};
 use crate::local::locks::MarkingLock;
 use crate::local::{catalog, interrupts, rights};
@@ -76,6 +77,43 @@ pub(super) fn open(
         session.rollback()?;
     }
     Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
+}
+
+/// Opens the snapshot with all tables of the source locked that belong to no extension, and reads the catalog as the snapshot
+/// sees it.
+pub(super) fn open_whole(session: &Session, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Vec<Relation>, String)> {
+    const ATTEMPTS: usize = 5;
+    let is_pulled = |relation: &&Relation| relation.is_table() && relation.extension.is_none();
+    let names = |relations: &[Relation]| -> BTreeSet<String> {
+        relations.iter().filter(is_pulled).map(Relation::qualified_name).collect()
+    };
+    let mut relations = source::read_relations(session)?;
+    for _ in 0..ATTEMPTS {
+        refuse_missing_rights(session, relations.iter().filter(is_pulled))?;
+        let wanted = names(&relations);
+        refuse_full_lock_table("source", source::read_lock_table(session)?, wanted.len() as u64)?;
+        let snapshot = session.begin_snapshot(relations.iter().filter(is_pulled), may_wait_on)?;
+        relations = source::read_relations(session)?;
+        if names(&relations).is_subset(&wanted) {
+            return Ok((relations, snapshot));
+        }
+        session.rollback()?;
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, "the source's tables keep changing their definitions"))
+}
+
+fn refuse_missing_rights<'a>(session: &Session, tables: impl Iterator<Item = &'a Relation>) -> Result<()> {
+    let tables: HashMap<u32, &Relation> = tables.map(|relation| (relation.oid, relation)).collect();
+    let oids: Vec<u32> = tables.keys().copied().collect();
+    let mut problems: Vec<Problem> = source::read_missing_rights(session, &oids)?
+        .into_iter()
+        .filter_map(|missing| {
+            let text = format!("{}: {}", tables.get(&missing.relation)?.qualified_name(), missing.reason);
+            Some(Problem::new(ProblemKind::Rights, text))
+        })
+        .collect();
+    problems.sort_by(|left, right| left.text.cmp(&right.text));
+    refuse_problems(&problems)
 }
 
 /// Names of the source's tables that rows are read from, directly or through the table that they are partitions of.

@@ -1,4 +1,5 @@
 use super::Session;
+use super::list::ListedDatabase;
 use crate::error::{Error, Result};
 use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
@@ -109,6 +110,10 @@ pub fn read_sequence_values(session: &Session, sequences: &[NamedSequence]) -> R
     read_of_each(session, sequences, "v", |position, sequence| {
         format!("SELECT {position} AS position, last_value, is_called FROM {}", sequence.name)
     })
+}
+
+pub fn read_databases(session: &Session) -> Result<Vec<ListedDatabase>> {
+    read_json(session, include_str!("../../sql/queries/databases.sql"))
 }
 
 /// A foreign key of the source that its rows are known to satisfy.

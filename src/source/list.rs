@@ -1,9 +1,10 @@
-use super::catalog::{count_rows, read_code_of_others, read_relations};
+use super::catalog::{count_rows, read_code_of_others, read_databases, read_relations};
 use super::{Origin, Session};
 use crate::error::{Error, Result};
 use crate::local::{client, rights};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
+use serde::Deserialize;
 use std::collections::HashMap;
 
 /// A table of the source.
@@ -14,6 +15,26 @@ pub struct ListedTable {
     pub kind: &'static str,
     pub rows: Option<i64>,
     pub bytes: i64,
+}
+
+/// A database of the source's server.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ListedDatabase {
+    pub name: String,
+    pub owner: String,
+    pub encoding: String,
+    pub collation: String,
+    pub character_type: String,
+    /// `None` without the right to connect to it.
+    pub bytes: Option<i64>,
+}
+
+/// Lists the databases that accept connections, without templates.
+pub fn list_databases(source: &str) -> Result<Vec<ListedDatabase>> {
+    client::while_there(|| {
+        rights::refuse_restricted_operation()?;
+        read_databases(&Session::open(&Origin::resolve(source)?)?)
+    })
 }
 
 /// Lists the source's tables; `exact` counts their rows.

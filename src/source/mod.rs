@@ -18,7 +18,7 @@ pub use catalog::{
     read_missing_rights, read_relations, read_sequence_values, read_sequences,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
-pub use list::list_source;
+pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, Session};

@@ -63,6 +63,21 @@ impl Origin {
         Ok(origin)
     }
 
+    /// The connection for a program that uses libpq of this major version: a connection string without the password, and the
+    /// password.
+    ///
+    /// # Errors
+    /// Where that program could reach more than this caller may, or another server.
+    pub fn for_program(&self, major: u32) -> Result<(String, Option<String>)> {
+        let text = self.info.for_libpq(major, self.trust == Trust::PasswordRequired).map_err(|reason| {
+            Error::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("pg_dump cannot be told this connection: {reason}"),
+            )
+        })?;
+        Ok((text, self.info.password.clone()))
+    }
+
     fn from_string(text: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
         let info = ConnInfo::parse(text).map_err(|error| {
             let hint = match &error {

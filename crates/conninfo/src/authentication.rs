@@ -24,6 +24,11 @@ impl AllowedAuthentication {
         Some(Self { allowed: if excluded > 0 { ALL & !named } else { named } })
     }
 
+    /// As `require_auth` takes it.
+    pub(crate) fn list(self) -> String {
+        METHODS.into_iter().filter(|method| self.allows(method)).collect::<Vec<_>>().join(",")
+    }
+
     pub fn allows(self, method: &str) -> bool {
         METHODS.iter().position(|known| *known == method).is_some_and(|position| self.allowed & 1 << position != 0)
     }

@@ -6,6 +6,7 @@
 
 mod authentication;
 mod keyvalue;
+mod libpq;
 mod parameters;
 mod uri;
 

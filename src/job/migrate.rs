@@ -1,0 +1,178 @@
+//! A whole database of another server into this one: definitions, rows, and what hangs on rows, in the caller's transaction.
+
+use super::control::refuse_circle_of_pulls;
+use super::leader::{self, pull_prepared};
+use super::shared;
+use crate::error::{Error, Result, caution};
+use crate::local::locks::{self, Until};
+use crate::local::sequences::{self, Continuation};
+use crate::local::{client, messages, names, transaction};
+use crate::prepare::{self, Request};
+use crate::script::{Definitions, Terms};
+use crate::source::{self, NamedSequence, Session};
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The arguments of a migration.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct MigrateRequest {
+    pub pull: Request,
+    pub existing: String,
+    pub owners: bool,
+    pub privileges: bool,
+}
+
+impl MigrateRequest {
+    fn terms(&self) -> Result<Terms> {
+        let keeps_existing = match self.existing.as_str() {
+            "error" => false,
+            "keep" => true,
+            other => {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    format!("existing \"{other}\" not recognized"),
+                )
+                .hint("It is \"error\" or \"keep\"."));
+            }
+        };
+        Ok(Terms { keeps_existing, owners: self.owners, privileges: self.privileges })
+    }
+
+    /// The arguments as a JSON object, for those who look at the job later; without the source, which is shown in its own place.
+    pub(super) fn described(&self) -> String {
+        serde_json::json!({
+            "existing": self.existing, "owners": self.owners, "privileges": self.privileges,
+            "overwrite": self.pull.overwrite, "parallel": self.pull.parallel, "wait": self.pull.wait,
+            "verbose": self.pull.verbose,
+        })
+        .to_string()
+    }
+}
+
+/// What can be said of the arguments without asking the source. Returns the source as people may see it.
+pub(super) fn check_arguments(request: &MigrateRequest) -> Result<String> {
+    request.terms()?;
+    prepare::check_arguments(&request.pull)
+}
+
+/// A line of the report: a table with its rows, or the number of objects of one kind.
+pub struct Migrated {
+    pub kind: String,
+    pub schema: Option<String>,
+    pub name: Option<String>,
+    pub objects: Option<i64>,
+    pub rows: Option<i64>,
+    pub bytes: Option<i64>,
+    pub seconds: Option<f64>,
+}
+
+/// An object that a migration would make.
+pub struct PlannedObject {
+    pub section: &'static str,
+    pub kind: String,
+    pub schema: Option<String>,
+    pub name: String,
+    pub owner: Option<String>,
+    pub action: &'static str,
+    pub ddl: Option<String>,
+}
+
+/// Makes what the source holds and this database does not, and pulls all rows, in the caller's transaction.
+pub fn migrate(request: &MigrateRequest) -> Result<Vec<Migrated>> {
+    client::while_there(|| migrate_as(request, None))
+}
+
+/// `job` is the number of a job that is written down already.
+pub(super) fn migrate_as(request: &MigrateRequest, job: Option<i64>) -> Result<Vec<Migrated>> {
+    let (started, called) = (Instant::now(), shared::now());
+    messages::keep();
+    leader::refuse_where_forbidden(c"pgcopy.migrate()")?;
+    let terms = request.terms()?;
+    locks::keep_extension(Until::EndOfTransaction);
+    let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
+    tell_of_large_objects(&open.session)?;
+    let mut definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms)?;
+    definitions.refuse_impossible()?;
+    definitions.make_before()?;
+    transaction::make_changes_visible();
+    continue_sequences(&open.session, &definitions)?;
+    let mut prepared = prepare::prepare_open(&request.pull, open)?;
+    "SELECT * FROM pgcopy.migrate(…, existing => 'keep', overwrite => true);"
+        .clone_into(&mut prepared.terms.call_to_overwrite);
+    prepared.terms.arguments = request.described();
+    let tables = pull_prepared(&prepared, job, started, called)?;
+    definitions.make_after()?;
+    definitions.tell_of_the_rest();
+    let tables = tables.into_iter().map(|table| Migrated {
+        kind: "rows".to_owned(),
+        schema: Some(table.schema),
+        name: Some(table.name),
+        objects: None,
+        rows: Some(table.rows as i64),
+        bytes: Some(table.bytes as i64),
+        seconds: Some(table.seconds),
+    });
+    let kinds = definitions.made().into_iter().map(|(kind, count)| Migrated {
+        kind,
+        schema: None,
+        name: None,
+        objects: Some(count as i64),
+        rows: None,
+        bytes: None,
+        seconds: None,
+    });
+    Ok(tables.chain(kinds).collect())
+}
+
+/// What a migration would make, in its order; with `ddl` the statements, too. Nothing is touched.
+pub fn plan_migrate(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
+    client::while_there(|| plan(request, ddl))
+}
+
+fn plan(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
+    let terms = request.terms()?;
+    let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
+    let definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms)?;
+    open.session.rollback()?;
+    let of_section = |section: &'static str, objects: Vec<crate::script::Object>| {
+        objects.into_iter().filter(|object| !object.entry.head.kind.is_empty()).map(move |object| PlannedObject {
+            section,
+            ddl: ddl.then(|| object.text()),
+            action: object.action.name(),
+            kind: object.entry.head.kind.to_lowercase(),
+            schema: object.entry.head.schema,
+            name: object.entry.head.name,
+            owner: object.entry.head.owner,
+        })
+    };
+    Ok(of_section("before rows", definitions.before).chain(of_section("after rows", definitions.after)).collect())
+}
+
+/// Makes new sequences continue where those of the source stand, also those that no column uses.
+fn continue_sequences(session: &Session, definitions: &Definitions) -> Result<()> {
+    let mut local = Vec::new();
+    let mut there = Vec::new();
+    for (oid, schema, name) in definitions.new_sequences() {
+        if let Some(here) = names::relation_in(schema, name)? {
+            local.push(here);
+            there.push(NamedSequence { oid, name: plan::qualified(schema, name) });
+        }
+    }
+    let values = source::read_sequence_values(session, &there)?;
+    let continuations: BTreeMap<u32, Continuation> = local
+        .into_iter()
+        .zip(values)
+        .map(|(sequence, value)| (sequence, Continuation { value, never_back: false }))
+        .collect();
+    sequences::continue_at(&continuations)
+}
+
+fn tell_of_large_objects(session: &Session) -> Result<()> {
+    let count = session.query_value("SELECT count(*)::text FROM pg_largeobject_metadata")?;
+    if count != "0" {
+        caution(&format!("large objects are left out: the source has {count}"));
+    }
+    Ok(())
+}

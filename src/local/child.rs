@@ -1,0 +1,187 @@
+//! Programs that a session runs: they end with it, and it can be cancelled while they run.
+
+use super::network::HeldSignals;
+use super::{interrupts, memory};
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::ffi::CStr;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What a program has written until its end.
+pub struct Output {
+    pub text: Vec<u8>,
+    /// The end of its messages.
+    pub messages: String,
+    pub succeeded: bool,
+}
+
+/// The directory that the programs of this server are in.
+pub fn server_programs() -> Option<PathBuf> {
+    // SAFETY: the path of the server's own program, NUL-terminated, which is set before there are sessions.
+    let path = unsafe { CStr::from_ptr((&raw const pg_sys::my_exec_path).cast()) };
+    let path = PathBuf::from(path.to_str().ok()?);
+    path.parent().map(Path::to_owned)
+}
+
+/// Runs a program with these arguments and this environment, and nothing of this process's own but its rights in the operating
+/// system. It ends when this session does, or its statement.
+///
+/// # Errors
+/// When it cannot be started, or writes more than the server takes for a value.
+pub fn run(program: &Path, arguments: &[String], environment: &[(&str, String)]) -> Result<Output> {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Signals for this session's group are not for it, and it is ended with all that it has started.
+        .process_group(0);
+    let parent = std::process::id() as i32;
+    // SAFETY: the closure makes system calls alone.
+    unsafe { command.pre_exec(move || become_child(parent)) };
+    let started = {
+        // The server's handlers must not run in the copy of this process that becomes the program.
+        let _held = HeldSignals::hold();
+        command.spawn()
+    };
+    let child = started.map_err(|error| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+            format!("could not run program \"{}\": {error}", program.display()),
+        )
+    })?;
+    Running(child).output()
+}
+
+/// In the new process, before the program.
+fn become_child(parent: i32) -> io::Result<()> {
+    // SAFETY: system calls on this process alone; the paths are NUL-terminated.
+    unsafe {
+        // Whoever ends the session, it does not outlive it.
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if libc::getppid() != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        close_files_on_exec();
+        // The postmaster may be spared when memory is short; this is not for its programs.
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if score >= 0 {
+            libc::write(score, c"0".as_ptr().cast(), 1);
+            libc::close(score);
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the files and sockets of this process out of the program. Before version 16 the server does not do so itself.
+///
+/// # Safety
+/// Called in a process that becomes a program.
+unsafe fn close_files_on_exec() {
+    const FIRST: u32 = 3;
+    // SAFETY: marks file descriptors; those that are none are passed over.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, FIRST, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
+            return;
+        }
+        // An older kernel.
+        let most = libc::sysconf(libc::_SC_OPEN_MAX).clamp(0, 1 << 20) as i32;
+        for descriptor in FIRST as i32..most {
+            libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// A program that runs. Dropping it ends it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // SAFETY: signals the group of a process that has not been waited for, so that its number is its own.
+            unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl Running {
+    fn output(mut self) -> Result<Output> {
+        let (Some(mut text_pipe), Some(mut message_pipe)) = (self.0.stdout.take(), self.0.stderr.take()) else {
+            return Err(Error::internal("a program was started without pipes"));
+        };
+        for pipe in [text_pipe.as_raw_fd(), message_pipe.as_raw_fd()] {
+            // SAFETY: sets a flag of a pipe that belongs to this process.
+            unsafe { libc::fcntl(pipe, libc::F_SETFL, libc::O_NONBLOCK) };
+        }
+        let (mut text, mut messages) = (Vec::new(), Vec::new());
+        let (mut text_ended, mut messages_ended) = (false, false);
+        while !(text_ended && messages_ended) {
+            let open = [(&text_pipe as &dyn AsRawFd, text_ended), (&message_pipe, messages_ended)];
+            wait_for_any(open.map(|(pipe, ended)| if ended { -1 } else { pipe.as_raw_fd() }));
+            interrupts::check();
+            if !text_ended {
+                text_ended = read_available(&mut text_pipe, &mut text)?;
+                if text.len() > memory::MAX_ALLOC_SIZE {
+                    return Err(Error::new(
+                        PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                        "a program has written more than 1 GB",
+                    ));
+                }
+            }
+            if !messages_ended {
+                messages_ended = read_available(&mut message_pipe, &mut messages)?;
+                const MOST_BYTES: usize = 1 << 16;
+                let excess = messages.len().saturating_sub(MOST_BYTES);
+                messages.drain(..excess);
+            }
+        }
+        let status = loop {
+            match self.0.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) => wait_for_any([-1, -1]),
+                Err(error) => return Err(Error::internal(format!("a program was lost: {error}"))),
+            }
+            interrupts::check();
+        };
+        Ok(Output { text, messages: String::from_utf8_lossy(&messages).into_owned(), succeeded: status.success() })
+    }
+}
+
+/// Waits a moment for data, or for the end of a pipe.
+fn wait_for_any(pipes: [RawFd; 2]) {
+    const LONGEST_MILLISECONDS: i32 = 20;
+    let mut waited = pipes.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: an array of as many elements as counted; negative descriptors are passed over.
+    unsafe { libc::poll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, LONGEST_MILLISECONDS) };
+}
+
+/// Takes what has arrived. True at the end.
+fn read_available(pipe: &mut impl Read, into: &mut Vec<u8>) -> Result<bool> {
+    let mut chunk = [0_u8; 1 << 14];
+    // After so much it is time to look at interrupts.
+    for _ in 0..64 {
+        match pipe.read(&mut chunk) {
+            Ok(0) => return Ok(true),
+            Ok(length) => {
+                memory::reserve(into, length);
+                into.extend_from_slice(&chunk[..length]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::internal(format!("could not read from a program: {error}"))),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,40 @@
+//! What of a dump's objects is here already, and what this server lacks for them.
+
+use super::spi::{self, Param};
+use crate::error::Result;
+
+/// Positions of the objects that exist here. Kinds, schemas and names are those of a dump.
+pub fn existing(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<Vec<usize>> {
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/existing_objects.sql"),
+        &[Param::TextArray(kinds), Param::TextArray(schemas), Param::TextArray(names)],
+    )
+}
+
+/// Those of the extensions that are not installed on this server.
+pub fn missing_extensions(names: &[&str]) -> Result<Vec<String>> {
+    spi::fixed::query_json(
+        "SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')::text FROM unnest($1) w(name)
+         WHERE NOT EXISTS (SELECT FROM pg_available_extensions() a WHERE a.name = w.name)
+           AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = w.name)",
+        &[Param::TextArray(names)],
+    )
+}
+
+/// Those of the roles that do not exist here.
+pub fn missing_roles(names: &[&str]) -> Result<Vec<String>> {
+    spi::fixed::query_json(
+        "SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')::text FROM unnest($1) w(name)
+         WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = w.name)",
+        &[Param::TextArray(names)],
+    )
+}
+
+/// Those of the tablespaces that do not exist here.
+pub fn missing_tablespaces(names: &[&str]) -> Result<Vec<String>> {
+    spi::fixed::query_json(
+        "SELECT coalesce(json_agg(w.name ORDER BY w.name), '[]')::text FROM unnest($1) w(name)
+         WHERE NOT EXISTS (SELECT FROM pg_tablespace t WHERE t.spcname = w.name)",
+        &[Param::TextArray(names)],
+    )
+}

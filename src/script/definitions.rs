@@ -1,0 +1,324 @@
+//! The definitions of a source's objects, and their making here.
+
+use super::pg_dump::{Program, Section, Wanted};
+use crate::error::{Error, Result, catch, caution};
+use crate::local::script_objects::{self, existing};
+use crate::local::{identity, interrupts, settings, spi};
+use crate::source::{Origin, Session};
+use dumpscript::{Entry, Head, roles_of, setting_of};
+use pgrx::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// The terms of a migration, as far as definitions go.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether objects that exist here already are kept as they are. Otherwise they are an error.
+    pub keeps_existing: bool,
+    pub owners: bool,
+    pub privileges: bool,
+}
+
+/// What is done with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    /// It exists already, and stays as it is.
+    Keep,
+    /// It exists already, which is an error.
+    Refuse,
+    /// An extension that this server does not have.
+    Unavailable,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Keep => "keep",
+            Self::Refuse => "exists",
+            Self::Unavailable => "not available",
+        }
+    }
+}
+
+/// An object of the source with the statements that make it.
+pub struct Object {
+    pub entry: Entry,
+    pub action: Action,
+}
+
+impl Object {
+    /// The statements as one text.
+    pub fn text(&self) -> String {
+        self.entry.statements.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The definitions of a source's objects: those that rows are loaded into, and those that come after.
+pub struct Definitions {
+    pub before: Vec<Object>,
+    pub after: Vec<Object>,
+    left_out: LeftOut,
+}
+
+/// What could not be taken over because this server does not know the names in it.
+#[derive(Default)]
+struct LeftOut {
+    roles: BTreeSet<String>,
+    tablespaces: BTreeSet<String>,
+    /// Grants that others than owners have made.
+    grants_of_others: usize,
+}
+
+/// These hold others, and are shared where they exist.
+const CONTAINERS: [&str; 3] = ["SCHEMA", "EXTENSION", "PROCEDURAL LANGUAGE"];
+
+/// These belong to an object above them in the dump, by which they are judged.
+const ATTACHED: [&str; 4] = ["DEFAULT", "TABLE ATTACH", "INDEX ATTACH", "ROW SECURITY"];
+
+/// These are about the entry that they depend on.
+const ABOUT_OTHERS: [&str; 4] = ["COMMENT", "ACL", "SECURITY LABEL", "SEQUENCE OWNED BY"];
+
+/// Every database has it, and its owner, comment and privileges are taken over.
+fn is_public_schema(head: &Head) -> bool {
+    head.kind == "SCHEMA" && head.name == "public"
+}
+
+/// The settings that scripts of `pg_dump` are written for. None of them takes rights to change.
+const SETTINGS: [(&std::ffi::CStr, &str); 13] = [
+    (c"search_path", ""),
+    (c"standard_conforming_strings", "on"),
+    (c"check_function_bodies", "off"),
+    (c"xmloption", "content"),
+    (c"client_min_messages", "warning"),
+    (c"row_security", "off"),
+    (c"default_tablespace", ""),
+    (c"default_table_access_method", "heap"),
+    (c"datestyle", "ISO, MDY"),
+    (c"intervalstyle", "postgres"),
+    (c"array_nulls", "on"),
+    (c"transform_null_equals", "off"),
+    (c"jit", "off"),
+];
+
+impl Definitions {
+    /// Asks `pg_dump` for them, as the snapshot of the session sees the source.
+    pub fn read(origin: &Origin, session: &Session, snapshot: &str, terms: Terms) -> Result<Self> {
+        let program = Program::find(session.version)?;
+        let wanted = Wanted { owners: terms.owners, privileges: terms.privileges };
+        let read = |section: Section| -> Result<Vec<Object>> {
+            let script = program.dump(origin, snapshot, section, wanted)?;
+            let entries = dumpscript::entries(&script, &interrupts::check).map_err(|error| {
+                Error::new(
+                    PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
+                    "the script that pg_dump made of the source cannot be run",
+                )
+                .detail(error.to_string())
+            })?;
+            judge(entries, terms.keeps_existing)
+        };
+        Ok(Self { before: read(Section::Before)?, after: read(Section::After)?, left_out: LeftOut::default() })
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.before.iter().chain(&self.after)
+    }
+
+    /// # Errors
+    /// Where this server lacks an extension, or holds an object already that is to be made.
+    pub fn refuse_impossible(&self) -> Result<()> {
+        let names = |action: Action| -> Vec<String> {
+            self.objects().filter(|object| object.action == action).map(|object| describe(&object.entry.head)).collect()
+        };
+        let missing = names(Action::Unavailable);
+        if !missing.is_empty() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "the source uses extensions that this server does not have; nothing was touched",
+            )
+            .details(missing)
+            .hint(
+                "Install their packages on the machine of this server. pg_available_extensions shows what is there.",
+            ));
+        }
+        let existing = names(Action::Refuse);
+        if existing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            format!("{} of the objects to create exist already; nothing was touched", existing.len()),
+        )
+        .details(existing)
+        .hint("With existing => 'keep' they stay as they are, and overwrite => true replaces the rows of such tables."))
+    }
+
+    /// Makes what rows are loaded into.
+    pub fn make_before(&mut self) -> Result<()> {
+        make(&self.before, &mut self.left_out)
+    }
+
+    /// Makes what comes after the rows.
+    pub fn make_after(&mut self) -> Result<()> {
+        make(&self.after, &mut self.left_out)
+    }
+
+    /// The sequences that are made: OID on the source, schema and name.
+    pub fn new_sequences(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.before.iter().filter(|object| object.action == Action::Create).filter_map(|object| {
+            let head = &object.entry.head;
+            let is_sequence = head.kind == "SEQUENCE" && head.oid != 0;
+            is_sequence.then_some((head.oid, head.schema.as_deref()?, head.name.as_str()))
+        })
+    }
+
+    /// How many objects of each kind are made.
+    pub fn made(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for object in self.objects().filter(|object| object.action == Action::Create) {
+            if !object.entry.head.kind.is_empty() && !object.entry.statements.is_empty() {
+                *counts.entry(object.entry.head.kind.to_lowercase()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Tells of what could not be taken over.
+    pub fn tell_of_the_rest(&self) {
+        let list = |names: &BTreeSet<String>| {
+            let quoted: Vec<String> = names.iter().map(|name| plan::quote_identifier(name)).collect();
+            plan::list(&quoted)
+        };
+        if !self.left_out.roles.is_empty() {
+            caution(&format!(
+                "roles that do not exist here, and so own nothing and are granted nothing: {}",
+                list(&self.left_out.roles)
+            ));
+        }
+        if !self.left_out.tablespaces.is_empty() {
+            caution(&format!(
+                "tablespaces that do not exist here, the default is used instead: {}",
+                list(&self.left_out.tablespaces)
+            ));
+        }
+        if self.left_out.grants_of_others > 0 {
+            let count = self.left_out.grants_of_others;
+            caution(&format!("privileges that others than owners have granted are left out: {count}"));
+        }
+    }
+}
+
+/// The name of an object for people.
+fn describe(head: &Head) -> String {
+    match &head.schema {
+        Some(schema) => format!("{} {}.{}", head.kind.to_lowercase(), plan::quote_identifier(schema), head.name),
+        None => format!("{} {}", head.kind.to_lowercase(), head.name),
+    }
+}
+
+/// Decides what is done with each object, before anything is touched.
+fn judge(entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
+    let heads: Vec<&Head> = entries.iter().map(|entry| &entry.head).collect();
+    let kinds: Vec<&str> = heads.iter().map(|head| head.kind.as_str()).collect();
+    let schemas: Vec<&str> = heads.iter().map(|head| head.schema.as_deref().unwrap_or_default()).collect();
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    let extensions: Vec<&str> =
+        heads.iter().filter(|head| head.kind == "EXTENSION").map(|head| head.name.as_str()).collect();
+    let (here, unavailable) = settings::with_catalog_settings(|| {
+        Ok((existing(&kinds, &schemas, &names)?, script_objects::missing_extensions(&extensions)?))
+    })?;
+    let here: HashSet<usize> = here.into_iter().collect();
+    let mut actions = vec![Action::Create; heads.len()];
+    let mut kept_numbers = HashSet::new();
+    for (position, head) in heads.iter().enumerate() {
+        if head.kind == "EXTENSION" && unavailable.contains(&head.name) {
+            actions[position] = Action::Unavailable;
+        } else if here.contains(&position) && !is_public_schema(head) {
+            let is_shared = CONTAINERS.contains(&head.kind.as_str()) || ATTACHED.contains(&head.kind.as_str());
+            actions[position] = if keeps_existing || is_shared { Action::Keep } else { Action::Refuse };
+            kept_numbers.insert(head.number);
+        }
+    }
+    for (position, head) in heads.iter().enumerate() {
+        let is_about_kept = head.dependencies.iter().any(|number| kept_numbers.contains(number));
+        if ABOUT_OTHERS.contains(&head.kind.as_str()) && is_about_kept {
+            actions[position] = Action::Keep;
+        }
+    }
+    Ok(entries.into_iter().zip(actions).map(|(entry, action)| Object { entry, action }).collect())
+}
+
+/// Runs the statements, with the caller's rights and the settings that they are written for.
+fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
+    let statements = || objects.iter().flat_map(|object| &object.entry.statements);
+    let roles: BTreeSet<String> = statements().flat_map(|statement| roles_of(&statement.text)).collect();
+    let tablespaces: BTreeSet<String> = statements()
+        .filter_map(|statement| setting_of(&statement.text))
+        .filter(|(name, value)| name == "default_tablespace" && !value.is_empty())
+        .map(|(_, value)| value)
+        .collect();
+    let (no_roles, no_tablespaces) = settings::with_catalog_settings(|| {
+        let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+        let tablespaces: Vec<&str> = tablespaces.iter().map(String::as_str).collect();
+        Ok((script_objects::missing_roles(&roles)?, script_objects::missing_tablespaces(&tablespaces)?))
+    })?;
+    identity::with_role_kept(|| {
+        for (name, value) in SETTINGS {
+            settings::set_local(name, value)?;
+        }
+        for object in objects {
+            let mut as_other = false;
+            for statement in &object.entry.statements {
+                interrupts::check();
+                if let Some((name, value)) = setting_of(&statement.text) {
+                    match name.as_str() {
+                        "default_table_access_method" => settings::set_local(c"default_table_access_method", &value)?,
+                        "default_tablespace" if no_tablespaces.contains(&value) => {
+                            left_out.tablespaces.insert(value);
+                            settings::set_local(c"default_tablespace", "")?;
+                        }
+                        "default_tablespace" => settings::set_local(c"default_tablespace", &value)?,
+                        // The others are made above, or about the session that would run the script.
+                        _ => {}
+                    }
+                    continue;
+                }
+                if object.action != Action::Create {
+                    continue;
+                }
+                let begins = |words: &str| statement.text.starts_with(words);
+                if begins("SET SESSION AUTHORIZATION ") || begins("RESET SESSION AUTHORIZATION;") {
+                    as_other = begins("SET ");
+                    continue;
+                }
+                if as_other {
+                    left_out.grants_of_others += 1;
+                    continue;
+                }
+                let unknown: Vec<String> =
+                    roles_of(&statement.text).into_iter().filter(|role| no_roles.contains(role)).collect();
+                if !unknown.is_empty() {
+                    left_out.roles.extend(unknown);
+                    continue;
+                }
+                run(&object.entry.head, &statement.text)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn run(head: &Head, statement: &str) -> Result<()> {
+    catch(|| spi::execute_of_script(statement)).map_err(|error| {
+        let is_about_rights = error.sqlstate == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
+        let error = if head.kind.is_empty() {
+            error
+        } else {
+            error.detail(format!("It comes from the source's definition of {}.", describe(head)))
+        };
+        if is_about_rights && !roles_of(statement).is_empty() {
+            return error.hint("With owners => false and privileges => false the caller owns all that is made.");
+        }
+        error
+    })
+}
