@@ -30,6 +30,7 @@ BEGIN
             ('migrate', 'creates what another database holds and this one does not, and pulls all rows, all or nothing'),
             ('start_migrate', 'starts a pgcopy.migrate that runs on its own, and returns the number of the job'),
             ('plan_migrate', 'shows what pgcopy.migrate with the same arguments would create; touches nothing'),
+            ('verify', 'compares local tables with those of another server, by digests that each side computes; one row for each table'),
             ('wait', 'waits until a job is over and returns its state, or raises what it failed with'),
             ('cancel', 'cancels a running job'),
             ('cleanup', 'removes what dead jobs left behind and returns their number'),

@@ -4,6 +4,7 @@
 //! - `api`: one file per SQL function, arguments in, rows out
 //! - `job`: the processes of a job and what they share
 //! - `prepare`: everything before anything is touched; makes an order
+//! - `verify`: digests of tables on both sides, and where they differ
 //! - `load`: rows to heap
 //! - `script`: dump scripts, and the program that writes them
 //! - `stage`: stage tables, from their making to the swap
@@ -22,6 +23,7 @@ mod parquet;
 mod prepare;
 mod script;
 mod source;
+mod verify;
 
 // The rooms that may contain `unsafe`; no other compiles with it.
 #[allow(unsafe_code)]

@@ -17,6 +17,7 @@ fn every_example_runs() {
         "docs/how-a-pull-works.md",
         "docs/jobs.md",
         "docs/migrate.md",
+        "docs/verify.md",
         "docs/performance.md",
         "docs/copy-parquet.md",
         "docs/parquet.md",

@@ -60,5 +60,6 @@ mod silent_source;
 mod soak;
 mod stage_tables;
 mod tpch;
+mod verify;
 mod versions;
 mod zoo;

@@ -67,6 +67,7 @@ fn sources_of_every_version() {
         for arguments in ["parallel => 2", "parallel => 0"] {
             pair.pull(&format!("overwrite => true, {arguments}"));
             pair.assert_same_content();
+            pair.assert_verified();
         }
         pair.assert_nothing_left();
         let next = "INSERT INTO customer (name) VALUES ('next') RETURNING id::text";

@@ -19,6 +19,7 @@ mod start_load_parquet;
 mod start_migrate;
 mod start_pull;
 mod store_options_validator;
+mod verify;
 mod version;
 mod wait;
 

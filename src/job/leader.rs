@@ -11,8 +11,9 @@ use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
 use crate::order::{ForeignKeyCheck, JobSpec, Stage};
-use crate::prepare::{self, Method, PlannedTable, Prepared, Request};
+use crate::prepare::{self, Method, PlannedTable, Prepared, Request, VerifyRequest};
 use crate::stage::{self, Storage, SwapTable};
+use crate::verify::Verdict;
 use pgrx::pg_sys;
 use plan::{Schedule, pretty_bytes};
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,11 @@ pub struct PulledTable {
 /// Plans a pull and describes what it would do with each target.
 pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
     client::while_there(|| prepare::plan_pull(request, &refuse_circle_of_pulls))
+}
+
+/// Compares tables with those of the source. Like a pull, it waits on the source for nobody who waits for the caller.
+pub fn verify(request: &VerifyRequest) -> Result<Vec<Verdict>> {
+    prepare::verify(request, &refuse_circle_of_pulls)
 }
 
 /// Replaces the rows of all targets, in the caller's transaction.

@@ -21,7 +21,7 @@ mod worker;
 pub use background::{start_load_parquet, start_migrate, start_pull};
 pub use control::{cancel, prune, wait};
 pub use history::cleanup;
-pub use leader::{plan_pull, pull};
+pub use leader::{plan_pull, pull, verify};
 pub use load_files::{LoadedFile, copy_from, load_parquet};
 pub use migrate::{MigrateRequest, migrate, plan_migrate};
 pub use progress::{live_jobs, live_tables, live_tasks, progress_lines};

@@ -159,6 +159,11 @@ pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     spi::fixed::query_json(include_str!("../../sql/queries/definitions.sql"), &[Param::OidArray(relations)])
 }
 
+/// The owners of relations, by the relations' OIDs.
+pub fn read_owners(relations: &[u32]) -> Result<Vec<(u32, u32)>> {
+    spi::fixed::query_json(include_str!("../../sql/queries/owners.sql"), &[Param::OidArray(relations)])
+}
+
 /// A validated foreign key from or to a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {

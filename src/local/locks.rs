@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Readers and writers go on; the definition stays as it is.
+    /// As a query has it: readers and writers go on, the definition stays as it is.
+    AccessShare,
+    /// As a writer has it: the same, and nobody builds an index.
     RowExclusive,
     /// Readers go on, writers wait.
     Exclusive,
@@ -21,6 +23,7 @@ pub enum Mode {
 impl Mode {
     fn code(self) -> pg_sys::LOCKMODE {
         (match self {
+            Self::AccessShare => pg_sys::AccessShareLock,
             Self::RowExclusive => pg_sys::RowExclusiveLock,
             Self::Exclusive => pg_sys::ExclusiveLock,
             Self::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,

@@ -4,10 +4,24 @@ use super::spi::{self, Param};
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use serde::Deserialize;
 
 /// Returns those of the given tables that the current user does not own, as `name (owner)`.
 pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
     spi::fixed::query_json(include_str!("../../sql/queries/not_owned.sql"), &[Param::OidArray(relations)])
+}
+
+/// A table whose rows the current user cannot read, all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unreadable {
+    pub relation: u32,
+    /// In words that follow the table's name.
+    pub reason: String,
+}
+
+/// Those of the given tables that cannot be read as a whole by the current user and as their owners.
+pub fn unreadable(relations: &[u32]) -> Result<Vec<Unreadable>> {
+    spi::fixed::query_json(include_str!("../../sql/queries/unreadable_tables.sql"), &[Param::OidArray(relations)])
 }
 
 pub fn may_read_server_files() -> bool {

@@ -88,6 +88,53 @@ pub fn execute_of_script(sql: &str) -> Result<()> {
     run_in_session(sql, &[], 0).map(drop)
 }
 
+/// One moment that several queries see: that of the caller's transaction, or the present one where each of its statements
+/// has one of its own.
+pub struct Moment(pg_sys::Snapshot);
+
+impl Moment {
+    pub fn of_transaction() -> Self {
+        // SAFETY: a registered snapshot lives until it is given back, by `drop` or by the end of the transaction.
+        Self(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) })
+    }
+
+    /// The first column of the only row of a query that may be computed by parallel workers.
+    pub fn query_text(&self, sql: &str) -> Result<Option<String>> {
+        let command = encoding::to_database(sql)?;
+        settings::scoped(|| {
+            settings::use_catalog_settings()?;
+            // SAFETY: as for `run_in_session`. Without a limit to the number of rows, and read-only, the server may use
+            // parallel workers.
+            unsafe {
+                pg_sys::SPI_connect();
+                let parallel = pg_sys::CURSOR_OPT_PARALLEL_OK as i32;
+                let plan = pg_sys::SPI_prepare_cursor(command.as_ptr(), 0, std::ptr::null_mut(), parallel);
+                if plan.is_null() {
+                    let code = pg_sys::SPI_result;
+                    pg_sys::SPI_finish();
+                    return Err(Error::internal(format!("SPI could not prepare a query: error {code}")));
+                }
+                let (values, nulls) = (std::ptr::null_mut(), std::ptr::null());
+                let code =
+                    pg_sys::SPI_execute_snapshot(plan, values, nulls, self.0, std::ptr::null_mut(), true, false, 0);
+                let text = first_value();
+                pg_sys::SPI_finish();
+                if code >= 0 { Ok(text) } else { Err(Error::internal(format!("SPI: error {code}"))) }
+            }
+        })
+    }
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        // After an ERROR the end of the (sub)transaction gives it back.
+        if !std::thread::panicking() {
+            // SAFETY: registered once, and given back once.
+            unsafe { pg_sys::UnregisterSnapshot(self.0) }
+        }
+    }
+}
+
 fn parsed<T: DeserializeOwned>(text: Option<String>) -> Result<T> {
     let text = text.ok_or_else(|| Error::internal("a catalog query returned nothing"))?;
     serde_json::from_str(&text).map_err(|error| Error::internal(format!("unexpected catalog answer: {error}")))

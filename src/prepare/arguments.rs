@@ -88,15 +88,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn of(request: &Request) -> Result<Self> {
-        let include = request.include.as_deref().map(parse_patterns).transpose()?;
-        if include.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                "include is an empty array: there would be nothing to pull",
-            )
-            .hint("Leave include out, or give NULL, to pull every table that exists on both sides."));
-        }
-        let exclude = parse_patterns(request.exclude.as_deref().unwrap_or_default())?;
+        let (include, exclude) = parse_filters("pull", request.include.as_deref(), request.exclude.as_deref())?;
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
             return Err(Error::new(
@@ -106,6 +98,23 @@ impl Arguments {
         }
         Ok(Self { include, exclude, workers })
     }
+}
+
+/// The patterns of a call, named by a verb, that takes `include` and `exclude`.
+pub(super) fn parse_filters(
+    verb: &str,
+    include: Option<&[Option<String>]>,
+    exclude: Option<&[Option<String>]>,
+) -> Result<(Option<Vec<Pattern>>, Vec<Pattern>)> {
+    let include = include.map(parse_patterns).transpose()?;
+    if include.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("include is an empty array: there would be nothing to {verb}"),
+        )
+        .hint(format!("Leave include out, or give NULL, to {verb} every table that exists on both sides.")));
+    }
+    Ok((include, parse_patterns(exclude.unwrap_or_default())?))
 }
 
 /// Enough for a list of all tables of a large database by their names.

@@ -10,6 +10,7 @@ mod refresh;
 mod sequences;
 mod snapshot;
 mod targets;
+mod verification;
 
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition, ForeignKey};
@@ -29,6 +30,7 @@ use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments};
 pub use plan_pull::{PlannedTable, plan_pull};
+pub use verification::{VerifyRequest, verify};
 
 /// A job that is possible.
 pub struct Prepared {
@@ -131,7 +133,7 @@ pub struct OpenDatabase {
 pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<OpenDatabase> {
     Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source)?;
-    snapshot::refuse_own_database(&session)?;
+    snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
     session.set_copy_encoding(&encoding::database_name())?;
     let (relations, snapshot) = snapshot::open_whole(&session, may_wait_on)?;
     Ok(OpenDatabase { origin, session, snapshot, relations })
@@ -160,7 +162,7 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     let has_written = transaction::has_written();
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source)?;
-    snapshot::refuse_own_database(&session)?;
+    snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;

@@ -4,8 +4,13 @@ use crate::error::{Error, Result};
 use pgrx::prelude::*;
 use plan::{Problem, ProblemKind};
 
-/// Raises one error for all problems.
+/// Raises one error for all problems of a pull.
 pub(super) fn refuse_problems(problems: &[Problem]) -> Result<()> {
+    refuse_problems_of("pull", problems)
+}
+
+/// Raises one error for all problems of a call, which a verb names.
+pub(super) fn refuse_problems_of(verb: &str, problems: &[Problem]) -> Result<()> {
     let Some(first) = problems.first() else {
         return Ok(());
     };
@@ -24,7 +29,7 @@ pub(super) fn refuse_problems(problems: &[Problem]) -> Result<()> {
         count => format!("there are {count} problems"),
     };
     let lines = problems.iter().map(|problem| problem.text.as_str());
-    let error = Error::new(sqlstate, format!("cannot pull: {count}; nothing was touched")).details(lines);
+    let error = Error::new(sqlstate, format!("cannot {verb}: {count}; nothing was touched")).details(lines);
     let is_of = |kind: ProblemKind| move |problem: &Problem| problem.kind == kind;
     Err(error.hint(if problems.iter().all(is_of(ProblemKind::Rights)) {
         "Get the rights that are missing, or leave these tables out with exclude."

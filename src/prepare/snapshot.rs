@@ -21,8 +21,10 @@ pub fn connect(source: &str) -> Result<(Origin, Session)> {
 /// Refuses a source that is the very database of this session, however it was reached. Who asks for what is replaced would
 /// wait for the source's session, which waits for nobody that the server knows of.
 ///
+/// `role` is what the database is to the call, in words that follow it.
+///
 /// Neither names nor identifiers tell: a standby has the same ones. What this session locks only its own server shows.
-pub(super) fn refuse_own_database(session: &Session) -> Result<()> {
+pub(super) fn refuse_own_database(session: &Session, role: &str) -> Result<()> {
     let mark = MarkingLock::take();
     let [high, low] = mark.key();
     let is_own = session.query_value(&format!(
@@ -36,7 +38,7 @@ pub(super) fn refuse_own_database(session: &Session) -> Result<()> {
     }
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-        "the source is the database that the pull would replace tables of",
+        format!("the source is the database {role}"),
     )
     .detail(format!("The connection leads to database \"{}\" of this server itself.", catalog::database_name()))
     .hint("Name another server or database as the source. SELECT current_database(), inet_server_addr(), inet_server_port() tells where a session is."))

@@ -76,6 +76,11 @@ impl Connection {
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.network.wait(future)
     }
+
+    /// Waits for no longer than that, and does not look at interrupts.
+    pub(super) fn wait_at_most<T>(&self, longest: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.network.wait_at_most(longest, future)
+    }
 }
 
 /// Returns the error of a source from which nothing has come for so long.

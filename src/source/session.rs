@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A session on the source, set so that values read the same everywhere and nothing times out.
 pub struct Session {
@@ -80,6 +80,16 @@ impl Session {
             .detail("Sources from PostgreSQL 12 on are supported."));
         }
         Ok(session)
+    }
+
+    /// Has the source give up a query soon after this process is gone, where it knows how to. It would notice by what it sends
+    /// otherwise, and a query that only computes sends nothing.
+    pub fn end_queries_with_client(&self) {
+        // Refused where the source's operating system cannot tell; that is no reason to do without the session.
+        let _ = self.query_value(
+            "SELECT count(set_config(name, '1s', false))::text FROM pg_settings
+             WHERE name = 'client_connection_check_interval'",
+        );
     }
 
     /// Makes COPY send texts in another encoding. Everything else goes on in UTF8.
@@ -182,78 +192,60 @@ impl Session {
 
     /// Returns the one value of each query, of any length. The values travel together, as rows of COPY.
     pub fn query_values(&self, queries: &[String]) -> Result<Vec<Vec<u8>>> {
+        self.values_of(queries).take(source_timeout())
+    }
+
+    /// Has the source compute the one value of each query while this process does something else.
+    pub fn start_values(&self, queries: &[String]) -> RunningValues<'_> {
+        /// Enough for the queries to leave; they are short.
+        const DEPARTURE: Duration = Duration::from_millis(10);
+        let mut running = self.values_of(queries);
+        running.answered = self.connection.wait_at_most(DEPARTURE, running.answers.as_mut());
+        running
+    }
+
+    fn values_of(&self, queries: &[String]) -> RunningValues<'_> {
         let connection = &self.connection;
         let copies: Vec<_> = queries.iter().map(|query| format!("COPY ({query}) TO STDOUT (FORMAT binary)")).collect();
-        let commands = copies.join("; ");
-        let mut answers = std::pin::pin!(answers(connection.client(), &connection.tap, &commands, queries.len()));
-        let mut values: Vec<Vec<u8>> = Vec::with_capacity(queries.len());
-        let mut bytes = 0;
-        for number in 0..queries.len() {
-            let mut stream = BinaryStream::new(1);
-            loop {
-                match self.copy_event(answers.as_mut())? {
-                    CopyEvent::Data => {}
-                    CopyEvent::Answered(answers) => {
-                        return Err(answers.map_or_else(|error| error.error, |_| no_value()));
-                    }
-                }
-                let ended = connection.tap.take_data(&mut |chunk| {
-                    bytes += chunk.len();
-                    if bytes > memory::MAX_ALLOC_SIZE {
-                        return Err(Error::new(
-                            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                            "the catalog of the source is too big",
-                        ));
-                    }
-                    stream.feed(chunk, |mut row| {
-                        if values.len() > number {
-                            return Err(Error::new(
-                                PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
-                                "a query on the source returned more than one row",
-                            ));
-                        }
-                        let field = row.next_field().ok_or_else(no_value)?;
-                        let mut value = Vec::new();
-                        memory::reserve(&mut value, field.len());
-                        value.extend_from_slice(field);
-                        values.push(value);
-                        Ok(())
-                    })
-                })?;
-                if ended {
-                    break;
-                }
-            }
-            stream.finish()?;
-            if values.len() <= number {
-                return Err(no_value());
-            }
-        }
-        match self.copy_event(answers.as_mut())? {
-            CopyEvent::Data => Err(unasked_data()),
-            CopyEvent::Answered(answers) => answers.map(|_| values).map_err(|error| error.error),
-        }
+        let (commands, count) = (copies.join("; "), queries.len());
+        let answers = Box::pin(async move { answers(connection.client(), &connection.tap, &commands, count).await });
+        RunningValues { session: self, answers, answered: None, count }
     }
 
     /// Waits for data to arrive, for as long as the source may be silent.
     fn answer<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let Some(limit) = crate::local::parameters::source_timeout() else {
+        self.answer_within(source_timeout(), future)
+    }
+
+    fn answer_within<T>(&self, limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = limit else {
             return Ok(self.connection.wait(future));
         };
         self.connection.wait(async { tokio::time::timeout(limit, future).await }).map_err(|_| silent(limit))
     }
 
     /// Waits for COPY data, or for the commands to be answered.
-    fn copy_event(&self, mut answers: Pin<&mut dyn Future<Output = CopyAnswers>>) -> Result<CopyEvent> {
+    fn copy_event(&self, answers: Pin<&mut dyn Future<Output = CopyAnswers>>) -> Result<CopyEvent> {
+        self.copy_event_within(source_timeout(), answers)
+    }
+
+    fn copy_event_within(
+        &self,
+        limit: Option<Duration>,
+        mut answers: Pin<&mut dyn Future<Output = CopyAnswers>>,
+    ) -> Result<CopyEvent> {
         // Where data has always arrived already, no wait serves interrupts.
         interrupts::check();
         let connection = &self.connection;
-        self.answer(poll_fn(|context| {
-            if connection.tap.poll_data(context).is_ready() {
-                return Poll::Ready(CopyEvent::Data);
-            }
-            answers.as_mut().poll(context).map(CopyEvent::Answered)
-        }))
+        self.answer_within(
+            limit,
+            poll_fn(|context| {
+                if connection.tap.poll_data(context).is_ready() {
+                    return Poll::Ready(CopyEvent::Data);
+                }
+                answers.as_mut().poll(context).map(CopyEvent::Answered)
+            }),
+        )
     }
 
     /// Sends `COPY … TO STDOUT` commands together, after commands that prepare for them: one way to the source and back
@@ -294,6 +286,85 @@ enum CopyEvent {
     Data,
     /// All commands are answered.
     Answered(CopyAnswers),
+}
+
+/// Queries whose values the source computes. One that is dropped leaves the session unusable.
+pub struct RunningValues<'a> {
+    session: &'a Session,
+    answers: Pin<Box<dyn Future<Output = CopyAnswers> + 'a>>,
+    /// Set where all was answered before anybody waited for it.
+    answered: Option<CopyAnswers>,
+    count: usize,
+}
+
+impl RunningValues<'_> {
+    /// Waits for the values, however long the source computes them.
+    ///
+    /// # Errors
+    /// What the source reports, or a lost connection.
+    pub fn finish(self) -> Result<Vec<Vec<u8>>> {
+        self.take(None)
+    }
+
+    /// `limit` is how long the source may be silent.
+    fn take(mut self, limit: Option<Duration>) -> Result<Vec<Vec<u8>>> {
+        let tap = &self.session.connection.tap;
+        let mut values: Vec<Vec<u8>> = Vec::with_capacity(self.count);
+        let mut bytes = 0;
+        for number in 0..self.count {
+            let mut stream = BinaryStream::new(1);
+            loop {
+                match self.event(limit)? {
+                    CopyEvent::Data => {}
+                    CopyEvent::Answered(answers) => {
+                        return Err(answers.map_or_else(|error| error.error, |_| no_value()));
+                    }
+                }
+                let ended = tap.take_data(&mut |chunk| {
+                    bytes += chunk.len();
+                    if bytes > memory::MAX_ALLOC_SIZE {
+                        return Err(Error::new(
+                            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                            "the catalog of the source is too big",
+                        ));
+                    }
+                    stream.feed(chunk, |mut row| {
+                        if values.len() > number {
+                            return Err(Error::new(
+                                PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
+                                "a query on the source returned more than one row",
+                            ));
+                        }
+                        let field = row.next_field().ok_or_else(no_value)?;
+                        let mut value = Vec::new();
+                        memory::reserve(&mut value, field.len());
+                        value.extend_from_slice(field);
+                        values.push(value);
+                        Ok(())
+                    })
+                })?;
+                if ended {
+                    break;
+                }
+            }
+            stream.finish()?;
+            if values.len() <= number {
+                return Err(no_value());
+            }
+        }
+        match self.event(limit)? {
+            CopyEvent::Data => Err(unasked_data()),
+            CopyEvent::Answered(answers) => answers.map(|_| values).map_err(|error| error.error),
+        }
+    }
+
+    fn event(&mut self, limit: Option<Duration>) -> Result<CopyEvent> {
+        // The library gets no answer before the data in front of it is taken: there is none then.
+        match self.answered.take() {
+            Some(answers) => Ok(CopyEvent::Answered(answers)),
+            None => self.session.copy_event_within(limit, self.answers.as_mut()),
+        }
+    }
 }
 
 /// COPY commands whose streams arrive one after the other.

@@ -186,6 +186,20 @@ impl Pair {
         );
     }
 
+    /// The extension itself finds no difference.
+    pub fn assert_verified(&mut self) {
+        let sql = format!(
+            "SELECT \"table\" || ' ' || array_to_string(differences, '; ') || ' ' || source_rows || ' ' || rows || ' ' ||
+                    coalesce(source_digest || ' ' || digest, 'not compared')
+             FROM pgcopy.verify('{}') WHERE NOT same OR digest IS NULL OR digest <> source_digest",
+            self.dsn()
+        );
+        let differing = self.destination.query(&sql, &[]);
+        let differing = differing.unwrap_or_else(|error| panic!("the comparison failed: {}", describe(&error)));
+        let differing: Vec<String> = differing.iter().map(|row| row.get(0)).collect();
+        assert!(differing.is_empty(), "{differing:?}");
+    }
+
     /// Content and definitions of the destination, for comparing before and after.
     pub fn destination_state(&mut self) -> State {
         State::of(&mut self.destination)

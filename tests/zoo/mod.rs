@@ -51,6 +51,7 @@ fn pulls_alike(pair: &mut Pair) {
         pair.assert_same_content();
         assert_eq!(pair.destination_state().definitions, definitions, "with {workers} workers");
     }
+    pair.assert_verified();
     pair.assert_nothing_left();
 }
 

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 mod columns;
+pub mod digest;
 mod owners;
 mod pairing;
 mod parts;

@@ -1,0 +1,147 @@
+//! Digests of rows, as SQL that both servers run. Equal texts of expressions give equal digests for equal values.
+//!
+//! The expressions expect the settings that values are written by to be the same on both sides, and a search path of
+//! `pg_catalog` alone. They call output functions and no casts, which users may define for their types.
+
+use crate::quote_identifier;
+
+/// The hash of a text, with which both sides must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// The server's own hash function: for servers of one byte order and databases of one encoding.
+    Quick,
+    /// SHA-256 of the text in UTF-8.
+    Portable,
+}
+
+/// A column that is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestColumn {
+    pub name: String,
+    /// As [`crate::catalog::Column::base_type`].
+    pub base_type: String,
+    /// Whether the type's modifiers differ between both sides, so that equal values may be written differently.
+    pub other_modifier: bool,
+}
+
+/// Types whose texts are short, the same on every server and without characters beyond ASCII. They need no hash of their
+/// own within a row.
+const SHORT: [&str; 30] = [
+    "\"char\"",
+    "bigint",
+    "boolean",
+    "box",
+    "circle",
+    "cid",
+    "cidr",
+    "date",
+    "double precision",
+    "inet",
+    "integer",
+    "interval",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "numeric",
+    "oid",
+    "pg_lsn",
+    "point",
+    "real",
+    "smallint",
+    "tid",
+    "time with time zone",
+    "time without time zone",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "uuid",
+    "xid",
+];
+
+/// The number of 64 bits that stands for a row with these columns.
+///
+/// A row is hashed as the text that the server writes it as, in which no two rows are alike. Values that may be long stand
+/// in it by their own hashes: the text of a row would otherwise grow beyond what a server can build.
+pub fn row_digest(columns: &[DigestColumn], hash: Hash) -> String {
+    let values: Vec<String> = columns.iter().map(|column| value(column, hash)).collect();
+    number(&format!("ROW({})::text", values.join(", ")), hash)
+}
+
+/// The number of 64 bits that stands for a text.
+pub fn number(text: &str, hash: Hash) -> String {
+    match hash {
+        Hash::Quick => quick(text),
+        Hash::Portable => format!("('x' || left(encode({}, 'hex'), 16))::bit(64)::bigint", portable(text)),
+    }
+}
+
+/// What stands for a column's value in the text of a row.
+pub fn value(column: &DigestColumn, hash: Hash) -> String {
+    let name = quote_identifier(&column.name);
+    let long = |text: &str| match hash {
+        Hash::Quick => quick(text),
+        Hash::Portable => portable(text),
+    };
+    match column.base_type.as_str() {
+        // 1.50 in numeric(10,2) is the source's 1.5000.
+        "numeric" if column.other_modifier => {
+            let text = format!("textin(numeric_out({name}))");
+            format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
+        }
+        "\"char\"" if hash == Hash::Portable => long(&format!("ROW({name})::text")),
+        short if SHORT.contains(&short) => name,
+        "text" | "character varying" => long(&name),
+        // A cast to text would take away trailing blanks, which differ where the lengths do.
+        "character" | "bpchar" if column.other_modifier => long(&format!("rtrim(textin(bpcharout({name})))")),
+        "character" | "bpchar" => long(&format!("textin(bpcharout({name}))")),
+        "json" => long(&format!("textin(json_out({name}))")),
+        "jsonb" => long(&format!("textin(jsonb_out({name}))")),
+        "xml" => long(&format!("textin(xml_out({name}))")),
+        "bytea" => format!("sha256({name})"),
+        _ => long(&format!("ROW({name})::text")),
+    }
+}
+
+fn quick(text: &str) -> String {
+    format!("hashtextextended({text} COLLATE \"C\", 0)")
+}
+
+fn portable(text: &str) -> String {
+    format!("sha256(convert_to({text}, 'UTF8'))")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, base_type: &str) -> DigestColumn {
+        DigestColumn { name: name.into(), base_type: base_type.into(), other_modifier: false }
+    }
+
+    #[test]
+    fn long_values_stand_in_a_row_by_their_hashes() {
+        assert_eq!(
+            row_digest(&[column("id", "integer"), column("Body", "text")], Hash::Quick),
+            "hashtextextended(ROW(id, hashtextextended(\"Body\" COLLATE \"C\", 0))::text COLLATE \"C\", 0)"
+        );
+        assert_eq!(row_digest(&[], Hash::Quick), "hashtextextended(ROW()::text COLLATE \"C\", 0)");
+    }
+
+    #[test]
+    fn types_of_users_are_written_by_their_output_functions() {
+        assert_eq!(
+            value(&column("a", "public.\"integer\""), Hash::Quick),
+            "hashtextextended(ROW(a)::text COLLATE \"C\", 0)"
+        );
+        assert_eq!(value(&column("a", "text[]"), Hash::Portable), "sha256(convert_to(ROW(a)::text, 'UTF8'))");
+    }
+
+    #[test]
+    fn other_modifiers_change_no_values() {
+        let other = |base_type| DigestColumn { other_modifier: true, ..column("a", base_type) };
+        assert!(value(&other("numeric"), Hash::Quick).contains("scale(a)"));
+        assert!(value(&other("character"), Hash::Quick).contains("rtrim("));
+        assert_eq!(value(&other("character varying"), Hash::Quick), value(&column("a", "text"), Hash::Quick));
+    }
+}

@@ -1,0 +1,53 @@
+use super::{Text, given, parameters};
+use crate::error::or_raise;
+use crate::job;
+use crate::prepare::VerifyRequest;
+use pgrx::prelude::*;
+
+/// Compares tables with those of another server; one row for each table.
+#[pg_extern(volatile)]
+#[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+fn verify(
+    source: Option<Text>,
+    include: default!(Option<Vec<Option<Text>>>, "NULL"),
+    exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
+    level: default!(Option<Text>, "'digest'"),
+    parallel: default!(Option<i32>, "NULL"),
+    fail: default!(Option<bool>, "false"),
+) -> TableIterator<
+    'static,
+    (
+        name!(schema, Text),
+        name!(table, Text),
+        name!(source_rows, i64),
+        name!(rows, i64),
+        name!(source_digest, Option<String>),
+        name!(digest, Option<String>),
+        name!(same, bool),
+        name!(differences, Vec<Text>),
+        name!(seconds, f64),
+    ),
+> {
+    let request = VerifyRequest {
+        source: given("source", source).0,
+        include: include.map(parameters::patterns),
+        exclude: exclude.map(parameters::patterns),
+        level: given("level", level).0,
+        parallel,
+        fail: given("fail", fail),
+    };
+    let verdicts = or_raise(job::verify(&request));
+    TableIterator::new(verdicts.into_iter().map(|verdict| {
+        (
+            verdict.schema.into(),
+            verdict.table.into(),
+            verdict.source.rows,
+            verdict.here.rows,
+            verdict.source.digest,
+            verdict.here.digest,
+            verdict.differences.is_empty(),
+            verdict.differences.into_iter().map(Text).collect(),
+            verdict.seconds,
+        )
+    }))
+}

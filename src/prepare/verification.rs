@@ -1,0 +1,178 @@
+//! What is compared with what, before rows are read.
+
+use super::arguments::{parse_filters, worker_count};
+use super::problems::refuse_problems_of;
+use super::snapshot;
+use crate::error::{Error, Result, tell};
+use crate::local::locks::{Mode, lock_relation};
+use crate::local::{catalog, rights, settings};
+use crate::source::{self, Session};
+use crate::verify::{Level, TablePair, Verdict, compare};
+use pgrx::prelude::*;
+use plan::catalog::{Column, Relation, attach_columns};
+use plan::digest::DigestColumn;
+use plan::{Pairing, Problem, ProblemKind};
+use std::collections::HashMap;
+
+/// The arguments of a comparison, as given.
+pub struct VerifyRequest {
+    pub source: String,
+    pub include: Option<Vec<Option<String>>>,
+    pub exclude: Option<Vec<Option<String>>>,
+    pub level: String,
+    pub parallel: Option<i32>,
+    /// Whether a difference is an error.
+    pub fail: bool,
+}
+
+/// Compares tables with those of the source, of one snapshot on each side. Nothing is written, and no lock is stronger than that
+/// of a query. `may_wait_on` is asked while another session of the source is in the way.
+pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Vec<Verdict>> {
+    let level = Level::parse(&request.level)?;
+    let (include, exclude) = parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?;
+    let processes = worker_count(request.parallel)?;
+    let (_, session) = snapshot::connect(&request.source)?;
+    snapshot::refuse_own_database(&session, "that it would be compared with")?;
+    session.end_queries_with_client();
+    let verdicts = settings::with_catalog_settings(|| {
+        let local = catalog::read_relations()?;
+        let (there, pairing, _) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
+        let pairs = pair_tables(&session, &there, &local, pairing)?;
+        compare(&session, pairs, level, processes)
+    })?;
+    session.rollback()?;
+    if request.fail {
+        refuse_differences(&verdicts)?;
+    }
+    Ok(verdicts)
+}
+
+fn refuse_differences(verdicts: &[Verdict]) -> Result<()> {
+    let lines: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.differences.is_empty())
+        .map(|verdict| {
+            format!("{}: {}", plan::qualified(&verdict.schema, &verdict.table), verdict.differences.join("; "))
+        })
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let tables = if lines.len() == 1 { "1 table".to_owned() } else { format!("{} tables", lines.len()) };
+    Err(Error::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, format!("source and destination differ in {tables}"))
+        .details(lines))
+}
+
+/// Locks this side's tables as a query would, and finds the columns that both sides have.
+fn pair_tables(
+    session: &Session,
+    there: &[Relation],
+    local: &[Relation],
+    mut pairing: Pairing,
+) -> Result<Vec<TablePair>> {
+    let mut sources: Vec<Relation> = pairing.pairs.iter().map(|pair| there[pair.source].clone()).collect();
+    let mut targets: Vec<Relation> = pairing.pairs.iter().map(|pair| local[pair.target].clone()).collect();
+    let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
+    let oids: Vec<u32> = targets.iter().map(|target| target.oid).collect();
+    pairing.problems.extend(code_of_others(session, &sources, &source_oids)?);
+    pairing.problems.extend(missing_rights(&targets, &oids)?);
+    refuse_problems_of("verify", &pairing.problems)?;
+    pairing.notices.iter().for_each(|notice| tell(notice));
+    oids.iter().for_each(|&oid| lock_relation(oid, Mode::AccessShare));
+    let now: HashMap<u32, Relation> =
+        catalog::read_some_relations(&oids)?.into_iter().map(|relation| (relation.oid, relation)).collect();
+    let owners: HashMap<u32, u32> = catalog::read_owners(&oids)?.into_iter().collect();
+    for target in &targets {
+        if now.get(&target.oid).map(Relation::identity) != Some(target.identity()) {
+            return Err(changed(target));
+        }
+    }
+    // The first look was at tables that others could still change.
+    refuse_problems_of("verify", &missing_rights(&targets, &oids)?)?;
+    attach_columns(&mut sources, source::read_columns(session, settings::version(), &source_oids)?);
+    attach_columns(&mut targets, catalog::read_columns(session.version, &oids)?);
+    let mut pairs = Vec::with_capacity(oids.len());
+    for (source, target) in sources.iter().zip(&targets) {
+        let mut differences = Pairing::default();
+        let paired = differences.columns(source, target);
+        let (columns, left_out) = common_columns(source, target);
+        if paired.is_some() && !left_out.is_empty() {
+            let name = target.qualified_name();
+            tell(&format!(
+                "columns of {name} that the source does not have alike, not compared: {}",
+                left_out.join(", ")
+            ));
+        }
+        let of_table = format!("{}: ", target.qualified_name());
+        pairs.push(TablePair {
+            schema: target.schema.clone(),
+            name: target.name.clone(),
+            source: from_clause(source),
+            here: from_clause(target),
+            owner: owners.get(&target.oid).copied().ok_or_else(|| changed(target))?,
+            pages: (source.pages + source.toast_pages).max(target.pages + target.toast_pages),
+            columns: paired.map(|_| columns),
+            differences: differences
+                .problems
+                .into_iter()
+                .map(|problem| problem.text.strip_prefix(&of_table).unwrap_or(&problem.text).to_owned())
+                .collect(),
+        });
+    }
+    Ok(pairs)
+}
+
+/// The columns of this side that the source has with the same type, generated ones included, and the names of the others.
+fn common_columns(source: &Relation, target: &Relation) -> (Vec<DigestColumn>, Vec<String>) {
+    let theirs: HashMap<&str, &Column> = source.columns.iter().map(|column| (column.name.as_str(), column)).collect();
+    let (mut common, mut left_out) = (Vec::new(), Vec::new());
+    for column in &target.columns {
+        match theirs.get(column.name.as_str()) {
+            Some(other) if other.base_type == column.base_type && other.structure == column.structure => {
+                common.push(DigestColumn {
+                    name: column.name.clone(),
+                    base_type: column.base_type.clone(),
+                    other_modifier: other.type_name != column.type_name,
+                });
+            }
+            _ => left_out.push(plan::quote_identifier(&column.name)),
+        }
+    }
+    (common, left_out)
+}
+
+/// As FROM names it: a partitioned table with its partitions, any other one without its children.
+fn from_clause(relation: &Relation) -> String {
+    format!("{}{}", if relation.kind == 'p' { "" } else { "ONLY " }, relation.qualified_name())
+}
+
+fn changed(target: &Relation) -> Error {
+    let text = format!("the definition of table {} was changed meanwhile", target.qualified_name());
+    Error::new(PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, text)
+}
+
+/// Only a query computes a digest, and planning it runs functions that belong to the table.
+fn code_of_others(session: &Session, sources: &[Relation], oids: &[u32]) -> Result<Vec<Problem>> {
+    let authors: HashMap<u32, String> =
+        source::read_code_of_others(session, oids)?.into_iter().map(|code| (code.relation, code.authors)).collect();
+    let of = |source: &Relation| Some((source.qualified_name(), authors.get(&source.oid)?.clone()));
+    Ok(sources
+        .iter()
+        .filter_map(of)
+        .map(|(name, authors)| {
+            let reason = format!("a query over it would run functions of {authors} as the user of the source");
+            Problem::new(ProblemKind::Rights, format!("{name}: {reason}"))
+        })
+        .collect())
+}
+
+/// What keeps the caller from reading the tables, or their owners' code from running as those.
+fn missing_rights(targets: &[Relation], oids: &[u32]) -> Result<Vec<Problem>> {
+    let names: HashMap<u32, String> = targets.iter().map(|target| (target.oid, target.qualified_name())).collect();
+    let partitioned: Vec<u32> = targets.iter().filter(|target| target.kind == 'p').map(|target| target.oid).collect();
+    let unreadable = rights::unreadable(oids)?
+        .into_iter()
+        .map(|table| format!("{}: {}", names.get(&table.relation).cloned().unwrap_or_default(), table.reason));
+    let lines = unreadable.chain(rights::foreign_partition_code(&partitioned, &[])?);
+    Ok(lines.map(|text| Problem::new(ProblemKind::Rights, text)).collect())
+}

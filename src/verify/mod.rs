@@ -1,0 +1,108 @@
+//! Digests of tables, which each server computes of its own rows, and the verdicts that follow from them.
+
+mod batches;
+mod summary;
+
+use crate::error::{Error, Result};
+use crate::local::spi::Moment;
+use crate::source::Session;
+use batches::batches;
+use pgrx::prelude::*;
+use plan::digest::DigestColumn;
+use std::time::Instant;
+
+pub use summary::Summary;
+
+/// How closely tables are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// By the number of their rows.
+    Count,
+    /// By a digest of all rows.
+    Digest,
+}
+
+impl Level {
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "count" => Ok(Self::Count),
+            "digest" => Ok(Self::Digest),
+            other => Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("level \"{other}\" not recognized"),
+            )
+            .hint("It is \"count\" or \"digest\".")),
+        }
+    }
+}
+
+/// Two tables to compare. The source's is locked in the snapshot of its session, this side's in the caller's transaction.
+pub struct TablePair {
+    pub schema: String,
+    pub name: String,
+    /// As FROM names it on each side.
+    pub source: String,
+    pub here: String,
+    /// As whom it is read here.
+    pub owner: u32,
+    /// Of the bigger one, TOAST included.
+    pub pages: i64,
+    /// What both sides have; `None` where the columns differ, so that rows can only be counted.
+    pub columns: Option<Vec<DigestColumn>>,
+    /// What is known to differ, in words.
+    pub differences: Vec<String>,
+}
+
+/// What came out for one table.
+pub struct Verdict {
+    pub schema: String,
+    pub table: String,
+    pub source: Summary,
+    pub here: Summary,
+    /// In words; none where both sides are the same.
+    pub differences: Vec<String>,
+    /// The time until both sides had read the table, and those that were read together with it.
+    pub seconds: f64,
+}
+
+/// Compares tables: the source computes while this side does. `processes` is how many each server may use for a big table.
+pub fn compare(session: &Session, pairs: Vec<TablePair>, level: Level, processes: usize) -> Result<Vec<Verdict>> {
+    let hash = summary::common_hash(session)?;
+    let batches = batches(&pairs);
+    let queries = |from: fn(&TablePair) -> &str| -> Vec<String> {
+        batches.iter().map(|batch| summary::query(&pairs[batch.clone()], level, hash, from)).collect()
+    };
+    session.execute(&format!("SET LOCAL max_parallel_workers_per_gather = {}", processes.saturating_sub(1)))?;
+    let moment = Moment::of_transaction();
+    let started = Instant::now();
+    let running = session.start_values(&queries(|pair| &pair.source));
+    let mut here = Vec::with_capacity(pairs.len());
+    let mut times = Vec::with_capacity(pairs.len());
+    for (batch, query) in batches.iter().zip(queries(|pair| &pair.here)) {
+        let begun = started.elapsed();
+        here.extend(summary::compute_here(&moment, &query, &pairs[batch.clone()], processes)?);
+        times.resize(here.len(), (started.elapsed() - begun).as_secs_f64());
+    }
+    drop(moment);
+    let mut there = Vec::with_capacity(pairs.len());
+    for (batch, answer) in batches.iter().zip(running.finish()?) {
+        there.extend(summary::parse(&answer, batch.len())?);
+    }
+    Ok(pairs
+        .into_iter()
+        .zip(there.into_iter().zip(here))
+        .zip(times)
+        .map(|((pair, (source, here)), seconds)| verdict(pair, source, here, seconds))
+        .collect())
+}
+
+fn verdict(pair: TablePair, source: Summary, here: Summary, seconds: f64) -> Verdict {
+    let mut differences = pair.differences;
+    if source.rows != here.rows {
+        let rows = |count: i64| if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
+        differences.push(format!("{} on the source and {} on the destination", rows(source.rows), rows(here.rows)));
+    } else if source.digest != here.digest {
+        differences.push("rows differ".to_owned());
+    }
+    Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds }
+}
