@@ -14,6 +14,7 @@ fn verify(
     level: default!(Option<Text>, "'digest'"),
     parallel: default!(Option<i32>, "NULL"),
     fail: default!(Option<bool>, "false"),
+    most_rows: default!(Option<i32>, 10),
 ) -> TableIterator<
     'static,
     (
@@ -35,6 +36,7 @@ fn verify(
         level: given("level", level).0,
         parallel,
         fail: given("fail", fail),
+        most_rows: given("most_rows", most_rows),
     };
     let verdicts = or_raise(job::verify(&request));
     TableIterator::new(verdicts.into_iter().map(|verdict| {

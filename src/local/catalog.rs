@@ -6,7 +6,7 @@ use super::spi::{self, Param};
 use super::{bindings, encoding, expressions, settings};
 use crate::error::Result;
 use pgrx::pg_sys;
-use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
+use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, UniqueKey};
 use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
 
@@ -157,6 +157,10 @@ pub struct Virtual {
 /// Returns the definitions in the order of the given OIDs' values.
 pub fn read_definitions(relations: &[u32]) -> Result<Vec<Definition>> {
     spi::fixed::query_json(include_str!("../../sql/queries/definitions.sql"), &[Param::OidArray(relations)])
+}
+
+pub fn read_unique_keys(relations: &[u32]) -> Result<Vec<UniqueKey>> {
+    spi::query_json(&catalog::unique_keys_query(relations))
 }
 
 /// The owners of relations, by the relations' OIDs.

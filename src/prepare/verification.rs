@@ -7,12 +7,12 @@ use crate::error::{Error, Result, tell};
 use crate::local::locks::{Mode, lock_relation};
 use crate::local::{catalog, rights, settings};
 use crate::source::{self, Session};
-use crate::verify::{Level, TablePair, Verdict, compare};
+use crate::verify::{Level, RowIdentity, TablePair, Verdict, compare};
 use pgrx::prelude::*;
-use plan::catalog::{Column, Relation, attach_columns};
+use plan::catalog::{Column, Relation, UniqueKey, attach_columns};
 use plan::digest::DigestColumn;
 use plan::{Pairing, Problem, ProblemKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The arguments of a comparison, as given.
 pub struct VerifyRequest {
@@ -21,9 +21,14 @@ pub struct VerifyRequest {
     pub exclude: Option<Vec<Option<String>>>,
     pub level: String,
     pub parallel: Option<i32>,
+    /// How many differing rows of each kind are told of for each table.
+    pub most_rows: i32,
     /// Whether a difference is an error.
     pub fail: bool,
 }
+
+/// The most differing rows of each kind that a call can ask for.
+const MOST_ROWS: usize = 1000;
 
 /// Compares tables with those of the source, of one snapshot on each side. Nothing is written, and no lock is stronger than that
 /// of a query. `may_wait_on` is asked while another session of the source is in the way.
@@ -31,14 +36,22 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
     let level = Level::parse(&request.level)?;
     let (include, exclude) = parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?;
     let processes = worker_count(request.parallel)?;
+    let most =
+        usize::try_from(request.most_rows).ok().filter(|most| (1..=MOST_ROWS).contains(most)).ok_or_else(|| {
+            let text = format!("most_rows must be between 1 and {MOST_ROWS}");
+            Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, text)
+        })?;
     let (_, session) = snapshot::connect(&request.source)?;
     snapshot::refuse_own_database(&session, "that it would be compared with")?;
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
         let (there, pairing, _) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
-        let pairs = pair_tables(&session, &there, &local, pairing)?;
-        compare(&session, pairs, level, processes)
+        let mut pairs = pair_tables(&session, &there, &local, pairing)?;
+        if level == Level::Rows {
+            find_identities(&session, &mut pairs)?;
+        }
+        compare(&session, pairs, level, processes, most)
     })?;
     session.rollback()?;
     if request.fail {
@@ -110,6 +123,8 @@ fn pair_tables(
             source: from_clause(source),
             here: from_clause(target),
             owner: owners.get(&target.oid).copied().ok_or_else(|| changed(target))?,
+            oids: [source.oid, target.oid],
+            identity: None,
             pages: (source.pages + source.toast_pages).max(target.pages + target.toast_pages),
             columns: paired.map(|_| columns),
             differences: differences
@@ -120,6 +135,41 @@ fn pair_tables(
         });
     }
     Ok(pairs)
+}
+
+/// Finds what rows of the tables are told from each other by.
+fn find_identities(session: &Session, pairs: &mut [TablePair]) -> Result<()> {
+    /// Of 8 kB, a few hundred rows.
+    const PAGES_OF_A_BUCKET: i64 = 4;
+    /// Their summaries travel.
+    const MOST_BUCKETS: u32 = 16_384;
+    let of_side = |side: usize| -> Vec<u32> { pairs.iter().map(|pair| pair.oids[side]).collect() };
+    let (sources, targets) = (of_side(0), of_side(1));
+    let theirs: HashSet<(u32, Vec<String>)> = source::read_unique_keys(session, &sources)?
+        .into_iter()
+        .map(|key| (key.relation, sorted(key.columns)))
+        .collect();
+    let mut ours: HashMap<u32, Vec<UniqueKey>> = HashMap::new();
+    for key in catalog::read_unique_keys(&targets)? {
+        ours.entry(key.relation).or_default().push(key);
+    }
+    for pair in pairs {
+        let Some(columns) = &pair.columns else { continue };
+        let [source, target] = pair.oids;
+        let column_of = |name: &String| columns.iter().find(|column| column.name == *name).cloned();
+        let key = ours.get(&target).into_iter().flatten().find_map(|key| {
+            let of_both = theirs.contains(&(source, sorted(key.columns.clone())));
+            of_both.then(|| key.columns.iter().map(column_of).collect::<Option<Vec<_>>>()).flatten()
+        });
+        let buckets = u32::try_from(pair.pages / PAGES_OF_A_BUCKET).unwrap_or(MOST_BUCKETS).clamp(1, MOST_BUCKETS);
+        pair.identity = Some(RowIdentity { key: key.unwrap_or_default(), buckets: buckets.next_power_of_two() });
+    }
+    Ok(())
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names
 }
 
 /// The columns of this side that the source has with the same type, generated ones included, and the names of the others.

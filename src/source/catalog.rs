@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
 use pgrx::prelude::*;
-use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn};
+use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, UniqueKey};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
@@ -64,6 +64,11 @@ pub struct MissingRight {
 /// Returns the tables among the given ones over which a query would run functions of others.
 pub fn read_code_of_others(session: &Session, relations: &[u32]) -> Result<Vec<CodeOfOthers>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/code_of_others.sql"), relations))
+}
+
+/// The keys of the given tables.
+pub fn read_unique_keys(session: &Session, relations: &[u32]) -> Result<Vec<UniqueKey>> {
+    read_json(session, &catalog::unique_keys_query(relations))
 }
 
 /// Roles whose code a query over a table of the source would run with the rights of the source's user. Plain COPY, which is

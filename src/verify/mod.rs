@@ -1,6 +1,7 @@
 //! Digests of tables, which each server computes of its own rows, and the verdicts that follow from them.
 
 mod batches;
+mod rows;
 mod summary;
 
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 use plan::digest::DigestColumn;
 use std::time::Instant;
 
+pub use rows::RowIdentity;
 pub use summary::Summary;
 
 /// How closely tables are compared.
@@ -20,6 +22,8 @@ pub enum Level {
     Count,
     /// By a digest of all rows.
     Digest,
+    /// Where digests differ, row by row.
+    Rows,
 }
 
 impl Level {
@@ -27,11 +31,12 @@ impl Level {
         match text {
             "count" => Ok(Self::Count),
             "digest" => Ok(Self::Digest),
+            "rows" => Ok(Self::Rows),
             other => Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("level \"{other}\" not recognized"),
             )
-            .hint("It is \"count\" or \"digest\".")),
+            .hint("It is \"count\", \"digest\" or \"rows\".")),
         }
     }
 }
@@ -40,6 +45,8 @@ impl Level {
 pub struct TablePair {
     pub schema: String,
     pub name: String,
+    /// On the source and here.
+    pub oids: [u32; 2],
     /// As FROM names it on each side.
     pub source: String,
     pub here: String,
@@ -49,6 +56,8 @@ pub struct TablePair {
     pub pages: i64,
     /// What both sides have; `None` where the columns differ, so that rows can only be counted.
     pub columns: Option<Vec<DigestColumn>>,
+    /// Set where rows that differ are looked for.
+    pub identity: Option<RowIdentity>,
     /// What is known to differ, in words.
     pub differences: Vec<String>,
 }
@@ -65,8 +74,15 @@ pub struct Verdict {
     pub seconds: f64,
 }
 
-/// Compares tables: the source computes while this side does. `processes` is how many each server may use for a big table.
-pub fn compare(session: &Session, pairs: Vec<TablePair>, level: Level, processes: usize) -> Result<Vec<Verdict>> {
+/// Compares tables: the source computes while this side does. `processes` is how many each server may use for a big table, and
+/// `most` how many differing rows of each kind are told of for each table.
+pub fn compare(
+    session: &Session,
+    pairs: Vec<TablePair>,
+    level: Level,
+    processes: usize,
+    most: usize,
+) -> Result<Vec<Verdict>> {
     let hash = summary::common_hash(session)?;
     let batches = batches(&pairs);
     let queries = |from: fn(&TablePair) -> &str| -> Vec<String> {
@@ -83,26 +99,33 @@ pub fn compare(session: &Session, pairs: Vec<TablePair>, level: Level, processes
         here.extend(summary::compute_here(&moment, &query, &pairs[batch.clone()], processes)?);
         times.resize(here.len(), (started.elapsed() - begun).as_secs_f64());
     }
-    drop(moment);
     let mut there = Vec::with_capacity(pairs.len());
     for (batch, answer) in batches.iter().zip(running.finish()?) {
-        there.extend(summary::parse(&answer, batch.len())?);
+        there.extend(summary::parse(&answer, &pairs[batch.clone()])?);
     }
-    Ok(pairs
+    pairs
         .into_iter()
         .zip(there.into_iter().zip(here))
         .zip(times)
-        .map(|((pair, (source, here)), seconds)| verdict(pair, source, here, seconds))
-        .collect())
+        .map(|((pair, (source, here)), seconds)| {
+            let begun = Instant::now();
+            let mut differences = differences(&pair, &source, &here);
+            if source != here {
+                differences.extend(rows::find(session, &moment, &pair, hash, (&source.buckets, &here.buckets), most)?);
+            }
+            let seconds = seconds + begun.elapsed().as_secs_f64();
+            Ok(Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds })
+        })
+        .collect()
 }
 
-fn verdict(pair: TablePair, source: Summary, here: Summary, seconds: f64) -> Verdict {
-    let mut differences = pair.differences;
+fn differences(pair: &TablePair, source: &Summary, here: &Summary) -> Vec<String> {
+    let mut differences = pair.differences.clone();
     if source.rows != here.rows {
         let rows = |count: i64| if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
         differences.push(format!("{} on the source and {} on the destination", rows(source.rows), rows(here.rows)));
     } else if source.digest != here.digest {
         differences.push("rows differ".to_owned());
     }
-    Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds }
+    differences
 }

@@ -16,7 +16,20 @@ pub struct Summary {
     pub rows: i64,
     /// The exact sum of the rows' digests.
     pub digest: Option<String>,
+    /// The same for each bucket of rows, where rows that differ are looked for.
+    pub buckets: Vec<Bucket>,
 }
+
+/// The rows that a hash has sorted into one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    pub number: i64,
+    pub rows: i64,
+    pub digest: String,
+}
+
+/// A summary as it travels.
+type Answer = (i64, Option<String>, Option<Vec<(i64, i64, String)>>);
 
 /// What the texts of values depend on beyond what every session of ours has set.
 const VALUE_SETTINGS: [(&CStr, &str); 2] = [(c"lc_monetary", "C"), (c"row_security", "off")];
@@ -40,17 +53,34 @@ pub(super) fn query(pairs: &[TablePair], level: Level, hash: Hash, from: fn(&Tab
         .iter()
         .enumerate()
         .map(|(position, pair)| {
-            let digest = match &pair.columns {
-                Some(columns) if level == Level::Digest => {
-                    format!("coalesce(sum({}), 0)::text", digest::row_digest(columns, hash))
+            let (from, digest) = (from(pair), pair.columns.as_ref().map(|columns| digest::row_digest(columns, hash)));
+            match (digest, &pair.identity) {
+                (Some(digest), Some(identity)) if level == Level::Rows => {
+                    let columns = pair.columns.as_deref().unwrap_or_default();
+                    let bucket = digest::bucket(&identity.key, columns, identity.buckets, hash);
+                    format!(
+                        "SELECT {position} AS position, coalesce(sum(b.rows), 0)::bigint AS rows,
+                                coalesce(sum(b.digest), 0)::text AS digest,
+                                json_agg(json_build_array(b.bucket, b.rows, b.digest::text)) AS buckets
+                         FROM (SELECT {bucket} AS bucket, count(*) AS rows, sum({digest}) AS digest
+                               FROM {from} GROUP BY 1) b"
+                    )
                 }
-                _ => "NULL::text".to_owned(),
-            };
-            format!("SELECT {position} AS position, count(*) AS rows, {digest} AS digest FROM {}", from(pair))
+                (digest, _) => {
+                    let digest = match digest {
+                        Some(digest) if level != Level::Count => format!("coalesce(sum({digest}), 0)::text"),
+                        _ => "NULL::text".to_owned(),
+                    };
+                    format!(
+                        "SELECT {position} AS position, count(*) AS rows, {digest} AS digest, NULL::json AS buckets
+                         FROM {from}"
+                    )
+                }
+            }
         })
         .collect();
     format!(
-        "SELECT coalesce(json_agg(json_build_array(v.rows, v.digest) ORDER BY v.position), '[]')::text FROM ({}) v",
+        "SELECT coalesce(json_agg(json_build_array(v.rows, v.digest, v.buckets) ORDER BY v.position), '[]')::text FROM ({}) v",
         branches.join(" UNION ALL ")
     )
 }
@@ -63,33 +93,55 @@ pub(super) fn compute_here(
     processes: usize,
 ) -> Result<Vec<Summary>> {
     let Some(first) = pairs.first() else { return Ok(Vec::new()) };
-    let answer = run_as(Role::TableOwner(first.owner), || {
-        for (name, value) in VALUE_SETTINGS {
-            settings::set_local(name, value)?;
-        }
+    let answer = in_role(first.owner, || {
         settings::set_local(c"max_parallel_workers_per_gather", &processes.saturating_sub(1).to_string())?;
         moment.query_text(query)
     })?;
-    parse(answer.unwrap_or_default().as_bytes(), pairs.len())
+    parse(answer.unwrap_or_default().as_bytes(), pairs)
 }
 
-/// Parses the answer to such a query over so many tables.
-pub(super) fn parse(answer: &[u8], tables: usize) -> Result<Vec<Summary>> {
-    /// Digits of a count and of a sum of 64-bit numbers, with what is around them.
-    const LONGEST: usize = 100;
+/// Runs a query over tables of one owner as that, with the settings that values are written by.
+pub(super) fn in_role<T>(owner: u32, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    run_as(Role::TableOwner(owner), || {
+        for (name, value) in VALUE_SETTINGS {
+            settings::set_local(name, value)?;
+        }
+        work()
+    })
+}
+
+/// Parses the answer to such a query.
+pub(super) fn parse(answer: &[u8], pairs: &[TablePair]) -> Result<Vec<Summary>> {
+    /// Digits of a number of a bucket, a count and a sum of 64-bit numbers, with what is around them.
+    const LONGEST: usize = 150;
     let wrong = |what: String| {
         Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "unexpected summary of a table's rows").detail(what)
     };
-    if answer.len() > LONGEST * (tables + 1) {
+    let tables = pairs.len();
+    let most = |pair: &TablePair| 1 + pair.identity.as_ref().map_or(0, |identity| identity.buckets as usize);
+    if answer.len() > LONGEST * (1 + pairs.iter().map(most).sum::<usize>()) {
         return Err(wrong(format!("{} bytes for {tables} tables", answer.len())));
     }
-    let rows: Vec<(i64, Option<String>)> = serde_json::from_slice(answer).map_err(|error| wrong(error.to_string()))?;
-    if rows.len() != tables {
-        return Err(wrong(format!("{} summaries for {tables} tables", rows.len())));
+    let answers: Vec<Answer> = serde_json::from_slice(answer).map_err(|error| wrong(error.to_string()))?;
+    if answers.len() != tables {
+        return Err(wrong(format!("{} summaries for {tables} tables", answers.len())));
     }
-    let is_number = |digest: &String| digest.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    if !rows.iter().all(|(_, digest)| digest.as_ref().is_none_or(is_number)) {
+    let is_number = |digest: &str| digest.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    let of_bucket = |(number, rows, digest)| Bucket { number, rows, digest };
+    let summaries: Vec<Summary> = answers
+        .into_iter()
+        .map(|(rows, digest, buckets)| {
+            let mut buckets: Vec<Bucket> = buckets.unwrap_or_default().into_iter().map(of_bucket).collect();
+            buckets.sort_by_key(|bucket| bucket.number);
+            Summary { rows, digest, buckets }
+        })
+        .collect();
+    let digests = |summary: &Summary| {
+        let of_buckets = summary.buckets.iter().map(|bucket| bucket.digest.as_str());
+        summary.digest.as_deref().into_iter().chain(of_buckets).all(is_number)
+    };
+    if !summaries.iter().all(digests) {
         return Err(wrong("a digest is no number".to_owned()));
     }
-    Ok(rows.into_iter().map(|(rows, digest)| Summary { rows, digest }).collect())
+    Ok(summaries)
 }

@@ -238,6 +238,19 @@ pub struct ColumnSequence {
     pub readable: bool,
 }
 
+/// The keys of the given relations, the best of each first: an array of [`UniqueKey`].
+pub fn unique_keys_query(relations: &[u32]) -> String {
+    include_str!("../../../sql/queries/unique_keys.sql").replace("{relations}", &array(relations))
+}
+
+/// Columns of a relation that are unique and never NULL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UniqueKey {
+    pub relation: u32,
+    /// Their names.
+    pub columns: Vec<String>,
+}
+
 /// The query for the size of a server's lock table, and its use: one [`LockTable`].
 pub const LOCK_TABLE_QUERY: &str = include_str!("../../../sql/queries/lock_table.sql");
 

@@ -68,6 +68,29 @@ pub fn row_digest(columns: &[DigestColumn], hash: Hash) -> String {
     number(&format!("ROW({})::text", values.join(", ")), hash)
 }
 
+/// The bucket, of so many (a power of two), that a row is sorted into by its key; without one by values that are cheap to hash.
+/// Rows that are the same on both sides are in the same bucket on both.
+pub fn bucket(key: &[DigestColumn], columns: &[DigestColumn], buckets: u32, hash: Hash) -> String {
+    let is_integer = |column: &DigestColumn| ["smallint", "integer", "bigint"].contains(&column.base_type.as_str());
+    if buckets <= 1 {
+        return "0::bigint".to_owned();
+    }
+    let number = if !key.is_empty() && key.iter().all(is_integer) {
+        key.iter().fold("0".to_owned(), |seed, column| {
+            format!("hashint8extended({}::bigint, {seed})", quote_identifier(&column.name))
+        })
+    } else {
+        let short: Vec<DigestColumn> =
+            columns.iter().filter(|column| SHORT.contains(&column.base_type.as_str())).cloned().collect();
+        match (key, short.as_slice()) {
+            ([], []) => row_digest(columns, hash),
+            ([], short) => row_digest(short, hash),
+            (key, _) => row_digest(key, hash),
+        }
+    };
+    format!("({number} & {})", buckets - 1)
+}
+
 /// The number of 64 bits that stands for a text.
 pub fn number(text: &str, hash: Hash) -> String {
     match hash {
