@@ -179,11 +179,7 @@ fn common_columns(source: &Relation, target: &Relation) -> (Vec<DigestColumn>, V
     for column in &target.columns {
         match theirs.get(column.name.as_str()) {
             Some(other) if other.base_type == column.base_type && other.structure == column.structure => {
-                common.push(DigestColumn {
-                    name: column.name.clone(),
-                    base_type: column.base_type.clone(),
-                    other_modifier: other.type_name != column.type_name,
-                });
+                common.push(DigestColumn::of_both(other, column));
             }
             _ => left_out.push(plan::quote_identifier(&column.name)),
         }

@@ -3,6 +3,7 @@
 //! The expressions expect the settings that values are written by to be the same on both sides, and a search path of
 //! `pg_catalog` alone. They call output functions and no casts, which users may define for their types.
 
+use crate::catalog::Column;
 use crate::quote_identifier;
 
 /// The hash of a text, with which both sides must agree.
@@ -22,6 +23,26 @@ pub struct DigestColumn {
     pub base_type: String,
     /// Whether the type's modifiers differ between both sides, so that equal values may be written differently.
     pub other_modifier: bool,
+    /// Whether its text is short enough to stand in the text of a row as it is.
+    pub is_short: bool,
+}
+
+impl DigestColumn {
+    /// A column that both sides have with the same base type.
+    pub fn of_both(there: &Column, here: &Column) -> Self {
+        let other_modifier = there.type_name != here.type_name;
+        let is_short = SHORT.contains(&here.base_type.as_str())
+            || (!other_modifier && is_bounded(&here.base_type, &here.type_name));
+        Self { name: here.name.clone(), base_type: here.base_type.clone(), other_modifier, is_short }
+    }
+}
+
+/// Whether the type is one of texts that its modifier keeps short: 1,600 of them, each of its characters quoted, fit into one
+/// text.
+fn is_bounded(base_type: &str, type_name: &str) -> bool {
+    const MOST_CHARACTERS: u32 = 1000;
+    let length = type_name.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')?.parse::<u32>().ok());
+    ["character", "character varying"].contains(&base_type) && length.is_some_and(|length| length <= MOST_CHARACTERS)
 }
 
 /// Types whose texts are short, the same on every server and without characters beyond ASCII. They need no hash of their
@@ -80,8 +101,7 @@ pub fn bucket(key: &[DigestColumn], columns: &[DigestColumn], buckets: u32, hash
             format!("hashint8extended({}::bigint, {seed})", quote_identifier(&column.name))
         })
     } else {
-        let short: Vec<DigestColumn> =
-            columns.iter().filter(|column| SHORT.contains(&column.base_type.as_str())).cloned().collect();
+        let short: Vec<DigestColumn> = columns.iter().filter(|column| column.is_short).cloned().collect();
         match (key, short.as_slice()) {
             ([], []) => row_digest(columns, hash),
             ([], short) => row_digest(short, hash),
@@ -113,7 +133,7 @@ pub fn value(column: &DigestColumn, hash: Hash) -> String {
             format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
         }
         "\"char\"" if hash == Hash::Portable => long(&format!("ROW({name})::text")),
-        short if SHORT.contains(&short) => name,
+        _ if column.is_short => name,
         "text" | "character varying" => long(&name),
         // A cast to text would take away trailing blanks, which differ where the lengths do.
         "character" | "bpchar" if column.other_modifier => long(&format!("rtrim(textin(bpcharout({name})))")),
@@ -139,7 +159,8 @@ mod tests {
     use super::*;
 
     fn column(name: &str, base_type: &str) -> DigestColumn {
-        DigestColumn { name: name.into(), base_type: base_type.into(), other_modifier: false }
+        let is_short = SHORT.contains(&base_type);
+        DigestColumn { name: name.into(), base_type: base_type.into(), other_modifier: false, is_short }
     }
 
     #[test]
@@ -158,6 +179,28 @@ mod tests {
             "hashtextextended(ROW(a)::text COLLATE \"C\", 0)"
         );
         assert_eq!(value(&column("a", "text[]"), Hash::Portable), "sha256(convert_to(ROW(a)::text, 'UTF8'))");
+    }
+
+    #[test]
+    fn texts_that_are_kept_short_stand_as_they_are() {
+        let typed = |type_name: &str| Column {
+            number: 1,
+            name: "a".into(),
+            type_name: type_name.into(),
+            base_type: type_name.split('(').next().unwrap_or_default().into(),
+            generated: false,
+            optional: false,
+            binary: true,
+            extensions: vec![],
+            structure: None,
+        };
+        let is_short = |there: &str, here: &str| DigestColumn::of_both(&typed(there), &typed(here)).is_short;
+        assert!(is_short("character varying(44)", "character varying(44)"));
+        assert!(is_short("character(10)", "character(10)"));
+        assert!(!is_short("character(10)", "character(12)"));
+        assert!(!is_short("character varying(1001)", "character varying(1001)"));
+        assert!(!is_short("character varying", "character varying"));
+        assert!(!is_short("public.\"character varying\"(4)", "public.\"character varying\"(4)"));
     }
 
     #[test]
