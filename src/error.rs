@@ -303,6 +303,13 @@ pub fn caution(text: &str) {
     tell(text);
 }
 
+/// Tells the caller something with a WARNING, in one line.
+pub fn warn(text: &str) {
+    let text = plan::one_line(text);
+    (route().announce_text)(&text);
+    pgrx::warning!("{text}");
+}
+
 /// Returns the value, or raises the error.
 pub fn or_raise<T>(result: Result<T>) -> T {
     match result {

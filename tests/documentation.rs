@@ -8,6 +8,19 @@ fn examples(file: &str) -> Vec<String> {
     text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
+/// Statements end with a line, and not in the body of a function.
+fn statements(sql: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    for line in sql.split_inclusive('\n') {
+        let statement = statements.last_mut().expect("never empty");
+        statement.push_str(line);
+        if line.ends_with(";\n") && statement.matches("$$").count() % 2 == 0 {
+            statements.push(String::new());
+        }
+    }
+    statements
+}
+
 #[test]
 fn every_example_runs() {
     let scratch = ScratchDirectory::create("documentation").unwrap();
@@ -26,6 +39,7 @@ fn every_example_runs() {
         "docs/differences.md",
         "docs/connections-and-rights.md",
         "docs/security.md",
+        "docs/first-pull.md",
     ];
     for (position, file) in files.into_iter().enumerate() {
         // The packages of some versions bring servers without client programs.
@@ -73,9 +87,10 @@ fn every_example_runs() {
                     "host 'prod', dbname 'shop'",
                     &format!("host '127.0.0.1', port '{}', dbname '{database}'", pair.source_port),
                 );
-            for statement in sql.split_inclusive(";\n") {
-                pair.destination
-                    .batch_execute(statement)
+            let client = if sql.starts_with("-- On the source.") { &mut pair.source } else { &mut pair.destination };
+            for statement in statements(&sql) {
+                client
+                    .batch_execute(&statement)
                     .unwrap_or_else(|error| panic!("{file}: {statement}\n{}", describe(&error)));
             }
         }

@@ -182,7 +182,7 @@ fn the_validator_says_what_belongs_where() {
             "ALTER SERVER prod OPTIONS (ADD sslmode 'perhaps')",
             "HV024",
             "invalid value for connection parameter \"sslmode\"",
-            "",
+            "Valid values are: disable, allow, prefer, require, verify-ca, verify-full.",
         ),
         (
             "CREATE FOREIGN TABLE t (a int) SERVER prod",

@@ -42,7 +42,7 @@ fn the_plan_touches_nothing() {
             dsn
         ),
     );
-    assert_eq!(plan, ["public customer 1000 swap binary 1 1 1 {}", "public purchase 500 swap binary 1 1 1 {}"]);
+    assert_eq!(plan, ["public customer 1000 swap binary 1 1 0 {}", "public purchase 500 swap binary 1 1 1 {}"]);
     assert_eq!(pair.destination_state(), before);
     assert_eq!(text(&mut pair.destination, files), before_files);
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy_internal.job"), "0");

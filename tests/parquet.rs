@@ -458,14 +458,33 @@ fn damaged_files_are_errors_and_never_crashes() {
 }
 
 #[test]
+fn what_a_load_says_of_its_table() {
+    let mut pair = Pair::new("parquet_says");
+    let file = path("many_groups.parquet");
+    // A load that fails has made no table, and does not say that it has.
+    pair.destination.batch_execute("LOAD 'pgcopy'").unwrap();
+    pair.notices();
+    let failure =
+        refused(&mut pair.destination, &format!("'{file}', target => 't', columns => '{{\"id\": \"nowhere\"}}'"));
+    assert!(!failure.message.is_empty());
+    assert_eq!(pair.notices(), Vec::<String>::new());
+    let load = format!("SELECT count(*) FROM pgcopy.load_parquet('{file}', target => 't')");
+    pair.destination.query(&load, &[]).unwrap();
+    assert_eq!(pair.notices(), ["created table public.t"]);
+    pair.destination.query(&load, &[]).unwrap();
+    assert_eq!(pair.notices(), ["table public.t holds rows, which stay: those of the files are added to them"]);
+}
+
+#[test]
 fn encrypted_and_foreign_files_are_refused_in_words() {
     let mut pair = Pair::new("parquet_refused");
     let directory = ScratchDirectory::create("parquet_refused").unwrap();
     let client = &mut pair.destination;
     for (content, words) in [
         (&b"PAR1 this is no footer at all PARE"[..], "encrypted"),
-        (&b"id,name\n1,one\n2,two\n"[..], "corrupt"),
-        (&b""[..], "corrupt"),
+        (&b"id,name\n1,one\n2,two\n"[..], "odd.parquet\" is not a Parquet file"),
+        (&b""[..], "odd.parquet\" is not a Parquet file"),
+        (&b"PAR1, and then it breaks off"[..], "corrupt"),
     ] {
         let path = directory.path().join("odd.parquet");
         std::fs::write(&path, content).unwrap();

@@ -33,6 +33,7 @@ mod kills;
 mod limits;
 mod migrate;
 mod migrations;
+mod mismatches;
 mod own_storage;
 mod own_transaction;
 mod parquet;

@@ -50,7 +50,10 @@ fn all_problems_in_one_error() {
     let failure = pair.pull_error(
         "include => ARRAY['types', 'columns', 'missing', 'seen', 'fine', 'nowhere', '\"Odd\"'], overwrite => true",
     );
-    assert_eq!(failure.message, "cannot pull: there are 9 problems; nothing was touched");
+    assert_eq!(
+        failure.message,
+        "cannot pull: include pattern nowhere: no such table on the source (the first of 9 problems)"
+    );
     let expected = [
         "include pattern nowhere: no such table on the source",
         "include pattern \"Odd\": no such table on the source",
@@ -67,9 +70,6 @@ fn all_problems_in_one_error() {
     }
     assert!(!failure.hint.is_empty());
     assert_eq!(pair.destination_state(), before);
-    let plan =
-        pair.destination.query(&format!("SELECT pgcopy.plan('{}', '{{nowhere}}')", pair.dsn()), &[]).unwrap_err();
-    assert_eq!(Failure::of(&plan).sqlstate, "42P01");
 }
 
 #[test]

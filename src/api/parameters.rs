@@ -26,6 +26,7 @@ macro_rules! pull_function {
             verbose: default!(Option<bool>, "false"),
             refresh: default!(Option<bool>, "false"),
             method: default!(Option<Text>, "'auto'"),
+            on_mismatch: default!(Option<Text>, "'error'"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -38,7 +39,8 @@ macro_rules! pull_function {
                 wait: given("wait", wait),
                 verbose: given("verbose", verbose),
                 refresh: given("refresh", refresh),
-                in_place: parameters::is_in_place(&given("method", method)),
+                in_place: parameters::is_second("method", &given("method", method), ["auto", "in place"]),
+                skip_mismatched: parameters::is_second("on_mismatch", &given("on_mismatch", on_mismatch), ["error", "skip"]),
             };
             $body
         }
@@ -156,6 +158,7 @@ pub(super) fn pull_of_everything(
         verbose,
         refresh: false,
         in_place: false,
+        skip_mismatched: false,
     }
 }
 
@@ -167,16 +170,17 @@ pub(super) fn texts(name: &str, values: Vec<Option<Text>>) -> Vec<String> {
     values.into_iter().map(|value| given(name, value).0).collect()
 }
 
-pub(super) fn is_in_place(method: &Text) -> bool {
-    match method.0.as_str() {
-        "auto" => false,
-        "in place" => true,
-        other => {
-            Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("method \"{other}\" not recognized"))
-                .hint("It is \"auto\" or \"in place\".")
-                .raise()
-        }
-    }
+/// Returns whether the value of a parameter with two values is the second, and raises an error if it is neither.
+pub(super) fn is_second(parameter: &str, value: &Text, values: [&str; 2]) -> bool {
+    let Some(position) = values.iter().position(|known| *known == value.0) else {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("{parameter} \"{}\" not recognized", value.0),
+        )
+        .hint(format!("It is \"{}\" or \"{}\".", values[0], values[1]))
+        .raise()
+    };
+    position == 1
 }
 
 /// Returns the pairs of a target's column and a file's column that a JSON object names.

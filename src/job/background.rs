@@ -47,7 +47,7 @@ struct Order {
 }
 
 /// Settings of the caller's session that a job works with.
-const SETTINGS: [&CStr; 13] = [
+const SETTINGS: [&CStr; 14] = [
     c"maintenance_work_mem",
     c"work_mem",
     c"lock_timeout",
@@ -59,6 +59,7 @@ const SETTINGS: [&CStr; 13] = [
     c"synchronous_commit",
     c"wal_compression",
     c"pgcopy.source_timeout",
+    c"pgcopy.source_lock_timeout",
     c"pgcopy.retry_timeout",
     c"pgcopy.swap_timeout",
 ];
@@ -250,7 +251,10 @@ fn text(name: &CStr) -> String {
 
 fn no_process() -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES, "no background process is free for the job")
-        .hint("Raise max_worker_processes, or call the function without \"start_\", which can do without.")
+        .hint(format!(
+            "Call the function without \"start_\", which can do without, or make room with a restart of the server after: ALTER SYSTEM SET max_worker_processes = {};",
+            quota::max_worker_processes() + 8
+        ))
 }
 
 /// The main function of a leader without a session.

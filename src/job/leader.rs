@@ -6,12 +6,12 @@ use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::processes::{Process, Status};
 use super::shared::{self, Next, Phase, Segment, Shared};
-use crate::error::{Result, caution, tell};
+use crate::error::{Result, caution, tell, warn};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
 use crate::order::{ForeignKeyCheck, JobSpec, Stage};
-use crate::prepare::{self, Method, PlannedTable, Prepared, Request, VerifyRequest};
+use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
 use crate::stage::{self, Storage, SwapTable};
 use crate::verify::Verdict;
 use pgrx::pg_sys;
@@ -34,7 +34,7 @@ pub struct PulledTable {
 }
 
 /// Plans a pull and describes what it would do with each target.
-pub fn plan_pull(request: &Request) -> Result<Vec<PlannedTable>> {
+pub fn plan_pull(request: &Request) -> Result<Vec<PlannedRow>> {
     client::while_there(|| prepare::plan_pull(request, &refuse_circle_of_pulls))
 }
 
@@ -84,7 +84,9 @@ pub(super) fn pull_prepared(
 ) -> Result<Vec<PulledTable>> {
     prepared.refuse_unasked_overwrite()?;
     prepared.notices.iter().for_each(|notice| caution(notice));
+    prepared.left_out.iter().for_each(|table| warn(&table.warning()));
     if prepared.targets.is_empty() {
+        // A database that moves need not have tables.
         caution("there is no table to pull");
         return Ok(Vec::new());
     }
@@ -116,6 +118,9 @@ pub(super) fn pull_prepared(
         match prepared.trusted_keys.len() {
             0 => String::new(),
             trusted => format!(", {trusted} guaranteed by the source"),
+        } + &match prepared.left_out.len() {
+            0 => String::new(),
+            count => format!("; {} left out", count_of(count, "table")),
         },
         pull.swap_times.get().map(described_swap).unwrap_or_default()
     ));

@@ -3,7 +3,7 @@
 use super::attended;
 use super::leader::{self, exchange_for_files};
 use super::{history, shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::load::{self, Filter, OpenFiles};
 use crate::local::catalog::{self, Generated};
 use crate::local::identity::{self, run_as};
@@ -19,7 +19,7 @@ use crate::prepare::load::found::{PARTS_PER_WORKER, divide};
 use crate::prepare::load::mapping::{self, ColumnList, Matching};
 use crate::prepare::load::target::{
     self, LockedTarget, TargetTable, exchangeable, lock_target, new_table, refuse_foreign_partitions,
-    refuse_unasked_overwrite, table_spec, target_name,
+    refuse_unasked_overwrite, table_spec, target_name, tell_of_rows_that_stay,
 };
 use crate::prepare::load::{Arguments, FoundFiles, LoadRequest, Mode};
 use crate::prepare::{Prepared, Terms};
@@ -71,6 +71,8 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     let qualified = plan::qualified(&table.schema, &table.name);
     if arguments.mode == Mode::Replace {
         refuse_unasked_overwrite(request, table, &qualified)?;
+    } else if !target.is_new {
+        tell_of_rows_that_stay(table, &qualified)?;
     }
     let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, has_written, request, target: &target };
     let rows = match exchangeable(table, arguments.mode, pairs)? {
@@ -85,6 +87,10 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
             load.insert(&spec, files, &mut found.open)?
         }
     };
+    // Not before: a load that fails leaves no table.
+    if target.is_new {
+        tell(&format!("created table {qualified}"));
+    }
     let seconds = started.elapsed().as_secs_f64();
     Ok(found
         .data_files

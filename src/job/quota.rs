@@ -68,10 +68,14 @@ pub(super) fn take_for_processes(workers: usize) -> Result<Option<usize>> {
     Ok(taken.checked_sub(others))
 }
 
-/// Returns the most processes of a role: a quarter of the server's background processes, one at least, is left to
-/// others.
-fn most_processes() -> u32 {
+/// The number of background processes that the server may have.
+pub(super) fn max_worker_processes() -> u32 {
     // SAFETY: reads a variable that never changes after the server's start.
-    let all = unsafe { pg_sys::max_worker_processes }.unsigned_abs();
+    unsafe { pg_sys::max_worker_processes }.unsigned_abs()
+}
+
+/// A quarter of the server's background processes, one at least, is left to other roles.
+fn most_processes() -> u32 {
+    let all = max_worker_processes();
     all.saturating_sub((all / 4).max(1))
 }

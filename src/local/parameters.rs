@@ -16,6 +16,7 @@ const MAX_JOBS_NAME: &CStr = c"pgcopy.max_jobs_per_role";
 static OWN_STORAGE: GucSetting<bool> = GucSetting::<bool>::new(true);
 static PROTECTED: GucSetting<bool> = GucSetting::<bool>::new(false);
 static SOURCE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
+static SOURCE_LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 static SWAP_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10 * 60 * 1000);
 static RETRY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
 static ONLY_FOREIGN_SERVERS: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -89,6 +90,12 @@ pub fn source_timeout() -> Option<Duration> {
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
 }
 
+/// How long a pull may wait for its locks on the source's tables; `None` for as long as a source may be silent.
+pub fn source_lock_timeout() -> Option<Duration> {
+    let milliseconds = SOURCE_LOCK_TIMEOUT.get().unsigned_abs();
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
+}
+
 pub fn register() {
     for (name, given) in &GIVEN_EARLY {
         given.store(settings::value(name).is_some(), Relaxed);
@@ -98,6 +105,16 @@ pub fn register() {
         c"How long a source may be silent while an answer is due.",
         c"A pull fails when nothing has arrived for so long. 0 waits for as long as it takes.",
         &SOURCE_TIMEOUT,
+        0,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"pgcopy.source_lock_timeout",
+        c"How long a pull waits for its locks on the source's tables.",
+        c"It asks for them in short tries. 0 waits for as long as pgcopy.source_timeout allows.",
+        &SOURCE_LOCK_TIMEOUT,
         0,
         i32::MAX,
         GucContext::Userset,

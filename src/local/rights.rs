@@ -5,9 +5,40 @@ use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::Deserialize;
+use std::fmt;
 
-/// Returns those of the given tables that the current user does not own, as `name (owner)`.
-pub fn not_owned(relations: &[u32]) -> Result<Vec<String>> {
+/// A relation that the current user does not own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NotOwned {
+    pub relation: u32,
+    /// Schema-qualified; this name and the next two are quoted where they must be.
+    pub name: String,
+    pub owner: String,
+    pub owner_is_superuser: bool,
+    /// The current user.
+    pub user: String,
+}
+
+impl fmt::Display for NotOwned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, owned by {}", self.name, self.owner)
+    }
+}
+
+impl NotOwned {
+    /// The statement that gives the current user the owner's rights over a relation of this kind. Nobody should become a
+    /// superuser for it.
+    pub fn mend(&self, kind: &str) -> String {
+        if self.owner_is_superuser {
+            format!("ALTER {kind} {} OWNER TO {};", self.name, self.user)
+        } else {
+            format!("GRANT {} TO {};", self.owner, self.user)
+        }
+    }
+}
+
+/// Of the given relations, those that the current user does not own.
+pub fn not_owned(relations: &[u32]) -> Result<Vec<NotOwned>> {
     spi::fixed::query_json(include_str!("../../sql/queries/not_owned.sql"), &[Param::OidArray(relations)])
 }
 

@@ -148,6 +148,9 @@ fn pages_error(file: &str, error: parquetpages::Error) -> Error {
     crate::local::interrupts::check();
     match error {
         parquetpages::Error::Io(error) => error_of(file, &error),
+        parquetpages::Error::NotParquet => {
+            Error::new(PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT, format!("\"{file}\" is not a Parquet file"))
+        }
         parquetpages::Error::Encrypted => {
             Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, "encrypted Parquet files cannot be read")
         }

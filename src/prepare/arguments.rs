@@ -30,6 +30,8 @@ pub struct Request {
     pub refresh: bool,
     /// Whether all targets are loaded as they stand, also those whose storage could be exchanged.
     pub in_place: bool,
+    /// Whether tables that cannot be pulled are left out, with those that reference them.
+    pub skip_mismatched: bool,
 }
 
 impl Request {
@@ -47,7 +49,12 @@ impl Request {
     /// is shown in its own place.
     pub fn described(&self) -> String {
         let method = if self.in_place { "in place" } else { "auto" };
-        described(self, &["source", "in_place"], [("method", method.into())])
+        let on_mismatch = if self.skip_mismatched { "skip" } else { "error" };
+        described(
+            self,
+            &["source", "in_place", "skip_mismatched"],
+            [("method", method.into()), ("on_mismatch", on_mismatch.into())],
+        )
     }
 }
 
@@ -162,5 +169,6 @@ fn arguments(request: &Request) -> String {
         None => String::new(),
     };
     let method = if request.in_place { ", method => 'in place'" } else { "" };
-    format!("{}{}{method}", list("include", &request.include), list("exclude", &request.exclude))
+    let on_mismatch = if request.skip_mismatched { ", on_mismatch => 'skip'" } else { "" };
+    format!("{}{}{method}{on_mismatch}", list("include", &request.include), list("exclude", &request.exclude))
 }

@@ -1,5 +1,6 @@
 //! The foreign keys that the new rows must satisfy.
 
+use super::problems::must_own;
 use super::{From, Method, Prepared, Target};
 use crate::error::Result;
 use crate::local::catalog::{self, ForeignKey};
@@ -24,11 +25,20 @@ impl Prepared {
             .flat_map(|key| [key.referencing, key.referenced])
             .filter(|oid| !self.all_targets.contains(oid) && !self.in_place_members.contains(oid))
             .collect();
-        problems.extend(
-            rights::not_owned(&others.into_iter().collect::<Vec<_>>())?
-                .into_iter()
-                .map(|table| Problem::new(ProblemKind::Rights, format!("must be owner of table {table}"))),
-        );
+        for other in rights::not_owned(&others.into_iter().collect::<Vec<_>>())? {
+            let tied = |target: &&Target| {
+                self.foreign_keys.iter().any(|key| {
+                    let ends = [key.referencing, key.referenced];
+                    ends.contains(&other.relation) && ends.contains(&target.local.oid)
+                })
+            };
+            let problem = must_own("table", &other);
+            problems.push(
+                self.targets_by(Method::InPlace)
+                    .filter(tied)
+                    .fold(problem, |problem, target| problem.at(&target.local)),
+            );
+        }
         let computes = |target: &&Target| {
             let definition = self.definitions.iter().find(|definition| definition.oid == target.local.oid);
             definition.is_some_and(|definition| definition.computes_partition_key)

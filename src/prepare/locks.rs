@@ -100,9 +100,10 @@ impl Prepared {
             let oids = self.target_oids();
             let foreign = rights::not_owned(&oids)?;
             if !foreign.is_empty() {
+                let names: Vec<String> = foreign.iter().map(ToString::to_string).collect();
                 return Err(Error::new(
                     PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                    format!("must be owner of table {}", foreign.join("; ")),
+                    format!("must be owner of table {}", names.join("; ")),
                 ));
             }
             let same = self.are_still_the_counterparts()?

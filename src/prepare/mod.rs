@@ -2,6 +2,7 @@
 
 mod arguments;
 mod foreign_keys;
+mod left_out;
 pub mod load;
 mod locks;
 mod plan_pull;
@@ -21,15 +22,16 @@ use crate::local::{encoding, expressions, interrupts, messages, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
 use arguments::Arguments;
-use plan::Pairing;
+use left_out::{LeftOut, LeftOutTable};
 use plan::catalog::{Relation, RelationColumn};
-use problems::refuse_problems;
+use plan::{Pairing, Problem};
+use problems::{nothing_to_pull, refuse_problems};
 use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments};
-pub use plan_pull::{PlannedTable, plan_pull};
+pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
 
 /// A job that is possible.
@@ -52,6 +54,8 @@ pub struct Prepared {
     /// Materialized views to refresh (schema-qualified names), each after those that it reads.
     pub refreshed: Vec<String>,
     pub notices: Vec<String>,
+    /// Tables that were asked for and cannot be pulled, where the caller wants the others all the same.
+    pub left_out: Vec<LeftOutTable>,
     /// Also those that cannot be pulled.
     all_targets: Vec<u32>,
     /// What the locked definitions are compared with.
@@ -145,20 +149,42 @@ pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let pairing = plan::pair(&open.relations, &local, include.as_deref(), &exclude, &interrupts::check);
+        let mut pairing = plan::pair(&open.relations, &local, include.as_deref(), &exclude, &interrupts::check);
         let side = ServerSide {
             session: Rc::new(open.session),
             origin: open.origin,
             snapshot: open.snapshot,
             counterparts: Vec::new(),
         };
-        let prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
-        prepared.with_targets(request, open.relations, local, pairing)
+        let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
+        prepared.plan_targets(request, open.relations, &local, &mut pairing)?;
+        refuse_problems(&pairing.problems)?;
+        if !request.validate {
+            prepared.trust_the_source()?;
+        }
+        prepared.refuse_too_many_locks()?;
+        prepared.plan_who_works()?;
+        Ok(prepared)
     })
 }
 
 /// Plans a pull. Nothing is locked or written here. `may_wait_on` is asked while another session of the source is in the way.
 pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Prepared> {
+    let (mut prepared, problems) = survey(request, may_wait_on)?;
+    refuse_problems(&problems)?;
+    if prepared.targets.is_empty() {
+        let left_out = prepared.left_out.iter().map(LeftOutTable::warning);
+        return Err(nothing_to_pull(prepared.notices.iter().cloned().chain(left_out)));
+    }
+    settings::with_catalog_settings(|| {
+        prepared.refuse_too_many_locks()?;
+        prepared.plan_who_works()
+    })?;
+    Ok(prepared)
+}
+
+/// Plans a pull, and finds out what stands in its way.
+fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Prepared, Vec<Problem>)> {
     let has_written = transaction::has_written();
     let Arguments { include, exclude, workers } = Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source)?;
@@ -166,34 +192,42 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (source, pairing, snapshot) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
-        let side = ServerSide { session: Rc::new(session), origin, snapshot, counterparts: Vec::new() };
-        let prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
-        prepared.with_targets(request, source, local, pairing)
+        let session = Rc::new(session);
+        let mut left_out = LeftOut::default();
+        loop {
+            let (source, mut pairing, snapshot) =
+                snapshot::open(&session, origin.user(), &local, include.as_deref(), &exclude, &left_out, may_wait_on)?;
+            let (session, origin) = (Rc::clone(&session), origin.clone());
+            let side = ServerSide { session: Rc::clone(&session), origin, snapshot, counterparts: Vec::new() };
+            let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
+            prepared.plan_targets(request, source, &local, &mut pairing)?;
+            if request.skip_mismatched && left_out.grow(&pairing.problems, &local, &prepared.all_targets)? {
+                session.rollback()?;
+                continue;
+            }
+            if !request.validate {
+                prepared.trust_the_source()?;
+            }
+            prepared.left_out = left_out.into_tables();
+            return Ok((prepared, pairing.problems));
+        }
     })
 }
 
 impl Prepared {
-    /// With the pairs of tables, and all that hangs on them.
-    fn with_targets(
-        mut self,
+    /// Plans what hangs on the pairs of tables, and adds what stands in the way to the problems.
+    fn plan_targets(
+        &mut self,
         request: &Request,
         source: Vec<Relation>,
-        local: Vec<Relation>,
-        mut pairing: Pairing,
-    ) -> Result<Self> {
+        local: &[Relation],
+        pairing: &mut Pairing,
+    ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
-        self.pair_targets(source, local, request.in_place, &mut pairing)?;
+        self.pair_targets(source, local, request.in_place, pairing)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
-        self.plan_refresh(request.refresh, &mut pairing.problems)?;
-        refuse_problems(&pairing.problems)?;
-        if !request.validate {
-            self.trust_the_source()?;
-        }
-        self.refuse_too_many_locks()?;
-        self.plan_who_works()?;
-        Ok(self)
+        self.plan_refresh(request.refresh, &mut pairing.problems)
     }
 
     /// Nothing to do yet.
@@ -212,6 +246,7 @@ impl Prepared {
             sequences: Vec::new(),
             refreshed: Vec::new(),
             notices: Vec::new(),
+            left_out: Vec::new(),
             all_targets: Vec::new(),
             columns: Vec::new(),
             definitions: Vec::new(),
@@ -279,6 +314,11 @@ impl Prepared {
             .flat_map(|definition| &definition.publications)
             .filter_map(|publication| publication.root.as_deref())
             .collect()
+    }
+
+    /// The target that a relation is, or that lies below it.
+    fn target_of(&self, relation: u32) -> Option<&Target> {
+        self.targets.iter().find(|target| target.local.ancestors().any(|ancestor| ancestor == relation))
     }
 
     fn target_oids(&self) -> Vec<u32> {

@@ -1,10 +1,17 @@
 //! The problems of a pull, reported in one error.
 
 use crate::error::{Error, Result};
+use crate::local::rights::NotOwned;
 use pgrx::prelude::*;
 use plan::{Problem, ProblemKind};
 
-/// Raises one error for all problems of a pull.
+/// The right of an owner is missing, over a relation of this kind.
+pub(super) fn must_own(kind: &str, relation: &NotOwned) -> Problem {
+    Problem::new(ProblemKind::Rights, format!("must be owner of {kind} {relation}"))
+        .mended_by(relation.mend(&kind.to_uppercase()))
+}
+
+/// One error for all that is wrong. Its message tells of the first problem, because logs and schedulers show nothing else.
 pub(super) fn refuse_problems(problems: &[Problem]) -> Result<()> {
     refuse_problems_of("pull", problems)
 }
@@ -24,22 +31,51 @@ pub(super) fn refuse_problems_of(verb: &str, problems: &[Problem]) -> Result<()>
         ProblemKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
         ProblemKind::Rights => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
-    let count = match problems.len() {
-        1 => "there is a problem".to_owned(),
-        count => format!("there are {count} problems"),
+    let others = match problems.len() {
+        1 => String::new(),
+        count => format!(" (the first of {count} problems)"),
     };
     let lines = problems.iter().map(|problem| problem.text.as_str());
-    let error = Error::new(sqlstate, format!("cannot {verb}: {count}; nothing was touched")).details(lines);
+    let error = Error::new(sqlstate, format!("cannot {verb}: {}{others}", first.text)).details(lines);
+    Err(error.hint(hint(first, problems)))
+}
+
+fn hint(first: &Problem, problems: &[Problem]) -> String {
     let is_of = |kind: ProblemKind| move |problem: &Problem| problem.kind == kind;
-    Err(error.hint(if problems.iter().all(is_of(ProblemKind::Rights)) {
-        "Get the rights that are missing, or leave these tables out with exclude."
-    } else if problems.iter().any(is_of(ProblemKind::UnmatchedPattern)) {
-        "pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes."
-    } else if problems.iter().all(is_of(ProblemKind::Exclusion)) {
-        "Leave the whole partitioned table out, or make its partitions alike on both sides."
-    } else if problems.iter().any(is_of(ProblemKind::Exclusion)) {
-        "Leave tables out with exclude, partitioned ones as a whole, or make both sides alike."
+    if let ([_], Some(mend)) = (problems, &first.mend) {
+        return match first.kind {
+            ProblemKind::UnmatchedPattern => format!("Perhaps you meant {mend}."),
+            _ if first.tables.is_empty() => format!("Run: {mend}"),
+            _ => format!("To leave the table out, exclude it, or on_mismatch => 'skip'. To mend it: {mend}"),
+        };
+    }
+    if let Some(mend) = &first.mend
+        && problems.iter().all(|problem| problem.mend.as_ref() == Some(mend))
+    {
+        return format!("Run: {mend}");
+    }
+    let list = if problems.iter().any(|problem| problem.mend.is_some()) {
+        " pgcopy.plan with the same arguments shows what mends each."
     } else {
-        "Leave tables out with exclude, or make both sides alike."
-    }))
+        ""
+    };
+    if problems.iter().all(is_of(ProblemKind::Rights)) {
+        format!("Get the rights that are missing, or leave these tables out with exclude.{list}")
+    } else if problems.iter().any(is_of(ProblemKind::UnmatchedPattern)) {
+        "pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.".to_owned()
+    } else if problems.iter().all(is_of(ProblemKind::Exclusion)) {
+        "Leave the whole partitioned table out, or make its partitions alike on both sides.".to_owned()
+    } else if problems.iter().any(is_of(ProblemKind::Exclusion)) {
+        format!("Leave tables out with exclude, partitioned ones as a whole, or make both sides alike.{list}")
+    } else {
+        format!("Leave tables out with exclude or on_mismatch => 'skip', or make both sides alike.{list}")
+    }
+}
+
+/// The error of a pull that has no table.
+pub(super) fn nothing_to_pull(notices: impl Iterator<Item = String>) -> Error {
+    let error = Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "there is no table to pull");
+    let lines: Vec<String> = notices.collect();
+    let error = if lines.is_empty() { error } else { error.details(lines) };
+    error.hint("A table must exist on both sides under the same name. pgcopy.list(source) shows the source's tables; pg_dump --schema-only copies their definitions.")
 }

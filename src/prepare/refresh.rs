@@ -1,9 +1,10 @@
 //! The materialized views that read the targets.
 
 use super::Prepared;
+use super::problems::must_own;
 use crate::error::Result;
 use crate::local::{catalog, rights};
-use plan::{Problem, ProblemKind};
+use plan::Problem;
 use std::collections::HashMap;
 
 impl Prepared {
@@ -25,11 +26,7 @@ impl Prepared {
             return Ok(());
         }
         self.refreshed = ordered;
-        problems.extend(
-            rights::not_owned(&oids)?
-                .into_iter()
-                .map(|view| Problem::new(ProblemKind::Rights, format!("must be owner of materialized view {view}"))),
-        );
+        problems.extend(rights::not_owned(&oids)?.iter().map(|view| must_own("materialized view", view)));
         Ok(())
     }
 }

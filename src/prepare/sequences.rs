@@ -1,5 +1,6 @@
 //! The sequences that continue where those of the source stand.
 
+use super::problems::must_own;
 use super::{From, Prepared};
 use crate::error::Result;
 use crate::local::sequences::SequenceValue;
@@ -22,6 +23,7 @@ impl Prepared {
     /// all partitions.
     pub(super) fn pair_sequences(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
         let From::Server(side) = &self.from else { return Ok(()) };
+        let user = plan::quote_identifier(side.origin.user());
         let mut counterparts: HashMap<u32, u32> = HashMap::new();
         let mut copied: HashSet<(u32, &str)> = HashSet::new();
         for (target, counterpart) in self.targets.iter().zip(&side.counterparts) {
@@ -98,7 +100,18 @@ impl Prepared {
             }
             if !other.readable {
                 let text = format!("sequence {name}: the user may not read it on the source");
-                problems.push(Problem::new(ProblemKind::Rights, text));
+                // The role is there since version 14.
+                let right = if side.session.version >= 140_000 {
+                    "pg_read_all_data".to_owned()
+                } else {
+                    format!("SELECT ON SEQUENCE {name}")
+                };
+                let mend = format!("GRANT {right} TO {user}; -- on the source");
+                let problem = Problem::new(ProblemKind::Rights, text).mended_by(mend);
+                problems.push(match self.target_of(local.relation) {
+                    Some(target) => problem.at(&target.local),
+                    None => problem,
+                });
             }
             let source = NamedSequence { oid: other.oid, name };
             pairs.push(SequencePair { source, local: local.clone(), used_elsewhere });
@@ -106,11 +119,14 @@ impl Prepared {
         self.sequences = pairs;
         self.notices.extend(notices);
         let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
-        problems.extend(
-            rights::not_owned(&sequence_oids)?
-                .into_iter()
-                .map(|name| Problem::new(ProblemKind::Rights, format!("must be owner of sequence {name}"))),
-        );
+        for sequence in rights::not_owned(&sequence_oids)? {
+            let problem = must_own("sequence", &sequence);
+            let pair = self.sequences.iter().find(|pair| pair.local.oid == sequence.relation);
+            problems.push(match pair.and_then(|pair| self.target_of(pair.local.relation)) {
+                Some(target) => problem.at(&target.local),
+                None => problem,
+            });
+        }
         Ok(())
     }
 

@@ -1,11 +1,12 @@
 //! The source's snapshot, with all tables of the pull locked there.
 
+use super::left_out::LeftOut;
 use super::locks::refuse_full_lock_table;
 use super::problems::refuse_problems;
 use crate::error::{Error, Result};
 use crate::local::locks::MarkingLock;
 use crate::local::{catalog, interrupts, rights};
-use crate::source::{self, Origin, Session};
+use crate::source::{self, Origin, Right, Session};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use plan::{Pairing, Pattern, Problem, ProblemKind};
@@ -49,15 +50,18 @@ pub(super) fn refuse_own_database(session: &Session, role: &str) -> Result<()> {
 /// Which tables those are must be known before; if it has changed by the time that the snapshot is there, try again.
 pub(super) fn open(
     session: &Session,
+    user: &str,
     local: &[Relation],
     include: Option<&[Pattern]>,
     exclude: &[Pattern],
+    left_out: &LeftOut,
     may_wait_on: &dyn Fn() -> Result<()>,
 ) -> Result<(Vec<Relation>, Pairing, String)> {
     const ATTEMPTS: usize = 5;
     let pair = |relations: &[Relation]| -> Result<Pairing> {
         let mut pairing = plan::pair(relations, local, include, exclude, &interrupts::check);
-        note_missing_rights(session, relations, &mut pairing)?;
+        note_missing_rights(session, user, relations, &mut pairing)?;
+        left_out.take_out(&mut pairing, relations);
         Ok(pairing)
     };
     let mut relations = source::read_relations(session)?;
@@ -126,15 +130,27 @@ fn read_tables(relations: &[Relation], pairing: &Pairing) -> BTreeSet<String> {
 }
 
 /// What the source's user may not read, before locking the first such table fails.
-fn note_missing_rights(session: &Session, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
+fn note_missing_rights(session: &Session, user: &str, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
     let pulled: HashMap<u32, &Relation> =
         pairing.pairs.iter().map(|pair| &relations[pair.source]).map(|relation| (relation.oid, relation)).collect();
     let oids: Vec<u32> = pulled.keys().copied().collect();
     for missing in source::read_missing_rights(session, &oids)? {
         if let Some(relation) = pulled.get(&missing.relation) {
-            let text = format!("{}: {}", relation.qualified_name(), missing.reason);
-            pairing.problems.push(Problem::new(ProblemKind::Rights, text));
+            let problem = Problem::of(ProblemKind::Rights, relation, missing.reason);
+            pairing.problems.push(problem.mended_by(grant(missing.right, relation, user, session.version)));
         }
     }
     Ok(())
+}
+
+/// Writes the statement that grants a right on the source. It is made here, of names alone: the source could write anything.
+fn grant(right: Right, relation: &Relation, user: &str, version: u32) -> String {
+    let user = plan::quote_identifier(user);
+    let statement = match right {
+        Right::Policies => format!("ALTER ROLE {user} BYPASSRLS;"),
+        _ if version >= 140_000 => format!("GRANT pg_read_all_data TO {user};"),
+        Right::Schema => format!("GRANT USAGE ON SCHEMA {} TO {user};", plan::quote_identifier(&relation.schema)),
+        Right::Table => format!("GRANT SELECT ON {} TO {user};", relation.qualified_name()),
+    };
+    format!("{statement} -- on the source")
 }

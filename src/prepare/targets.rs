@@ -1,5 +1,6 @@
 //! Targets with their counterparts: columns, wire format, parts, and the way that the rows take.
 
+use super::problems::must_own;
 use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
@@ -16,7 +17,7 @@ impl Prepared {
     pub(super) fn pair_targets(
         &mut self,
         source_relations: Vec<Relation>,
-        local: Vec<Relation>,
+        local: &[Relation],
         all_in_place: bool,
         pairing: &mut Pairing,
     ) -> Result<()> {
@@ -35,13 +36,14 @@ impl Prepared {
         attach_columns(&mut targets, self.columns.clone());
         let used_here = catalog::read_enums(&target_oids)?;
         if !used_here.is_empty() {
-            pairing.enums(&source::read_enums(&session, &source_oids)?, &used_here);
+            pairing.enums(&source::read_enums(&session, &source_oids)?, &used_here, &sources);
         }
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
         for table in rights::not_owned(&target_oids)? {
-            pairing.problems.push(Problem::new(ProblemKind::Rights, format!("must be owner of table {table}")));
+            let target = targets.iter().filter(|target| target.oid == table.relation);
+            pairing.problems.push(target.fold(must_own("table", &table), Problem::at));
         }
         let code_of_others: HashMap<u32, String> = source::read_code_of_others(&session, &source_oids)?
             .into_iter()
@@ -50,13 +52,11 @@ impl Prepared {
         let mut other_money = None;
         for (source, local) in sources.into_iter().zip(targets) {
             let Some(definition) = definitions.get(&local.oid) else {
-                let text = format!("{}: was dropped meanwhile", local.qualified_name());
-                pairing.problems.push(Problem::new(ProblemKind::MissingTable, text));
+                pairing.problems.push(Problem::of(ProblemKind::MissingTable, &local, "was dropped meanwhile"));
                 continue;
             };
             if local.persistence == 't' {
-                let text = format!("{}: is a temporary table", local.qualified_name());
-                pairing.problems.push(Problem::new(ProblemKind::Storage, text));
+                pairing.problems.push(Problem::of(ProblemKind::Storage, &local, "is a temporary table"));
             }
             let mut warnings = reasons_to_load_in_place(&local, definition);
             if all_in_place && warnings.is_empty() {
@@ -69,8 +69,7 @@ impl Prepared {
             };
             if method == Method::InPlace {
                 pairing.problems.extend(columns.rounded.iter().map(|difference| {
-                    let text = format!("{}: {difference}, where COPY would round", local.qualified_name());
-                    Problem::new(ProblemKind::Type, text)
+                    Problem::of(ProblemKind::Type, &local, format!("{difference}, where COPY would round"))
                 }));
             }
             // Only what is logged is decoded.
@@ -114,11 +113,8 @@ impl Prepared {
                 if !table.partitions.is_empty() {
                     table.parts = vec![plan::Part::WHOLE; table.partitions.len()];
                 } else if table.partitioned || table.generates || columns.copied.is_empty() {
-                    let text = format!(
-                        "{}: a query over it would run functions of {authors} as the user of the source",
-                        local.qualified_name()
-                    );
-                    pairing.problems.push(Problem::new(ProblemKind::Rights, text));
+                    let reason = format!("a query over it would run functions of {authors} as the user of the source");
+                    pairing.problems.push(Problem::of(ProblemKind::Rights, &local, reason));
                 } else if table.parts.len() > 1 {
                     table.parts = vec![plan::Part::WHOLE];
                     warnings.push(format!(
@@ -245,7 +241,7 @@ fn half_published(local: &Relation, definition: &Definition, targets: &[u32]) ->
         .publications
         .iter()
         .filter_map(problem)
-        .map(|text| Problem::new(ProblemKind::Storage, format!("{}: {text}", local.qualified_name())))
+        .map(|reason| Problem::of(ProblemKind::Storage, local, reason))
         .collect()
 }
 

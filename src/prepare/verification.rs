@@ -1,6 +1,7 @@
 //! What is compared with what, before rows are read.
 
 use super::arguments::{parse_filters, worker_count};
+use super::left_out::LeftOut;
 use super::problems::refuse_problems_of;
 use super::snapshot;
 use crate::error::{Error, Result, tell};
@@ -41,12 +42,20 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
             let text = format!("most_rows must be between 1 and {MOST_ROWS}");
             Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, text)
         })?;
-    let (_, session) = snapshot::connect(&request.source)?;
+    let (origin, session) = snapshot::connect(&request.source)?;
     snapshot::refuse_own_database(&session, "that it would be compared with")?;
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (there, pairing, _) = snapshot::open(&session, &local, include.as_deref(), &exclude, may_wait_on)?;
+        let (there, pairing, _) = snapshot::open(
+            &session,
+            origin.user(),
+            &local,
+            include.as_deref(),
+            &exclude,
+            &LeftOut::default(),
+            may_wait_on,
+        )?;
         let mut pairs = pair_tables(&session, &there, &local, pairing)?;
         if level == Level::Rows {
             find_identities(&session, &mut pairs)?;

@@ -59,6 +59,19 @@ pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<M
 pub struct MissingRight {
     pub relation: u32,
     pub reason: String,
+    pub right: Right,
+}
+
+/// A right on the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// USAGE on the table's schema.
+    Schema,
+    /// SELECT on the table.
+    Table,
+    /// To read past the table's policies.
+    Policies,
 }
 
 /// Returns the tables among the given ones over which a query would run functions of others.

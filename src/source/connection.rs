@@ -140,6 +140,22 @@ async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Resul
     let told = failures.iter().position(|(_, failure)| failure.answered).unwrap_or(0);
     let (host, Failure { mut error, answered, .. }) = failures.remove(told);
     error.message = format!("could not connect to the source at {}: {}", describe(host), error.message);
+    if !answered && error.hint.is_none() && (passing || host.is_socket_directory()) {
+        error = error.hint(if host.is_socket_directory() {
+            "Is the server running locally and accepting connections on that socket?"
+        } else {
+            "Is the server running on that host and accepting TCP/IP connections?"
+        });
+    }
+    // The words of OpenSSL.
+    if error.hint.is_none()
+        && ["hostname mismatch", "IP address mismatch"].iter().any(|words| error.message.contains(words))
+    {
+        error = error.hint(format!(
+            "The certificate is not made for host \"{}\". Name the host that it is made for; hostaddr can tell where that is.",
+            host.name
+        ));
+    }
     for (host, other) in failures {
         error = error.detail(format!("{}: {}", describe(host), other.error.message));
     }

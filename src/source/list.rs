@@ -1,7 +1,7 @@
 use super::catalog::{count_rows, read_code_of_others, read_databases, read_relations};
 use super::{Origin, Session};
 use crate::error::{Error, Result};
-use crate::local::{client, rights};
+use crate::local::{client, interrupts, rights};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use serde::Deserialize;
@@ -51,11 +51,16 @@ fn list(source: &str, schema: Option<&str>, exact: bool) -> Result<Vec<ListedTab
             plan::quote_literal(schema)
         );
         if session.query_value(&sql)? != "true" {
+            let relations = read_relations(&session)?;
+            let schemas = relations.iter().map(|relation| relation.schema.as_str());
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
                 format!("schema \"{schema}\" does not exist on the source"),
             )
-            .hint("pgcopy.list without a schema shows the tables of all schemas."));
+            .hint(match plan::nearest(schema, schemas, &interrupts::check) {
+                Some(near) => format!("Perhaps you meant the schema \"{near}\"."),
+                None => "pgcopy.list without a schema shows the tables of all schemas.".to_owned(),
+            }));
         }
     }
     let relations: Vec<_> = read_relations(&session)?

@@ -41,6 +41,11 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
+    /// The role at the source.
+    pub fn user(&self) -> &str {
+        self.info.user.as_deref().unwrap_or_default()
+    }
+
     /// # Errors
     /// The string cannot be understood, or the caller may not use it. No connection is made.
     pub fn resolve(source: &str) -> Result<Self> {
@@ -86,6 +91,7 @@ impl Origin {
                     let names = [Place::Server, Place::UserMapping].into_iter().flat_map(conninfo::parameters_of);
                     format!("The parameters are: {}.", names.collect::<Vec<_>>().join(", "))
                 }
+                ConnInfoError::InvalidValue(name) if conninfo::valid_values(name).is_some() => hint_at_values(name),
                 ConnInfoError::UnsupportedParameter(_) => {
                     "Leave it out; the documentation lists the parameters that are supported.".to_owned()
                 }
@@ -156,6 +162,11 @@ impl Origin {
 
 /// No object has a name that is longer than the server keeps.
 const LONGEST_NAME: usize = 63;
+
+/// Lists the values that a parameter takes.
+pub(super) fn hint_at_values(parameter: &str) -> String {
+    format!("Valid values are: {}.", conninfo::valid_values(parameter).unwrap_or_default().join(", "))
+}
 
 fn sqlstate_of(error: &ConnInfoError) -> PgSqlErrorCode {
     match error {

@@ -1,9 +1,10 @@
 //! The options of foreign servers and user mappings of our own wrapper.
 
+use super::origin::hint_at_values;
 use crate::error::{Error, Result};
 use crate::local::identity::Caller;
 use crate::local::rights;
-use conninfo::{ConnInfo, Place};
+use conninfo::{ConnInfo, ConnInfoError, Place};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -33,8 +34,15 @@ pub fn refuse_wrong_options(options: &[Option<String>], catalog: pg_sys::Oid) ->
             _ => parameters.push((name.to_owned(), value.to_owned())),
         }
     }
-    let info = ConnInfo::from_parameters(parameters)
-        .map_err(|error| Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, error.to_string()))?;
+    let info = ConnInfo::from_parameters(parameters).map_err(|error| {
+        let raised = Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, error.to_string());
+        match &error {
+            ConnInfoError::InvalidValue(name) if conninfo::valid_values(name).is_some() => {
+                raised.hint(hint_at_values(name))
+            }
+            _ => raised,
+        }
+    })?;
     refuse_unreadable_files(&info)
 }
 

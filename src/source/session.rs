@@ -2,7 +2,7 @@ use super::answers::{AnswerError, Answers, answers};
 use super::connection::{Connection, silent};
 use super::origin::Origin;
 use crate::error::{Error, Result};
-use crate::local::parameters::source_timeout;
+use crate::local::parameters::{source_lock_timeout, source_timeout};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
 use pgrx::prelude::*;
@@ -48,6 +48,9 @@ SET jit = off;
 SELECT set_config(name, CASE name WHEN 'restrict_nonsystem_relation_kind' THEN 'view' ELSE '0' END, false) FROM pg_settings
 WHERE name IN ('idle_session_timeout', 'transaction_timeout', 'restrict_nonsystem_relation_kind');
 SELECT concat_ws(' ', current_setting('server_version_num'), current_setting('server_encoding'));";
+
+/// How long one try for the locks on the source's tables takes.
+const LONGEST_TRY: Duration = Duration::from_secs(3);
 
 /// The encoding that the client library asks for when it connects.
 const SESSION_ENCODING: &str = "UTF8";
@@ -130,9 +133,10 @@ impl Session {
             .into_iter()
             .map(|table| format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name()))
             .collect();
-        // The timeout does not end the job: the locks are requested again.
+        // The timeout of one try does not end the job: the locks are asked for again. Meanwhile nobody queues behind ours.
+        let try_time = source_lock_timeout().map_or(LONGEST_TRY, |limit| limit.min(LONGEST_TRY)).as_millis();
         let lock = format!(
-            "SET LOCAL lock_timeout = '3s'; LOCK TABLE {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
+            "SET LOCAL lock_timeout = {try_time}; LOCK TABLE {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
             locked.join(", ")
         );
         let begun = Instant::now();
@@ -143,6 +147,13 @@ impl Session {
                 Ok(()) => return self.query_value("SELECT pg_export_snapshot()"),
                 Err(error) if error.sqlstate == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => self.rollback()?,
                 Err(error) => return Err(error),
+            }
+            if let Some(limit) = source_lock_timeout().filter(|limit| begun.elapsed() >= *limit) {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                    format!("could not lock the source's tables within {} s", limit.as_secs_f64()),
+                )
+                .hint("pgcopy.source_lock_timeout is how long a pull waits for others who hold ACCESS EXCLUSIVE locks there."));
             }
             if let Some(limit) = source_timeout().filter(|limit| begun.elapsed() >= *limit) {
                 return Err(silent(limit));

@@ -106,7 +106,10 @@ fn other_columns_of_one_side_are_listed_in_one_error() {
         .unwrap();
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "42703");
-    assert_eq!(failure.message, "cannot pull: there are 4 problems; nothing was touched");
+    assert_eq!(
+        failure.message,
+        "cannot pull: public.item: column here exists on the destination only, and has no default (the first of 4 problems)"
+    );
     assert_eq!(
         failure.detail.lines().collect::<Vec<_>>(),
         [

@@ -276,7 +276,10 @@ fn a_foreign_partition_that_is_named_is_refused_with_the_way_out() {
             ("42809", "public.item_1: is a foreign table on the source, not a table"),
             "{include}"
         );
-        assert_eq!(failure.hint, "Leave tables out with exclude, or make both sides alike.", "{include}");
+        assert_eq!(
+            failure.hint, "Leave tables out with exclude or on_mismatch => 'skip', or make both sides alike.",
+            "{include}"
+        );
     }
     for arguments in
         ["exclude => '{item_1}'", "include => '{item}', exclude => '{item_1}'", "include => '{item_0,item_2}'"]

@@ -218,14 +218,15 @@ impl ConnInfo {
                 "ssl_min_protocol_version" => info.ssl_min_protocol = Some(tls_version(&value).ok_or_else(invalid)?),
                 "ssl_max_protocol_version" => info.ssl_max_protocol = Some(tls_version(&value).ok_or_else(invalid)?),
                 "channel_binding" => {
-                    info.channel_binding = Some(one_of(value, &["disable", "prefer", "require"]).ok_or_else(invalid)?)
+                    info.channel_binding =
+                        Some(one_of(value, valid_values("channel_binding").unwrap_or_default()).ok_or_else(invalid)?)
                 }
                 "require_auth" => {
                     info.require_auth = Some(AllowedAuthentication::parse(&value).ok_or_else(invalid)?);
                 }
                 "target_session_attrs" => {
-                    const KNOWN: [&str; 6] = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
-                    info.target_session_attrs = Some(one_of(value, &KNOWN).ok_or_else(invalid)?);
+                    let known = valid_values("target_session_attrs").unwrap_or_default();
+                    info.target_session_attrs = Some(one_of(value, known).ok_or_else(invalid)?);
                 }
                 "application_name" => info.application_name = Some(value),
                 "fallback_application_name" => fallback_name = Some(value),
@@ -316,6 +317,18 @@ fn number(value: &str) -> Option<Option<u32>> {
         return None;
     }
     Some(u32::try_from(number).ok().filter(|&number| number > 0))
+}
+
+/// All values that a parameter takes, where these are few words.
+pub fn valid_values(parameter: &str) -> Option<&'static [&'static str]> {
+    Some(match parameter {
+        "sslmode" => &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        "channel_binding" => &["disable", "prefer", "require"],
+        "target_session_attrs" => &["any", "read-write", "read-only", "primary", "standby", "prefer-standby"],
+        "ssl_min_protocol_version" | "ssl_max_protocol_version" => &["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
+        "sslsni" => &["0", "1"],
+        _ => return None,
+    })
 }
 
 fn switch(value: &str) -> Option<bool> {

@@ -96,32 +96,7 @@ pub(crate) fn is_without_effect(name: &str, value: &str) -> bool {
 
 /// Returns the supported parameter that was probably meant.
 pub fn closest(name: &str) -> Option<&'static str> {
-    const FARTHEST: usize = 3;
-    SUPPORTED
-        .iter()
-        .map(|(known, _)| (distance(name, known), *known))
-        .filter(|(distance, known)| *distance <= FARTHEST && distance * 2 < known.len())
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Returns the number of insertions, deletions, replacements and exchanges of neighbours that lead from one word to the
-/// other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to) = (from.as_bytes(), to.as_bytes());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
+    plan::nearest(name, SUPPORTED.iter().map(|(known, _)| *known), &|| ())
 }
 
 #[cfg(test)]

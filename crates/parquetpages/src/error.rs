@@ -11,6 +11,8 @@ pub enum Error {
     Interrupted,
     /// The file contradicts itself or the format.
     Malformed(String),
+    /// The file neither begins nor ends as a Parquet file does.
+    NotParquet,
     /// The file, or a column of it, is encrypted.
     Encrypted,
     /// The file may be valid, but what it uses is not supported.
@@ -49,6 +51,7 @@ impl fmt::Display for Error {
         match self {
             Error::Io(error) => error.fmt(f),
             Error::Interrupted => f.write_str("reading was interrupted"),
+            Error::NotParquet => f.write_str("the file is not a Parquet file"),
             Error::Encrypted => f.write_str("the file is encrypted"),
             Error::Malformed(what) | Error::Unsupported(what) | Error::TooLarge(what) | Error::OutOfMemory(what) => {
                 f.write_str(what)

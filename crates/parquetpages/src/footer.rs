@@ -20,7 +20,7 @@ const FIRST_READ: u64 = 64 << 10;
 pub fn read_metadata(source: &dyn Source, limits: &Limits) -> Result<ParquetMetaData> {
     let length = source.length();
     if length < (MAGIC.len() + TAIL) as u64 {
-        return malformed(format!("{length} bytes are too few for a Parquet file"));
+        return Err(Error::NotParquet);
     }
     let read = length.min(FIRST_READ);
     let mut end = source::read(source, length - read, read as usize)?;
@@ -29,7 +29,10 @@ pub fn read_metadata(source: &dyn Source, limits: &Limits) -> Result<ParquetMeta
     match &tail[4..] {
         magic if magic == MAGIC => {}
         magic if magic == MAGIC_OF_ENCRYPTED => return Err(Error::Encrypted),
-        _ => return malformed("the file does not end as a Parquet file does"),
+        _ if source::read(source, 0, MAGIC.len())?[..] == MAGIC[..] => {
+            return malformed("the file does not end as a Parquet file does");
+        }
+        _ => return Err(Error::NotParquet),
     }
     let data_end = match length.checked_sub((footer_length + TAIL) as u64) {
         Some(start) if start >= MAGIC.len() as u64 => start,

@@ -189,6 +189,9 @@ pub struct Enum {
     pub name: String,
     /// One of the columns whose values may be of this type.
     pub used_by: String,
+    /// OIDs of all relations with such columns.
+    #[serde(default)]
+    pub users: Vec<u32>,
     #[serde(default)]
     pub labels: Option<Vec<String>>,
 }

@@ -72,6 +72,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
                 column: column.name.clone(),
                 source: described_type(other),
                 target: described_type(column),
+                wanted: (other.type_name != column.type_name).then(|| other.type_name.clone()),
             });
             continue;
         }
@@ -92,7 +93,8 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
     }
     for other in &source.columns {
         match targets.get(other.name.as_str()) {
-            None if !other.generated => differences.push(Difference::MissingOnTarget(other.name.clone())),
+            None if !other.generated => differences
+                .push(Difference::MissingOnTarget { column: other.name.clone(), type_name: other.type_name.clone() }),
             Some(column) if column.generated && !other.generated => {
                 differences.push(Difference::GeneratedOnTarget(column.name.clone()));
             }
@@ -115,9 +117,18 @@ const ROUNDED: [&str; 6] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
     MissingOnSource(String),
-    MissingOnTarget(String),
+    MissingOnTarget {
+        column: String,
+        type_name: String,
+    },
     GeneratedOnTarget(String),
-    Type { column: String, source: String, target: String },
+    Type {
+        column: String,
+        source: String,
+        target: String,
+        /// The source's type, where a column of it would do.
+        wanted: Option<String>,
+    },
 }
 
 fn described_type(column: &Column) -> String {
@@ -173,7 +184,7 @@ mod tests {
         let differences = pair_columns(&source, &target).unwrap_err();
         assert_eq!(differences.len(), 3);
         assert!(differences.contains(&Difference::MissingOnSource("c".into())));
-        assert!(differences.contains(&Difference::MissingOnTarget("b".into())));
+        assert!(differences.contains(&Difference::MissingOnTarget { column: "b".into(), type_name: "text".into() }));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod catalog;
 mod columns;
 pub mod digest;
+mod nearest;
 mod owners;
 mod pairing;
 mod parts;
@@ -15,6 +16,7 @@ mod schedule;
 mod short;
 
 pub use columns::{ColumnPair, PairedColumns, Wire};
+pub use nearest::nearest;
 pub use owners::{Owner, comparing_role};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};

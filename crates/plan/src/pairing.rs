@@ -4,6 +4,7 @@ use crate::{
     pattern::Pattern,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 /// The pairs of tables of both sides. Positions are those in the slices given to [`pair`].
 #[derive(Debug, Default)]
@@ -24,7 +25,13 @@ pub struct Pair {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub kind: ProblemKind,
+    /// Schemas and names of the tables without which the problem would not be there; empty where leaving out tables mends
+    /// nothing.
+    pub tables: Vec<(String, String)>,
+    /// Names the objects.
     pub text: String,
+    /// The statement, or the argument of the call, that would mend it.
+    pub mend: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +50,32 @@ pub enum ProblemKind {
 
 impl Problem {
     pub fn new(kind: ProblemKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, tables: Vec::new(), text: text.into(), mend: None }
+    }
+
+    /// A problem of one table, in words that follow its name.
+    pub fn of(kind: ProblemKind, table: &Relation, reason: impl fmt::Display) -> Self {
+        Self::new(kind, format!("{}: {reason}", table.qualified_name())).at(table)
+    }
+
+    /// Adds a table without which it would not be there.
+    #[must_use]
+    pub fn at(mut self, table: &Relation) -> Self {
+        self.tables.push((table.schema.clone(), table.name.clone()));
+        self
+    }
+
+    /// Says what would mend it.
+    #[must_use]
+    pub fn mended_by(mut self, statement: impl Into<String>) -> Self {
+        self.mend = Some(statement.into());
+        self
+    }
+
+    /// The text without the name of its table at the beginning.
+    pub fn reason(&self) -> &str {
+        let name = self.tables.first().map(|(schema, name)| crate::qualified(schema, name));
+        name.and_then(|name| self.text.strip_prefix(&name)?.strip_prefix(": ")).unwrap_or(&self.text)
     }
 }
 
@@ -68,7 +100,7 @@ pub fn pair(
         interrupt();
         pattern.matches(&relation.schema, &relation.name)
     };
-    let mut wanted = select(source, target, include, exclude, &matches, &mut pairing);
+    let mut wanted = select(source, target, include, exclude, &matches, interrupt, &mut pairing);
     let source = Side::new(source, excluded_relations(source, exclude, &matches));
     let target = Side::new(target, excluded_relations(target, exclude, &matches));
     wanted.retain(|&position, _| !source.excludes(&source.relations[position]));
@@ -101,8 +133,7 @@ pub fn pair(
                 crate::list(&foreign)
             );
             if named {
-                let text = format!("{}: {reason}", relation.qualified_name());
-                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+                pairing.problems.push(Problem::of(ProblemKind::WrongObject, relation, reason));
             } else {
                 pairing.notices.push(format!("{} is left out: {reason}", relation.qualified_name()));
             }
@@ -124,8 +155,8 @@ pub fn pair(
         }
         if !relation.is_table() {
             if named {
-                let text = format!("{name}: is a {} on the source, not a table", relation.kind_name());
-                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+                let reason = format!("is a {} on the source, not a table", relation.kind_name());
+                pairing.problems.push(Problem::of(ProblemKind::WrongObject, relation, reason));
             } else {
                 not_tables.insert(name);
             }
@@ -136,10 +167,8 @@ pub fn pair(
         }
         let Some(&at) = targets.get(&relation.key()) else {
             if named {
-                pairing.problems.push(Problem::new(
-                    ProblemKind::MissingTable,
-                    format!("{name}: does not exist on the destination"),
-                ));
+                let problem = Problem::of(ProblemKind::MissingTable, relation, "does not exist on the destination");
+                pairing.problems.push(problem.mended_by(format!("CREATE TABLE {name} (…);")));
             } else {
                 only_on_source.push(name);
             }
@@ -148,8 +177,8 @@ pub fn pair(
         let other = &target.relations[at];
         if !other.is_table() {
             if named || other.kind != 'f' {
-                let text = format!("{name}: is a {} on the destination, not a table", other.kind_name());
-                pairing.problems.push(Problem::new(ProblemKind::WrongObject, text));
+                let reason = format!("is a {} on the destination, not a table", other.kind_name());
+                pairing.problems.push(Problem::of(ProblemKind::WrongObject, relation, reason));
             } else {
                 not_tables.insert(name);
             }
@@ -160,9 +189,10 @@ pub fn pair(
         } else if whole.source_roots.contains(&relation.oid) {
             pairing.pairs.push(Pair { source: position, target: at });
         } else if !other.holds_rows_of(relation) {
-            pairing.problems.push(Problem::new(
+            pairing.problems.push(Problem::of(
                 ProblemKind::Partitioning,
-                format!("{name}: is a partition of another layout; name the partitioned table instead"),
+                relation,
+                "is a partition of another layout; name the partitioned table instead",
             ));
         } else if relation.kind == 'r' {
             pairing.pairs.push(Pair { source: position, target: at });
@@ -236,14 +266,17 @@ fn select(
     include: Option<&[Pattern]>,
     exclude: &[Pattern],
     matches: &dyn Fn(&Pattern, &Relation) -> bool,
+    interrupt: &dyn Fn(),
     pairing: &mut Pairing,
 ) -> BTreeMap<usize, bool> {
     for pattern in exclude {
         if !source.iter().chain(target).any(|relation| matches(pattern, relation)) {
-            pairing.problems.push(Problem::new(
+            let problem = Problem::new(
                 ProblemKind::UnmatchedPattern,
                 format!("exclude pattern {pattern}: no such table on either side"),
-            ));
+            );
+            let near = pattern.nearest(source.iter().chain(target), interrupt);
+            pairing.problems.push(Problem { mend: near.map(|name| meant("exclude", &name)), ..problem });
         }
     }
     let ordinary = |relation: &Relation| relation.is_table() && relation.extension.is_none();
@@ -276,18 +309,31 @@ fn select(
                 ));
                 continue;
             }
-            let here = target.iter().any(|relation| matches(pattern, relation));
-            let where_it_is = if here { "; there is one on the destination" } else { "" };
-            pairing.problems.push(Problem::new(
-                ProblemKind::UnmatchedPattern,
-                format!("include pattern {pattern}: no such table on the source{where_it_is}"),
-            ));
+            let text = format!("include pattern {pattern}: no such table on the source");
+            let problem = match target.iter().find(|relation| matches(pattern, relation)) {
+                Some(here) => {
+                    let text = format!("{text}; there is one on the destination");
+                    let problem = Problem::new(ProblemKind::UnmatchedPattern, text);
+                    if pattern.is_literal() { problem.at(here) } else { problem }
+                }
+                None => {
+                    let near = pattern.nearest(source.iter().filter(|relation| ordinary(relation)), interrupt);
+                    let problem = Problem::new(ProblemKind::UnmatchedPattern, text);
+                    Problem { mend: near.map(|name| meant("include", &name)), ..problem }
+                }
+            };
+            pairing.problems.push(problem);
         }
     }
     wanted
 }
 
-/// Returns the OIDs of the relations that the patterns name, their partitions included.
+/// The argument that somebody may have meant.
+fn meant(argument: &str, name: &str) -> String {
+    format!("{argument} => {}", crate::quote_literal(&format!("{{{name}}}")))
+}
+
+/// OIDs of what the patterns name, partitions of it included.
 fn excluded_relations(
     relations: &[Relation],
     exclude: &[Pattern],
@@ -335,21 +381,22 @@ impl WholeTables {
     fn refused_exclusions(&self, source: &Side<'_>, target: &Side<'_>) -> Vec<Problem> {
         let mut partitions = BTreeMap::new();
         for (side, roots) in [(source, &self.source_roots), (target, &self.target_roots)] {
-            let names: HashMap<u32, String> = side
+            let names: HashMap<u32, &Relation> = side
                 .relations
                 .iter()
                 .filter(|relation| roots.contains(&relation.oid))
-                .map(|root| (root.oid, root.qualified_name()))
+                .map(|root| (root.oid, root))
                 .collect();
             for partition in side.relations.iter().filter(|relation| side.excludes(relation)) {
                 if let Some(root) = partition.partition_root.and_then(|root| names.get(&root)) {
-                    partitions.insert(partition.qualified_name(), root.clone());
+                    partitions.insert(partition.qualified_name(), *root);
                 }
             }
         }
-        let problem = |(partition, root): (String, String)| {
-            let reason = format!("{root} is not partitioned alike on both sides and can only be pulled as a whole");
-            Problem::new(ProblemKind::Exclusion, format!("{partition}: cannot be left out, because {reason}"))
+        let problem = |(partition, root): (String, &Relation)| {
+            let reason = "is not partitioned alike on both sides and can only be pulled as a whole";
+            let text = format!("{partition}: cannot be left out, because {} {reason}", root.qualified_name());
+            Problem::new(ProblemKind::Exclusion, text).at(root)
         };
         partitions.into_iter().map(problem).collect()
     }
@@ -361,8 +408,7 @@ impl Pairing {
         match pair_columns(source, target) {
             Ok(paired) => Some(paired),
             Err(differences) => {
-                let name = target.qualified_name();
-                self.problems.extend(differences.into_iter().map(|difference| describe(&name, difference)));
+                self.problems.extend(differences.into_iter().map(|difference| describe(target, difference)));
                 None
             }
         }
@@ -370,8 +416,9 @@ impl Pairing {
 }
 
 impl Pairing {
-    /// Every label that the source's values may have must exist on the destination, in any order.
-    pub fn enums(&mut self, source: &[Enum], target: &[Enum]) {
+    /// Every label that the source's values may have must exist on the destination, in whatever order. `relations` are
+    /// those of the source that the enums are used by.
+    pub fn enums(&mut self, source: &[Enum], target: &[Enum], relations: &[Relation]) {
         let known: HashMap<&str, HashSet<&str>> = target
             .iter()
             .map(|kind| (kind.name.as_str(), kind.labels.iter().flatten().map(String::as_str).collect()))
@@ -386,36 +433,71 @@ impl Pairing {
                 .filter(|label| !labels.contains(label.as_str()))
                 .map(|label| crate::quote_literal(label))
                 .collect();
-            if !missing.is_empty() {
-                self.problems.push(Problem::new(
-                    ProblemKind::Type,
-                    format!("{}: type {} has no {} on the destination", kind.used_by, kind.name, missing.join(", ")),
-                ));
+            if missing.is_empty() {
+                continue;
             }
+            let text = format!("{}: type {} has no {} on the destination", kind.used_by, kind.name, missing.join(", "));
+            let additions: Vec<String> =
+                missing.iter().map(|label| format!("ALTER TYPE {} ADD VALUE {label};", kind.name)).collect();
+            let problem = Problem::new(ProblemKind::Type, text).mended_by(additions.join(" "));
+            let users = relations.iter().filter(|relation| kind.users.contains(&relation.oid));
+            self.problems.push(users.fold(problem, Problem::at));
         }
     }
 }
 
-fn describe(table: &str, difference: Difference) -> Problem {
+fn describe(table: &Relation, difference: Difference) -> Problem {
     let quote = crate::quote_identifier;
-    match difference {
-        Difference::MissingOnSource(column) => Problem::new(
+    let name = table.qualified_name();
+    let (kind, reason, mend) = match difference {
+        Difference::MissingOnSource(column) => (
             ProblemKind::MissingColumn,
-            format!("{table}: column {} exists on the destination only, and has no default", quote(&column)),
+            format!("column {} exists on the destination only, and has no default", quote(&column)),
+            format!("ALTER TABLE {name} ALTER COLUMN {} DROP NOT NULL;", quote(&column)),
         ),
-        Difference::MissingOnTarget(column) => Problem::new(
+        Difference::MissingOnTarget { column, type_name } => (
             ProblemKind::MissingColumn,
-            format!("{table}: column {} exists on the source only", quote(&column)),
+            format!("column {} exists on the source only", quote(&column)),
+            if is_plain_type(&type_name) {
+                format!("ALTER TABLE {name} ADD COLUMN {} {type_name};", quote(&column))
+            } else {
+                format!("ALTER TABLE {name} ADD COLUMN {} …;", quote(&column))
+            },
         ),
-        Difference::GeneratedOnTarget(column) => Problem::new(
+        Difference::GeneratedOnTarget(column) => (
             ProblemKind::MissingColumn,
-            format!("{table}: column {} is generated on the destination only", quote(&column)),
+            format!("column {} is generated on the destination only", quote(&column)),
+            format!("ALTER TABLE {name} ALTER COLUMN {} DROP EXPRESSION;", quote(&column)),
         ),
-        Difference::Type { column, source, target } => Problem::new(
-            ProblemKind::Type,
-            format!("{table}: column {} is {source} on the source and {target} on the destination", quote(&column)),
-        ),
+        Difference::Type { column, source, target, wanted } => {
+            let column = quote(&column);
+            let reason = format!("column {column} is {source} on the source and {target} on the destination");
+            let problem = Problem::of(ProblemKind::Type, table, reason);
+            let change = |wanted: String| {
+                format!("ALTER TABLE {name} ALTER COLUMN {column} TYPE {wanted} USING {column}::{wanted};")
+            };
+            return Problem { mend: wanted.filter(|wanted| is_plain_type(wanted)).map(change), ..problem };
+        }
+    };
+    Problem::of(kind, table, reason).mended_by(mend)
+}
+
+/// Whether the words for a type can be part of a statement that people are to run: the source has written them. Outside of
+/// quoted names there is nothing but words, numbers in parentheses and brackets.
+fn is_plain_type(text: &str) -> bool {
+    let (mut quoted, mut depth) = (false, 0);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            _ if quoted && !c.is_control() => {}
+            '(' if depth == 0 => depth = 1,
+            ')' if depth == 1 => depth = 0,
+            ',' | '-' | '0'..='9' | ' ' if depth == 1 => {}
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | ' ' | '.' | '[' | ']' if depth == 0 => {}
+            _ => return false,
+        }
     }
+    !quoted && depth == 0 && !text.is_empty()
 }
 
 fn index_by_name(relations: &[Relation]) -> HashMap<(&str, &str), usize> {
@@ -428,6 +510,26 @@ mod tests {
 
     fn pair(source: &[Relation], target: &[Relation], include: Option<&[Pattern]>, exclude: &[Pattern]) -> Pairing {
         super::pair(source, target, include, exclude, &|| ())
+    }
+
+    #[test]
+    fn types_that_statements_may_hold() {
+        for plain in ["integer", "numeric(10,-2)", "timestamp(3) without time zone", "text[]", "app.\"Odd; Name\""] {
+            assert!(is_plain_type(plain), "{plain}");
+        }
+        for other in [
+            "",
+            "int; DROP TABLE t",
+            "int, DROP COLUMN a",
+            "int DEFAULT f(x)",
+            "int -- x",
+            "a\"b",
+            "\"a\nb\"",
+            "(1",
+            "größe",
+        ] {
+            assert!(!is_plain_type(other), "{other}");
+        }
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use crate::catalog::Relation;
 use std::fmt;
 
 /// A pattern of table names: `users`, `public.users`, `user_*`, `"Odd.Name"`.
@@ -93,7 +94,35 @@ impl Pattern {
         self.schema.as_ref().is_none_or(|pieces| matches(pieces, schema)) && matches(&self.name, name)
     }
 
-    /// Returns whether the pattern asks for the session's own temporary tables.
+    /// A pattern that somebody may have meant who wrote one that matches nothing: one slip of the fingers away, in the schema
+    /// or, where the pattern names a table, in its name.
+    pub fn nearest<'a>(
+        &self,
+        relations: impl Iterator<Item = &'a Relation> + Clone,
+        interrupt: &dyn Fn(),
+    ) -> Option<String> {
+        let schema = match self.schema.as_deref() {
+            Some([Piece::Text(schema)]) => Some(schema.as_str()),
+            Some(_) => return None,
+            None => None,
+        };
+        if let Some(schema) = schema
+            && !relations.clone().any(|relation| relation.schema == schema)
+        {
+            let near = crate::nearest(schema, relations.map(|relation| relation.schema.as_str()), interrupt)?;
+            let name = self.text.rsplit_once('.').map_or(self.text.as_str(), |(_, name)| name);
+            return Some(format!("{}.{name}", crate::quote_identifier(near)));
+        }
+        let [Piece::Text(name)] = self.name.as_slice() else { return None };
+        let names = relations.filter(|relation| schema.is_none_or(|schema| relation.schema == schema));
+        let near = crate::nearest(name, names.map(|relation| relation.name.as_str()), interrupt)?;
+        Some(match schema {
+            Some(schema) => crate::qualified(schema, near),
+            None => crate::quote_identifier(near),
+        })
+    }
+
+    /// Whether it asks for the session's own temporary tables.
     pub fn is_temporary(&self) -> bool {
         self.schema.as_deref() == Some(&[Piece::Text("pg_temp".into())])
     }

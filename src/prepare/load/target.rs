@@ -148,6 +148,15 @@ pub fn refuse_foreign_partitions(table: &TargetTable) -> Result<()> {
     .hint("Load into the partitions, or give them the owner of the table."))
 }
 
+/// Tells of rows that those of the files come on top of. What others have locked is not waited for.
+pub fn tell_of_rows_that_stay(table: &TargetTable, qualified: &str) -> Result<()> {
+    let members = settings::with_catalog_settings(|| catalog::partition_members(&[table.oid]))?;
+    if members.into_iter().any(|member| rows::are_in_now(member) == Some(true)) {
+        tell(&format!("table {qualified} holds rows, which stay: those of the files are added to them"));
+    }
+    Ok(())
+}
+
 fn holds_rows(table: u32) -> Result<bool> {
     let members = settings::with_catalog_settings(|| catalog::partition_members(&[table]))?;
     Ok(members.into_iter().any(rows::are_in))
@@ -220,7 +229,6 @@ fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matchin
     new_table::check_new_names(&columns, &found.outlines)?;
     let qualified = plan::qualified(schema, name);
     spi::execute_in_session(&new_table::create_table(&qualified, &columns, InferredColumn::qualified_type))?;
-    tell(&format!("created table {qualified}"));
     // The first temporary table makes its schema.
     let (schema, name) = resolve_name(&qualified)?;
     find_table(&schema, &name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
