@@ -123,7 +123,7 @@ fn a_sound_footer() {
 fn not_a_parquet_file() {
     let _alone = alone();
     for bytes in [&b""[..], b"PAR1", b"PAR1\0\0\0\0PAR", &[0; 100]] {
-        assert!(matches!(read_metadata(&Bytes::copy_from_slice(bytes), &limits()), Err(Error::Malformed(_))));
+        assert!(matches!(read_metadata(&Bytes::copy_from_slice(bytes), &limits()), Err(Error::NotParquet)));
     }
     for length in [0, 93, 1000, u32::MAX] {
         let bytes: Bytes = [&b"PAR1"[..], &[0; 88], &length.to_le_bytes(), b"PAR1"].concat().into();
