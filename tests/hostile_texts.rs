@@ -94,6 +94,10 @@ fn names_and_values() {
             assert_harmless_failure(&failure);
         }
     }
+    let failure = pair.pull_error("include => '{public.*}', exclude => '{other,moods,note}'");
+    assert!(failure.detail.contains(HARMLESS), "{failure:?}");
+    assert_harmless_failure(&failure);
+    pair.both("CREATE TABLE plain (id int)");
     pair.notices();
     pair.pull("include => '{public.*}', exclude => '{other,moods,note}'");
     let notices = pair.notices();
