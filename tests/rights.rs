@@ -132,24 +132,28 @@ fn all_missing_rights_are_told_in_one_error() {
         lines,
         [
             "inner_rooms.unreachable: user app has no USAGE on schema inner_rooms of the source",
+            "must be owner of sequence public.numbers, owned by postgres",
             "must be owner of table public.also_theirs, owned by postgres",
             "must be owner of table public.neighbour, owned by postgres",
             "must be owner of table public.theirs, owned by postgres",
             "public.hidden: row-level security of the source may hide rows from user app",
             "public.unreadable: user app may not read it on the source",
+            "sequence public.numbers: the user may not read it on the source",
         ]
     );
-    assert!(failure.message.ends_with(" (the first of 6 problems)"), "{}", failure.message);
+    assert!(failure.message.ends_with(" (the first of 8 problems)"), "{}", failure.message);
     assert!(failure.hint.contains("exclude"), "{}", failure.hint);
     let planned = sql.replace("SELECT * FROM pgcopy.pull(", "SELECT concat_ws(' ', problem, mend) FROM pgcopy.plan(");
     let problems = crate::harness::texts(&mut app, &format!("{planned} WHERE problem IS NOT NULL ORDER BY 1"));
     assert_eq!(
         problems,
         [
+            "must be owner of sequence public.numbers, owned by postgres ALTER SEQUENCE public.numbers OWNER TO app;",
             "must be owner of table public.also_theirs, owned by postgres ALTER TABLE public.also_theirs OWNER TO app;",
             "must be owner of table public.neighbour, owned by postgres ALTER TABLE public.neighbour OWNER TO app;",
             "must be owner of table public.theirs, owned by postgres ALTER TABLE public.theirs OWNER TO app;",
             "row-level security of the source may hide rows from user app ALTER ROLE app BYPASSRLS; -- on the source",
+            "sequence public.numbers: the user may not read it on the source GRANT pg_read_all_data TO app; -- on the source",
             "user app has no USAGE on schema inner_rooms of the source GRANT pg_read_all_data TO app; -- on the source",
             "user app may not read it on the source GRANT pg_read_all_data TO app; -- on the source",
         ]

@@ -5,7 +5,10 @@ FROM (
     SELECT DISTINCT a.attrelid::bigint AS relation, format('%I.%I', tn.nspname, t.relname) AS "table",
            a.attnum AS number, a.attname AS column, s.oid::bigint AS oid,
            n.nspname AS schema, s.relname AS name, q.seqmin AS min, q.seqmax AS max,
-           has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable
+           has_sequence_privilege(s.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable,
+           EXISTS (SELECT FROM pg_depend o
+                   WHERE o.classid = 'pg_class'::regclass AND o.objid = s.oid AND o.refclassid = 'pg_class'::regclass
+                     AND o.refobjid = a.attrelid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i')) AS owned
     FROM (
         SELECT d.objid AS sequence, d.refobjid AS relation, d.refobjsubid AS number
         FROM pg_depend d

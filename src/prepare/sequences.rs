@@ -40,8 +40,12 @@ impl Prepared {
         let mut notices = Vec::new();
         let uses = catalog::read_sequences(&local_oids)?;
         let used: Vec<(u32, u32)> = uses.iter().map(|sequence| (sequence.relation, sequence.oid)).collect();
-        // A default takes no right on a sequence when it is declared.
-        let of_others: HashSet<(u32, u32)> = catalog::sequences_not_of_owners(&used)?.into_iter().collect();
+        // A default takes no right on a sequence when it is declared: a caller with more rights than the table's owner would
+        // set it for him. One who has no right on it either is told of that below.
+        let mut of_others: HashSet<(u32, u32)> = catalog::sequences_not_of_owners(&used)?.into_iter().collect();
+        let their_sequences: Vec<u32> = of_others.iter().map(|(_, sequence)| *sequence).collect();
+        let not_owned = rights::not_owned(&their_sequences)?;
+        of_others.retain(|(_, sequence)| not_owned.iter().all(|other| other.relation != *sequence));
         let mut here: BTreeMap<u32, Vec<ColumnSequence>> = BTreeMap::new();
         for sequence in uses {
             if of_others.contains(&(sequence.relation, sequence.oid)) {
@@ -118,7 +122,9 @@ impl Prepared {
         }
         self.sequences = pairs;
         self.notices.extend(notices);
-        let sequence_oids: Vec<u32> = self.sequences.iter().map(|pair| pair.local.oid).collect();
+        // Of those that a table owns, the table's owner is told of already, and cannot be changed otherwise.
+        let own_owners = self.sequences.iter().filter(|pair| !pair.local.owned);
+        let sequence_oids: Vec<u32> = own_owners.map(|pair| pair.local.oid).collect();
         for sequence in rights::not_owned(&sequence_oids)? {
             let problem = must_own("sequence", &sequence);
             let pair = self.sequences.iter().find(|pair| pair.local.oid == sequence.relation);

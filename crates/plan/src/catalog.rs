@@ -239,6 +239,8 @@ pub struct ColumnSequence {
     pub max: i64,
     /// Whether the current user may read the sequence's value.
     pub readable: bool,
+    /// Whether the column owns the sequence, so that the owner of the one is that of the other.
+    pub owned: bool,
 }
 
 /// The keys of the given relations, the best of each first: an array of [`UniqueKey`].
