@@ -1,6 +1,6 @@
 //! The objects that a dump makes, one after the other, with their statements.
 
-use crate::{Piece, Scanner, ScriptError, ScriptErrorKind};
+use crate::{Commands, Piece, ScriptError, ScriptErrorKind, Splitter};
 
 /// An object's table-of-contents entry, as the comments above its statements tell it. It tells what something is for, and
 /// decides about nothing that could be dangerous: names in it are the source's.
@@ -42,11 +42,17 @@ pub struct Entry {
 pub fn entries(script: &str, interrupt: &dyn Fn()) -> Result<Vec<Entry>, ScriptError> {
     let mut entries = vec![Entry::default()];
     let mut next = Head::default();
-    let mut restricted: Option<&str> = None;
-    for piece in Scanner::new(script) {
+    let mut commands = Commands::default();
+    let mut splitter = Splitter::new();
+    splitter.feed(script.as_bytes())?;
+    splitter.end();
+    while let Some(piece) = splitter.next_piece()? {
         interrupt();
-        match piece? {
-            Piece::Comment { text, .. } => {
+        let text_of =
+            |text, line| std::str::from_utf8(text).map_err(|_| ScriptError { line, kind: ScriptErrorKind::Encoding });
+        match piece {
+            Piece::Comment { text, line } => {
+                let text = text_of(text, line)?;
                 if let Some(entry) = text.strip_prefix("TOC entry ") {
                     next = Head::default();
                     let mut numbers = entry.split(|c: char| !c.is_ascii_digit()).filter_map(|text| text.parse().ok());
@@ -59,19 +65,21 @@ pub fn entries(script: &str, interrupt: &dyn Fn()) -> Result<Vec<Entry>, ScriptE
                     entries.push(Entry { head, statements: Vec::new() });
                 }
             }
-            Piece::Statement { text, line } => {
+            Piece::Statement { text, line, copies: false } => {
                 let entry = entries.last_mut().expect("it begins with one");
-                entry.statements.push(Statement { text: text.to_owned(), line });
+                entry.statements.push(Statement { text: text_of(text, line)?.to_owned(), line });
             }
             Piece::Command { text, line } => {
-                restricted = match (text.split_once(' '), restricted) {
-                    (Some(("restrict", key)), None) => Some(key),
-                    (Some(("unrestrict", key)), Some(expected)) if key == expected => None,
-                    _ => return Err(ScriptError { line, kind: ScriptErrorKind::Command }),
-                };
+                if commands.take(text, line)?.is_some() {
+                    return Err(ScriptError { line, kind: ScriptErrorKind::Command });
+                }
+            }
+            Piece::Statement { line, .. } | Piece::Rows { line, .. } | Piece::EndOfRows { line } => {
+                return Err(ScriptError { line, kind: ScriptErrorKind::Rows });
             }
         }
     }
+    commands.end(splitter.place().1)?;
     Ok(entries)
 }
 
@@ -123,6 +131,10 @@ COMMENT ON COLUMN public.t.b IS '
 -- Name: false; Type: TABLE; Schema: public; Owner: app
 ';
 
+--
+-- PostgreSQL database dump complete
+--
+
 \\unrestrict abc
 ";
 
@@ -147,7 +159,8 @@ COMMENT ON COLUMN public.t.b IS '
             "\\restrict abc\n\\unrestrict abd\n",
             "\\restrict a\n\\restrict b\n",
         ] {
-            assert_eq!(entries(script, &|| ()).unwrap_err().kind, ScriptErrorKind::Command, "{script}");
+            let kind = entries(&format!("SET x = 1;\n{script}"), &|| ()).unwrap_err().kind;
+            assert!(matches!(kind, ScriptErrorKind::Command | ScriptErrorKind::Key), "{script}: {kind:?}");
         }
     }
 }

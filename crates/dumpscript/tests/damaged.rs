@@ -1,6 +1,6 @@
 //! Damaged scripts are errors or other scripts, and never a panic or an endless loop.
 
-use dumpscript::{Piece, Scanner, entries, roles_of, setting_of};
+use dumpscript::{Commands, Encoding, Piece, Rules, Splitter, entries, made_kind, roles_of, setting_of, subject_of};
 
 const SCRIPT: &str = "\\restrict k
 -- TOC entry 1 (class 2 OID 3)
@@ -10,17 +10,70 @@ ALTER FUNCTION f() OWNER TO \"a\"\"b\"; SET x = 'ä'; GRANT a TO b; /* /* ; */ *
 \\unrestrict k
 ";
 
+/// The pieces of a script in chunks of so many bytes, and the error at its end.
+fn pieces(script: &[u8], chunk: usize, rules: Rules) -> (Vec<(String, Vec<u8>)>, Option<String>) {
+    let mut splitter = Splitter::new();
+    splitter.set_rules(rules);
+    let mut commands = Commands::default();
+    let mut chunks = script.chunks(chunk);
+    let mut pieces: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut has_ended = false;
+    loop {
+        let (kind, bytes) = match splitter.next_piece() {
+            Ok(Some(Piece::Statement { text, line, .. })) => {
+                assert!(!text.is_empty());
+                (format!("statement {line}"), text.to_vec())
+            }
+            Ok(Some(Piece::Comment { text, line })) => (format!("comment {line}"), text.to_vec()),
+            Ok(Some(Piece::Command { text, line })) => {
+                let _ = commands.take(text, line);
+                (format!("command {line}"), text.to_vec())
+            }
+            Ok(Some(Piece::Rows { bytes, at, .. })) => {
+                assert_eq!(&script[at as usize..at as usize + bytes.len()], bytes);
+                match pieces.last_mut().filter(|(kind, _)| kind == "rows") {
+                    Some((_, rows)) => rows.extend_from_slice(bytes),
+                    None => pieces.push(("rows".to_owned(), bytes.to_vec())),
+                }
+                continue;
+            }
+            Ok(Some(Piece::EndOfRows { line })) => (format!("end {line}"), Vec::new()),
+            Ok(None) => match chunks.next() {
+                Some(chunk) => {
+                    splitter.feed(chunk).unwrap();
+                    continue;
+                }
+                None if has_ended => return (pieces, None),
+                None => {
+                    splitter.end();
+                    has_ended = true;
+                    continue;
+                }
+            },
+            Err(error) => return (pieces, Some(error.to_string())),
+        };
+        pieces.push((kind, bytes));
+    }
+}
+
 fn take_apart(script: &str) {
     let _ = entries(script, &|| ());
-    let mut bytes = 0;
-    for piece in Scanner::new(script).flatten() {
-        if let Piece::Statement { text, .. } = piece {
-            assert!(!text.is_empty());
-            bytes += text.len();
-            let _ = (roles_of(text), setting_of(text));
+    for rules in [
+        Rules::default(),
+        Rules { escapes: true, encoding: Encoding::Gb18030 },
+        Rules { escapes: true, encoding: Encoding::ShiftJis },
+    ] {
+        let whole = pieces(script.as_bytes(), script.len().max(1), rules);
+        for chunk in [1, 2, 7] {
+            assert_eq!(pieces(script.as_bytes(), chunk, rules), whole, "{script:?} in chunks of {chunk}");
+        }
+        let bytes: usize = whole.0.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert!(bytes <= script.len());
+        for (_, text) in whole.0 {
+            let text = String::from_utf8_lossy(&text);
+            let _ = (roles_of(&text), setting_of(&text), subject_of(&text), made_kind(&text));
         }
     }
-    assert!(bytes <= script.len());
 }
 
 #[test]
@@ -34,7 +87,7 @@ fn cut_at_every_place() {
 
 #[test]
 fn random_pieces_in_random_order() {
-    const PIECES: [&str; 28] = [
+    const PIECES: [&str; 33] = [
         "'",
         "\"",
         "$",
@@ -63,6 +116,11 @@ fn random_pieces_in_random_order() {
         "-- Name: a; Type: b; Schema: c; Owner: d",
         "SET a=",
         "GRANT a TO ",
+        "COPY t FROM stdin;\n",
+        "\\.",
+        "\\.\n",
+        "\r\n",
+        "ALTER TABLE t ADD CONSTRAINT ",
     ];
     let mut state = 4711_u64;
     for _ in 0..20_000 {
