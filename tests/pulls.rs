@@ -34,6 +34,7 @@ mod limits;
 mod migrate;
 mod migrations;
 mod mismatches;
+mod other_servers;
 mod own_storage;
 mod own_transaction;
 mod parquet;

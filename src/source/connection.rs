@@ -1,7 +1,7 @@
 //! Connecting to a source: hosts, encryption and patience as libpq has them.
 
 use super::answers::answers;
-use super::failure::{Failure, is_network_trouble};
+use super::failure::{self, Failure, is_network_trouble};
 use super::origin::{Origin, Trust};
 use super::socket::{LONGEST_TIMEOUT, open_socket};
 use super::tap::{Framing, Tap, TapSlot, TappedSocket, TappingTls};
@@ -11,6 +11,7 @@ use crate::local::network::Network;
 use crate::local::parameters;
 use conninfo::{ConnInfo, Host, SslMode};
 use pgrx::prelude::*;
+use std::cell::RefCell;
 use std::future::Future;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -180,7 +181,7 @@ async fn open_host(
     if wanted != "any" {
         let limit = connect_timeout(&origin.info).unwrap_or(LONGEST_TIMEOUT);
         let asked = tokio::time::timeout(limit, refuse_other_session(&client, &tap, wanted)).await;
-        asked.unwrap_or_else(|_| Err(Failure::timed_out()))?;
+        asked.unwrap_or_else(|_| Err(Failure::timed_out(false)))?;
     }
     Ok((client, tap, driver))
 }
@@ -196,15 +197,23 @@ fn connect_timeout(info: &ConnInfo) -> Option<Duration> {
 
 /// Connects to a host. The time limit holds for all attempts at one host together, as in libpq.
 async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
-    let attempts = try_modes(runtime, info, host);
-    match connect_timeout(info) {
-        Some(limit) => tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| Err(Failure::timed_out())),
-        None => attempts.await,
-    }
+    // The tap of the attempt that is being made.
+    let current = RefCell::new(None::<Tap>);
+    let attempts = try_modes(runtime, info, host, &current);
+    let Some(limit) = connect_timeout(info) else { return attempts.await };
+    tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| {
+        let is_silent = current.borrow().as_ref().is_some_and(|tap| !tap.has_answered());
+        Err(Failure::timed_out(is_silent))
+    })
 }
 
 /// Connects with or without encryption, in the order that `sslmode` wants.
-async fn try_modes(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
+async fn try_modes(
+    runtime: &Runtime,
+    info: &ConnInfo,
+    host: &Host,
+    current: &RefCell<Option<Tap>>,
+) -> std::result::Result<Connected, Failure> {
     let config = configuration(info);
     let attempts: &[WireSslMode] = match info.ssl_mode {
         // As in libpq, encryption is not for Unix sockets.
@@ -218,7 +227,7 @@ async fn try_modes(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::resu
     for &mode in attempts {
         let mut config = config.clone();
         config.ssl_mode(mode);
-        match attempt(runtime, info, host, &config, mode).await {
+        match attempt(runtime, info, host, &config, mode, current).await {
             Ok(connected) => return Ok(connected),
             Err(failure) => {
                 let answered = failure.answered && !failure.is_access_rule();
@@ -238,16 +247,19 @@ async fn attempt(
     host: &Host,
     config: &Config,
     mode: WireSslMode,
+    current: &RefCell<Option<Tap>>,
 ) -> std::result::Result<Connected, Failure> {
     let framing = if mode == WireSslMode::Disable { Framing::Messages } else { Framing::TlsAnswerFirst };
     let tap = open_socket(info, host, framing)
         .await
         .map_err(|error| Failure::unanswered(error.to_string(), is_network_trouble(&error)))?;
+    current.replace(Some(tap.clone()));
     let has_password = info.password.is_some();
     if mode == WireSslMode::Disable {
-        let connected = config.connect_raw(tap.socket(), NoTls).await;
-        let (client, connection) = connected.map_err(|error| Failure::from_library(&error, &tap, has_password))?;
-        return Ok((client, tap, runtime.spawn(drive(connection))));
+        return match config.connect_raw(tap.socket(), NoTls).await {
+            Ok((client, connection)) => Ok((client, tap, runtime.spawn(drive(connection)))),
+            Err(error) => Err(failure_of(&error, &tap, has_password).await),
+        };
     }
     let slot = TapSlot::default();
     let connector = tls::connector(info)
@@ -259,8 +271,18 @@ async fn attempt(
     let connected = config.connect_raw(tap.socket(), tls).await;
     // Without an inner tap, the server did not want encryption.
     let inner = slot.lock().ok().and_then(|mut slot| slot.take()).unwrap_or(tap);
-    let (client, connection) = connected.map_err(|error| Failure::from_library(&error, &inner, has_password))?;
-    Ok((client, inner, runtime.spawn(drive(connection))))
+    match connected {
+        Ok((client, connection)) => Ok((client, inner, runtime.spawn(drive(connection)))),
+        Err(error) => Err(failure_of(&error, &inner, has_password).await),
+    }
+}
+
+/// Returns the failure of an attempt. Where the connection broke, the server's first words may still lie in the socket.
+async fn failure_of(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Failure {
+    if failure::has_broken(error) && tap.refusal().is_none() {
+        tap.last_words().await;
+    }
+    Failure::from_library(error, tap, has_password)
 }
 
 /// Drives a connection. An error that ends it early reaches its user through the client.

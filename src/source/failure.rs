@@ -1,6 +1,6 @@
 //! Failures of attempts to connect, and whether another attempt may succeed.
 
-use super::tap::Tap;
+use super::tap::{Refusal, Tap};
 use crate::error::{Error, with_causes};
 use pgrx::prelude::*;
 
@@ -19,8 +19,16 @@ impl Failure {
         Self { error, answered: false, passing }
     }
 
-    pub(super) fn timed_out() -> Self {
-        Self::unanswered("timeout expired".to_owned(), true)
+    /// `reached` tells whether somebody has accepted the connection, who then said nothing.
+    pub(super) fn timed_out(reached: bool) -> Self {
+        let mut failure = Self::unanswered("timeout expired".to_owned(), true);
+        if reached {
+            failure.error = failure.error.hint(
+                "The connection is accepted there, and nothing is answered. Is it another kind of server, which waits to be \
+                 asked, or a proxy?",
+            );
+        }
+        failure
     }
 
     /// Returns a failure on this end, such as a file that cannot be used.
@@ -36,7 +44,8 @@ impl Failure {
 
     pub(super) fn from_library(error: &tokio_postgres::Error, tap: &Tap, has_password: bool) -> Self {
         if let Some(refusal) = tap.refusal() {
-            return Self::own(refusal.into());
+            let passing = matches!(refusal, Refusal::NoProcess(_));
+            return Self { error: refusal.into(), answered: true, passing };
         }
         if let Some(code) = error.code() {
             return Self { error: query_error(error), answered: true, passing: PASSING.contains(&code.code()) };
@@ -47,14 +56,27 @@ impl Failure {
                     .hint("Give it in the connection string or, better, in the user mapping of a foreign server."),
             );
         }
-        Self::unanswered(with_causes(error), error.is_closed() || has_network_cause(error))
+        let passing = has_broken(error);
+        let mut failure = Self::unanswered(with_causes(error), passing);
+        if passing && !tap.has_answered() {
+            failure.error = failure
+                .error
+                .detail("The connection was accepted, and ended without an answer.")
+                .hint("Is the server ending or starting, or is it another kind of server, or a proxy?");
+        }
+        failure
     }
 }
 
 /// The SQLSTATEs of servers that are starting, ending, or full.
 pub(super) const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
 
-/// Returns whether the connection broke, as against an error in what was sent over it.
+/// Returns whether the connection ended, as against an error in what was sent over it.
+pub(super) fn has_broken(error: &tokio_postgres::Error) -> bool {
+    error.is_closed() || has_network_cause(error)
+}
+
+/// Returns whether the network has ended the connection.
 fn has_network_cause(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(inner) = cause {

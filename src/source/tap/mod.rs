@@ -12,11 +12,14 @@ mod tapped_socket;
 
 use crate::error::Result;
 use conninfo::AllowedAuthentication;
-use refusal::{Authentication, EMPTY_MESSAGE, LONGEST_MESSAGE};
+use refusal::{
+    Authentication, BEGINNING_BYTES, EMPTY_MESSAGE, FIRST_BYTES, LONGEST_MESSAGE, may_begin, no_process, other_server,
+};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::ChannelBinding;
@@ -74,9 +77,12 @@ struct State {
     authentication: Authentication,
     /// The reason why nothing more of the source is read.
     refusal: Option<Refusal>,
+    /// The beginning of all that the source has sent.
+    first_bytes: Vec<u8>,
+    /// Whether what the source sends has begun as that of a PostgreSQL server.
+    begun: bool,
 }
 
-/// What a source must not send.
 /// Both the library and the one who copies wait for the same socket, which wakes only one.
 #[derive(Default)]
 struct Wakers {
@@ -128,8 +134,8 @@ impl State {
     /// Looks at what comes next, past the messages that only mark a copy's beginning and past the headers of data.
     fn front(&mut self) -> Front {
         loop {
-            if let Some(refusal) = self.refusal {
-                return Front::Refused(refusal);
+            if let Some(refusal) = &self.refusal {
+                return Front::Refused(refusal.clone());
             }
             if self.skipping > 0 {
                 let skipped = self.skipping.min(self.available());
@@ -141,6 +147,16 @@ impl State {
             }
             if self.data_left > 0 {
                 return if self.available() > 0 { Front::Data } else { Front::Incomplete };
+            }
+            if !self.begun && self.available() > 0 {
+                match self.begins_well() {
+                    Ok(true) => self.begun = self.framing != Framing::TlsAnswerFirst,
+                    Ok(false) => return Front::Incomplete,
+                    Err(refusal) => {
+                        self.refusal = Some(refusal);
+                        continue;
+                    }
+                }
             }
             if self.passing > 0 || self.framing != Framing::Messages {
                 return if self.available() > 0 { Front::Other } else { Front::Incomplete };
@@ -190,6 +206,30 @@ impl State {
         }
     }
 
+    /// Looks at the first bytes that have arrived; false while there are too few. Servers of other kinds speak first, or
+    /// answer in a way of their own.
+    ///
+    /// # Errors
+    /// No PostgreSQL server begins like this.
+    fn begins_well(&self) -> std::result::Result<bool, Refusal> {
+        let arrived = &self.buffer[self.start..self.end];
+        let first = arrived[0];
+        match self.framing {
+            // Nothing follows until the client has spoken.
+            Framing::TlsAnswerFirst if matches!(first, b'S' | b'N') && arrived.len() == 1 => Ok(true),
+            Framing::TlsAnswerFirst if first == b'E' => Err(no_process(&self.first_bytes)),
+            // Records with an alert, and with the handshake.
+            Framing::Opaque if matches!(first, 0x15 | 0x16) => Ok(true),
+            Framing::Messages if matches!(first, b'R' | b'E') => match arrived.first_chunk::<BEGINNING_BYTES>() {
+                None => Ok(false),
+                Some(beginning) if may_begin(beginning) => Ok(true),
+                Some(_) if first == b'E' => Err(no_process(&self.first_bytes)),
+                Some(_) => Err(other_server(&self.first_bytes)),
+            },
+            _ => Err(other_server(&self.first_bytes)),
+        }
+    }
+
     /// Receives more data and returns the number of bytes, 0 at the end of the stream.
     fn receive(&mut self, wakers: &Arc<Wakers>) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() {
@@ -209,6 +249,8 @@ impl State {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) => {
                 let count = room.filled().len();
+                let missing = FIRST_BYTES - self.first_bytes.len();
+                self.first_bytes.extend_from_slice(&room.filled()[..count.min(missing)]);
                 self.end += count;
                 Poll::Ready(Ok(count))
             }
@@ -249,6 +291,8 @@ impl Tap {
             skipping: 0,
             authentication: Authentication::expecting(allowed),
             refusal: None,
+            first_bytes: Vec::new(),
+            begun: false,
         };
         Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
     }
@@ -260,7 +304,33 @@ impl Tap {
 
     /// Returns the reason why nothing more of the source is read, if there is one.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        lock(&self.state).refusal
+        lock(&self.state).refusal.clone()
+    }
+
+    /// Returns whether the server has said anything.
+    pub(super) fn has_answered(&self) -> bool {
+        !lock(&self.state).first_bytes.is_empty()
+    }
+
+    /// Reads the first words of a server that has ended the connection before the library came to read them, so that words
+    /// that are not those of a PostgreSQL server are refused.
+    pub(super) async fn last_words(&self) {
+        const LONGEST: Duration = Duration::from_millis(100);
+        let words = std::future::poll_fn(|context| {
+            *lock(&self.wakers.copier) = Some(context.waker().clone());
+            let mut state = lock(&self.state);
+            loop {
+                if matches!(state.front(), Front::Refused(_)) || state.begun || state.available() > 0 {
+                    return Poll::Ready(());
+                }
+                match state.receive(&self.wakers) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        let _ = tokio::time::timeout(LONGEST, words).await;
     }
 
     /// Is ready when there is COPY data, or its end. Otherwise it waits for the socket, also on behalf of the library.
