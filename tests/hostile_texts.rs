@@ -90,12 +90,12 @@ fn names_and_values() {
     ] {
         for workers in [0, 1] {
             let failure = pair.pull_error(&format!("include => {include}, parallel => {workers}"));
-            assert!(failure.detail.contains(expected) && failure.detail.contains(HARMLESS), "{failure:?}");
+            assert!(failure.problems().contains(expected) && failure.problems().contains(HARMLESS), "{failure:?}");
             assert_harmless_failure(&failure);
         }
     }
     let failure = pair.pull_error("include => '{public.*}', exclude => '{other,moods,note}'");
-    assert!(failure.detail.contains(HARMLESS), "{failure:?}");
+    assert!(failure.problems().contains(HARMLESS), "{failure:?}");
     assert_harmless_failure(&failure);
     pair.both("CREATE TABLE plain (id int)");
     pair.notices();

@@ -347,8 +347,8 @@ fn roles_tablespaces_and_extensions_that_are_not_here() {
     pair.migrate("");
     let notices = pair.notices();
     for expected in [
-        "roles that do not exist here, and so own nothing and are granted nothing: \"Nowhere; Reader\", nowhere_owner",
-        "tablespaces that do not exist here, the default is used instead: nowhere_space",
+        "roles that do not exist on the destination, and so own nothing and are granted nothing: \"Nowhere; Reader\", nowhere_owner",
+        "tablespaces that do not exist on the destination, the default is used instead: nowhere_space",
         "privileges that others than owners have granted are left out: 1",
     ] {
         assert!(notices.iter().any(|notice| notice == expected), "{notices:#?}");

@@ -659,14 +659,14 @@ fn partitions_of_other_owners_do_not_get_rows_through_their_table() {
     let refused = "planter.row_of_high: functions of neighbour would run as planter";
     for sql in [&pull, &load] {
         let failure = Failure::of(&session_of(&gardens.pair, "postgres").query(sql, &[]).unwrap_err());
-        assert_eq!((failure.sqlstate.as_str(), failure.detail.as_str()), ("42501", refused), "{failure:?}");
+        assert_eq!((failure.sqlstate.as_str(), failure.problems().as_str()), ("42501", refused), "{failure:?}");
     }
     // Bounds that the table above computes are its owner's code.
     gardens.pair.destination.batch_execute("ALTER TABLE planter.computed_all OWNER TO postgres").unwrap();
     let pull = call(&gardens.pair, "pull", "include => '{planter.computed}'");
     let failure = Failure::of(&session_of(&gardens.pair, "postgres").query(&pull, &[]).unwrap_err());
     let refused = "planter.computed: functions of planter would run as postgres";
-    assert_eq!((failure.sqlstate.as_str(), failure.detail.as_str()), ("42501", refused), "{failure:?}");
+    assert_eq!((failure.sqlstate.as_str(), failure.problems().as_str()), ("42501", refused), "{failure:?}");
     // A partition's owner who has the rights of the table's owner anyway is no stranger.
     gardens.pair.destination.batch_execute("ALTER TABLE planter.row_of_high OWNER TO helper").unwrap();
     let pull = call(&gardens.pair, "pull", "include => '{planter.row_of}'");
@@ -1055,7 +1055,7 @@ fn code_on_the_source_does_not_run_as_the_sources_user() {
         ];
         for (sql, detail) in calls {
             let failure = Failure::of(&pair.destination.query(&sql, &[]).unwrap_err());
-            assert_eq!((failure.sqlstate.as_str(), failure.detail.as_str()), ("42501", detail), "{sql}");
+            assert_eq!((failure.sqlstate.as_str(), failure.problems().as_str()), ("42501", detail), "{sql}");
         }
     }
     pair.source.batch_execute("DROP INDEX mal.parted_all_expr_idx; DROP TABLE mal.planted, mal.computed").unwrap();

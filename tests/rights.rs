@@ -126,7 +126,8 @@ fn all_missing_rights_are_told_in_one_error() {
     let sql = pull_of_app(&pair, ", overwrite => true, exclude => '{neighbour}'");
     let failure = Failure::of(&app.query(&sql, &[]).unwrap_err());
     assert_eq!(failure.sqlstate, "42501", "{failure:?}");
-    let mut lines: Vec<&str> = failure.detail.lines().collect();
+    let problems = failure.problems();
+    let mut lines: Vec<&str> = problems.lines().collect();
     lines.sort_unstable();
     assert_eq!(
         lines,
@@ -138,7 +139,7 @@ fn all_missing_rights_are_told_in_one_error() {
             "must be owner of table public.theirs, owned by postgres",
             "public.hidden: row-level security of the source may hide rows from user app",
             "public.unreadable: user app may not read it on the source",
-            "sequence public.numbers: the user may not read it on the source",
+            "sequence public.numbers: user app may not read it on the source",
         ]
     );
     assert!(failure.message.ends_with(" (the first of 8 problems)"), "{}", failure.message);
@@ -153,7 +154,7 @@ fn all_missing_rights_are_told_in_one_error() {
             "must be owner of table public.neighbour, owned by postgres ALTER TABLE public.neighbour OWNER TO app;",
             "must be owner of table public.theirs, owned by postgres ALTER TABLE public.theirs OWNER TO app;",
             "row-level security of the source may hide rows from user app ALTER ROLE app BYPASSRLS; -- on the source",
-            "sequence public.numbers: the user may not read it on the source GRANT pg_read_all_data TO app; -- on the source",
+            "sequence public.numbers: user app may not read it on the source GRANT pg_read_all_data TO app; -- on the source",
             "user app has no USAGE on schema inner_rooms of the source GRANT pg_read_all_data TO app; -- on the source",
             "user app may not read it on the source GRANT pg_read_all_data TO app; -- on the source",
         ]

@@ -368,7 +368,7 @@ fn an_excluded_partitioned_table_keeps_its_partitions() {
     // Where the partitions differ, only all of them can be pulled.
     pair.destination.batch_execute("CREATE TABLE part_c PARTITION OF part FOR VALUES IN ('c')").unwrap();
     let failure = pair.pull_error("include => '{part}', exclude => '{part_b}', overwrite => true");
-    assert!(failure.detail.contains("part_b1: cannot be left out"), "{}", failure.detail);
+    assert!(failure.problems().contains("public.part_b: cannot be left out"), "{}", failure.problems());
     assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ',' ORDER BY id) FROM part_b"), "7,107");
 }
 
@@ -384,12 +384,12 @@ fn composite_types_that_differ_are_refused() {
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "42804");
     for column in ["p", "q", "r"] {
-        assert!(failure.detail.contains(&format!("column {column}")), "{}", failure.detail);
+        assert!(failure.problems().contains(&format!("column {column}")), "{}", failure.problems());
     }
     assert!(
-        failure.detail.contains("(x integer, y integer)") && failure.detail.contains("(y integer, x integer)"),
+        failure.problems().contains("(x integer, y integer)") && failure.problems().contains("(y integer, x integer)"),
         "{}",
-        failure.detail
+        failure.problems()
     );
     pair.destination
         .batch_execute("DROP TABLE item; DROP TYPE box2, pos; CREATE TYPE pos AS (x int, y int); CREATE TYPE box2 AS (a pos, b pos); CREATE TABLE item (p pos, q pos[], r box2)")

@@ -151,9 +151,9 @@ fn arguments_and_messages_are_converted_too() {
         assert_eq!(text(&mut pair.destination, copied), format!("copying public.\"{word}\""));
         // Errors of the plan, of the load, and of the server itself, from workers and from the session.
         let failure = pair.pull_error(&format!("include => '{{\"{word}3\"}}'"));
-        assert!(failure.detail.contains(&format!("{word}3")), "{failure:?}");
+        assert!(failure.problems().contains(&format!("{word}3")), "{failure:?}");
         let failure = pair.pull_error("");
-        assert!(failure.detail.starts_with(&format!("public.\"{word}\"")), "{failure:?}");
+        assert!(failure.problems().starts_with(&format!("public.\"{word}\"")), "{failure:?}");
         pair.source
             .batch_execute(&format!(
                 "ALTER TABLE \"{word}\" DROP CONSTRAINT \"{word}_key\"; INSERT INTO \"{word}\" VALUES (1, '')"

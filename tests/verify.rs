@@ -316,7 +316,7 @@ fn only_who_may_read_all_rows_compares_them() {
     let refused = |pair: &Pair, words: &str| {
         let failure = told_to(pair, "verify_reader", arguments).unwrap_err();
         assert_eq!(failure.sqlstate, "42501", "{failure:?}");
-        assert!(failure.detail.contains(words), "{failure:?}");
+        assert!(failure.problems().contains(words), "{failure:?}");
     };
     refused(&pair, "public.item: user verify_reader may not read it");
     pair.destination.batch_execute("GRANT SELECT (id) ON item TO verify_reader").unwrap();
@@ -347,7 +347,10 @@ fn code_of_a_tables_owner_runs_as_nobody_else() {
     let sql = format!("SELECT * FROM {}", verify_sql(&pair, "include => '{item}'"));
     let failure = Failure::of(&pair.destination.batch_execute(&sql).unwrap_err());
     assert_eq!(failure.sqlstate, "42501");
-    assert!(failure.detail.contains("would run functions of verify_owner as the user of the source"), "{failure:?}");
+    assert!(
+        failure.problems().contains("would run functions of verify_owner as the user of the source"),
+        "{failure:?}"
+    );
     assert_eq!(text(&mut pair.source, "SELECT count(*)::text FROM caught"), "0");
     pair.source.batch_execute("DROP INDEX item_id_idx").unwrap();
     pair.destination.batch_execute(&sql).unwrap();

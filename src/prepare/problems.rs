@@ -11,7 +11,8 @@ pub(super) fn must_own(kind: &str, relation: &NotOwned) -> Problem {
         .mended_by(relation.mend(&kind.to_uppercase()))
 }
 
-/// One error for all that is wrong. Its message tells of the first problem, because logs and schedulers show nothing else.
+/// Raises one error for all that is wrong. Its message tells of the first problem, because logs and schedulers show nothing
+/// else; where there are more, its detail has all of them.
 pub(super) fn refuse_problems(problems: &[Problem]) -> Result<()> {
     refuse_problems_of("pull", problems)
 }
@@ -35,8 +36,10 @@ pub(super) fn refuse_problems_of(verb: &str, problems: &[Problem]) -> Result<()>
         1 => String::new(),
         count => format!(" (the first of {count} problems)"),
     };
-    let lines = problems.iter().map(|problem| problem.text.as_str());
-    let error = Error::new(sqlstate, format!("cannot {verb}: {}{others}", first.text)).details(lines);
+    let mut error = Error::new(sqlstate, format!("cannot {verb}: {}{others}", first.text));
+    if problems.len() > 1 {
+        error = error.details(problems.iter().map(|problem| problem.text.as_str()));
+    }
     Err(error.hint(hint(first, problems)))
 }
 

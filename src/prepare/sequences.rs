@@ -95,7 +95,7 @@ impl Prepared {
             // Somebody who may replace a partition need not have any rights on the whole table.
             let of_others = used_elsewhere && !pulled.contains(&local.relation);
             if of_others && !other.readable {
-                notices.push(left_as_it_is(local, "the user may not read its counterpart on the source"));
+                notices.push(left_as_it_is(local, &format!("user {user} may not read its counterpart on the source")));
                 continue;
             }
             if of_others && !rights::not_owned(&[local.oid])?.is_empty() {
@@ -103,7 +103,7 @@ impl Prepared {
                 continue;
             }
             if !other.readable {
-                let text = format!("sequence {name}: the user may not read it on the source");
+                let text = format!("sequence {name}: user {user} may not read it on the source");
                 // The role is there since version 14.
                 let right = if side.session.version >= 140_000 {
                     "pg_read_all_data".to_owned()

@@ -191,13 +191,13 @@ impl Definitions {
         };
         if !self.left_out.roles.is_empty() {
             caution(&format!(
-                "roles that do not exist here, and so own nothing and are granted nothing: {}",
+                "roles that do not exist on the destination, and so own nothing and are granted nothing: {}",
                 list(&self.left_out.roles)
             ));
         }
         if !self.left_out.tablespaces.is_empty() {
             caution(&format!(
-                "tablespaces that do not exist here, the default is used instead: {}",
+                "tablespaces that do not exist on the destination, the default is used instead: {}",
                 list(&self.left_out.tablespaces)
             ));
         }

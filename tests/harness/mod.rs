@@ -380,6 +380,14 @@ impl Failure {
             hint: answer.hint().unwrap_or_default().into(),
         }
     }
+
+    /// The problems of a call, in lines: one stands in the message alone, several in the detail.
+    pub fn problems(&self) -> String {
+        match self.message.strip_prefix("cannot ").and_then(|text| text.split_once(": ")) {
+            Some((_, problem)) if self.detail.is_empty() => problem.to_owned(),
+            _ => self.detail.clone(),
+        }
+    }
 }
 
 pub fn describe(error: &postgres::Error) -> String {

@@ -50,7 +50,7 @@ fn a_label_that_is_missing_here_is_found_by_the_plan() {
         assert_eq!(failure.sqlstate, "42804");
         let column = if table == "item" { "public.item.m" } else { "public.deep.b" };
         assert_eq!(
-            failure.detail,
+            failure.problems(),
             format!("{column}: type public.mood has no 'so so', 'it''s fine' on the destination")
         );
     }

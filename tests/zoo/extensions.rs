@@ -58,7 +58,7 @@ fn an_extension_in_another_schema_is_another_type() {
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "42804");
     assert_eq!(
-        failure.detail,
+        failure.problems(),
         "public.item: column c is public.citext on the source and ext.citext on the destination"
     );
 }

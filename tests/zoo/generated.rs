@@ -48,7 +48,7 @@ fn generated_on_the_destination_alone_is_refused() {
     pair.destination.batch_execute("CREATE TABLE item (a int, b int GENERATED ALWAYS AS (a * 2) STORED)").unwrap();
     let failure = pair.pull_error("");
     assert_eq!(
-        (failure.sqlstate.as_str(), failure.detail.as_str()),
+        (failure.sqlstate.as_str(), failure.problems().as_str()),
         ("42703", "public.item: column b is generated on the destination only")
     );
 }
@@ -97,7 +97,7 @@ fn virtual_on_both_sides_or_on_one() {
     pair.both("DROP TABLE item");
     pair.source.batch_execute("CREATE TABLE item (a int, b int)").unwrap();
     pair.destination.batch_execute("CREATE TABLE item (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL)").unwrap();
-    assert_eq!(pair.pull_error("").detail, "public.item: column b is generated on the destination only");
+    assert_eq!(pair.pull_error("").problems(), "public.item: column b is generated on the destination only");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Partitioned tables: leaf by leaf where both sides divide them alike, through the parent where not.
 
 use super::{has_icu, plan, pulls_alike};
-use crate::harness::{Failure, Pair, text};
+use crate::harness::{Failure, Pair, text, texts};
 
 /// The content of a partitioned table and where its rows are.
 fn content(table: &str) -> String {
@@ -272,7 +272,7 @@ fn a_foreign_partition_that_is_named_is_refused_with_the_way_out() {
     for include in ["item", "item_1", "item,item_1", "public.*,item_1"] {
         let failure = pair.pull_error(&format!("include => '{{{include}}}', overwrite => true"));
         assert_eq!(
-            (failure.sqlstate.as_str(), failure.detail.as_str()),
+            (failure.sqlstate.as_str(), failure.problems().as_str()),
             ("42809", "public.item_1: is a foreign table on the source, not a table"),
             "{include}"
         );
@@ -291,7 +291,7 @@ fn a_foreign_partition_that_is_named_is_refused_with_the_way_out() {
     }
     let mut here = with_foreign_partitions("zoo_foreign_named_here", "tt", "tf");
     assert_eq!(
-        here.pull_error("include => '{item}'").detail,
+        here.pull_error("include => '{item}'").problems(),
         "public.item_1: is a foreign table on the destination, not a table"
     );
     here.pull("include => '{item}', exclude => '{item_1}'");
@@ -300,7 +300,7 @@ fn a_foreign_partition_that_is_named_is_refused_with_the_way_out() {
     for exclude in ["", ", exclude => '{item_1}'"] {
         let failure = differ.pull_error(&format!("include => '{{item}}'{exclude}"));
         assert_eq!(failure.sqlstate, if exclude.is_empty() { "42809" } else { "0A000" }, "{failure:?}");
-        assert!(failure.detail.contains("public.item"), "{failure:?}");
+        assert!(failure.problems().contains("public.item"), "{failure:?}");
         assert!(failure.hint.contains("alike"), "{failure:?}");
     }
     differ.pull("include => '{item_0}'");
@@ -340,10 +340,10 @@ fn foreign_partitions_of_several_levels_and_beside_a_default() {
     assert!(pair.notices().iter().any(|notice| notice.starts_with("public.bounded is left out")));
     let failure = pair.pull_error("include => '{bounded_rest}'");
     assert_eq!(failure.sqlstate, "0A000");
-    assert!(failure.detail.starts_with("public.bounded_rest: "), "{failure:?}");
+    assert!(failure.problems().starts_with("public.bounded_rest: "), "{failure:?}");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM bounded_rest"), "0");
     let failure = pair.pull_error("include => '{deep_a}', overwrite => true");
-    assert_eq!(failure.detail, "public.deep_a_1: is a foreign table on the source, not a table");
+    assert_eq!(failure.problems(), "public.deep_a_1: is a foreign table on the source, not a table");
 }
 
 /// The rows of a default partition are those that its neighbours do not take.
@@ -381,13 +381,33 @@ fn a_partition_that_cannot_be_left_out_is_told_of_once_with_the_way_out() {
          CREATE TABLE item_rest PARTITION OF item DEFAULT",
     );
     pair.destination.batch_execute("CREATE TABLE item_2 PARTITION OF item FOR VALUES IN (2)").unwrap();
-    let failure = pair.pull_error("exclude => '{item_rest}'");
-    assert_eq!(failure.sqlstate, "0A000");
-    assert_eq!(
-        failure.detail,
-        "public.item_rest: cannot be left out, because public.item is not partitioned alike on both sides and can only be pulled as a whole"
+    let text = "public.item_rest: cannot be left out, because public.item is not partitioned alike on both sides and can only be pulled as a whole";
+    let hint = "Leave the whole partitioned table out, or make its partitions alike on both sides.";
+    for include in ["", "include => '{item}', ", "include => '{public.*}', ", "include => '{item_1,item}', "] {
+        let failure = pair.pull_error(&format!("{include}exclude => '{{item_rest}}'"));
+        assert_eq!(failure.sqlstate, "0A000");
+        assert_eq!((failure.message.as_str(), failure.detail.as_str()), (format!("cannot pull: {text}").as_str(), ""));
+        assert_eq!(failure.hint, hint);
+        assert_eq!(planned_problems(&mut pair, &format!("{include}exclude => '{{item_rest}}'")), [text]);
+    }
+    // So is one that has partitions itself: what lies below goes with it.
+    pair.both(
+        "DROP TABLE item_rest; CREATE TABLE item_rest PARTITION OF item DEFAULT PARTITION BY LIST (id);
+         CREATE TABLE item_rest_3 PARTITION OF item_rest FOR VALUES IN (3);
+         CREATE TABLE item_rest_rest PARTITION OF item_rest DEFAULT",
     );
-    assert_eq!(failure.hint, "Leave the whole partitioned table out, or make its partitions alike on both sides.");
+    let failure = pair.pull_error("exclude => '{item_rest}'");
+    assert_eq!(failure.message, format!("cannot pull: {text}"));
+    let failure = pair.pull_error("exclude => '{item_rest_rest}'");
+    assert_eq!(failure.message, format!("cannot pull: {}", text.replace("item_rest", "item_rest_rest")));
+    let failure = pair.pull_error("exclude => '{item_rest_*}'");
+    assert_eq!(failure.problems().lines().count(), 2, "{failure:?}");
+    assert_eq!(failure.hint, hint);
+}
+
+fn planned_problems(pair: &mut Pair, arguments: &str) -> Vec<String> {
+    let sql = format!("SELECT problem FROM pgcopy.plan('{}', {arguments}) WHERE problem IS NOT NULL", pair.dsn());
+    texts(&mut pair.destination, &sql)
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn temporary_tables_are_refused() {
     pair.destination.batch_execute("CREATE TEMPORARY TABLE item (id int); INSERT INTO item VALUES (7)").unwrap();
     let failure = pair.pull_error("include => '{pg_temp.item}'");
     assert_eq!(failure.sqlstate, "42P01");
-    assert_eq!(failure.detail, "include pattern pg_temp.item: temporary tables cannot be pulled");
+    assert_eq!(failure.problems(), "include pattern pg_temp.item: temporary tables cannot be pulled");
     // One that hides the table of its name does not get in the way.
     pair.pull("include => '{item}'");
     assert_eq!(text(&mut pair.destination, "SELECT id::text FROM public.item"), "1");

@@ -67,7 +67,7 @@ fn what_is_published_as_its_partitioned_table_is_pulled_as_a_whole() {
     let failure = pair.pull_error("include => '{item_2}', overwrite => true");
     assert_eq!(failure.sqlstate, "0A000");
     assert_eq!(
-        failure.detail,
+        failure.problems(),
         "public.item_2: publication news publishes it as a part of public.item, which can only be pulled as a whole then"
     );
 }
@@ -129,7 +129,7 @@ fn publications_of_several_levels_count_once() {
                 continue;
             }
             assert_eq!(
-                pair.pull_error(&arguments).detail,
+                pair.pull_error(&arguments).problems(),
                 format!(
                     "{schema}.{table}: publication news publishes it as a part of public.item, \
                      which can only be pulled as a whole then"
@@ -209,7 +209,7 @@ fn a_publication_that_would_send_half_of_it_demands_a_choice() {
         let failure = pair.pull_error("overwrite => true");
         assert_eq!(failure.sqlstate, "0A000");
         assert_eq!(
-            failure.detail,
+            failure.problems(),
             "public.item: publication \"half news\" does not publish both truncate and insert, so that subscribers could not follow; change that, or take the table out of it"
         );
         assert_eq!(text(&mut pair.destination, "SELECT string_agg(DISTINCT note, '') FROM item"), "old");

@@ -47,7 +47,7 @@ fn a_policy_of_the_source_that_would_hide_rows_is_an_error() {
     let failure = Failure::of(&error);
     assert_eq!(failure.sqlstate, "42501");
     assert!(
-        failure.detail.contains("public.item: row-level security of the source may hide rows from user zoo_reader"),
+        failure.problems().contains("public.item: row-level security of the source may hide rows from user zoo_reader"),
         "{failure:?}"
     );
     pair.source.batch_execute("ALTER ROLE zoo_reader BYPASSRLS").unwrap();

@@ -113,7 +113,7 @@ fn where_copy_itself_loads_what_it_would_round_is_refused_by_the_plan() {
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "42804");
     assert_eq!(
-        failure.detail,
+        failure.problems(),
         "public.item: column n is numeric(12,4) on the source and numeric(10,2) on the destination, where COPY would round"
     );
 }

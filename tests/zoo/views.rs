@@ -97,7 +97,7 @@ fn only_their_owner_refreshes_them() {
         .unwrap_or_default();
     assert_eq!(failure.sqlstate, "42501", "{failure:?}");
     assert!(
-        failure.detail.contains("must be owner of materialized view public.z_first, owned by postgres"),
+        failure.problems().contains("must be owner of materialized view public.z_first, owned by postgres"),
         "{failure:?}"
     );
 }
@@ -117,7 +117,7 @@ fn what_is_no_table_is_never_pulled() {
     for (name, kind) in [("seen", "view"), ("kept", "materialized view"), ("far", "foreign table")] {
         let failure = pair.pull_error(&format!("include => '{{{name}}}', overwrite => true"));
         assert_eq!(
-            (failure.sqlstate.as_str(), failure.detail),
+            (failure.sqlstate.as_str(), failure.problems()),
             ("42809", format!("public.{name}: is a {kind} on the source, not a table"))
         );
     }
@@ -125,7 +125,7 @@ fn what_is_no_table_is_never_pulled() {
     pair.source.batch_execute("CREATE TABLE mixed (id int)").unwrap();
     pair.destination.batch_execute("CREATE VIEW mixed AS SELECT 1 AS id").unwrap();
     let failure = pair.pull_error("overwrite => true");
-    assert_eq!(failure.detail, "public.mixed: is a view on the destination, not a table");
+    assert_eq!(failure.problems(), "public.mixed: is a view on the destination, not a table");
     let dsn = pair.dsn();
     let listed = texts(&mut pair.destination, &format!("SELECT \"table\" FROM pgcopy.list('{dsn}')"));
     assert_eq!(listed, ["item", "mixed"]);

@@ -387,7 +387,11 @@ impl WholeTables {
                 .filter(|relation| roots.contains(&relation.oid))
                 .map(|root| (root.oid, root))
                 .collect();
-            for partition in side.relations.iter().filter(|relation| side.excludes(relation)) {
+            // What lies below one that is left out goes with it.
+            let is_below = |relation: &Relation| {
+                relation.ancestors().any(|above| above != relation.oid && side.excluded.contains(&above))
+            };
+            for partition in side.relations.iter().filter(|relation| side.excludes(relation) && !is_below(relation)) {
                 if let Some(root) = partition.partition_root.and_then(|root| names.get(&root)) {
                     partitions.insert(partition.qualified_name(), *root);
                 }
