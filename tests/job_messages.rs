@@ -145,3 +145,49 @@ fn a_failed_job_is_in_the_servers_log_and_its_workers_are_not() {
     assert!(ended.is_empty(), "{}", ended.join("\n"));
     eventually("both jobs are in the log", || servers.destination.log_text().matches("WARNING:  job").count() >= 3);
 }
+
+#[test]
+fn warnings_of_workers_are_kept_too() {
+    let mut pair = Pair::with(
+        "messages_workers",
+        "CREATE TABLE item (id int); CREATE TABLE other (id int)",
+        "INSERT INTO item SELECT generate_series(1, 1000); INSERT INTO other SELECT generate_series(1, 1000)",
+    );
+    pair.destination
+        .batch_execute(
+            "CREATE FUNCTION checked(id int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 IF id % 100 = 0 THEN RAISE WARNING E'a round number\\x1b[2J %', repeat('x', 2000); END IF;
+                 IF id = 7 THEN RAISE WARNING 'a prime number'; END IF;
+                 RETURN true;
+             END $$;
+             ALTER TABLE item ADD CHECK (checked(id)); ALTER TABLE other ADD CHECK (checked(id))",
+        )
+        .unwrap();
+    let kept = |pair: &mut Pair| {
+        texts(
+            &mut pair.destination,
+            "SELECT unnest(warnings) FROM (SELECT warnings FROM pgcopy.jobs ORDER BY job DESC LIMIT 1) j ORDER BY 1",
+        )
+    };
+    for parallel in [2, 0] {
+        pair.pull(&format!("overwrite => true, parallel => {parallel}"));
+        pair.assert_nothing_left();
+        let kept = kept(&mut pair);
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert_eq!(kept[0], "a prime number");
+        assert!(kept[1].starts_with("a round number\\x1b[2J xxx") && kept[1].ends_with('…'), "{kept:?}");
+    }
+    // Of many that differ, some are kept.
+    pair.destination
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION checked(id int) RETURNS boolean LANGUAGE plpgsql
+             AS $$ BEGIN RAISE WARNING 'row %', id; RETURN id < 1000; END $$",
+        )
+        .unwrap();
+    let failure = pair.pull_error("include => '{item}', overwrite => true, parallel => 2");
+    assert_eq!(failure.sqlstate, "23514");
+    pair.assert_nothing_left();
+    let kept = kept(&mut pair);
+    assert_eq!(kept.len(), 17, "{kept:?}");
+    assert!(kept.iter().any(|text| text == "There were more messages."), "{kept:?}");
+}

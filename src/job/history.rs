@@ -206,7 +206,7 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             Param::OptionalText(message),
             Param::OptionalText(detail),
             Param::OptionalText(hint),
-            Param::TextArray(&texts(shared.messages().as_ref().unwrap_or(&spec.messages))),
+            Param::TextArray(&texts(&shared.all_messages(&spec.messages))),
         ],
     )?;
     extension::execute("DELETE FROM pgcopy_internal.job_swap WHERE job = $1", &[job])?;

@@ -2,7 +2,7 @@ use super::executor::Executor;
 use super::processes;
 use super::shared::{Next, Shared};
 use crate::error::Result;
-use crate::local::{settings, transaction};
+use crate::local::{messages, settings, transaction};
 use crate::order::Input;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -52,6 +52,7 @@ const MOST_TASKS_REMEMBERED: usize = 2000;
 fn work(shared: Shared, worker: usize) -> Result<()> {
     let spec = shared.spec()?;
     processes::connect_as_member(shared.database(), Some(spec.caller.authenticated));
+    messages::keep();
     spec.settings.adopt_for_process();
     // Other commits of a worker are flushed, at the latest, by the leader's own commit.
     settings::set_for_process(c"synchronous_commit", c"off");
@@ -70,7 +71,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                 let first = spec.describe_task(schedule.tasks[tasks[0]].kind);
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };
                 processes::report_activity(&format!("pgcopy job {}: {first}{more}", spec.job));
-                processes::in_transaction_of(spec.caller, || {
+                let done = processes::in_transaction_of(spec.caller, || {
                     spec.instants.adopt();
                     if matches!(schedule.tasks[tasks[0]].kind, TaskKind::Create { .. }) {
                         // After a crash the tables must be in the catalog, or their files would have no owner.
@@ -82,7 +83,10 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
                     }
                     tasks_since += tasks.len();
                     executor.run(&tasks)
-                })?;
+                });
+                // Nobody else hears a worker.
+                shared.add_words(&messages::kept());
+                done?;
                 shared.tasks_done(&schedule, &tasks);
             }
             Next::Wait => processes::wait(Duration::from_secs(1)),

@@ -62,19 +62,25 @@ pub fn kept() -> Vec<String> {
     KEPT.with_borrow(|kept| kept.clone().unwrap_or_default())
 }
 
+/// Stands for what was not kept.
+pub const MORE_MESSAGES: &str = "There were more messages.";
+
 fn keep_text(text: &str) {
     /// Of one message, and of all of them.
     const MOST_BYTES: usize = 1024;
     const MOST_BYTES_OF_ALL: usize = 8192;
-    const MORE: &str = "There were more messages.";
     KEPT.with_borrow_mut(|kept| {
         let Some(kept) = kept else { return };
         let text = capped(text, MOST_BYTES);
+        // Code of users may say the same of every row.
+        if kept.iter().any(|said| *said == text) {
+            return;
+        }
         let bytes = kept.iter().map(String::len).sum::<usize>() + text.len();
         if bytes <= MOST_BYTES_OF_ALL {
             kept.push(text.into_owned());
-        } else if kept.last().is_some_and(|last| last != MORE) {
-            kept.push(MORE.to_owned());
+        } else if kept.last().is_some_and(|last| last != MORE_MESSAGES) {
+            kept.push(MORE_MESSAGES.to_owned());
         }
     });
 }

@@ -47,11 +47,28 @@ pub(super) struct Header {
     pub(super) messages_state: AtomicU32,
     pub(super) messages_length: AtomicU32,
     pub(super) spec_length: AtomicU64,
+    /// The places that workers have asked for.
+    pub(super) claimed_words: AtomicU32,
     /// Written once, by the process that has moved `error_state` from 0 to 1, and read only after it says 2.
     pub(super) error: UnsafeCell<[u8; ERROR_BYTES]>,
     /// What the leader had to say, in the same way.
     pub(super) messages: UnsafeCell<[u8; MESSAGES_BYTES]>,
+    pub(super) words: [WordsSlot; WORDS],
 }
+
+/// How many different messages of workers are kept.
+pub(super) const WORDS: usize = 16;
+
+/// A message of a worker.
+#[repr(C)]
+pub(super) struct WordsSlot {
+    /// 0 as long as it is not written.
+    pub(super) length: AtomicU32,
+    /// Written once, by the process that has claimed the place, before `length` is set.
+    pub(super) text: UnsafeCell<[u8; WORDS_BYTES]>,
+}
+
+pub(super) const WORDS_BYTES: usize = 508;
 
 /// Twice what is kept: characters may take more room in JSON.
 pub(super) const MESSAGES_BYTES: usize = 20 * 1024;

@@ -1,8 +1,9 @@
-//! What became of a job: its first error, and what its leader had to say.
+//! What became of a job: its first error, and what its leader and its workers had to say.
 
 use super::Shared;
-use super::layout::{ERROR_BYTES, MESSAGES_BYTES};
-use crate::error::Error;
+use super::layout::{ERROR_BYTES, MESSAGES_BYTES, WORDS_BYTES, WordsSlot};
+use crate::error::{Error, capped};
+use crate::local::messages::MORE_MESSAGES;
 use std::sync::atomic::Ordering::SeqCst;
 
 impl Shared {
@@ -68,7 +69,7 @@ impl Shared {
     }
 
     /// `None` as long as the leader has not told.
-    pub(in super::super) fn messages(&self) -> Option<Vec<String>> {
+    fn messages(&self) -> Option<Vec<String>> {
         let header = self.header();
         if header.messages_state.load(SeqCst) != 2 {
             return None;
@@ -76,5 +77,45 @@ impl Shared {
         // SAFETY: the text was written before the state became 2, and nobody changes it.
         let text = unsafe { &*header.messages.get() };
         serde_json::from_slice(text.get(..header.messages_length.load(SeqCst) as usize)?).ok()
+    }
+
+    /// Tells the steward what a worker had to say, unless another worker has said the same.
+    pub(in super::super) fn add_words(&self, texts: &[String]) {
+        let header = self.header();
+        for text in texts {
+            let text = capped(text, WORDS_BYTES);
+            if self.words().any(|said| said == text) {
+                continue;
+            }
+            let place = header.claimed_words.fetch_add(1, SeqCst) as usize;
+            let Some(slot) = header.words.get(place) else { return };
+            // SAFETY: only the process that has claimed the place writes it, and nobody reads it before the length is set.
+            unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), slot.text.get().cast::<u8>(), text.len()) };
+            slot.length.store(text.len() as u32, SeqCst);
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let read = |slot: &WordsSlot| {
+            // SAFETY: the text was written before its length was set, and nobody changes it.
+            let text = unsafe { &*slot.text.get() };
+            std::str::from_utf8(text.get(..slot.length.load(SeqCst) as usize)?).ok()
+        };
+        self.header().words.iter().filter_map(read).filter(|text| !text.is_empty())
+    }
+
+    /// All that the leader and the workers had to say; of the leader `so_far`, where it has not told.
+    pub(in super::super) fn all_messages(&self, so_far: &[String]) -> Vec<String> {
+        let mut messages = self.messages().unwrap_or_else(|| so_far.to_vec());
+        for text in self.words() {
+            if !messages.iter().any(|said| said == text) {
+                messages.push(text.to_owned());
+            }
+        }
+        let were_more = self.header().claimed_words.load(SeqCst) as usize > self.header().words.len();
+        if were_more && !messages.iter().any(|said| said == MORE_MESSAGES) {
+            messages.push(MORE_MESSAGES.to_owned());
+        }
+        messages
     }
 }
