@@ -1,6 +1,6 @@
 //! Errors about others say who is in the way: sessions that hold a table, and tables that are not part of the pull.
 
-use crate::harness::{Pair, text};
+use crate::harness::{Failure, Pair, text};
 
 fn pair(name: &str) -> Pair {
     let mut pair = Pair::with(name, "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
@@ -90,4 +90,65 @@ fn the_report_says_how_long_the_swap_took() {
     });
     let totals = pair.notices().pop().unwrap();
     assert!(totals.contains(" ms after ") && totals.ends_with(" s of waiting for readers"), "{totals}");
+}
+
+#[test]
+fn who_waits_before_its_own_lock_is_told_as_much() {
+    let (mut pair, directory) = Pair::with_files("way_early");
+    let file = directory.path().join("item.parquet").display().to_string();
+    pair.both("CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY)");
+    pair.source.batch_execute("INSERT INTO item VALUES (1); INSERT INTO numbered VALUES (DEFAULT)").unwrap();
+    pair.destination
+        .batch_execute(&format!(
+            "COPY (SELECT 1::int AS id) TO '{file}' (FORMAT parquet); INSERT INTO item VALUES (7); SET lock_timeout = '300ms'"
+        ))
+        .unwrap();
+    let mut holder = pair.another_destination_session();
+    let pid = text(&mut holder, "SELECT pg_backend_pid()::text");
+    let dsn = pair.dsn();
+    let calls = |mode: &str| match mode {
+        // Nobody reads the table.
+        "ACCESS EXCLUSIVE" => vec![
+            format!("pull('{dsn}', include => '{{item}}')"),
+            format!("pull('{dsn}', include => '{{item}}', overwrite => true, parallel => 0)"),
+            format!("verify('{dsn}', include => '{{item}}')"),
+            format!("load_parquet('{file}', 'item')"),
+            format!("load_parquet('{file}', 'item', mode => 'replace')"),
+            format!("load_parquet('{file}', 'item', mode => 'replace', overwrite => true)"),
+        ],
+        // Nobody writes it.
+        _ => vec![
+            format!("load_parquet('{file}', 'item')"),
+            format!("load_parquet('{file}', 'item', mode => 'replace', overwrite => true)"),
+        ],
+    };
+    for mode in ["ACCESS EXCLUSIVE", "SHARE"] {
+        holder.batch_execute(&format!("BEGIN; LOCK TABLE item IN {mode} MODE")).unwrap();
+        for call in calls(mode) {
+            let failure =
+                Failure::of(&pair.destination.query(&format!("SELECT * FROM pgcopy.{call}"), &[]).unwrap_err());
+            assert_eq!(failure.sqlstate, "55P03", "{mode}, {call}: {failure:?}");
+            assert_eq!(
+                failure.message,
+                "could not obtain the lock on table public.item within lock_timeout; nothing was touched",
+                "{mode}, {call}"
+            );
+            assert!(failure.detail.starts_with(&format!("It is in use by:\nprocess {pid}: ")), "{call}: {failure:?}");
+        }
+        holder.batch_execute("ROLLBACK").unwrap();
+    }
+    // Numbers that somebody has taken keep a sequence in use.
+    holder.batch_execute("BEGIN; SELECT nextval('numbered_id_seq')").unwrap();
+    let failure = pair.pull_error("include => '{numbered}'");
+    assert_eq!(
+        (failure.sqlstate.as_str(), failure.message.as_str()),
+        (
+            "55P03",
+            "could not obtain the lock on sequence public.numbered_id_seq within lock_timeout; nothing was touched"
+        )
+    );
+    assert!(failure.detail.contains(&format!("process {pid}: ")), "{failure:?}");
+    holder.batch_execute("ROLLBACK").unwrap();
+    pair.assert_nothing_left();
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ' ') FROM item"), "7");
 }

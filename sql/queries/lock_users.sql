@@ -1,8 +1,9 @@
--- Who has locks on a table, and what they execute where the asking role may see it in pg_stat_activity.
--- $1 oid: the table
+-- Who has locks on a table or a sequence, and what they execute where the asking role may see it in pg_stat_activity.
+-- $1 oid: the table or the sequence
 -- $2 oid: the role that asks
 -- $3 boolean: whether those count who only read
-SELECT json_build_object('table', $1::regclass::text, 'users', (
+SELECT json_build_object('table', $1::regclass::text, 'kind', (
+    SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END FROM pg_class c WHERE c.oid = $1), 'users', (
     SELECT string_agg(DISTINCT CASE
                WHEN l.pid IS NULL THEN 'a prepared transaction'
                WHEN a.query <> '' AND (pg_has_role($2, a.usesysid, 'USAGE')

@@ -32,9 +32,13 @@ pub fn waited_too_long(relation: u32, readers_count: bool) -> Result<Error> {
     let users = Users::of(relation, readers_count)?;
     let error = Error::new(
         PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-        format!("could not obtain the lock on table {} within lock_timeout; nothing was touched", users.table),
+        format!(
+            "could not obtain the lock on {} {} within lock_timeout; nothing was touched",
+            users.kind(),
+            users.table
+        ),
     );
-    Ok(users.in_detail_of(error).hint("End what holds the table, or raise lock_timeout."))
+    Ok(users.in_detail_of(error).hint(format!("End what holds the {}, or raise lock_timeout.", users.kind())))
 }
 
 /// Returns the error of a pull whose swap was kept waiting for too long.
@@ -51,6 +55,8 @@ pub fn kept_by_readers(relation: u32) -> Result<Error> {
 #[derive(serde::Deserialize)]
 struct Users {
     table: String,
+    /// `table` or `sequence`; `None` where it is gone.
+    kind: Option<String>,
     /// In lines.
     users: Option<String>,
 }
@@ -62,6 +68,10 @@ impl Users {
             include_str!("../../sql/queries/lock_users.sql"),
             &[Param::Oid(relation), Param::Oid(Caller::of_this_session().current), Param::Bool(readers_count)],
         )
+    }
+
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or("table")
     }
 
     fn in_detail_of(&self, error: Error) -> Error {

@@ -38,6 +38,27 @@ pub fn lock_relation(relation: u32, mode: Mode) {
     unsafe { pg_sys::LockRelationOid(relation.into(), mode.code()) }
 }
 
+/// Locks until the end of the transaction, like [`lock_relation`], waiting for as long as `lock_timeout` allows.
+///
+/// # Errors
+/// The time is over. The error names the relation and the sessions that hold it.
+pub fn lock_or_tell(relation: u32, mode: Mode) -> Result<()> {
+    if try_lock_relation(relation, mode) { Ok(()) } else { wait_for_lock(relation, mode) }
+}
+
+/// Runs `work` while the relation is locked as a query locks it.
+///
+/// # Errors
+/// As for [`lock_or_tell`].
+pub fn while_locked_for_reading<T>(relation: u32, work: impl FnOnce() -> T) -> Result<T> {
+    with_owner_of_transaction(|| {
+        lock_or_tell(relation, Mode::AccessShare)?;
+        let value = work();
+        unlock_relation(relation, Mode::AccessShare);
+        Ok(value)
+    })
+}
+
 /// Locks without waiting; returns false when another session holds a conflicting lock.
 pub fn try_lock_relation(relation: u32, mode: Mode) -> bool {
     // SAFETY: as above.

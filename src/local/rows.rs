@@ -1,5 +1,7 @@
 //! Tests whether tables hold rows.
 
+use super::locks;
+use crate::error::Result;
 use pgrx::pg_sys;
 
 /// Returns whether the table holds a row that is committed now, or of this transaction. A partitioned table itself
@@ -10,19 +12,16 @@ use pgrx::pg_sys;
 ///
 /// No SQL is used: a policy could hide the rows, and the name could mean another table by the time that it is looked
 /// up.
-pub fn are_in(relation: u32) -> bool {
-    // SAFETY: takes a heavyweight lock by OID, as opening the relation would; it is given up as it was taken.
-    unsafe {
-        pg_sys::LockRelationOid(relation.into(), LOCK);
-        let found = are_in_locked(relation);
-        pg_sys::UnlockRelationOid(relation.into(), LOCK);
-        found
-    }
+///
+/// # Errors
+/// Another session has kept it locked for as long as `lock_timeout` allows.
+pub fn are_in(relation: u32) -> Result<bool> {
+    locks::while_locked_for_reading(relation, || are_in_locked(relation))
 }
 
 /// Returns the same without waiting; `None` where another session's lock is in the way.
 pub fn are_in_now(relation: u32) -> Option<bool> {
-    // SAFETY: as above.
+    // SAFETY: takes a heavyweight lock by OID, as opening the relation would; it is given up as it was taken.
     unsafe {
         if !pg_sys::ConditionalLockRelationOid(relation.into(), LOCK) {
             return None;

@@ -33,7 +33,7 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         return Ok(());
     }
     for &sequence in values.keys() {
-        locks::lock_relation(sequence, Mode::ShareRowExclusive);
+        locks::lock_or_tell(sequence, Mode::ShareRowExclusive)?;
     }
     let oids: Vec<u32> = values.keys().copied().collect();
     // The owner of the sequence may have changed since the plan was made.

@@ -2,9 +2,10 @@
 
 use super::{Method, Prepared, Target};
 use crate::error::{Error, Result};
+use crate::local::catalog::Definition;
 use crate::local::{catalog, lock_holders, rights, rows, settings};
 use pgrx::prelude::*;
-use plan::catalog::{LockTable, Relation};
+use plan::catalog::{LockTable, Relation, RelationColumn};
 use plan::pretty_bytes;
 use std::collections::BTreeSet;
 
@@ -48,7 +49,7 @@ impl Prepared {
             };
             // The size in the plan does not count: rows may have been added since.
             for member in members {
-                let holds_rows = if self.terms.wait { Some(rows::are_in(member)) } else { rows::are_in_now(member) };
+                let holds_rows = if self.terms.wait { Some(rows::are_in(member)?) } else { rows::are_in_now(member) };
                 match holds_rows {
                     Some(true) => {
                         full.insert(local.oid);
@@ -106,17 +107,29 @@ impl Prepared {
                     format!("must be owner of table {}", names.join("; ")),
                 ));
             }
+            let (definitions, columns) =
+                (catalog::read_definitions(&oids)?, catalog::read_columns(self.source_version(), &oids)?);
             let same = self.are_still_the_counterparts()?
-                && catalog::read_definitions(&oids)? == self.definitions
-                && catalog::read_columns(self.source_version(), &oids)? == self.columns
+                && definitions == self.definitions
+                && columns == self.columns
                 && self.have_same_defaults()
                 && self.read_foreign_keys_to_check()? == self.foreign_keys;
             if same {
                 return Ok(());
             }
+            let changed = self.targets.iter().map(|target| &target.local).find(|local| {
+                let definition = |all: &[Definition]| all.iter().find(|each| each.oid == local.oid).cloned();
+                let columns_of = |all: &[RelationColumn]| -> Vec<RelationColumn> {
+                    all.iter().filter(|column| column.relation == local.oid).cloned().collect()
+                };
+                definition(&definitions) != definition(&self.definitions)
+                    || columns_of(&columns) != columns_of(&self.columns)
+            });
+            let table =
+                changed.map_or_else(|| "a target".to_owned(), |local| format!("table {}", local.qualified_name()));
             Err(Error::new(
                 PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-                "a target's definition was changed while the pull was starting; nothing was touched",
+                format!("the definition of {table} was changed while the pull was starting; nothing was touched"),
             )
             .hint("Call pgcopy.pull again."))
         })

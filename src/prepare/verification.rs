@@ -5,7 +5,7 @@ use super::left_out::LeftOut;
 use super::problems::refuse_problems_of;
 use super::snapshot;
 use crate::error::{Error, Result, tell};
-use crate::local::locks::{Mode, lock_relation};
+use crate::local::locks::{Mode, lock_or_tell};
 use crate::local::{catalog, rights, settings};
 use crate::source::{self, Session};
 use crate::verify::{Level, RowIdentity, TablePair, Verdict, compare};
@@ -100,7 +100,7 @@ fn pair_tables(
     pairing.problems.extend(missing_rights(&targets, &oids)?);
     refuse_problems_of("verify", &pairing.problems)?;
     pairing.notices.iter().for_each(|notice| tell(notice));
-    oids.iter().for_each(|&oid| lock_relation(oid, Mode::AccessShare));
+    oids.iter().try_for_each(|&oid| lock_or_tell(oid, Mode::AccessShare))?;
     let now: HashMap<u32, Relation> =
         catalog::read_some_relations(&oids)?.into_iter().map(|relation| (relation.oid, relation)).collect();
     let owners: HashMap<u32, u32> = catalog::read_owners(&oids)?.into_iter().collect();

@@ -119,7 +119,7 @@ pub fn exchangeable(
     if table.kind != 'r' || !table.is_owner || rights::fires_or_filters(table.oid)? {
         return Ok(None);
     }
-    if mode == Mode::Append && rows::are_in(table.oid) {
+    if mode == Mode::Append && rows::are_in(table.oid)? {
         return Ok(None);
     }
     settings::with_catalog_settings(|| {
@@ -159,7 +159,12 @@ pub fn tell_of_rows_that_stay(table: &TargetTable, qualified: &str) -> Result<()
 
 fn holds_rows(table: u32) -> Result<bool> {
     let members = settings::with_catalog_settings(|| catalog::partition_members(&[table]))?;
-    Ok(members.into_iter().any(rows::are_in))
+    for member in members {
+        if rows::are_in(member)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qualified: &str) -> Result<()> {
