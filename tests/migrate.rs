@@ -312,7 +312,7 @@ fn the_plan_shows_the_definitions_and_touches_nothing() {
              ALTER TABLE public.item OWNER TO postgres;",
             "before rows|view|public|v|postgres|exists|CREATE VIEW public.v AS\n SELECT 'a;b'::text AS x;\n\
              ALTER TABLE public.v OWNER TO postgres;",
-            "after rows|constraint|public|item item_pkey|postgres|create|ALTER TABLE ONLY public.item\n    \
+            "before rows|constraint|public|item item_pkey|postgres|create|ALTER TABLE ONLY public.item\n    \
              ADD CONSTRAINT item_pkey PRIMARY KEY (id);",
         ]
     );

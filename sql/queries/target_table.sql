@@ -2,8 +2,7 @@
 -- $1 oid: the table
 SELECT coalesce(json_agg(json_build_object(
            'oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
-           'owner', c.relowner::bigint, 'tablespace', c.reltablespace::bigint,
-           'access_method', c.relam::bigint, 'is_owner', pg_has_role(c.relowner, 'USAGE'),
+           'owner', c.relowner::bigint, 'is_owner', pg_has_role(c.relowner, 'USAGE'),
            'columns', (SELECT coalesce(json_agg(json_build_object(
                                   'number', a.attnum, 'name', a.attname, 'type_oid', a.atttypid::bigint,
                                   'typmod', a.atttypmod, 'generated', a.attgenerated <> '',

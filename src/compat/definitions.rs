@@ -37,6 +37,146 @@ pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::In
     }
 }
 
+/// Brings the compact form of a column up to date with its full one, which a descriptor has since 18.
+///
+/// # Safety
+/// The descriptor is the caller's own, and `position` is within it.
+pub unsafe fn complete_attribute(descriptor: pg_sys::TupleDesc, position: usize) {
+    #[cfg(since_18)]
+    // SAFETY: promised by the caller.
+    unsafe {
+        pg_sys::populate_compact_attribute(descriptor, position as i32);
+    }
+    #[cfg(not(since_18))]
+    let _ = (descriptor, position);
+}
+
+/// Makes the description of an index that is not built yet.
+///
+/// # Safety
+/// Both lists are those of an index, or null.
+pub unsafe fn index_info(
+    columns: i32,
+    key_columns: i32,
+    access_method: pg_sys::Oid,
+    expressions: *mut pg_sys::List,
+    predicate: *mut pg_sys::List,
+    unique: bool,
+    nulls_not_distinct: bool,
+) -> *mut pg_sys::IndexInfo {
+    let (am, nnd) = (access_method, nulls_not_distinct);
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(since_16))]
+        return pg_sys::makeIndexInfo(columns, key_columns, am, expressions, predicate, unique, nnd, true, false);
+        #[cfg(all(since_16, not(since_18)))]
+        return pg_sys::makeIndexInfo(
+            columns,
+            key_columns,
+            am,
+            expressions,
+            predicate,
+            unique,
+            nnd,
+            true,
+            false,
+            false,
+        );
+        #[cfg(since_18)]
+        return pg_sys::makeIndexInfo(
+            columns,
+            key_columns,
+            am,
+            expressions,
+            predicate,
+            unique,
+            nnd,
+            true,
+            false,
+            false,
+            false,
+        );
+    }
+}
+
+/// The collations, operator classes, orderings and options of operator classes of an index's columns.
+type IndexColumns<'a> = (&'a [pg_sys::Oid], &'a [pg_sys::Oid], &'a [i16], &'a [pg_sys::Datum]);
+
+/// Creates an index's catalog rows and its empty file, without building it. `place` has its access method and tablespace.
+///
+/// # Safety
+/// The relation is open and locked; the slices have an item for each column.
+pub unsafe fn create_unbuilt_index(
+    heap: pg_sys::Relation,
+    name: &std::ffi::CStr,
+    info: *mut pg_sys::IndexInfo,
+    names: *mut pg_sys::List,
+    place: (pg_sys::Oid, pg_sys::Oid),
+    columns: IndexColumns<'_>,
+    options: pg_sys::Datum,
+) -> pg_sys::Oid {
+    let none = pg_sys::Oid::INVALID;
+    let (collations, classes, orderings, class_options) = columns;
+    let flags = pg_sys::INDEX_CREATE_SKIP_BUILD as pg_sys::bits16;
+    // SAFETY: promised by the caller; the function copies what it is given.
+    unsafe {
+        #[cfg(not(since_17))]
+        {
+            if class_options.iter().any(|options| options.value() != 0) {
+                let size = std::mem::size_of_val(class_options);
+                let copy = pg_sys::palloc(size).cast::<pg_sys::Datum>();
+                std::ptr::copy_nonoverlapping(class_options.as_ptr(), copy, class_options.len());
+                (*info).ii_OpclassOptions = copy;
+            }
+            pg_sys::index_create(
+                heap,
+                name.as_ptr(),
+                none,
+                none,
+                none,
+                Default::default(),
+                info,
+                names,
+                place.0,
+                place.1,
+                collations.as_ptr().cast_mut(),
+                classes.as_ptr().cast_mut(),
+                orderings.as_ptr().cast_mut(),
+                options,
+                flags,
+                0,
+                false,
+                true,
+                std::ptr::null_mut(),
+            )
+        }
+        #[cfg(since_17)]
+        pg_sys::index_create(
+            heap,
+            name.as_ptr(),
+            none,
+            none,
+            none,
+            Default::default(),
+            info,
+            names,
+            place.0,
+            place.1,
+            collations.as_ptr(),
+            classes.as_ptr(),
+            class_options.as_ptr(),
+            orderings.as_ptr(),
+            std::ptr::null(),
+            options,
+            flags,
+            0,
+            false,
+            true,
+            std::ptr::null_mut(),
+        )
+    }
+}
+
 /// Exchanges the sizes of two relations in `pg_class`.
 ///
 /// # Safety

@@ -5,7 +5,7 @@ use crate::load::{self, LoadHelper, OpenFiles};
 use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{encoding, interrupts, settings, transaction};
-use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, stage_index_name, stage_name};
+use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, TableSpec, stage_index_name, stage_name};
 use crate::source::{self, RunningCopies, Session};
 use crate::stage;
 use crate::storage::visibility_map;
@@ -120,6 +120,11 @@ impl<'a> Executor<'a> {
 
     fn create(&self, table: usize) -> Result<()> {
         let spec = &self.spec.tables[table];
+        if spec.leader.fills_target {
+            let indexes = spec.indexes.iter().map(|index| index.oid).collect();
+            self.shared.set_stage(table, self.first_indexes[table], &Stage { heap: spec.target, indexes });
+            return Ok(());
+        }
         let stage = run_as(Role::TableOwner(spec.owner), || stage::create(self.spec.job, spec))
             .map_err(|error| self.with_user_names(error, table))?;
         self.shared.set_stage(table, self.first_indexes[table], &stage);
@@ -179,13 +184,25 @@ impl<'a> Executor<'a> {
 
     fn build_index(&self, table: usize, index: usize) -> Result<()> {
         let spec = &self.spec.tables[table];
-        let stage = self.stage(table);
+        let mut stage = self.stage(table);
         settings::scoped(|| {
             let share = self.spec.maintenance_memory / self.shared.index_builders(self.schedule) as i64;
             settings::set_local(c"maintenance_work_mem", &share.max(LEAST_MEMORY).to_string())?;
             crate::error::catch(|| {
+                if stage.indexes[index] == 0 {
+                    // Workers could not make it.
+                    let job = self.spec.job;
+                    stage.indexes[index] =
+                        run_as(Role::TableOwner(spec.owner), || stage::create_own_index(job, stage.heap, spec, index))?;
+                    self.shared.set_stage_index(self.first_indexes[table] + index, stage.indexes[index]);
+                    transaction::make_changes_visible();
+                }
                 let report = IndexReport::begin(spec.target, spec.indexes[index].oid, stage.indexes[index]);
-                stage::build_index(stage.heap, spec.owner, stage.indexes[index])?;
+                if spec.leader.fills_target {
+                    stage::fill_index(stage.heap, spec.owner, stage.indexes[index])?;
+                } else {
+                    stage::build_index(stage.heap, spec.owner, stage.indexes[index])?;
+                }
                 report.end();
                 Ok(())
             })
@@ -213,6 +230,12 @@ impl<'a> Executor<'a> {
             let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
             if self.spec.own_storage {
                 visibility_map::write(stage);
+            }
+            if spec.new_table.is_some() && spec.leader.analyzes {
+                let indexes = self.stage(table).indexes;
+                run_as(Role::TableOwner(spec.owner), || {
+                    stage::take_statistics_targets(self.spec.job, stage, spec, &indexes)
+                })?;
             }
             let columns: Vec<&str> = spec.analyzed_columns(slice).iter().map(|column| column.name.as_str()).collect();
             stage::analyze(stage, spec.owner, &columns)
@@ -260,16 +283,19 @@ struct Helper {
 
 impl LoadHelper for Helper {
     fn add_progress(&self, loaded: Loaded) {
+        if self.makes_toast_here && self.shared.has_failed() {
+            // Workers are interrupted, the leader is not.
+            self.shared.error().unwrap_or_else(super::attended::ended_early).raise();
+        }
         self.shared.add_progress(self.table, Some(self.task), loaded);
         self.report.add(loaded.rows, loaded.bytes);
     }
 
     /// Has the steward make the TOAST table, in a transaction that has ended before a row is stored there: a crash
     /// leaves no file that is missing from the catalogs.
-    fn make_toast_table(&self, target: u32) -> Result<()> {
+    fn make_toast_table(&self, table: &TableSpec) -> Result<()> {
         if self.makes_toast_here {
-            stage::give_toast_table(self.stage, target);
-            return Ok(());
+            return stage::give_toast_table(self.stage, table);
         }
         while !self.shared.ask_for_toast(self.table) {
             processes::wait(SHORT_WAIT);

@@ -5,14 +5,14 @@ use super::control::refuse_circle_of_pulls;
 use super::executor::Executor;
 use super::history::{self, Outcome};
 use super::processes::{Process, Status};
-use super::shared::{self, Next, Phase, Segment, Shared};
+use super::shared::{self, Next, Phase, Segment, Shared, Taker};
 use crate::error::{Result, caution, tell, warn};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
 use crate::order::{ForeignKeyCheck, JobSpec, Stage};
 use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
-use crate::stage::{self, Storage, SwapTable};
+use crate::stage::{self, SwapTable};
 use crate::verify::Verdict;
 use pgrx::pg_sys;
 use plan::{Schedule, pretty_bytes};
@@ -96,16 +96,8 @@ pub(super) fn pull_prepared(
     let checked = spec.foreign_keys.len() + in_place_checks.len();
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
-    let pull = Pull {
-        prepared,
-        spec: &spec,
-        schedule: &schedule,
-        in_place_checks,
-        called,
-        locked_here: None,
-        told,
-        swap_times: Cell::new(None),
-    };
+    let pull =
+        Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times: Cell::new(None) };
     let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
@@ -128,16 +120,14 @@ pub(super) fn pull_prepared(
     Ok(report)
 }
 
-/// Replaces the rows of a table by those of files, and returns their number. `locked_here` is the table if only the
-/// load has locked it in this transaction.
-pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64, locked_here: Option<u32>) -> Result<u64> {
+/// Replaces the rows of a table by those of files, and returns their number.
+pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64) -> Result<u64> {
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let in_place_checks = Vec::new();
     let swap_times = Cell::new(None);
-    let pull =
-        Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, locked_here, told, swap_times };
+    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times };
     let report = pull.run()?;
     Ok(report.iter().map(|table| table.rows).sum())
 }
@@ -164,8 +154,6 @@ pub(super) struct Pull<'a> {
     pub(super) in_place_checks: Vec<ForeignKeyCheck>,
     /// Microseconds since PostgreSQL's epoch.
     called: i64,
-    /// A target that only this call has locked so far. Workers get past that lock, as members of this session's group.
-    locked_here: Option<u32>,
     /// The tables that the caller was told of.
     told: RefCell<Vec<bool>>,
     /// How long the swap waited for readers, and how long they waited for it then.
@@ -174,19 +162,9 @@ pub(super) struct Pull<'a> {
 
 impl Pull<'_> {
     fn run(&self) -> Result<Vec<PulledTable>> {
-        let tied = self.prepared.tied_tables();
-        let involved: Vec<u32> =
-            self.prepared.targets.iter().map(|target| target.local.oid).chain(tied.iter().copied()).collect();
-        // Other processes neither see what this transaction did to a table, nor get past its locks.
-        let is_new = self.spec.tables.iter().all(|table| table.new_table.is_some());
-        let touched = |&oid: &u32| self.locked_here != Some(oid) && locks::is_written_or_locked_here(oid);
-        let touched_here = !is_new && involved.iter().any(touched);
-        let works_here = touched_here || self.spec.works_in_session || transaction::has_written_extension();
-        let workers = if works_here || self.spec.tables.is_empty() {
-            0
-        } else {
-            self.prepared.workers.min(self.schedule.tasks.len())
-        };
+        let tasks_of_workers = self.schedule.tasks.iter().filter(|task| !task.by_leader).count();
+        let workers =
+            if transaction::has_written_extension() { 0 } else { self.prepared.workers.min(tasks_of_workers) };
         let attended =
             with_steward(self.spec, self.schedule, workers, self.called, |shared, segment, steward, workers| {
                 self.lead(shared, segment, steward, workers)
@@ -209,7 +187,7 @@ impl Pull<'_> {
         self.lock_targets()?;
         shared.enter_phase(Phase::Working);
         self.work_here(shared)?;
-        let report = self.swap_in(shared, &shared.stages(self.spec), Storage::MadeHere)?;
+        let report = self.swap_in(shared, &shared.stages(self.spec), true)?;
         shared.note_messages(&messages::kept());
         history::finish(self.spec, shared, Outcome::Completed)?;
         Ok(report)
@@ -218,7 +196,7 @@ impl Pull<'_> {
     fn work_here(&self, shared: Shared) -> Result<()> {
         let mut executor = Executor::new(self.spec, self.schedule, shared, true);
         loop {
-            match shared.next_tasks(self.schedule, 0) {
+            match shared.next_tasks(self.schedule, Taker::LeaderAlone) {
                 Next::Tasks(tasks) => {
                     executor.run(&tasks)?;
                     shared.tasks_done(self.schedule, &tasks);
@@ -242,26 +220,48 @@ impl Pull<'_> {
         self.lock_targets()?;
         let processes = self.start_workers(shared, segment, workers);
         shared.enter_phase(Phase::Working);
-        let mut storage = Storage::MadeBefore;
+        let works_alone = processes.is_empty();
         if processes.is_empty() {
             if workers > 0 {
                 caution("no background process is free for a worker: this session does the work");
             }
             self.work_here(shared)?;
-            storage = Storage::MadeHere;
         } else {
             if processes.len() < workers {
                 caution(&format!("only {} of {workers} workers could be started", processes.len()));
             }
+            self.work_beside(shared, steward, &processes)?;
             self.wait_until(shared, steward, &processes, || shared.all_done())?;
             self.wait_until(shared, steward, &[], || {
                 processes.iter().all(|process| process.status() == Status::Ended)
             })?;
         }
         let stages = shared.stages(self.spec);
-        let report = self.swap_in(shared, &stages, storage)?;
+        let report = self.swap_in(shared, &stages, works_alone)?;
         history::mark_swapped(self.spec.job)?;
         Ok(report)
+    }
+
+    /// Does what workers cannot do, while they do the rest.
+    fn work_beside(&self, shared: Shared, steward: &Process, workers: &[Process]) -> Result<()> {
+        let mut left = self.schedule.tasks.iter().filter(|task| task.by_leader).count();
+        let mut executor = Executor::new(self.spec, self.schedule, shared, true);
+        let next = Cell::new(None);
+        while left > 0 {
+            self.wait_until(shared, steward, workers, || {
+                if let Next::Tasks(tasks) = shared.next_tasks(self.schedule, Taker::LeaderBesideWorkers) {
+                    next.set(Some(tasks));
+                    return true;
+                }
+                false
+            })?;
+            let tasks = next.take().unwrap_or_default();
+            executor.run(&tasks)?;
+            shared.tasks_done(self.schedule, &tasks);
+            shared.measure_rate();
+            left -= tasks.len();
+        }
+        Ok(())
     }
 
     /// With `verbose`, sends one NOTICE for each finished table.
@@ -337,14 +337,19 @@ impl Pull<'_> {
         Ok(())
     }
 
-    fn swap_in(&self, shared: Shared, stages: &[Stage], storage: Storage) -> Result<Vec<PulledTable>> {
+    /// `all_made_here` tells whether the leader has done all the work.
+    fn swap_in(&self, shared: Shared, stages: &[Stage], all_made_here: bool) -> Result<Vec<PulledTable>> {
         shared.enter_phase(Phase::Swapping);
         // The source's answers come first: nothing must wait for the network once readers wait.
         let values = self.prepared.read_sequence_values()?;
         if self.prepared.in_place_members.is_empty() {
             self.prepared.end_snapshot()?;
         }
-        let mut order: Vec<usize> = (0..stages.len()).collect();
+        let (filled, mut order): (Vec<usize>, Vec<usize>) =
+            (0..stages.len()).partition(|&position| self.spec.tables[position].leader.fills_target);
+        for position in filled {
+            stage::finish_filled(self.spec.tables[position].target, shared.progress(position).rows);
+        }
         order.sort_by_key(|&position| self.spec.tables[position].target);
         let tables: Vec<SwapTable<'_>> = order
             .iter()
@@ -352,6 +357,7 @@ impl Pull<'_> {
                 table: &self.spec.tables[position],
                 stage: &stages[position],
                 rows: shared.progress(position).rows,
+                is_made_here: all_made_here || self.spec.tables[position].leader.does_all,
             })
             .collect();
         stage::take_over_statistics(self.spec.job, tables.iter().map(|table| (table.table, table.stage)))?;
@@ -367,7 +373,7 @@ impl Pull<'_> {
         self.keep_readers_out(&order)?;
         // From here on readers wait.
         let alone = Instant::now();
-        stage::swap(&tables, storage)?;
+        stage::swap(&tables)?;
         if !tables.is_empty() {
             self.swap_times.set(Some([alone - begun, alone.elapsed()]));
         }

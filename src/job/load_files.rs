@@ -7,7 +7,6 @@ use crate::error::{Error, Result, tell};
 use crate::load::{self, Filter, OpenFiles};
 use crate::local::catalog::{self, Generated};
 use crate::local::identity::{self, run_as};
-use crate::local::load_rights as rights;
 use crate::local::locks::{self, Mode as LockMode, Until};
 use crate::local::progress::CopyReport;
 use crate::local::{client, messages, names, spi, transaction};
@@ -18,11 +17,11 @@ use crate::prepare::load::arguments::{parse_on_invalid_text, parse_on_lossy};
 use crate::prepare::load::found::{PARTS_PER_WORKER, divide};
 use crate::prepare::load::mapping::{self, ColumnList, Matching};
 use crate::prepare::load::target::{
-    self, LockedTarget, TargetTable, exchangeable, lock_target, new_table, refuse_foreign_partitions,
-    refuse_unasked_overwrite, table_spec, target_name, tell_of_rows_that_stay,
+    self, LockedTarget, TargetTable, exchangeable, lock_target, refuse_foreign_partitions, refuse_unasked_overwrite,
+    table_spec, target_name, tell_of_rows_that_stay,
 };
 use crate::prepare::load::{Arguments, FoundFiles, LoadRequest, Mode};
-use crate::prepare::{Prepared, Terms};
+use crate::prepare::{OwnState, Prepared, Terms};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use std::ffi::CStr;
@@ -64,10 +63,7 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     let target = lock_target(&schema, &name, request, &arguments, &found)?;
     let LockedTarget { table, pairs, .. } = &target;
     let files = found.spec(pairs, arguments.on_lossy, arguments.on_invalid_text);
-    let mut spec = table_spec(table, pairs);
-    if target.is_new && rights::logs_new_relations() {
-        spec.new_table = Some(new_table(table));
-    }
+    let spec = table_spec(table, pairs);
     let qualified = plan::qualified(&table.schema, &table.name);
     if arguments.mode == Mode::Replace {
         refuse_unasked_overwrite(request, table, &qualified)?;
@@ -218,9 +214,10 @@ impl Load<'_> {
             call_to_overwrite: "SELECT * FROM pgcopy.load_parquet(…, overwrite => true);".to_owned(),
             arguments: self.request.described(),
         };
-        let prepared = Prepared::for_files(local, spec, files, terms, arguments.workers, self.has_written)?;
-        let locked_here = self.target.locked_by_load.map(|_| table.oid);
-        let stored = exchange_for_files(&prepared, self.job, self.called, locked_here)?;
+        let changed_here = self.target.locked_by_load.is_none();
+        let own = OwnState { has_written: self.has_written, changed_here };
+        let prepared = Prepared::for_files(local, spec, files, terms, arguments.workers, own)?;
+        let stored = exchange_for_files(&prepared, self.job, self.called)?;
         load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
         Ok(rows_by_file)
     }

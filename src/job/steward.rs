@@ -93,11 +93,8 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
             );
         }
         if let Some(table) = shared.toast_wanted().filter(|_| !shared.has_failed()) {
-            let (stage, target) = (shared.stage(table, 0, 0).heap, spec.tables[table].target);
-            let made = processes::in_transaction(|| {
-                stage::give_toast_table(stage, target);
-                Ok(())
-            });
+            let stage = shared.stage(table, 0, 0).heap;
+            let made = processes::in_transaction(|| stage::give_toast_table(stage, &spec.tables[table]));
             if let Err(error) = made {
                 shared.fail(&error);
             }

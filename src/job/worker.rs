@@ -1,6 +1,6 @@
 use super::executor::Executor;
 use super::processes;
-use super::shared::{Next, Shared};
+use super::shared::{Next, Shared, Taker};
 use crate::error::Result;
 use crate::local::{messages, settings, transaction};
 use crate::order::Input;
@@ -65,8 +65,7 @@ fn work(shared: Shared, worker: usize) -> Result<()> {
     let mut executor = Executor::new(&spec, &schedule, shared, false);
     let mut tasks_since = 0;
     loop {
-        // 0 is the leader.
-        match shared.next_tasks(&schedule, worker + 1) {
+        match shared.next_tasks(&schedule, Taker::Worker(worker + 1)) {
             Next::Tasks(tasks) => {
                 let first = spec.describe_task(schedule.tasks[tasks[0]].kind);
                 let more = if tasks.len() > 1 { format!(" and {} more", tasks.len() - 1) } else { String::new() };

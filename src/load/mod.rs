@@ -74,7 +74,7 @@ pub trait LoadHelper {
     ///
     /// # Errors
     /// The job has failed meanwhile.
-    fn make_toast_table(&self, target: u32) -> Result<()>;
+    fn make_toast_table(&self, table: &TableSpec) -> Result<()>;
 }
 
 /// Describes a part of a source table as the source is asked for it.

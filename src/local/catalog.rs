@@ -8,6 +8,7 @@ use crate::error::Result;
 use pgrx::pg_sys;
 use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, UniqueKey};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 
 pub fn read_relations() -> Result<Vec<Relation>> {
@@ -286,20 +287,51 @@ pub unsafe fn default_expression(relation: pg_sys::Relation, number: i16) -> *mu
     }
 }
 
-/// Returns whether the rows of the given tables depend on something that this transaction has written, so that other
-/// transactions do not see it, or see an older state. Types, operators, text-search configurations and the like count
-/// if this transaction has changed them. Functions that are not compiled count in any case, since they may read
-/// anything that this transaction has written.
-pub fn depend_on_own_changes(relations: &[u32]) -> Result<bool> {
+/// The parts of tables that depend on something which this transaction has written, so that other transactions do not see
+/// it, or see an older state. Types, operators, text-search configurations and the like count if this transaction has
+/// changed them. Functions that are not compiled count in any case, since they may read anything that this transaction has
+/// written.
+#[derive(Debug, Default)]
+pub struct OwnChanges {
+    pub tables: HashSet<u32>,
+    /// Tables whose extended statistics do.
+    pub statistics: HashSet<u32>,
+    pub indexes: HashSet<u32>,
+    /// Foreign keys.
+    pub keys: HashSet<u32>,
+    /// Those of the tables and indexes that call functions which are not compiled.
+    pub calling: HashSet<u32>,
+}
+
+pub fn depend_on_own_changes(relations: &[u32]) -> Result<OwnChanges> {
     #[derive(Deserialize)]
-    struct Used {
+    struct Part {
+        kind: String,
+        part: u32,
         functions: bool,
         changed: bool,
         domains: Vec<u32>,
     }
-    let used: Used =
-        spi::fixed::query_json(include_str!("../../sql/queries/own_changes.sql"), &[Param::OidArray(relations)])?;
-    Ok(used.functions || used.changed || used.domains.iter().any(|&domain| has_lost_checks_here(domain)))
+    let parts: Vec<Part> =
+        spi::extension::query_json(include_str!("../../sql/queries/own_changes.sql"), &[Param::OidArray(relations)])?;
+    let mut lost_checks: HashMap<u32, bool> = HashMap::new();
+    let mut changes = OwnChanges::default();
+    for part in parts {
+        let mut lost = |&domain: &u32| *lost_checks.entry(domain).or_insert_with(|| has_lost_checks_here(domain));
+        if !part.functions && !part.changed && !part.domains.iter().any(&mut lost) {
+            continue;
+        }
+        if part.functions {
+            changes.calling.insert(part.part);
+        }
+        match part.kind.as_str() {
+            "table" => changes.tables.insert(part.part),
+            "statistics" => changes.statistics.insert(part.part),
+            "index" => changes.indexes.insert(part.part),
+            _ => changes.keys.insert(part.part),
+        };
+    }
+    Ok(changes)
 }
 
 /// Returns unique and exclusion constraints that are checked when the transaction ends, schema-qualified.

@@ -22,6 +22,7 @@ pub mod messages;
 pub mod names;
 pub mod network;
 pub mod new_file;
+pub mod new_tables;
 pub mod nodes;
 pub mod parallel_workers;
 pub mod parameters;

@@ -26,6 +26,8 @@ pub struct ForeignKeyCheck {
     pub detail_rest: String,
     /// Whether the caller may see the values.
     pub show_values: bool,
+    /// Whether the leader alone can check it: other processes do not see all of the rows, types or operators.
+    pub by_leader: bool,
     /// The next step after a violation, where the other table is not one of those whose rows are replaced.
     pub hint: Option<String>,
 }
@@ -34,13 +36,13 @@ pub struct ForeignKeyCheck {
 pub fn group_foreign_keys(keys: &[ForeignKeyCheck]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     // The last group of each referencing table, and the columns that are read for it.
-    let mut open: HashMap<u32, (usize, usize)> = HashMap::new();
+    let mut open: HashMap<(u32, bool), (usize, usize)> = HashMap::new();
     for (position, key) in keys.iter().enumerate() {
         let Some(referencing) = key.integers.as_ref().map(|integers| &integers.referencing) else {
             groups.push(vec![position]);
             continue;
         };
-        let (group, columns) = open.entry(referencing.relation).or_insert((groups.len(), 0));
+        let (group, columns) = open.entry((referencing.relation, key.by_leader)).or_insert((groups.len(), 0));
         if *columns + referencing.numbers.len() > MOST_PARTS {
             (*group, *columns) = (groups.len(), 0);
         }

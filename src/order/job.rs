@@ -3,7 +3,7 @@ use crate::local::identity::Caller;
 use crate::local::settings::ValueSettings;
 use crate::local::transaction::Instants;
 use crate::local::{messages, parameters};
-use plan::{Schedule, TaskKind, Work};
+use plan::{KeyWork, Schedule, TaskKind, Work};
 use serde::{Deserialize, Serialize};
 
 /// The order of a job, for its processes. It is in the job's shared memory and nowhere else: it holds the password.
@@ -22,8 +22,6 @@ pub struct JobSpec {
     pub settings: ValueSettings,
     /// The times of the caller's transaction.
     pub instants: Instants,
-    /// Whether the rows depend on something that only the caller's session knows, so that it must do the work.
-    pub works_in_session: bool,
     /// Whether pages are formed by our own code, as `pgcopy.own_storage` has it.
     pub own_storage: bool,
     /// Kilobytes that one index build or constraint check may use.
@@ -47,7 +45,6 @@ impl JobSpec {
             foreign_key_groups: Vec::new(),
             settings: ValueSettings::default(),
             instants: Instants::of_this_session(),
-            works_in_session: true,
             own_storage: parameters::own_storage(),
             maintenance_memory: 0,
             arguments,
@@ -68,14 +65,23 @@ impl JobSpec {
                 indexes: table.indexes.len(),
                 analyze_needs_indexes: table.analyze_needs_indexes(),
                 analyze_slices: table.analyze_slices,
+                by_leader: table.leader.does_all,
+                leader_indexes: table.leader.indexes.clone(),
+                leader_analyzes: table.leader.analyzes,
             })
             .collect();
-        let reads: Vec<Vec<usize>> = self
+        let keys: Vec<KeyWork> = self
             .foreign_key_groups
             .iter()
-            .map(|group| group.iter().flat_map(|&key| self.foreign_keys[key].reads.iter().copied()).collect())
+            .map(|group| {
+                let checks = || group.iter().map(|&key| &self.foreign_keys[key]);
+                KeyWork {
+                    reads: checks().flat_map(|check| check.reads.iter().copied()).collect(),
+                    by_leader: checks().any(|check| check.by_leader),
+                }
+            })
             .collect();
-        plan::schedule(&work, &reads)
+        plan::schedule(&work, &keys)
     }
 
     /// Returns schema and name of every table; those that are loaded in place come last.

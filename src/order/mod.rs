@@ -11,7 +11,7 @@ pub use files_input::{ColumnSource, FilesSpec, Found, OnInvalidText, OnLossy, Ro
 pub use foreign_key::{ForeignKeyCheck, IntegerKeys, KeyColumn, KeyColumns, KeyEnd, group_foreign_keys};
 pub use input::{Input, ServerInput, SourceTable};
 pub use job::JobSpec;
-pub use table::{InPlaceTable, Loaded, NewColumn, NewTable, Stage, TableSpec};
+pub use table::{InPlaceTable, LeaderWork, Loaded, Stage, TableSpec};
 
 /// Returns the unqualified name of a target's stage table.
 pub fn stage_name(job: i64, target: u32) -> String {

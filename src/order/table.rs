@@ -1,4 +1,5 @@
 use crate::local::catalog::{Check, ColumnOptions, ExtendedStatistics, Generated, Index, Virtual};
+use crate::local::new_tables::NewTable;
 use plan::ColumnPair;
 use serde::{Deserialize, Serialize};
 
@@ -27,23 +28,27 @@ pub struct TableSpec {
     pub expects_long_rows: bool,
     /// How many tasks share the columns between them for ANALYZE.
     pub analyze_slices: usize,
-    /// Set where the target was made by the leader's transaction, so that no other process can look at it.
+    /// Set where other processes do not see the target as the leader's transaction has made or changed it.
     pub new_table: Option<NewTable>,
+    pub leader: LeaderWork,
 }
 
-/// The definition of a stage table whose target other processes cannot see. All types are the server's own.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct NewTable {
-    pub columns: Vec<NewColumn>,
-    pub tablespace: u32,
-    pub access_method: u32,
+/// The work for a table that the leader alone can do: it needs something that other processes do not see, because the
+/// leader's transaction has made or changed it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderWork {
+    pub does_all: bool,
+    /// Set where the rows go into the target itself: the leader's transaction has made it, and it is empty.
+    pub fills_target: bool,
+    /// Positions of indexes that the leader makes and builds.
+    pub indexes: Vec<usize>,
+    pub analyzes: bool,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-pub struct NewColumn {
-    pub name: String,
-    pub type_oid: u32,
-    pub typmod: i32,
+impl LeaderWork {
+    pub fn builds(&self, index: usize) -> bool {
+        self.does_all || self.indexes.contains(&index)
+    }
 }
 
 /// A target that is loaded in place.

@@ -104,15 +104,17 @@ impl Prepared {
 
     /// Returns the checks of those foreign keys.
     pub fn in_place_checks(&self) -> Result<Vec<ForeignKeyCheck>> {
-        self.checks(&HashMap::new(), |key| self.waits_for_in_place(key))
+        let checks = self.checks(&HashMap::new(), |key| self.waits_for_in_place(key))?;
+        Ok(checks.into_iter().map(|(_, check)| check).collect())
     }
 
-    /// `positions` are those of the targets among the job's tables.
+    /// Returns the foreign keys that are meant, each with its check. `positions` are those of the targets among the job's
+    /// tables.
     pub(super) fn checks(
         &self,
         positions: &HashMap<u32, usize>,
         is_meant: impl Fn(&ForeignKey) -> bool,
-    ) -> Result<Vec<ForeignKeyCheck>> {
+    ) -> Result<Vec<(&ForeignKey, ForeignKeyCheck)>> {
         let readable = readable_referencing(&self.foreign_keys)?;
         self.foreign_keys
             .iter()
@@ -131,7 +133,7 @@ impl Prepared {
                 check.hint = other.filter(|_| matches!(self.from, From::Server(_))).map(|other| {
                     format!("Table \"{other}\" is not part of this pull and keeps its rows: pull both tables together.")
                 });
-                Ok(check)
+                Ok((key, check))
             })
             .collect()
     }

@@ -5,6 +5,7 @@ mod foreign_keys;
 mod left_out;
 pub mod load;
 mod locks;
+mod own_changes;
 mod plan_pull;
 mod problems;
 mod refresh;
@@ -18,19 +19,21 @@ use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
-use crate::local::{encoding, expressions, interrupts, messages, parameters};
+use crate::local::{encoding, interrupts, messages, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
 use arguments::Arguments;
 use left_out::{LeftOut, LeftOutTable};
+use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
 use plan::{Pairing, Problem};
 use problems::{nothing_to_pull, refuse_problems};
 use sequences::SequencePair;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments};
+pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
 
@@ -48,8 +51,7 @@ pub struct Prepared {
     pub in_place_members: Vec<u32>,
     /// Whether the caller's transaction had written anything when it called.
     has_written: bool,
-    /// Whether the rows depend on what other transactions do not see.
-    depends_on_own_changes: bool,
+    own: OwnWork,
     pub sequences: Vec<SequencePair>,
     /// Materialized views to refresh (schema-qualified names), each after those that it reads.
     pub refreshed: Vec<String>,
@@ -163,7 +165,7 @@ pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
             prepared.trust_the_source()?;
         }
         prepared.refuse_too_many_locks()?;
-        prepared.plan_who_works()?;
+        prepared.plan_who_works(None)?;
         Ok(prepared)
     })
 }
@@ -178,7 +180,7 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     }
     settings::with_catalog_settings(|| {
         prepared.refuse_too_many_locks()?;
-        prepared.plan_who_works()
+        prepared.plan_who_works(None)
     })?;
     Ok(prepared)
 }
@@ -242,7 +244,7 @@ impl Prepared {
             trusted_keys: BTreeSet::new(),
             in_place_members: Vec::new(),
             has_written,
-            depends_on_own_changes: false,
+            own: OwnWork::default(),
             sequences: Vec::new(),
             refreshed: Vec::new(),
             notices: Vec::new(),
@@ -253,15 +255,15 @@ impl Prepared {
         }
     }
 
-    /// A load of files into one table, whose storage will be exchanged. `has_written` tells of the caller's transaction as it
-    /// was when it called.
+    /// A load of files into one table, whose storage will be exchanged. `own` tells of the caller's transaction as it was when
+    /// it called.
     pub fn for_files(
         local: Relation,
         mut spec: TableSpec,
         files: FilesSpec,
         terms: Terms,
         workers: usize,
-        has_written: bool,
+        own: OwnState,
     ) -> Result<Self> {
         settings::with_catalog_settings(|| {
             let oids = [local.oid];
@@ -280,13 +282,13 @@ impl Prepared {
                 all_targets: oids.to_vec(),
                 columns: catalog::read_columns(settings::version(), &oids)?,
                 definitions,
-                ..Self::of(From::Files(files), terms, workers, has_written)
+                ..Self::of(From::Files(files), terms, workers, own.has_written)
             };
             prepared.targets.push(Target { local, spec, method: Method::Swap, warnings: Vec::new() });
             let mut problems = Vec::new();
             prepared.plan_foreign_keys(&mut problems)?;
             refuse_problems(&problems)?;
-            prepared.plan_who_works()?;
+            prepared.plan_who_works(Some(own.changed_here))?;
             Ok(prepared)
         })
     }
@@ -333,23 +335,19 @@ impl Prepared {
         self.targets_by(method).map(|target| target.local.oid).collect()
     }
 
-    /// Other processes evaluate expressions with what is committed.
-    fn plan_who_works(&mut self) -> Result<()> {
-        let swapped = self.oids_by(Method::Swap);
-        self.depends_on_own_changes = self.has_written && catalog::depend_on_own_changes(&swapped)?;
-        Ok(())
-    }
-
     /// The plan as all processes of the job know it.
     pub fn job_spec(&self, job: i64) -> Result<JobSpec> {
         let positions: HashMap<u32, usize> =
             self.targets_by(Method::Swap).enumerate().map(|(position, target)| (target.local.oid, position)).collect();
-        let foreign_keys = self.checks(&positions, |key| !self.waits_for_in_place(key))?;
-        let tables: Vec<TableSpec> =
+        let mut tables: Vec<TableSpec> =
             self.targets_by(Method::Swap).map(|target| self.spec_for_caller(target)).collect::<Result<_>>()?;
-        let mut works_in_session = self.depends_on_own_changes;
-        for default in tables.iter().flat_map(|table| &table.defaults) {
-            works_in_session |= expressions::asks_the_session(&default.expression)?;
+        self.leave_session_defaults_to_leader(&mut tables)?;
+        let by_leader: HashSet<u32> =
+            tables.iter().filter(|table| table.leader.does_all).map(|table| table.target).collect();
+        let mut foreign_keys = Vec::new();
+        for (key, mut check) in self.checks(&positions, |key| !self.waits_for_in_place(key))? {
+            check.by_leader = self.is_key_of_leader(key, &by_leader, &positions);
+            foreign_keys.push(check);
         }
         Ok(JobSpec {
             job,
@@ -368,7 +366,6 @@ impl Prepared {
             foreign_keys,
             settings: ValueSettings::of_this_session(),
             instants: Instants::of_this_session(),
-            works_in_session,
             own_storage: parameters::own_storage(),
             maintenance_memory: settings::maintenance_work_mem(),
             arguments: self.terms.arguments.clone(),

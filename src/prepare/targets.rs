@@ -6,7 +6,7 @@ use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
 use crate::local::identity::{Role, run_as};
 use crate::local::{encoding, expressions, rights, settings, spi, transaction};
-use crate::order::{SourceTable, TableSpec};
+use crate::order::{LeaderWork, SourceTable, TableSpec};
 use crate::source::{self, Session};
 use plan::catalog::{Relation, attach_columns};
 use plan::{Pairing, PartLimits, Problem, ProblemKind, Wire};
@@ -141,6 +141,7 @@ impl Prepared {
                 virtuals: definition.virtuals.clone(),
                 analyze_slices: 1,
                 new_table: None,
+                leader: LeaderWork::default(),
             };
             spec.share_analyze(self.workers, target_oids.len() == 1);
             if wire == Wire::Text {

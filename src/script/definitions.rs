@@ -1,10 +1,10 @@
 //! The definitions of a source's objects, and their making here.
 
-use super::pg_dump::{Program, Section, Wanted};
+use super::pg_dump::{Program, Wanted};
 use crate::error::{Error, Result, catch, caution};
 use crate::local::script_objects::{self, existing};
 use crate::local::{identity, interrupts, settings, spi};
-use crate::source::{Origin, Session};
+use crate::source::{self, Origin, Session};
 use dumpscript::{Entry, Head, roles_of, setting_of};
 use pgrx::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -41,20 +41,49 @@ impl Action {
     }
 }
 
+/// The tablespace and the access method that a script gives to what it makes, by settings that hold from one object to the
+/// next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    tablespace: String,
+    access_method: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { tablespace: String::new(), access_method: "heap".to_owned() }
+    }
+}
+
 /// An object of the source with the statements that make it.
 pub struct Object {
     pub entry: Entry,
     pub action: Action,
+    place: Place,
 }
 
 impl Object {
     /// The statements as one text.
     pub fn text(&self) -> String {
-        self.entry.statements.iter().map(|statement| statement.text.as_str()).collect::<Vec<_>>().join("\n")
+        let mut statements: Vec<String> = Vec::new();
+        // Other objects are in no such place.
+        if ["TABLE", "MATERIALIZED VIEW", "INDEX", "CONSTRAINT"].contains(&self.entry.head.kind.as_str()) {
+            let Place { tablespace, access_method } = &self.place;
+            if !tablespace.is_empty() {
+                statements.push(format!("SET default_tablespace = {};", plan::quote_identifier(tablespace)));
+            }
+            if access_method != "heap" {
+                statements
+                    .push(format!("SET default_table_access_method = {};", plan::quote_identifier(access_method)));
+            }
+        }
+        statements.extend(self.entry.statements.iter().map(|statement| statement.text.clone()));
+        statements.join("\n")
     }
 }
 
-/// The definitions of a source's objects: those that rows are loaded into, and those that come after.
+/// The definitions of a source's objects: those that are made before the rows are pulled, and those that come after. Indexes
+/// and keys are made with the empty tables: the pull builds and checks them, like those of any other target.
 pub struct Definitions {
     pub before: Vec<Object>,
     pub after: Vec<Object>,
@@ -72,6 +101,10 @@ struct LeftOut {
 
 /// These hold others, and are shared where they exist.
 const CONTAINERS: [&str; 3] = ["SCHEMA", "EXTENSION", "PROCEDURAL LANGUAGE"];
+
+/// These come after the rows: they would act on what the migration itself does, or show rows that must be there.
+const AFTER_ROWS: [&str; 7] =
+    ["TRIGGER", "EVENT TRIGGER", "RULE", "POLICY", "ROW SECURITY", "MATERIALIZED VIEW DATA", "DEFAULT ACL"];
 
 /// These belong to an object above them in the dump, by which they are judged.
 const ATTACHED: [&str; 4] = ["DEFAULT", "TABLE ATTACH", "INDEX ATTACH", "ROW SECURITY"];
@@ -106,18 +139,18 @@ impl Definitions {
     pub fn read(origin: &Origin, session: &Session, snapshot: &str, terms: Terms) -> Result<Self> {
         let program = Program::find(session.version)?;
         let wanted = Wanted { owners: terms.owners, privileges: terms.privileges };
-        let read = |section: Section| -> Result<Vec<Object>> {
-            let script = program.dump(origin, snapshot, section, wanted)?;
-            let entries = dumpscript::entries(&script, &interrupts::check).map_err(|error| {
-                Error::new(
-                    PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
-                    "the script that pg_dump made of the source cannot be run",
-                )
+        let script = program.dump(origin, snapshot, wanted)?;
+        let entries = dumpscript::entries(&script, &interrupts::check).map_err(|error| {
+            Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "the script that pg_dump made of the source cannot be run")
                 .detail(error.to_string())
-            })?;
-            judge(entries, terms.keeps_existing)
-        };
-        Ok(Self { before: read(Section::Before)?, after: read(Section::After)?, left_out: LeftOut::default() })
+        })?;
+        let calling = source::read_called_indexes(session)?.into_iter().collect();
+        let comes_after = coming_after(&entries, &calling);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (object, is_after) in judge(entries, terms.keeps_existing)?.into_iter().zip(comes_after) {
+            if is_after { after.push(object) } else { before.push(object) }
+        }
+        Ok(Self { before, after, left_out: LeftOut::default() })
     }
 
     fn objects(&self) -> impl Iterator<Item = &Object> {
@@ -153,7 +186,7 @@ impl Definitions {
         .hint("With existing => 'keep' they stay as they are, and overwrite => true replaces the rows of such tables."))
     }
 
-    /// Makes what rows are loaded into.
+    /// Makes what rows are loaded into, with its indexes and keys.
     pub fn make_before(&mut self) -> Result<()> {
         make(&self.before, &mut self.left_out)
     }
@@ -216,8 +249,51 @@ fn describe(head: &Head) -> String {
     }
 }
 
+/// Returns for each entry whether it is made after the rows have come. `calling` names indexes by the OIDs of catalog and
+/// object: their functions may read any table.
+fn coming_after(entries: &[Entry], calling: &HashSet<(u32, u32)>) -> Vec<bool> {
+    let mut after = HashSet::new();
+    entries
+        .iter()
+        .map(|Entry { head, .. }| {
+            let is_after = AFTER_ROWS.contains(&head.kind.as_str())
+                || head.oid != 0 && calling.contains(&(head.class, head.oid))
+                || head.dependencies.iter().any(|number| after.contains(number));
+            // The settings at the beginning have no number.
+            if is_after && head.number != 0 {
+                after.insert(head.number);
+            }
+            is_after
+        })
+        .collect()
+}
+
+/// Takes the settings that say where objects lie out of the statements, so that the order of objects can be another one.
+fn places(entries: &mut [Entry]) -> Vec<Place> {
+    let mut current = Place::default();
+    entries
+        .iter_mut()
+        .map(|entry| {
+            // A script makes them before the head of the object that needs them.
+            let place = current.clone();
+            entry.statements.retain(|statement| {
+                let Some((name, value)) = setting_of(&statement.text) else { return true };
+                match name.as_str() {
+                    "default_tablespace" => current.tablespace = value,
+                    "default_table_access_method" => current.access_method = value,
+                    // The others are made when the statements run, or are about the session that would run the script.
+                    _ => {}
+                }
+                false
+            });
+            place
+        })
+        .collect()
+}
+
 /// Decides what is done with each object, before anything is touched.
-fn judge(entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
+fn judge(mut entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
+    let places = places(&mut entries);
     let heads: Vec<&Head> = entries.iter().map(|entry| &entry.head).collect();
     let kinds: Vec<&str> = heads.iter().map(|head| head.kind.as_str()).collect();
     let schemas: Vec<&str> = heads.iter().map(|head| head.schema.as_deref().unwrap_or_default()).collect();
@@ -245,18 +321,16 @@ fn judge(entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
             actions[position] = Action::Keep;
         }
     }
-    Ok(entries.into_iter().zip(actions).map(|(entry, action)| Object { entry, action }).collect())
+    let objects = entries.into_iter().zip(actions).zip(places);
+    Ok(objects.map(|((entry, action), place)| Object { entry, action, place }).collect())
 }
 
 /// Runs the statements, with the caller's rights and the settings that they are written for.
 fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
     let statements = || objects.iter().flat_map(|object| &object.entry.statements);
     let roles: BTreeSet<String> = statements().flat_map(|statement| roles_of(&statement.text)).collect();
-    let tablespaces: BTreeSet<String> = statements()
-        .filter_map(|statement| setting_of(&statement.text))
-        .filter(|(name, value)| name == "default_tablespace" && !value.is_empty())
-        .map(|(_, value)| value)
-        .collect();
+    let tablespaces: BTreeSet<String> =
+        objects.iter().map(|object| object.place.tablespace.clone()).filter(|name| !name.is_empty()).collect();
     let (no_roles, no_tablespaces) = settings::with_catalog_settings(|| {
         let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
         let tablespaces: Vec<&str> = tablespaces.iter().map(String::as_str).collect();
@@ -266,26 +340,22 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
         for (name, value) in SETTINGS {
             settings::set_local(name, value)?;
         }
-        for object in objects {
+        let mut current = Place::default();
+        for object in objects.iter().filter(|object| object.action == Action::Create) {
+            let mut place = object.place.clone();
+            if no_tablespaces.contains(&place.tablespace) {
+                left_out.tablespaces.insert(std::mem::take(&mut place.tablespace));
+            }
+            if place.tablespace != current.tablespace {
+                settings::set_local(c"default_tablespace", &place.tablespace)?;
+            }
+            if place.access_method != current.access_method {
+                settings::set_local(c"default_table_access_method", &place.access_method)?;
+            }
+            current = place;
             let mut as_other = false;
             for statement in &object.entry.statements {
                 interrupts::check();
-                if let Some((name, value)) = setting_of(&statement.text) {
-                    match name.as_str() {
-                        "default_table_access_method" => settings::set_local(c"default_table_access_method", &value)?,
-                        "default_tablespace" if no_tablespaces.contains(&value) => {
-                            left_out.tablespaces.insert(value);
-                            settings::set_local(c"default_tablespace", "")?;
-                        }
-                        "default_tablespace" => settings::set_local(c"default_tablespace", &value)?,
-                        // The others are made above, or about the session that would run the script.
-                        _ => {}
-                    }
-                    continue;
-                }
-                if object.action != Action::Create {
-                    continue;
-                }
                 let begins = |words: &str| statement.text.starts_with(words);
                 if begins("SET SESSION AUTHORIZATION ") || begins("RESET SESSION AUTHORIZATION;") {
                     as_other = begins("SET ");

@@ -18,22 +18,6 @@ pub struct Program {
     major: u32,
 }
 
-/// The part of a dump: what rows are loaded into, or what comes after them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
-    Before,
-    After,
-}
-
-impl Section {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Before => "pre-data",
-            Self::After => "post-data",
-        }
-    }
-}
-
 /// What of a dump is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
@@ -109,15 +93,17 @@ impl Program {
         child::run(&self.path, arguments, &environment)
     }
 
-    /// The script of one section, as the snapshot sees the source. Subscriptions, publications and large objects are not in it.
-    pub fn dump(&self, origin: &Origin, snapshot: &str, section: Section, wanted: Wanted) -> Result<String> {
+    /// The script of all definitions, as the snapshot sees the source. Subscriptions, publications and large objects are not
+    /// in it.
+    pub fn dump(&self, origin: &Origin, snapshot: &str, wanted: Wanted) -> Result<String> {
         /// The first version that dumps statistics.
         const DUMPS_STATISTICS: u32 = 18;
         let (connection, password) = origin.for_program(self.major)?;
         let mut arguments: Vec<String> = [
             format!("--dbname={connection}"),
             format!("--snapshot={snapshot}"),
-            format!("--section={}", section.name()),
+            "--section=pre-data".to_owned(),
+            "--section=post-data".to_owned(),
             // Who holds a lock of the source may wait for this very session, which no server could see.
             "--lock-wait-timeout=60s".to_owned(),
         ]
@@ -138,7 +124,7 @@ impl Program {
         if !output.succeeded {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-                format!("pg_dump could not read the definitions of the source ({})", section.name()),
+                "pg_dump could not read the definitions of the source",
             )
             .details(complaints(&output.messages)));
         }

@@ -134,6 +134,11 @@ pub fn read_databases(session: &Session) -> Result<Vec<ListedDatabase>> {
     read_json(session, include_str!("../../sql/queries/databases.sql"))
 }
 
+/// Returns indexes and exclusion constraints that call functions which are not compiled: the OIDs of catalog and object.
+pub fn read_called_indexes(session: &Session) -> Result<Vec<(u32, u32)>> {
+    read_json(session, include_str!("../../sql/queries/called_indexes.sql"))
+}
+
 /// A foreign key of the source that its rows are known to satisfy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct GuaranteedKey {

@@ -1,8 +1,9 @@
 use crate::compat;
 use crate::error::{Error, Result};
 use crate::local::catalog::Index;
+use crate::local::new_tables::{self, NewIndex, NewTable, NewToast};
 use crate::local::{bindings, encoding, settings};
-use crate::order::{NewTable, Stage, TableSpec, stage_index_name, stage_name};
+use crate::order::{Stage, TableSpec, stage_index_name, stage_name};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CString;
@@ -42,14 +43,16 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
         let altered = table.column_options.iter().any(|column| column.relation == table.target);
         let may_need = altered || table.expects_long_rows || !is_empty_toast(target_toast);
         if target_toast != pg_sys::Oid::INVALID && may_need {
-            create_toast(heap, table.target, target_toast);
+            create_toast(heap, target_toast);
         }
         let mut indexes = Vec::with_capacity(table.indexes.len());
         // An index in the database's own tablespace names none, and would go to this one.
         settings::scoped(|| {
             settings::set_local(c"default_tablespace", "")?;
-            for index in &table.indexes {
-                indexes.push(create_index(job, heap, target, index)?.to_u32());
+            for (position, index) in table.indexes.iter().enumerate() {
+                // The leader makes its own when it builds them, where another process makes the table.
+                let waits = !table.leader.does_all && table.leader.indexes.contains(&position);
+                indexes.push(if waits { 0 } else { create_index(job, heap, target, index)?.to_u32() });
             }
             Ok(())
         })?;
@@ -60,33 +63,132 @@ pub fn create(job: i64, table: &TableSpec) -> Result<Stage> {
     }
 }
 
-/// Makes the stage table of a target that only the leader's transaction can see: it has neither indexes nor options.
+/// Makes the index of a stage table that only the leader can make, and returns it.
+pub fn create_own_index(job: i64, heap: u32, table: &TableSpec, index: usize) -> Result<u32> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    let index = &table.indexes[index];
+    // SAFETY: the leader's own lock keeps the target in place; what was opened is closed again.
+    unsafe {
+        let target = pg_sys::table_open(table.target.into(), lock);
+        let created = settings::scoped(|| {
+            settings::set_local(c"default_tablespace", "")?;
+            create_index(job, heap.into(), target, index)
+        })?;
+        pg_sys::table_close(target, lock);
+        super::statistics::prepare_index(table, index, created.to_u32())?;
+        super::dependencies::forget_objects_used_by_index(created);
+        Ok(created.to_u32())
+    }
+}
+
+/// Makes the stage table of a target that this process does not see.
 fn create_new(job: i64, table: &TableSpec, new_table: &NewTable) -> Result<Stage> {
     // SAFETY: a descriptor of our own with as many columns as are filled in.
     unsafe {
         let descriptor = pg_sys::CreateTemplateTupleDesc(new_table.columns.len() as i32);
-        for (number, column) in (1..).zip(&new_table.columns) {
+        for (position, column) in new_table.columns.iter().enumerate() {
             let column_name = encoding::to_database(&column.name)?;
-            pg_sys::TupleDescInitEntry(
-                descriptor,
-                number,
-                column_name.as_ptr(),
-                column.type_oid.into(),
-                column.typmod,
-                0,
-            );
+            let type_oid = if column.dropped { pg_sys::INT4OID } else { column.type_oid.into() };
+            let number = (position + 1) as pg_sys::AttrNumber;
+            let (typmod, dimensions) = (column.typmod, column.dimensions);
+            pg_sys::TupleDescInitEntry(descriptor, number, column_name.as_ptr(), type_oid, typmod, dimensions);
+            let attribute = compat::attribute(descriptor, position).cast_mut();
+            (*attribute).atttypid = column.type_oid.into();
+            (*attribute).attcollation = column.collation.into();
+            (*attribute).attlen = column.length;
+            (*attribute).attbyval = column.by_value;
+            (*attribute).attalign = column.alignment as std::ffi::c_char;
+            (*attribute).attstorage = column.storage as std::ffi::c_char;
+            (*attribute).attcompression = column.compression.bytes().next().unwrap_or(0) as std::ffi::c_char;
+            (*attribute).attnotnull = column.not_null;
+            (*attribute).attisdropped = column.dropped;
+            compat::complete_attribute(descriptor, position);
         }
         let storage = Storage {
             owner: table.owner.into(),
             tablespace: new_table.tablespace.into(),
             access_method: new_table.access_method.into(),
-            persistence: pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
-            options: pg_sys::Datum::from(0usize),
+            persistence: new_table.persistence as std::ffi::c_char,
+            options: new_tables::text_array(&new_table.options)?,
         };
         let heap = create_heap(job, table, descriptor, storage)?;
-        create_toast(heap, table.target, pg_sys::Oid::INVALID);
-        super::dependencies::belong_to_extension(heap, &[])?;
-        Ok(Stage { heap: heap.to_u32(), indexes: Vec::new() })
+        if let Some(toast) = new_table.toast.as_ref().filter(|_| table.expects_long_rows) {
+            create_new_toast(heap, toast)?;
+        }
+        let mut indexes = Vec::with_capacity(table.indexes.len());
+        for (position, (index, definition)) in table.indexes.iter().zip(&new_table.indexes).enumerate() {
+            let waits = table.leader.indexes.contains(&position);
+            indexes.push(if waits { 0 } else { create_new_index(job, heap, index, definition)?.to_u32() });
+        }
+        super::dependencies::belong_to_extension(heap, &indexes)?;
+        Ok(Stage { heap: heap.to_u32(), indexes })
+    }
+}
+
+/// # Safety
+/// The stage table has none yet, and nobody else uses it.
+unsafe fn create_new_toast(stage: pg_sys::Oid, toast: &NewToast) -> Result<()> {
+    let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: promised by the caller.
+    unsafe {
+        bindings::NewHeapCreateToastTable(stage, new_tables::text_array(&toast.options)?, lock, toast.oid.into())
+    };
+    Ok(())
+}
+
+/// Gives the stage table the catalog rows and an empty file for an index of a target that this process does not see. As
+/// `index_concurrently_create_copy` in `index.c`.
+///
+/// # Safety
+/// The stage table was made by this transaction, with the columns that the definition names.
+unsafe fn create_new_index(job: i64, heap: pg_sys::Oid, index: &Index, definition: &NewIndex) -> Result<pg_sys::Oid> {
+    let name = CString::new(stage_index_name(job, index.oid)).expect("made of digits and letters");
+    // SAFETY: promised by the caller. Lists and arrays are palloc'd here or outlive the call, which copies them.
+    unsafe {
+        let expressions = match &definition.expressions {
+            Some(expressions) => crate::local::expressions::parse(expressions)?.cast(),
+            None => std::ptr::null_mut(),
+        };
+        let predicate = match &definition.predicate {
+            Some(predicate) => pg_sys::make_ands_implicit(crate::local::expressions::parse(predicate)?.cast()),
+            None => std::ptr::null_mut(),
+        };
+        let info = compat::index_info(
+            definition.columns.len() as i32,
+            definition.key_columns,
+            definition.access_method.into(),
+            expressions,
+            predicate,
+            definition.unique,
+            definition.nulls_not_distinct,
+        );
+        let mut names = std::ptr::null_mut();
+        let (mut collations, mut classes) = (Vec::new(), Vec::new());
+        let (mut orderings, mut class_options) = (Vec::new(), Vec::new());
+        for (position, column) in definition.columns.iter().enumerate() {
+            (*info).ii_IndexAttrNumbers[position] = column.number;
+            let column_name = encoding::to_database(&column.name)?;
+            names = pg_sys::lappend(names, pg_sys::pstrdup(column_name.as_ptr()).cast());
+            collations.push(pg_sys::Oid::from(column.collation));
+            classes.push(pg_sys::Oid::from(column.class));
+            orderings.push(column.ordering);
+            class_options.push(new_tables::text_array(&column.class_options)?);
+        }
+        let lock = pg_sys::ShareLock as pg_sys::LOCKMODE;
+        let relation = pg_sys::table_open(heap, lock);
+        let created = compat::create_unbuilt_index(
+            relation,
+            &name,
+            info,
+            names,
+            (definition.access_method.into(), definition.tablespace.into()),
+            (&collations, &classes, &orderings, &class_options),
+            new_tables::text_array(&definition.options)?,
+        );
+        pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        pg_sys::CommandCounterIncrement();
+        hide_until_built(created)?;
+        Ok(created)
     }
 }
 
@@ -142,36 +244,38 @@ unsafe fn create_heap(
     }
 }
 
-/// Gives a stage table a TOAST table with the options of the target's own (none for an invalid OID), if rows of its layout
-/// may need one.
+/// Gives a stage table a TOAST table with the options of the target's own, if rows of its layout may need one.
 ///
 /// It is marked as a rewrite's as its heap is: logical decoding drops the rows of such a heap, and would keep the chunks of
 /// a TOAST table without the mark for rows that never come.
 ///
 /// # Safety
 /// The stage table has none yet, and nobody else uses it.
-unsafe fn create_toast(stage: pg_sys::Oid, target: u32, target_toast: pg_sys::Oid) {
+unsafe fn create_toast(stage: pg_sys::Oid, target_toast: pg_sys::Oid) {
     // SAFETY: promised by the caller; the target's lock keeps its TOAST table in place.
     unsafe {
         let options = relation_options(target_toast.to_u32());
         let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
-        let rewritten = if target_toast == pg_sys::Oid::INVALID { target.into() } else { target_toast };
-        bindings::NewHeapCreateToastTable(stage, options, lock, rewritten);
+        bindings::NewHeapCreateToastTable(stage, options, lock, target_toast);
     }
 }
 
 /// Makes the TOAST table that [`create`] thought the stage table would not need.
-pub fn give_toast_table(stage: u32, target: u32) {
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+pub fn give_toast_table(stage: u32, table: &TableSpec) -> Result<()> {
+    let (target, lock) = (table.target, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
     // SAFETY: the job's lock on the target keeps it in place, and nobody else has a use for the stage table.
     unsafe {
+        if let Some(new_table) = &table.new_table {
+            return new_table.toast.as_ref().map_or(Ok(()), |toast| create_new_toast(stage.into(), toast));
+        }
         let relation = pg_sys::table_open(target.into(), lock);
         let toast = (*(*relation).rd_rel).reltoastrelid;
         pg_sys::table_close(relation, lock);
         if toast != pg_sys::Oid::INVALID {
-            create_toast(stage.into(), target, toast);
+            create_toast(stage.into(), toast);
         }
     }
+    Ok(())
 }
 
 /// Returns whether there is a TOAST table without a page.

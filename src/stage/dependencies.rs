@@ -19,34 +19,62 @@ const STATISTICS_OBJECTS: u32 = 3381;
 pub(super) unsafe fn belong_to_extension(heap: pg_sys::Oid, indexes: &[u32]) -> Result<()> {
     // SAFETY: promised by the caller; plain catalog changes. The list is palloc'd and holds OIDs.
     unsafe {
-        let extension = pg_sys::get_extension_oid(c"pgcopy".as_ptr(), true);
-        if extension == pg_sys::Oid::INVALID {
-            return Err(Error::internal("extension \"pgcopy\" does not exist"));
-        }
         pg_sys::CommandCounterIncrement();
         let table = address(pg_sys::RelationRelationId, heap);
-        let extension = address(pg_sys::ExtensionRelationId, extension);
-        let member = pg_sys::DependencyType::DEPENDENCY_EXTENSION;
         forget_objects_used_by(table);
-        pg_sys::recordDependencyOn(&table, &extension, member);
-        for &index in indexes {
-            forget_objects_used_by(address(pg_sys::RelationRelationId, index.into()));
-            let constraint = pg_sys::get_index_constraint(index.into());
-            if constraint != pg_sys::Oid::INVALID {
-                forget_objects_used_by(address(CONSTRAINTS.into(), constraint));
-            }
+        pg_sys::recordDependencyOn(&table, &extension()?, pg_sys::DependencyType::DEPENDENCY_EXTENSION);
+        // 0 stands for those that the leader makes.
+        for &index in indexes.iter().filter(|&&index| index != 0) {
+            forget_objects_used_by_index(index.into());
         }
+        give_statistics_to_extension(heap)?;
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
+/// Makes the extended statistics of a stage table members of the extension alone.
+///
+/// # Safety
+/// The statistics were made by this transaction, and the stage table is locked.
+pub(super) unsafe fn give_statistics_to_extension(heap: pg_sys::Oid) -> Result<()> {
+    // SAFETY: promised by the caller; plain catalog changes. The list is palloc'd and holds OIDs.
+    unsafe {
+        let extension = extension()?;
         let relation = pg_sys::table_open(heap, pg_sys::NoLock as pg_sys::LOCKMODE);
         let statistics = pgrx::PgList::<pg_sys::Oid>::from_pg(pg_sys::RelationGetStatExtList(relation));
         for object in statistics.iter_oid() {
             let object = address(STATISTICS_OBJECTS.into(), object);
             forget_objects_used_by(object);
-            pg_sys::recordDependencyOn(&object, &extension, member);
+            pg_sys::recordDependencyOn(&object, &extension, pg_sys::DependencyType::DEPENDENCY_EXTENSION);
         }
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        pg_sys::CommandCounterIncrement();
     }
     Ok(())
+}
+
+/// Makes an index that this transaction has given a stage table depend on nothing but the table.
+///
+/// # Safety
+/// The index was made by this transaction.
+pub(super) unsafe fn forget_objects_used_by_index(index: pg_sys::Oid) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        forget_objects_used_by(address(pg_sys::RelationRelationId, index));
+        let constraint = pg_sys::get_index_constraint(index);
+        if constraint != pg_sys::Oid::INVALID {
+            forget_objects_used_by(address(CONSTRAINTS.into(), constraint));
+        }
+    }
+}
+
+fn extension() -> Result<pg_sys::ObjectAddress> {
+    // SAFETY: a catalog lookup.
+    let extension = unsafe { pg_sys::get_extension_oid(c"pgcopy".as_ptr(), true) };
+    if extension == pg_sys::Oid::INVALID {
+        return Err(Error::internal("extension \"pgcopy\" does not exist"));
+    }
+    Ok(address(pg_sys::ExtensionRelationId, extension))
 }
 
 /// Removes the owner's dependency of a stage table that has the old rows after the swap, so that the target's owner can

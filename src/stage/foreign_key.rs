@@ -90,6 +90,7 @@ pub fn foreign_key_check(
         detail_columns: columns.join(", "),
         detail_rest,
         show_values,
+        by_leader: false,
         hint: None,
     })
 }

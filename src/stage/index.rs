@@ -33,3 +33,30 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
     });
     Ok(())
 }
+
+/// Fills an index of a table that this transaction has made and filled. The index was made with the empty table.
+///
+/// Functions run as for [`build_index`].
+pub fn fill_index(heap: u32, owner: u32, index: u32) -> Result<()> {
+    run_as(Role::TableOwner(owner), || {
+        // SAFETY: as RelationTruncateIndexes in heap.c, for a table that nobody else sees and this transaction holds
+        // exclusively.
+        unsafe {
+            let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+            let heap_relation = pg_sys::table_open(heap.into(), lock);
+            // An index of no rows is complete.
+            if pg_sys::RelationGetNumberOfBlocksInFork(heap_relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0 {
+                let index_relation = pg_sys::index_open(index.into(), lock);
+                let info = pg_sys::BuildIndexInfo(index_relation);
+                pg_sys::RelationTruncate(index_relation, 0);
+                let by_keys = BuildByKeys::install(index_relation, info);
+                pg_sys::index_build(heap_relation, index_relation, info, true, false);
+                drop(by_keys);
+                pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            }
+            pg_sys::table_close(heap_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            pg_sys::CommandCounterIncrement();
+        }
+    });
+    Ok(())
+}

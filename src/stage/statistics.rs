@@ -2,6 +2,7 @@
 
 use crate::compat;
 use crate::error::Result;
+use crate::local::catalog::Index;
 use crate::local::spi::{Param, extension};
 use crate::order::{Stage, TableSpec};
 use pgrx::pg_sys;
@@ -11,23 +12,9 @@ use pgrx::pg_sys;
 /// Catalog rows are copied: a statement made of their text would be parsed again, which evaluates constants of types that
 /// are the table's owner's, and tells event triggers.
 pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -> Result<()> {
-    let relations = table.indexes.iter().map(|index| index.oid).zip(indexes.iter().copied());
-    for (original, copy) in [(table.target, heap)].into_iter().chain(relations) {
-        let options: Vec<_> = table.column_options.iter().filter(|column| column.relation == original).collect();
-        if options.is_empty() {
-            continue;
-        }
-        // Some minor versions keep a number of their own among the options.
-        extension::execute(
-            include_str!("../../sql/queries/copy_column_statistics.sql"),
-            &[Param::Oid(original), Param::Oid(copy), Param::Bool(original == table.target)],
-        )?;
-        for column in options.into_iter().filter(|_| original != table.target) {
-            if let Some(target) = column.statistics {
-                // SAFETY: made by this transaction, which holds a lock on it.
-                unsafe { compat::note_statistics_target(copy.into(), column.number, target) };
-            }
-        }
+    prepare_columns(table, table.target, heap)?;
+    for (index, &copy) in table.indexes.iter().zip(indexes).filter(|&(_, &copy)| copy != 0) {
+        prepare_index(table, index, copy)?;
     }
     if table.extended_statistics.is_empty() {
         return Ok(());
@@ -45,11 +32,45 @@ pub(super) fn prepare(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -
     Ok(())
 }
 
+/// Gives a new index of a stage table the statistics targets of its original.
+pub(super) fn prepare_index(table: &TableSpec, original: &Index, copy: u32) -> Result<()> {
+    prepare_columns(table, original.oid, copy)?;
+    for column in table.column_options.iter().filter(|column| column.relation == original.oid) {
+        if let Some(target) = column.statistics {
+            // SAFETY: the stage table is locked by this transaction.
+            unsafe { compat::note_statistics_target(copy.into(), column.number, target) };
+        }
+    }
+    Ok(())
+}
+
+fn prepare_columns(table: &TableSpec, original: u32, copy: u32) -> Result<()> {
+    if !table.column_options.iter().any(|column| column.relation == original) {
+        return Ok(());
+    }
+    // Some minor versions keep a number of their own among the options.
+    extension::execute(
+        include_str!("../../sql/queries/copy_column_statistics.sql"),
+        &[Param::Oid(original), Param::Oid(copy), Param::Bool(original == table.target)],
+    )
+}
+
+/// Gives a stage table that workers have made the statistics targets and extended statistics of a target that only this
+/// transaction sees.
+pub fn take_statistics_targets(job: i64, heap: u32, table: &TableSpec, indexes: &[u32]) -> Result<()> {
+    prepare(job, heap, table, indexes)?;
+    // SAFETY: this transaction has just made them.
+    unsafe { super::dependencies::give_statistics_to_extension(heap.into()) }
+}
+
 /// Gives the targets the column statistics of their stage tables. It comes before the locks that the swap takes, so
 /// that no reader waits for it.
 pub fn take_over_statistics<'a>(job: i64, tables: impl Iterator<Item = (&'a TableSpec, &'a Stage)>) -> Result<()> {
     let (mut extended, mut virtuals) = (Vec::new(), Vec::new());
     for (table, stage) in tables {
+        if table.leader.fills_target {
+            continue;
+        }
         let expressions = table.indexes.iter().zip(&stage.indexes).filter(|(index, _)| index.has_expressions);
         let indexes = expressions.map(|(index, &stage_index)| (index.oid, stage_index));
         for (old, new) in [(table.target, stage.heap)].into_iter().chain(indexes) {

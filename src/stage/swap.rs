@@ -17,49 +17,49 @@ pub struct SwapTable<'a> {
     pub table: &'a TableSpec,
     pub stage: &'a Stage,
     pub rows: u64,
+    /// Whether the transaction that swaps has made the stage table: the relation cache must know that the target's files
+    /// are new, as after CLUSTER. Files of an earlier transaction are like any others, and later writes to them are logged.
+    pub is_made_here: bool,
 }
 
-/// The transaction that made the files of the stage tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
-    /// The transaction that swaps: the relation cache must know that a target's files are new, as after CLUSTER.
-    MadeHere,
-    /// An earlier one, long committed: the files are like any others, and later writes to them are logged.
-    MadeBefore,
+impl SwapTable<'_> {
+    /// The leader can have made an index of a stage table that a worker has made.
+    fn is_index_made_here(&self, index: usize) -> bool {
+        self.is_made_here || self.table.leader.builds(index)
+    }
 }
 
 /// Exchanges the storage of all targets. The stage tables hold the old rows then. Those of this transaction are dropped
 /// here, the others when it has ended: readers of the targets need not wait for that.
-pub fn swap(tables: &[SwapTable<'_>], storage: Storage) -> Result<()> {
+pub fn swap(tables: &[SwapTable<'_>]) -> Result<()> {
     let mut exchanged_toasts = Vec::new();
     for table in tables {
-        let toasts = swap_table(table, storage)?;
+        let toasts = swap_table(table)?;
         if toasts.exchanged && toasts.of_target != pg_sys::Oid::INVALID {
-            exchanged_toasts.push((table.table.target, toasts));
+            exchanged_toasts.push((table, toasts));
         }
     }
     // One command counter step serves all tables: what follows must see the new catalog rows.
     // SAFETY: between commands of our own transaction.
     unsafe { pg_sys::CommandCounterIncrement() };
-    if storage == Storage::MadeHere {
-        super::remove(tables.iter().map(|table| table.stage.heap))?;
-    } else {
-        for (_, toasts) in exchanged_toasts.iter().filter(|(_, toasts)| toasts.of_stage != pg_sys::Oid::INVALID) {
-            let name = format!("pgcopy_old_{}", toasts.of_stage.to_u32());
-            rename_toast(toasts.of_stage, &name);
-        }
+    super::remove(tables.iter().filter(|table| table.is_made_here).map(|table| table.stage.heap))?;
+    let is_left =
+        |(table, toasts): &&(&SwapTable<'_>, Toasts)| !table.is_made_here && toasts.of_stage != pg_sys::Oid::INVALID;
+    for (_, toasts) in exchanged_toasts.iter().filter(is_left) {
+        let name = format!("pgcopy_old_{}", toasts.of_stage.to_u32());
+        rename_toast(toasts.of_stage, &name);
     }
     // SAFETY: as above.
     unsafe { pg_sys::CommandCounterIncrement() };
-    for (target, toasts) in &exchanged_toasts {
-        rename_toast(toasts.of_target, &format!("pg_toast_{target}"));
+    for (table, toasts) in &exchanged_toasts {
+        rename_toast(toasts.of_target, &format!("pg_toast_{}", table.table.target));
         // SAFETY: the next step updates the row that the renaming has just updated.
         unsafe {
             pg_sys::CommandCounterIncrement();
             pg_sys::ResetRelRewrite(toasts.of_target);
         }
     }
-    tables.iter().for_each(finish);
+    tables.iter().for_each(|table| finish(table.table.target, table.rows));
     Ok(())
 }
 
@@ -75,7 +75,7 @@ pub fn refuse_table_in_use(target: u32) {
     }
 }
 
-fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
+fn swap_table(swap: &SwapTable<'_>) -> Result<Toasts> {
     let (target, stage) = (swap.table.target, swap.stage.heap);
     let exclusive = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
     // SAFETY: both relations exist and are held under ACCESS EXCLUSIVE until the end of the transaction.
@@ -92,12 +92,12 @@ fn swap_table(swap: &SwapTable<'_>, storage: Storage) -> Result<Toasts> {
             pg_sys::LockRelationOid(index.oid.into(), exclusive);
             pg_sys::LockRelationOid((*stage_index).into(), exclusive);
         }
-        let toasts = swap_storage(target, stage, true, storage)?;
+        let toasts = swap_storage(target, stage, true, swap.is_made_here)?;
         if toasts.exchanged {
             exchange_toast_dependencies(target, stage, toasts)?;
         }
-        for (index, stage_index) in swap.table.indexes.iter().zip(&swap.stage.indexes) {
-            swap_storage(index.oid, *stage_index, false, storage)?;
+        for (position, (index, stage_index)) in swap.table.indexes.iter().zip(&swap.stage.indexes).enumerate() {
+            swap_storage(index.oid, *stage_index, false, swap.is_index_made_here(position))?;
         }
         super::dependencies::leave_owner(stage);
         Ok(toasts)
@@ -155,7 +155,7 @@ struct Toasts {
 }
 
 /// Exchanges the storage of two relations in `pg_class`.
-unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage) -> Result<Toasts> {
+unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, is_made_here: bool) -> Result<Toasts> {
     // SAFETY: the tuples are copies of our own; their fixed part is what the catalog's structure describes.
     unsafe {
         let catalog = pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE);
@@ -177,7 +177,7 @@ unsafe fn swap_storage(target: u32, stage: u32, is_table: bool, storage: Storage
         }
         let toasts =
             Toasts { of_target: (*target_form).reltoastrelid, of_stage: (*stage_form).reltoastrelid, exchanged };
-        if storage == Storage::MadeHere {
+        if is_made_here {
             compat::assume_exchanged_storage(target, stage);
         }
         let indexes = pg_sys::CatalogOpenIndexes(catalog);
@@ -243,13 +243,18 @@ fn rename_toast(toast: pg_sys::Oid, name: &str) {
     }
 }
 
-fn finish(swap: &SwapTable<'_>) {
+/// Completes a target that was filled without an exchange.
+pub fn finish_filled(target: u32, rows: u64) {
+    finish(target, rows);
+}
+
+fn finish(target: u32, rows: u64) {
     let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
     // SAFETY: the target is held exclusively.
     unsafe {
-        let relation = pg_sys::table_open(swap.table.target.into(), no_lock);
+        let relation = pg_sys::table_open(target.into(), no_lock);
         pg_sys::RelationClearMissing(relation);
-        cumulative_statistics::count_replacement(relation, swap.rows);
+        cumulative_statistics::count_replacement(relation, rows);
         pg_sys::table_close(relation, no_lock);
     }
 }

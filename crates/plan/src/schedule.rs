@@ -11,6 +11,20 @@ pub struct Work {
     pub analyze_needs_indexes: bool,
     /// How many tasks share the table's columns between them for ANALYZE.
     pub analyze_slices: usize,
+    /// Whether the leader alone can do all this.
+    pub by_leader: bool,
+    /// Positions of the indexes that the leader alone can build.
+    pub leader_indexes: Vec<usize>,
+    pub leader_analyzes: bool,
+}
+
+/// The foreign keys that one task checks.
+#[derive(Debug, Clone, Default)]
+pub struct KeyWork {
+    /// The tables of the pull whose new rows the check reads.
+    pub reads: Vec<usize>,
+    /// Whether the leader alone can check them.
+    pub by_leader: bool,
 }
 
 /// The unit that a worker takes. Tables, parts, indexes and foreign keys are named by their position.
@@ -60,6 +74,8 @@ pub struct Task {
     pub after: Vec<usize>,
     /// Set where a transaction of its own would cost more than the work.
     pub is_small: bool,
+    /// Set where other processes do not see what the work needs.
+    pub by_leader: bool,
 }
 
 /// All tasks of a pull, most urgent first. Every process of a job derives the same one from the same plan.
@@ -77,8 +93,8 @@ pub fn is_small(pages: u32) -> bool {
 /// Orders the work so that the longest chains start first: a big table's parts, then its indexes before the loads of
 /// small tables.
 ///
-/// `foreign_keys` gives for each group of keys that one task checks the tables of the pull whose new rows it reads.
-pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
+/// `foreign_keys` gives the groups of keys that one task checks.
+pub fn schedule(tables: &[Work], foreign_keys: &[KeyWork]) -> Schedule {
     let mut entries: Vec<(u64, TaskKind)> = Vec::new();
     for (table, work) in tables.iter().enumerate() {
         let pages = u64::from(work.pages) + 1;
@@ -95,8 +111,8 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
             entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table, slice }));
         }
     }
-    for (group, reads) in foreign_keys.iter().enumerate() {
-        let pages: u64 = reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
+    for (group, keys) in foreign_keys.iter().enumerate() {
+        let pages: u64 = keys.reads.iter().map(|&table| u64::from(tables[table].pages)).sum();
         entries.push((pages, TaskKind::CheckForeignKeys { group }));
     }
     // The sort is stable, so that equal work keeps the plan's order.
@@ -124,7 +140,7 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                 }
                 TaskKind::Analyze { table, .. } => loads[table].clone(),
                 TaskKind::CheckForeignKeys { group } => {
-                    foreign_keys[group].iter().flat_map(|&table| loads[table].iter().copied()).collect()
+                    foreign_keys[group].reads.iter().flat_map(|&table| loads[table].iter().copied()).collect()
                 }
             };
             let is_small = match kind {
@@ -133,10 +149,18 @@ pub fn schedule(tables: &[Work], foreign_keys: &[Vec<usize>]) -> Schedule {
                 | TaskKind::BuildIndex { table, .. }
                 | TaskKind::Analyze { table, .. } => is_small(tables[table].pages),
                 TaskKind::CheckForeignKeys { group } => {
-                    foreign_keys[group].iter().all(|&table| is_small(tables[table].pages))
+                    foreign_keys[group].reads.iter().all(|&table| is_small(tables[table].pages))
                 }
             };
-            Task { kind, weight: weight(kind, tables, foreign_keys), after, is_small }
+            let by_leader = match kind {
+                TaskKind::Create { table } | TaskKind::Load { table, .. } => tables[table].by_leader,
+                TaskKind::BuildIndex { table, index } => {
+                    tables[table].by_leader || tables[table].leader_indexes.contains(&index)
+                }
+                TaskKind::Analyze { table, .. } => tables[table].by_leader || tables[table].leader_analyzes,
+                TaskKind::CheckForeignKeys { group } => foreign_keys[group].by_leader,
+            };
+            Task { kind, weight: weight(kind, tables, foreign_keys), after, is_small, by_leader }
         })
         .collect();
     Schedule { tasks }
@@ -148,7 +172,7 @@ pub fn load_weight(pages: u32) -> u64 {
 }
 
 /// By rule of thumb: to copy a page takes as long as to put it into four indexes' sorts.
-fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[Vec<usize>]) -> u64 {
+fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[KeyWork]) -> u64 {
     let pages = |table: usize| u64::from(tables[table].pages);
     match kind {
         TaskKind::Create { .. } => 1,
@@ -156,7 +180,7 @@ fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[Vec<usize>]) -> u64 {
         TaskKind::BuildIndex { table, .. } => pages(table) + 1,
         TaskKind::Analyze { table, .. } => pages(table).min(30_000) / 4 + 1,
         TaskKind::CheckForeignKeys { group } => {
-            foreign_keys[group].iter().map(|&table| pages(table) / 2).sum::<u64>() + 1
+            foreign_keys[group].reads.iter().map(|&table| pages(table) / 2).sum::<u64>() + 1
         }
     }
 }
@@ -173,7 +197,12 @@ mod tests {
             indexes,
             analyze_needs_indexes: indexes > 2,
             analyze_slices: 1,
+            ..Work::default()
         }
+    }
+
+    fn keys(reads: &[usize]) -> KeyWork {
+        KeyWork { reads: reads.to_vec(), by_leader: false }
     }
 
     /// Runs the schedule as workers would and returns the order of the kinds.
@@ -196,12 +225,28 @@ mod tests {
     #[test]
     fn every_task_runs_once_and_after_what_it_needs() {
         let tables = [work(10, 1), work(50_000, 3), work(0, 0)];
-        let order = run(&schedule(&tables, &[vec![0, 1], vec![2]]));
+        let order = run(&schedule(&tables, &[keys(&[0, 1]), keys(&[2])]));
         let at = |kind| order.iter().position(|&other| other == kind).unwrap();
         assert_eq!(order.len(), 3 + tables[1].part_pages.len() + 2 + 4 + 3 + 2);
         assert_eq!(order[..2], [TaskKind::Create { table: 1 }, TaskKind::Load { table: 1, part: 0 }]);
         assert!(at(TaskKind::BuildIndex { table: 1, index: 0 }) < at(TaskKind::Load { table: 0, part: 0 }));
         assert!(at(TaskKind::Analyze { table: 1, slice: 0 }) > at(TaskKind::BuildIndex { table: 1, index: 2 }));
         assert!(at(TaskKind::CheckForeignKeys { group: 0 }) > at(TaskKind::Load { table: 0, part: 0 }));
+    }
+
+    #[test]
+    fn what_only_the_leader_can_do_is_marked() {
+        let mut tables = [work(10, 2), work(10, 1)];
+        tables[0].by_leader = true;
+        tables[1].leader_indexes = vec![0];
+        let mut key = keys(&[0, 1]);
+        key.by_leader = true;
+        let schedule = schedule(&tables, &[key, keys(&[1])]);
+        let marked = schedule.tasks.iter().filter(|task| task.by_leader).map(|task| task.kind);
+        let (of_first, others): (Vec<_>, Vec<_>) = marked.partition(|kind| kind.table() == Some(0));
+        assert_eq!(of_first.len(), 5);
+        assert_eq!(others.len(), 2);
+        assert!(others.contains(&TaskKind::BuildIndex { table: 1, index: 0 }));
+        assert!(others.contains(&TaskKind::CheckForeignKeys { group: 0 }));
     }
 }

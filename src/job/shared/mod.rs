@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 pub(super) use progress::Phase;
 pub(super) use segment::Segment;
-pub(super) use tasks::{Activity, Next};
+pub(super) use tasks::{Activity, Next, Taker};
 
 /// A view of the block. It stays valid as long as the process has the segment mapped.
 #[derive(Clone, Copy)]

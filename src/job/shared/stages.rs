@@ -14,6 +14,11 @@ impl Shared {
         }
     }
 
+    /// `index` counts all indexes of the job.
+    pub(in super::super) fn set_stage_index(&self, index: usize, oid: u32) {
+        self.index_slots()[index].store(oid, SeqCst);
+    }
+
     pub(in super::super) fn stage(&self, table: usize, first_index: usize, indexes: usize) -> Stage {
         Stage {
             heap: self.table_slots()[table].stage.load(SeqCst),

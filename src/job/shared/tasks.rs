@@ -34,6 +34,34 @@ pub(in super::super) enum Next {
     Failed,
 }
 
+/// The process that looks for work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Taker {
+    /// The leader, who does everything.
+    LeaderAlone,
+    /// The leader, who does what workers cannot.
+    LeaderBesideWorkers,
+    /// A worker, by its number from 1.
+    Worker(usize),
+}
+
+impl Taker {
+    fn takes(self, task: &plan::Task) -> bool {
+        match self {
+            Self::LeaderAlone => true,
+            Self::LeaderBesideWorkers => task.by_leader,
+            Self::Worker(_) => !task.by_leader,
+        }
+    }
+
+    fn number(self) -> u32 {
+        match self {
+            Self::LeaderAlone | Self::LeaderBesideWorkers => 0,
+            Self::Worker(number) => number as u32,
+        }
+    }
+}
+
 /// The times and the process of a task that ran.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct TaskTimes {
@@ -45,9 +73,9 @@ pub(in super::super) struct TaskTimes {
 }
 
 impl Shared {
-    /// Claims the most urgent ready task for `worker`, which is 0 for the leader. If it is small, the next small ones
-    /// of its kind are claimed with it.
-    pub(in super::super) fn next_tasks(&self, schedule: &Schedule, worker: usize) -> Next {
+    /// Claims the most urgent ready task that the process can do. If it is small, the next small ones of its kind are
+    /// claimed with it.
+    pub(in super::super) fn next_tasks(&self, schedule: &Schedule, taker: Taker) -> Next {
         const MOST_SMALL_TASKS: usize = 64;
         if self.has_failed() {
             return Next::Failed;
@@ -73,10 +101,14 @@ impl Shared {
                 }
                 continue;
             }
+            if !taker.takes(task) {
+                skipped = true;
+                continue;
+            }
             if task.after.iter().all(is_done)
                 && slot.state.compare_exchange(TASK_WAITING, TASK_RUNNING, SeqCst, SeqCst).is_ok()
             {
-                slot.worker.store(worker as u32, SeqCst);
+                slot.worker.store(taker.number(), SeqCst);
                 taken.push(position);
                 if !task.is_small {
                     break;

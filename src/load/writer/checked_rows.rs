@@ -30,8 +30,12 @@ impl<'a> CheckedRows<'a> {
         }
         let mut checks = Vec::new();
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        // A target that only the leader sees has no CHECK constraints.
-        if !table.checks.is_empty() {
+        if table.new_table.is_some() {
+            // A target that this process does not see has no columns that are computed when they are read.
+            for check in &table.checks {
+                checks.push((check.name.as_str(), expressions.prepare(&check.expression)?));
+            }
+        } else if !table.checks.is_empty() {
             // SAFETY: the job's lock on the target keeps it in place; closed again below.
             let target = unsafe { pg_sys::table_open(table.target.into(), lock) };
             for check in &table.checks {

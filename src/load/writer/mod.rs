@@ -339,10 +339,11 @@ impl<'a, D> TableWriter<'a, D> {
         // SAFETY: the relation is open.
         let has_one =
             |relation: pg_sys::Relation| unsafe { (*(*relation).rd_rel).reltoastrelid != pg_sys::Oid::INVALID };
-        // The stage table of a new table was made with one, if its columns have a use for it.
-        if !self.asked_for_toast && self.table.new_table.is_none() && !has_one(self.relation) {
+        // A target without one has no column that could need it.
+        let may_have_one = self.table.new_table.as_ref().is_none_or(|table| table.toast.is_some());
+        if !self.asked_for_toast && may_have_one && !has_one(self.relation) {
             self.asked_for_toast = true;
-            self.helper.make_toast_table(self.table.target)?;
+            self.helper.make_toast_table(self.table)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::local::locks::{self, Mode as LockMode};
 use crate::local::rights as owners;
 use crate::local::spi::{self, Param};
 use crate::local::{catalog, names, rows, settings};
-use crate::order::{ColumnSource, NewColumn, NewTable, TableSpec};
+use crate::order::{ColumnSource, LeaderWork, TableSpec};
 use crate::parquet::data_files::DataFile;
 use crate::parquet::new_table::{self, InferredColumn, stem_of};
 use crate::prepare::targets::reasons_to_load_in_place;
@@ -28,8 +28,6 @@ pub struct TargetTable {
     kind: char,
     pub owner: u32,
     is_owner: bool,
-    tablespace: u32,
-    access_method: u32,
     pub columns: Vec<TargetColumn>,
 }
 
@@ -239,18 +237,6 @@ fn create_table(schema: &str, name: &str, found: &FoundFiles, matching: &Matchin
     find_table(&schema, &name)?.ok_or_else(|| Error::internal("a table that was just made is not there"))
 }
 
-pub fn new_table(table: &TargetTable) -> NewTable {
-    NewTable {
-        columns: table
-            .columns
-            .iter()
-            .map(|column| NewColumn { name: column.name.clone(), type_oid: column.type_oid, typmod: column.typmod })
-            .collect(),
-        tablespace: table.tablespace,
-        access_method: table.access_method,
-    }
-}
-
 pub fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, ColumnSource)]) -> TableSpec {
     TableSpec {
         target: table.oid,
@@ -273,5 +259,6 @@ pub fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, ColumnSource)]) -
         defaults: Vec::new(),
         analyze_slices: 1,
         new_table: None,
+        leader: LeaderWork::default(),
     }
 }
