@@ -157,6 +157,11 @@ fn every_sslmode() {
             (Ok(()), Ok(expected)) => assert_eq!(encrypted() > before, expected, "{dsn}"),
             (Err(failure), Err(expected)) => {
                 assert!(failure.message.contains(expected), "{dsn}: {failure:?}");
+                if expected.contains("mismatch") {
+                    let host = if dsn.contains("x.example") { "x.example" } else { "127.0.0.1" };
+                    let hint = format!("The certificate is not made for host \"{host}\".");
+                    assert!(failure.hint.starts_with(&hint), "{dsn}: {failure:?}");
+                }
                 assert!(["08001", "28000", "F0000"].contains(&failure.sqlstate.as_str()), "{dsn}: {failure:?}");
             }
             (outcome, expected) => panic!("{dsn}: {outcome:?} where {expected:?} was expected"),

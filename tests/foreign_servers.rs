@@ -93,6 +93,7 @@ fn rights_on_servers_and_mappings() {
     pair.destination.batch_execute("CREATE USER MAPPING FOR PUBLIC SERVER prod OPTIONS (user 'postgres')").unwrap();
     let failure = failure_of(&mut app, pull);
     assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("2F003", "password is required"));
+    assert_eq!(failure.hint, "ALTER USER MAPPING FOR PUBLIC SERVER prod OPTIONS (ADD password '…');");
     pair.destination
         .batch_execute(&format!(
             "DROP USER MAPPING FOR PUBLIC SERVER prod; CREATE USER MAPPING FOR PUBLIC SERVER prod {MAPPING}"
@@ -104,6 +105,7 @@ fn rights_on_servers_and_mappings() {
     let failure = failure_of(&mut app, pull);
     assert_eq!(failure.sqlstate, "28P01", "{failure:?}");
     assert!(!format!("{failure:?}").contains("wrong"));
+    assert_eq!(failure.hint, "ALTER USER MAPPING FOR app SERVER prod OPTIONS (SET password '…');");
     pair.destination.batch_execute("REVOKE USAGE ON FOREIGN SERVER prod FROM app").unwrap();
     let failure = failure_of(&mut app, pull);
     assert_eq!(

@@ -110,3 +110,48 @@ fn version_and_comments() {
     );
     assert!(bare.is_empty(), "functions without a comment: {bare:?}");
 }
+
+/// The report, the plan and the views in a terminal, with the two settings of psql that the pages recommend, or with the columns that
+/// they choose.
+#[test]
+fn eighty_columns_are_enough() {
+    let schema = "CREATE TABLE customer (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
+         CREATE TABLE a_table_with_quite_a_long_name (id int PRIMARY KEY, customer int REFERENCES customer);
+         CREATE TABLE one_that_differs (id int PRIMARY KEY)";
+    let rows = "INSERT INTO customer (name) SELECT 'c' || i FROM generate_series(1, 1000) i;
+         INSERT INTO a_table_with_quite_a_long_name SELECT i, i FROM generate_series(1, 500) i;
+         ALTER TABLE one_that_differs ADD a_column_that_is_missing_on_the_other_side timestamp with time zone; ANALYZE";
+    let pair = Pair::with("eighty_columns", schema, rows);
+    let dsn = pair.dsn();
+    let psql = |settings: &[&str], sql: &str| {
+        let screen = std::process::Command::new("psql")
+            .args(["-X", "-h", "127.0.0.1", "-U", "postgres", "-p", &pair.destination_port.to_string()])
+            .args(["-d", &pair.database, "-P", "pager=off", "-P", "columns=80"])
+            .args(settings)
+            .args(["-c", sql])
+            .output()
+            .unwrap();
+        let screen = [screen.stdout, screen.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(screen[0].lines().count() >= 3, "{sql}: {screen:?}");
+        screen
+    };
+    let fits = |settings: &[&str], sql: &str| {
+        let [shown, told] = psql(settings, sql);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{sql}:\n{shown}");
+        [shown, told]
+    };
+    let recommended = ["-P", "format=wrapped", "-P", "expanded=auto"];
+    let [plan, needs] = fits(&recommended, &format!("SELECT * FROM pgcopy.plan('{dsn}')"));
+    assert!(plan.contains("a_column_that_is_missing") && plan.contains("a_table_with_quite_a_long_name"), "{plan}");
+    assert!(needs.lines().all(|line| line.chars().count() <= 80), "{needs}");
+    fits(&recommended, &format!("SELECT \"table\", problem, mend FROM pgcopy.plan('{dsn}') WHERE problem IS NOT NULL"));
+    fits(&[], &format!("SELECT \"table\", source_rows, method FROM pgcopy.plan('{dsn}') WHERE problem IS NULL"));
+    fits(&[], &format!("SELECT \"table\", rows, bytes FROM pgcopy.list('{dsn}')"));
+    fits(&[], &format!("SELECT * FROM pgcopy.pull('{dsn}', exclude => '{{one_that_differs}}', overwrite => true)"));
+    for view in ["jobs", "job_tables", "job_tasks", "timeline"] {
+        fits(&recommended, &format!("TABLE pgcopy.{view}"));
+    }
+    fits(&[], "SELECT worker, task, seconds, chart FROM pgcopy.timeline WHERE job = 1 ORDER BY worker, begins");
+    fits(&[], "SELECT job, state, tables, rows, left(error, 40) AS error FROM pgcopy.jobs");
+    fits(&[], "TABLE pgcopy.progress");
+}

@@ -613,7 +613,9 @@ fn without_a_free_process_there_is_no_job_but_a_pull() {
     pair.source.batch_execute("INSERT INTO item VALUES (1)").unwrap();
     let dsn = pair.dsn();
     let refused = pair.destination.query(&format!("SELECT pgcopy.start_pull('{dsn}')"), &[]).unwrap_err();
-    assert_eq!(Failure::of(&refused).sqlstate, "53000");
+    let refused = Failure::of(&refused);
+    assert_eq!(refused.sqlstate, "53000");
+    assert!(refused.hint.contains("ALTER SYSTEM SET max_worker_processes = "), "{refused:?}");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.jobs"), "0");
     pair.pull("parallel => 2");
     assert_eq!(text(&mut pair.destination, "SELECT state FROM pgcopy.jobs"), "completed");

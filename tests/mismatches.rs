@@ -163,8 +163,14 @@ fn what_no_table_left_out_would_mend_is_an_error() {
     assert!(failure.hint.starts_with("pgcopy.list") || failure.hint.contains("public.size"), "{failure:?}");
     // Nothing is left.
     let failure = pair.pull_error("include => '{purchase}', on_mismatch => 'skip', overwrite => true");
-    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("42P01", "there is no table to pull"));
-    assert_eq!(failure.detail, "public.purchase is left out: column note exists on the source only");
+    assert_eq!(
+        (failure.sqlstate.as_str(), failure.message.as_str(), failure.detail.as_str()),
+        ("42P01", "there is no table to pull: public.purchase is left out: column note exists on the source only", "")
+    );
+    assert_eq!(failure.hint, "pgcopy.plan without on_mismatch shows what mends each.");
+    let failure = pair.pull_error("include => '{purchase, line}', on_mismatch => 'skip', overwrite => true");
+    assert!(failure.message.starts_with("there is no table to pull: public.purchase is left out: "), "{failure:?}");
+    assert_eq!(failure.detail.lines().count(), 2, "{failure:?}");
     let failure = pair.pull_error("on_mismatch => 'skpi'");
     assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("22023", "on_mismatch \"skpi\" not recognized"));
     let mut empty = Pair::new("mismatch_empty");
@@ -192,7 +198,7 @@ fn the_plan_has_problems_beside_healthy_tables_and_statements_that_mend_them() {
         ]
     );
     assert_eq!(pair.destination_state(), before);
-    let needs = pair.notices().pop().unwrap_or_default();
+    let needs = pair.notices().join("\n");
     assert!(needs.contains("beside the old rows until COMMIT") && needs.contains("locks on 5 tables"), "{needs}");
     // What is said mends it.
     let statements =

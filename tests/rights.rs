@@ -507,3 +507,59 @@ fn the_functions_can_be_taken_from_everybody_and_granted_to_some() {
     assert_eq!(text(&mut app, &format!("SELECT pgcopy.wait({job}, '60 s')")), "completed");
     pair.assert_same_content();
 }
+
+/// The table of the page on rights, for a role that was granted nothing.
+#[test]
+fn who_may_call_what() {
+    let mut pair =
+        Pair::with("rights_of_calls", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");
+    role(&mut pair, "app", "");
+    role(&mut pair, "outsider", "");
+    pair.source.batch_execute("GRANT SELECT ON item TO app").unwrap();
+    pair.pull("overwrite => true");
+    pair.assert_nothing_left();
+    let dsn = dsn_of_app(&pair);
+    let mut outsider = session_of(&pair, "outsider", "");
+    for allowed in [
+        format!("SELECT * FROM pgcopy.list('{dsn}')"),
+        format!("SELECT * FROM pgcopy.list_databases('{dsn}')"),
+        format!("SELECT * FROM pgcopy.plan('{dsn}')"),
+        "SELECT pgcopy.version(), pgcopy.cleanup(), pgcopy.prune()".to_owned(),
+        "TABLE pgcopy.jobs; TABLE pgcopy.job_tables; TABLE pgcopy.job_tasks; TABLE pgcopy.progress; TABLE pgcopy.timeline".to_owned(),
+    ] {
+        outsider.batch_execute(&allowed).unwrap_or_else(|error| panic!("{allowed}: {}", describe(&error)));
+    }
+    let problem = text(&mut outsider, &format!("SELECT problem FROM pgcopy.plan('{dsn}')"));
+    assert_eq!(problem, "must be owner of table public.item, owned by postgres");
+    for (call, sqlstate) in [
+        (format!("SELECT * FROM pgcopy.pull('{dsn}', overwrite => true)"), "42501"),
+        (format!("SELECT * FROM pgcopy.verify('{dsn}')"), "42501"),
+        ("SELECT * FROM pgcopy.load_parquet('/nowhere/item.parquet')".to_owned(), "42501"),
+        ("SELECT * FROM pgcopy.load_parquet('http://127.0.0.1:1/item.parquet')".to_owned(), "42501"),
+        ("SELECT * FROM pgcopy.parquet_schema('/nowhere/item.parquet')".to_owned(), "42501"),
+        ("SELECT * FROM pgcopy.parquet_files('/nowhere/item.parquet')".to_owned(), "42501"),
+        ("COPY (SELECT 1 AS id) TO '/nowhere/item.parquet' (FORMAT parquet)".to_owned(), "42501"),
+        ("SELECT pgcopy.wait(1)".to_owned(), "42704"),
+        ("SELECT pgcopy.cancel(1)".to_owned(), "42704"),
+        ("CREATE SERVER prod FOREIGN DATA WRAPPER pgcopy OPTIONS (host 'prod')".to_owned(), "42501"),
+        ("SET pgcopy.protected = off".to_owned(), "42501"),
+        ("SET pgcopy.only_foreign_servers = off".to_owned(), "42501"),
+        ("SET pgcopy.max_jobs_per_role = -1".to_owned(), "42501"),
+        ("SET pgcopy.history_limit = -1".to_owned(), "42501"),
+        ("SET pgcopy.own_storage = off".to_owned(), "42501"),
+        ("SELECT * FROM pgcopy_internal.job".to_owned(), "42501"),
+    ] {
+        let failure = Failure::of(&outsider.batch_execute(&call).unwrap_err());
+        assert_eq!(failure.sqlstate, sqlstate, "{call}: {failure:?}");
+    }
+    pair.destination.batch_execute("ALTER TABLE item OWNER TO app").unwrap();
+    let pull = format!("SELECT * FROM pgcopy.pull('{dsn}', overwrite => true)");
+    let failure = Failure::of(&outsider.batch_execute(&pull).unwrap_err());
+    assert!(failure.hint.ends_with("GRANT app TO outsider;"), "{failure:?}");
+    // What the table says is missing is all that is missing.
+    pair.destination.batch_execute("ALTER TABLE item OWNER TO outsider").unwrap();
+    for call in ["pull", "verify"] {
+        let arguments = if call == "pull" { ", overwrite => true" } else { "" };
+        outsider.batch_execute(&format!("SELECT * FROM pgcopy.{call}('{dsn}'{arguments})")).unwrap();
+    }
+}

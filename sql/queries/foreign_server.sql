@@ -15,7 +15,11 @@ FROM (
                     FROM pg_options_to_table(u.umoptions) x)
             FROM pg_user_mapping u
             WHERE u.umserver = s.oid AND u.umuser IN ($2, 0)
-            ORDER BY u.umuser DESC LIMIT 1) AS mapping
+            ORDER BY u.umuser DESC LIMIT 1) AS mapping,
+           (SELECT CASE u.umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(u.umuser)) END
+            FROM pg_user_mapping u
+            WHERE u.umserver = s.oid AND u.umuser IN ($2, 0)
+            ORDER BY u.umuser DESC LIMIT 1) AS mapped_as
     FROM pg_foreign_server s
     JOIN pg_foreign_data_wrapper w ON w.oid = s.srvfdw
     JOIN pg_roles o ON o.oid = s.srvowner

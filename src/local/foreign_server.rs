@@ -28,6 +28,8 @@ pub struct ForeignServer {
     pub options: Vec<(String, String)>,
     /// The options of the role's own user mapping, or else of the public one.
     pub mapping: Option<Vec<(String, String)>>,
+    /// Whom that user mapping is for, as a statement names them.
+    pub mapped_as: Option<String>,
 }
 
 impl ForeignServer {

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::local::catalog;
 use plan::catalog::Relation;
 use plan::{Pairing, Problem};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Schema and name of a table.
 type Name = (String, String);
@@ -13,6 +13,8 @@ type Name = (String, String);
 #[derive(Default)]
 pub(super) struct LeftOut {
     reasons: BTreeMap<Name, Vec<String>>,
+    /// Of them, those with which nothing is wrong but what they reference.
+    referencing: BTreeSet<Name>,
 }
 
 impl LeftOut {
@@ -62,7 +64,9 @@ impl LeftOut {
                 if out.insert(target) {
                     let target = relations[&target];
                     let reason = format!("references {}, which is left out", relations[&gone].qualified_name());
-                    self.reasons.insert((target.schema.clone(), target.name.clone()), vec![reason]);
+                    let name = (target.schema.clone(), target.name.clone());
+                    self.reasons.insert(name.clone(), vec![reason]);
+                    self.referencing.insert(name);
                 }
             }
             if out.len() == before {
@@ -77,9 +81,13 @@ impl LeftOut {
 
     /// The tables with why they are left out.
     pub(super) fn into_tables(self) -> Vec<LeftOutTable> {
-        let table =
-            |((schema, name), reasons): (Name, Vec<String>)| LeftOutTable { schema, name, reason: reasons.join("; ") };
-        self.reasons.into_iter().map(table).collect()
+        let Self { reasons, referencing } = self;
+        let table = |(name, reasons): (Name, Vec<String>)| {
+            let is_cause = !referencing.contains(&name);
+            let (schema, name) = name;
+            LeftOutTable { schema, name, reason: reasons.join("; "), is_cause }
+        };
+        reasons.into_iter().map(table).collect()
     }
 }
 
@@ -88,6 +96,8 @@ pub struct LeftOutTable {
     pub schema: String,
     pub name: String,
     pub reason: String,
+    /// Whether something is wrong with the table itself, and not only with one that it references.
+    pub is_cause: bool,
 }
 
 impl LeftOutTable {

@@ -175,8 +175,7 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
     let (mut prepared, problems) = survey(request, may_wait_on)?;
     refuse_problems(&problems)?;
     if prepared.targets.is_empty() {
-        let left_out = prepared.left_out.iter().map(LeftOutTable::warning);
-        return Err(nothing_to_pull(prepared.notices.iter().cloned().chain(left_out)));
+        return Err(nothing_to_pull(&prepared.notices, &prepared.left_out));
     }
     settings::with_catalog_settings(|| {
         prepared.refuse_too_many_locks()?;

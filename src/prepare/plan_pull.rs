@@ -176,15 +176,17 @@ impl Prepared {
         Ok((counts, warnings))
     }
 
-    /// One NOTICE on what a pull takes of both servers.
+    /// Tells what a pull takes of both servers, in lines for a terminal of 80 columns.
     fn tell_needs(&self) {
         let From::Server(side) = &self.from else { return };
         let swapped = self.targets.iter().zip(&side.counterparts).filter(|(target, _)| target.method == Method::Swap);
         let bytes: i64 = swapped.map(|(_, counterpart)| counterpart.relation.bytes).sum();
         tell(&format!(
-            "takes {} and the space of indexes here, beside the old rows until COMMIT; on the source up to {} connections, with ACCESS \
-             SHARE locks on {}",
-            pretty_bytes(bytes.max(0) as u64),
+            "takes {} and indexes here, beside the old rows until COMMIT",
+            pretty_bytes(bytes.max(0) as u64)
+        ));
+        tell(&format!(
+            "on the source up to {} connections, ACCESS SHARE locks on {}",
             self.workers + 1,
             match side.counterparts.len() {
                 1 => "1 table".to_owned(),

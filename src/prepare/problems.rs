@@ -1,5 +1,6 @@
 //! The problems of a pull, reported in one error.
 
+use super::left_out::LeftOutTable;
 use crate::error::{Error, Result};
 use crate::local::rights::NotOwned;
 use pgrx::prelude::*;
@@ -75,10 +76,24 @@ fn hint(first: &Problem, problems: &[Problem]) -> String {
     }
 }
 
-/// The error of a pull that has no table.
-pub(super) fn nothing_to_pull(notices: impl Iterator<Item = String>) -> Error {
-    let error = Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "there is no table to pull");
-    let lines: Vec<String> = notices.collect();
-    let error = if lines.is_empty() { error } else { error.details(lines) };
+/// The error of a pull that has no table. Tables that were left out, because they cannot be pulled, are the reason to tell of
+/// first.
+pub(super) fn nothing_to_pull(notices: &[String], left_out: &[LeftOutTable]) -> Error {
+    const MESSAGE: &str = "there is no table to pull";
+    let (causes, others): (Vec<_>, Vec<_>) = left_out.iter().partition(|table| table.is_cause);
+    let reasons: Vec<String> = causes.into_iter().chain(others).map(LeftOutTable::warning).collect();
+    let message = match reasons.first() {
+        Some(first) => format!("{MESSAGE}: {first}"),
+        None => MESSAGE.to_owned(),
+    };
+    let lines: Vec<&String> = notices.iter().chain(&reasons).collect();
+    let mut error = Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message);
+    // A single reason is told already.
+    if lines.len() > reasons.len().min(1) {
+        error = error.details(lines);
+    }
+    if !reasons.is_empty() {
+        return error.hint("pgcopy.plan without on_mismatch shows what mends each.");
+    }
     error.hint("A table must exist on both sides under the same name. pgcopy.list(source) shows the source's tables; pg_dump --schema-only copies their definitions.")
 }

@@ -148,6 +148,12 @@ async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Resul
             "Is the server running on that host and accepting TCP/IP connections?"
         });
     }
+    if error.sqlstate == PgSqlErrorCode::ERRCODE_INVALID_PASSWORD as i32
+        && error.hint.is_none()
+        && let Some(statement) = origin.to_set_password("SET")
+    {
+        error = error.hint(statement);
+    }
     // The words of OpenSSL.
     if error.hint.is_none()
         && ["hostname mismatch", "IP address mismatch"].iter().any(|words| error.message.contains(words))
@@ -175,7 +181,9 @@ async fn open_host(
         let error =
             Error::new(PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED, "password is required")
                 .detail("Non-superusers cannot connect if the source does not request a password.")
-                .hint("The source's authentication method must be changed.");
+                .hint(
+                    "Have pg_hba.conf of the source ask this user for a password: scram-sha-256 in the place of what lets everybody in.",
+                );
         return Err(Failure { error, answered: true, passing: false });
     }
     if wanted != "any" {

@@ -27,13 +27,21 @@ pub struct Origin {
     pub(super) trust: Trust,
     /// How long attempts to connect are repeated that fail for a passing reason.
     pub(super) patience: Duration,
-    server: Option<String>,
+    server: Option<Box<UsedServer>>,
+}
+
+/// The foreign server that a caller has named.
+#[derive(Clone, Serialize, Deserialize)]
+struct UsedServer {
+    name: String,
+    /// The user mapping, as a statement names it.
+    mapping: Option<String>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match &self.server {
-            Some(server) => format!("{server} ({})", self.info),
+            Some(server) => format!("{} ({})", server.name, self.info),
             None => self.info.to_string(),
         };
         f.write_str(&plan::one_line(&text))
@@ -58,14 +66,22 @@ impl Origin {
             Self::from_server(source, caller, hidden)?
         };
         if origin.trust == Trust::PasswordRequired && origin.info.password.is_none() {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED,
-                "password is required",
-            )
-            .detail("Non-superusers must provide a password in the connection string or the user mapping."));
+            let error =
+                Error::new(PgSqlErrorCode::ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED, "password is required")
+                    .detail("Non-superusers must provide a password in the connection string or the user mapping.");
+            return Err(match origin.to_set_password("ADD") {
+                Some(statement) => error.hint(statement),
+                None => error,
+            });
         }
         origin.info.user.get_or_insert_with(|| role_name(caller.current));
         Ok(origin)
+    }
+
+    /// The statement that sets the password in the user mapping, where there is one, by this word of its syntax.
+    pub(super) fn to_set_password(&self, word: &str) -> Option<String> {
+        let mapping = self.server.as_ref()?.mapping.as_ref()?;
+        Some(format!("ALTER {mapping} OPTIONS ({word} password '…');"))
     }
 
     /// The connection for a program that uses libpq of this major version: a connection string without the password, and the
@@ -156,7 +172,12 @@ impl Origin {
         })?;
         let vouched = mapping.iter().any(|(name, value)| name == "password_required" && value == "false");
         let trust = if caller.is_superuser() || vouched { Trust::Full } else { Trust::PasswordRequired };
-        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(name.to_owned()) })
+        let mapping = server
+            .mapped_as
+            .as_ref()
+            .map(|role| format!("USER MAPPING FOR {role} SERVER {}", plan::quote_identifier(name)));
+        let used = UsedServer { name: name.to_owned(), mapping };
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(Box::new(used)) })
     }
 }
 

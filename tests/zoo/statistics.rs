@@ -121,3 +121,27 @@ fn those_of_an_inheritance_tree_stay() {
     }
     pair.assert_nothing_left();
 }
+
+#[test]
+fn those_of_a_partitioned_table_stay_until_it_is_analyzed() {
+    let mut pair = Pair::with(
+        "zoo_statistics_partitioned",
+        "CREATE TABLE item (id int, v int) PARTITION BY LIST (v); CREATE TABLE item_1 PARTITION OF item FOR VALUES IN (1);
+         CREATE TABLE item_2 PARTITION OF item FOR VALUES IN (2)",
+        "INSERT INTO item SELECT i, 1 + i % 2 FROM generate_series(1, 1000) i",
+    );
+    pair.destination.batch_execute("INSERT INTO item SELECT i, 1 FROM generate_series(1, 10) i; ANALYZE").unwrap();
+    let of = |pair: &mut Pair, table: &str| {
+        let sql = format!(
+            "SELECT string_agg(concat_ws(' ', attname, n_distinct, most_common_vals, histogram_bounds), ', ' ORDER BY attname)
+             FROM pg_stats WHERE tablename = '{table}'"
+        );
+        text(&mut pair.destination, &sql)
+    };
+    let (whole, part) = (of(&mut pair, "item"), of(&mut pair, "item_1"));
+    pair.pull("overwrite => true, parallel => 2");
+    assert_eq!(of(&mut pair, "item"), whole);
+    assert_ne!(of(&mut pair, "item_1"), part);
+    pair.destination.batch_execute("ANALYZE item").unwrap();
+    assert_ne!(of(&mut pair, "item"), whole);
+}
