@@ -54,5 +54,11 @@ WHERE CASE
     WHEN w.kind = 'EVENT TRIGGER' THEN EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = w.name)
     WHEN w.kind = 'ACCESS METHOD' THEN EXISTS (SELECT FROM pg_am a WHERE a.amname = w.name)
     WHEN w.kind = 'PUBLICATION' THEN EXISTS (SELECT FROM pg_publication p WHERE p.pubname = w.name)
+    WHEN w.kind = 'SUBSCRIPTION' THEN
+        EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+                WHERE d.datname = current_database() AND s.subname = w.name)
+    WHEN w.kind = 'PUBLICATION TABLE' THEN
+        EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
+                WHERE c.relnamespace = w.namespace AND p.pubname || ' ' || c.relname = w.name)
     ELSE false
 END

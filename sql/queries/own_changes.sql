@@ -16,7 +16,9 @@ WITH RECURSIVE target AS MATERIALIZED (
     UNION SELECT 'index', i.indexrelid, 'pg_class'::regclass, i.indexrelid FROM pg_index i JOIN target t ON t.oid = i.indrelid
     UNION SELECT 'index', k.conindid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN target t ON t.oid = k.conrelid
           WHERE k.contype IN ('p', 'u', 'x')
-    UNION SELECT 'key', k.oid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN target t ON t.oid IN (k.conrelid, k.confrelid)
+    UNION SELECT 'key', k.oid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN target t ON t.oid = k.conrelid
+          WHERE k.contype = 'f'
+    UNION SELECT 'key', k.oid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN target t ON t.oid = k.confrelid
           WHERE k.contype = 'f'
 ), used(kind, part, classid, objid) AS (
     SELECT p.kind, p.part, d.refclassid, d.refobjid FROM part p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid

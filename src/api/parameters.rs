@@ -55,17 +55,22 @@ macro_rules! migrate_function {
         #[pg_extern(volatile)]
         fn $name(
             source: Option<Text>,
+            include: default!(Option<Vec<Option<Text>>>, "NULL"),
+            exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
             existing: default!(Option<Text>, "'error'"),
             owners: default!(Option<bool>, "true"),
             privileges: default!(Option<bool>, "true"),
+            publications: default!(Option<bool>, "false"),
+            subscriptions: default!(Option<bool>, "false"),
             overwrite: default!(Option<bool>, "false"),
             parallel: default!(Option<i32>, "NULL"),
             wait: default!(Option<bool>, "true"),
             verbose: default!(Option<bool>, "false"),
             $($more)*
         ) -> $($returned)* {
-            let pull = parameters::pull_of_everything(
+            let pull = parameters::pull_of_migration(
                 given("source", source),
+                [include, exclude].map(|patterns| patterns.map(parameters::patterns)),
                 given("overwrite", overwrite),
                 parallel,
                 given("wait", wait),
@@ -76,6 +81,8 @@ macro_rules! migrate_function {
                 existing: given("existing", existing).0,
                 owners: given("owners", owners),
                 privileges: given("privileges", privileges),
+                publications: given("publications", publications),
+                subscriptions: given("subscriptions", subscriptions),
             };
             $body
         }
@@ -138,18 +145,20 @@ macro_rules! load_function {
 
 pub(super) use {load_function, migrate_function, pull_function};
 
-/// The pull of a migration: all tables.
-pub(super) fn pull_of_everything(
+/// The pull of a migration. `filters` are include and exclude.
+pub(super) fn pull_of_migration(
     source: Text,
+    filters: [Option<Vec<Option<String>>>; 2],
     overwrite: bool,
     parallel: Option<i32>,
     wait: bool,
     verbose: bool,
 ) -> crate::prepare::Request {
+    let [include, exclude] = filters;
     crate::prepare::Request {
         source: source.0,
-        include: None,
-        exclude: None,
+        include,
+        exclude,
         overwrite,
         parallel,
         batch_size: 1000,

@@ -31,6 +31,21 @@ pub unsafe fn assume_exchanged_storage(target: u32, other: u32) {
     }
 }
 
+/// Gives a relation a new, empty file; the old one goes with the commit.
+///
+/// # Safety
+/// The relation is open and locked exclusively.
+pub unsafe fn give_new_file(relation: pg_sys::Relation) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let persistence = (*(*relation).rd_rel).relpersistence;
+        #[cfg(not(since_16))]
+        pg_sys::RelationSetNewRelfilenode(relation, persistence);
+        #[cfg(since_16)]
+        pg_sys::RelationSetNewRelfilenumber(relation, persistence);
+    }
+}
+
 /// Answers as the macro `RelationNeedsWAL` (`utils/rel.h`).
 ///
 /// # Safety

@@ -3,12 +3,12 @@
 use super::control::refuse_circle_of_pulls;
 use super::leader::{self, pull_prepared};
 use super::shared;
-use crate::error::{Error, Result, caution};
+use crate::error::{Error, Result};
 use crate::local::locks::{self, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, messages, names, transaction};
 use crate::prepare::{self, Request};
-use crate::script::{Definitions, Terms};
+use crate::script::{Definitions, Filter, LargeObjects, Terms};
 use crate::source::{self, NamedSequence, Session};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub struct MigrateRequest {
     pub existing: String,
     pub owners: bool,
     pub privileges: bool,
+    pub publications: bool,
+    pub subscriptions: bool,
 }
 
 impl MigrateRequest {
@@ -37,13 +39,26 @@ impl MigrateRequest {
                 .hint("It is \"error\" or \"keep\"."));
             }
         };
-        Ok(Terms { keeps_existing, owners: self.owners, privileges: self.privileges })
+        Ok(Terms {
+            keeps_existing,
+            owners: self.owners,
+            privileges: self.privileges,
+            publications: self.publications,
+            subscriptions: self.subscriptions,
+        })
+    }
+
+    /// Returns the patterns, where a part of the database is asked for.
+    fn filter(&self) -> Result<Option<Filter>> {
+        let (include, exclude) = prepare::filters_of("migrate", &self.pull)?;
+        Ok((include.is_some() || !exclude.is_empty()).then_some(Filter { include, exclude }))
     }
 
     /// The arguments as a JSON object, for those who look at the job later; without the source, which is shown in its own place.
     pub(super) fn described(&self) -> String {
         serde_json::json!({
-            "existing": self.existing, "owners": self.owners, "privileges": self.privileges,
+            "include": self.pull.include, "exclude": self.pull.exclude, "existing": self.existing, "owners": self.owners, "privileges": self.privileges,
+            "publications": self.publications, "subscriptions": self.subscriptions,
             "overwrite": self.pull.overwrite, "parallel": self.pull.parallel, "wait": self.pull.wait,
             "verbose": self.pull.verbose,
         })
@@ -92,12 +107,20 @@ pub(super) fn migrate_as(request: &MigrateRequest, job: Option<i64>) -> Result<V
     let terms = request.terms()?;
     locks::keep_extension(Until::EndOfTransaction);
     let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
-    tell_of_large_objects(&open.session)?;
-    let mut definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms)?;
+    let filter = request.filter()?;
+    let mut definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms, filter.as_ref())?;
     definitions.refuse_impossible()?;
+    // As pg_dump has it, a part of a database is without them.
+    let large_objects = if filter.is_none() { Some(LargeObjects::read(&open.session)?) } else { None };
+    if let Some(large_objects) = &large_objects {
+        large_objects.refuse_existing(terms.keeps_existing)?;
+    }
     definitions.make_before()?;
     transaction::make_changes_visible();
     continue_sequences(&open.session, &definitions)?;
+    if let Some(large_objects) = &large_objects {
+        definitions.make_large_objects(large_objects, &open.session)?;
+    }
     let mut prepared = prepare::prepare_open(&request.pull, open)?;
     "SELECT * FROM pgcopy.migrate(…, existing => 'keep', overwrite => true);"
         .clone_into(&mut prepared.terms.call_to_overwrite);
@@ -134,7 +157,8 @@ pub fn plan_migrate(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedOb
 fn plan(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
     let terms = request.terms()?;
     let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
-    let definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms)?;
+    let filter = request.filter()?;
+    let definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms, filter.as_ref())?;
     open.session.rollback()?;
     let of_section = |section: &'static str, objects: Vec<crate::script::Object>| {
         objects.into_iter().filter(|object| !object.entry.head.kind.is_empty()).map(move |object| PlannedObject {
@@ -167,12 +191,4 @@ fn continue_sequences(session: &Session, definitions: &Definitions) -> Result<()
         .map(|(sequence, value)| (sequence, Continuation { value, never_back: false }))
         .collect();
     sequences::continue_at(&continuations)
-}
-
-fn tell_of_large_objects(session: &Session) -> Result<()> {
-    let count = session.query_value("SELECT count(*)::text FROM pg_largeobject_metadata")?;
-    if count != "0" {
-        caution(&format!("large objects are left out: the source has {count}"));
-    }
-    Ok(())
 }

@@ -123,6 +123,11 @@ pub fn may_change_definitions() -> bool {
     context & code_of_table != code_of_table
 }
 
+/// Returns the name of the current role.
+pub fn current_role_name() -> String {
+    role_name(Caller::of_this_session().current)
+}
+
 /// Returns the name of a role, for messages.
 pub fn role_name(role: u32) -> String {
     // SAFETY: a syscache lookup; the result is palloc'd in the current context, or null for a missing role.

@@ -57,3 +57,10 @@ pub fn logs_new_relations() -> bool {
     // SAFETY: reads a setting that is fixed when the server starts.
     unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32 }
 }
+
+/// Returns whether changes are logged so that they can be decoded. Decoding would keep what is stored out of line for rows that
+/// never come, except of tables that are marked as rewritten.
+pub fn logs_for_decoding() -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_LOGICAL as i32 }
+}

@@ -11,6 +11,14 @@ pub fn existing(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<Vec<
     )
 }
 
+/// The definitions of objects here, in words that a source has for the same; `None` for kinds that are not compared.
+pub fn definitions(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<Vec<Option<String>>> {
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/object_definitions.sql"),
+        &[Param::TextArray(kinds), Param::TextArray(schemas), Param::TextArray(names)],
+    )
+}
+
 /// Those of the extensions that are not installed on this server.
 pub fn missing_extensions(names: &[&str]) -> Result<Vec<String>> {
     spi::fixed::query_json(

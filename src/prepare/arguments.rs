@@ -107,6 +107,11 @@ impl Arguments {
     }
 }
 
+/// The patterns of a request for a call that is named by a verb.
+pub fn filters_of(verb: &str, request: &Request) -> Result<(Option<Vec<Pattern>>, Vec<Pattern>)> {
+    parse_filters(verb, request.include.as_deref(), request.exclude.as_deref())
+}
+
 /// The patterns of a call, named by a verb, that takes `include` and `exclude`.
 pub(super) fn parse_filters(
     verb: &str,

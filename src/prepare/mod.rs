@@ -32,7 +32,7 @@ use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-pub use arguments::{Request, check_arguments};
+pub use arguments::{Request, check_arguments, filters_of};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};

@@ -67,7 +67,8 @@ impl Prepared {
                 leader.indexes.extend(excludes.map(|(position, _)| position));
                 // A stage table and its exchange would take longer than the rows.
                 let is_better_here = leader.does_all || no_workers || from_server && plan::is_small(spec.pages);
-                if is_better_here && !calls_functions && is_made_here(spec.target) {
+                let is_decoded = load_rights::logs_for_decoding();
+                if is_better_here && !calls_functions && !is_decoded && is_made_here(spec.target) {
                     leader.does_all = true;
                     leader.fills_target = true;
                 }

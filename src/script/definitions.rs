@@ -1,21 +1,25 @@
 //! The definitions of a source's objects, and their making here.
 
-use super::pg_dump::{Program, Wanted};
+use super::large_objects::LargeObjects;
+use super::pg_dump::Program;
+use super::selection::{self, Filter};
 use crate::error::{Error, Result, catch, caution};
 use crate::local::script_objects::{self, existing};
 use crate::local::{identity, interrupts, settings, spi};
 use crate::source::{self, Origin, Session};
 use dumpscript::{Entry, Head, roles_of, setting_of};
 use pgrx::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The terms of a migration, as far as definitions go.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Whether objects that exist here already are kept as they are. Otherwise they are an error.
+    /// Whether objects that exist here already are kept as they are. Otherwise those that differ are an error.
     pub keeps_existing: bool,
     pub owners: bool,
     pub privileges: bool,
+    pub publications: bool,
+    pub subscriptions: bool,
 }
 
 /// What is done with an object.
@@ -24,7 +28,7 @@ pub enum Action {
     Create,
     /// It exists already, and stays as it is.
     Keep,
-    /// It exists already, which is an error.
+    /// It exists already and is another one, which is an error.
     Refuse,
     /// An extension that this server does not have.
     Unavailable,
@@ -35,7 +39,7 @@ impl Action {
         match self {
             Self::Create => "create",
             Self::Keep => "keep",
-            Self::Refuse => "exists",
+            Self::Refuse => "differs",
             Self::Unavailable => "not available",
         }
     }
@@ -60,6 +64,8 @@ pub struct Object {
     pub entry: Entry,
     pub action: Action,
     place: Place,
+    /// What is different in the object that exists here.
+    difference: Option<String>,
 }
 
 impl Object {
@@ -87,6 +93,8 @@ impl Object {
 pub struct Definitions {
     pub before: Vec<Object>,
     pub after: Vec<Object>,
+    terms: Terms,
+    made_large_objects: usize,
     left_out: LeftOut,
 }
 
@@ -97,17 +105,34 @@ struct LeftOut {
     tablespaces: BTreeSet<String>,
     /// Grants that others than owners have made.
     grants_of_others: usize,
+    /// Tables that others need, and that were not asked for.
+    needed_tables: Vec<String>,
+    /// Foreign keys to tables that were not asked for.
+    foreign_keys: Vec<String>,
 }
 
 /// These hold others, and are shared where they exist.
 const CONTAINERS: [&str; 3] = ["SCHEMA", "EXTENSION", "PROCEDURAL LANGUAGE"];
 
 /// These come after the rows: they would act on what the migration itself does, or show rows that must be there.
-const AFTER_ROWS: [&str; 7] =
-    ["TRIGGER", "EVENT TRIGGER", "RULE", "POLICY", "ROW SECURITY", "MATERIALIZED VIEW DATA", "DEFAULT ACL"];
+const AFTER_ROWS: [&str; 12] = [
+    "TRIGGER",
+    "EVENT TRIGGER",
+    "RULE",
+    "POLICY",
+    "ROW SECURITY",
+    "MATERIALIZED VIEW DATA",
+    "DEFAULT ACL",
+    "PUBLICATION",
+    "PUBLICATION TABLE",
+    "PUBLICATION TABLES IN SCHEMA",
+    "SUBSCRIPTION",
+    "SUBSCRIPTION TABLE",
+];
 
 /// These belong to an object above them in the dump, by which they are judged.
-const ATTACHED: [&str; 4] = ["DEFAULT", "TABLE ATTACH", "INDEX ATTACH", "ROW SECURITY"];
+const ATTACHED: [&str; 6] =
+    ["DEFAULT", "TABLE ATTACH", "INDEX ATTACH", "ROW SECURITY", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"];
 
 /// These are about the entry that they depend on.
 const ABOUT_OTHERS: [&str; 4] = ["COMMENT", "ACL", "SECURITY LABEL", "SEQUENCE OWNED BY"];
@@ -136,21 +161,37 @@ const SETTINGS: [(&std::ffi::CStr, &str); 13] = [
 
 impl Definitions {
     /// Asks `pg_dump` for them, as the snapshot of the session sees the source.
-    pub fn read(origin: &Origin, session: &Session, snapshot: &str, terms: Terms) -> Result<Self> {
+    pub fn read(
+        origin: &Origin,
+        session: &Session,
+        snapshot: &str,
+        terms: Terms,
+        filter: Option<&Filter>,
+    ) -> Result<Self> {
         let program = Program::find(session.version)?;
-        let wanted = Wanted { owners: terms.owners, privileges: terms.privileges };
-        let script = program.dump(origin, snapshot, wanted)?;
-        let entries = dumpscript::entries(&script, &interrupts::check).map_err(|error| {
+        let script = program.dump(origin, snapshot, terms)?;
+        let mut entries = dumpscript::entries(&script, &interrupts::check).map_err(|error| {
             Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "the script that pg_dump made of the source cannot be run")
                 .detail(error.to_string())
         })?;
+        let mut places = places(&mut entries);
+        let mut left_out = LeftOut::default();
+        if let Some(filter) = filter {
+            let dependencies = source::read_dependencies(session)?;
+            let selected = selection::select(&entries, &dependencies, filter, &interrupts::check);
+            let chosen = || selected.chosen.iter().copied();
+            entries = entries.into_iter().zip(chosen()).filter_map(|(entry, chosen)| chosen.then_some(entry)).collect();
+            places = places.into_iter().zip(chosen()).filter_map(|(place, chosen)| chosen.then_some(place)).collect();
+            left_out.needed_tables = selected.needed_tables;
+            left_out.foreign_keys = selected.left_out_keys;
+        }
         let calling = source::read_called_indexes(session)?.into_iter().collect();
         let comes_after = coming_after(&entries, &calling);
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (object, is_after) in judge(entries, terms.keeps_existing)?.into_iter().zip(comes_after) {
+        for (object, is_after) in judge(entries, places, terms.keeps_existing, session)?.into_iter().zip(comes_after) {
             if is_after { after.push(object) } else { before.push(object) }
         }
-        Ok(Self { before, after, left_out: LeftOut::default() })
+        Ok(Self { before, after, terms, made_large_objects: 0, left_out })
     }
 
     fn objects(&self) -> impl Iterator<Item = &Object> {
@@ -174,21 +215,35 @@ impl Definitions {
                 "Install their packages on the machine of this server. pg_available_extensions shows what is there.",
             ));
         }
-        let existing = names(Action::Refuse);
-        if existing.is_empty() {
+        let differing: Vec<String> = self
+            .objects()
+            .filter(|object| object.action == Action::Refuse)
+            .map(|object| {
+                let difference = object.difference.as_deref().unwrap_or_default();
+                format!("{}: {difference}", describe(&object.entry.head))
+            })
+            .collect();
+        if differing.is_empty() {
             return Ok(());
         }
+        const MOST_LINES: usize = 100;
         Err(Error::new(
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-            format!("{} of the objects to create exist already; nothing was touched", existing.len()),
+            format!("{} of the objects to create exist already and differ; nothing was touched", differing.len()),
         )
-        .details(existing)
+        .details(differing.iter().take(MOST_LINES))
         .hint("With existing => 'keep' they stay as they are, and overwrite => true replaces the rows of such tables."))
     }
 
     /// Makes what rows are loaded into, with its indexes and keys.
     pub fn make_before(&mut self) -> Result<()> {
         make(&self.before, &mut self.left_out)
+    }
+
+    pub fn make_large_objects(&mut self, large_objects: &LargeObjects, session: &Session) -> Result<()> {
+        let Terms { owners, privileges, .. } = self.terms;
+        self.made_large_objects = large_objects.make(session, owners, privileges, &mut self.left_out.roles)?;
+        Ok(())
     }
 
     /// Makes what comes after the rows.
@@ -213,6 +268,9 @@ impl Definitions {
                 *counts.entry(object.entry.head.kind.to_lowercase()).or_default() += 1;
             }
         }
+        if self.made_large_objects > 0 {
+            counts.insert("large object".to_owned(), self.made_large_objects);
+        }
         counts
     }
 
@@ -226,6 +284,18 @@ impl Definitions {
             caution(&format!(
                 "roles that do not exist on the destination, and so own nothing and are granted nothing: {}",
                 list(&self.left_out.roles)
+            ));
+        }
+        if !self.left_out.needed_tables.is_empty() {
+            caution(&format!(
+                "tables that others need, and that no pattern names, are made without rows: {}",
+                plan::list(&self.left_out.needed_tables)
+            ));
+        }
+        if !self.left_out.foreign_keys.is_empty() {
+            caution(&format!(
+                "foreign keys whose other table no pattern names are left out: {}",
+                plan::list(&self.left_out.foreign_keys)
             ));
         }
         if !self.left_out.tablespaces.is_empty() {
@@ -292,8 +362,7 @@ fn places(entries: &mut [Entry]) -> Vec<Place> {
 }
 
 /// Decides what is done with each object, before anything is touched.
-fn judge(mut entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
-    let places = places(&mut entries);
+fn judge(entries: Vec<Entry>, places: Vec<Place>, keeps_existing: bool, session: &Session) -> Result<Vec<Object>> {
     let heads: Vec<&Head> = entries.iter().map(|entry| &entry.head).collect();
     let kinds: Vec<&str> = heads.iter().map(|head| head.kind.as_str()).collect();
     let schemas: Vec<&str> = heads.iter().map(|head| head.schema.as_deref().unwrap_or_default()).collect();
@@ -303,6 +372,7 @@ fn judge(mut entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
     let (here, unavailable) = settings::with_catalog_settings(|| {
         Ok((existing(&kinds, &schemas, &names)?, script_objects::missing_extensions(&extensions)?))
     })?;
+    let differences = if keeps_existing { HashMap::new() } else { differences(&heads, &here, session)? };
     let here: HashSet<usize> = here.into_iter().collect();
     let mut actions = vec![Action::Create; heads.len()];
     let mut kept_numbers = HashSet::new();
@@ -311,7 +381,8 @@ fn judge(mut entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
             actions[position] = Action::Unavailable;
         } else if here.contains(&position) && !is_public_schema(head) {
             let is_shared = CONTAINERS.contains(&head.kind.as_str()) || ATTACHED.contains(&head.kind.as_str());
-            actions[position] = if keeps_existing || is_shared { Action::Keep } else { Action::Refuse };
+            let is_kept = is_shared || !differences.contains_key(&position);
+            actions[position] = if is_kept { Action::Keep } else { Action::Refuse };
             kept_numbers.insert(head.number);
         }
     }
@@ -321,8 +392,52 @@ fn judge(mut entries: Vec<Entry>, keeps_existing: bool) -> Result<Vec<Object>> {
             actions[position] = Action::Keep;
         }
     }
-    let objects = entries.into_iter().zip(actions).zip(places);
-    Ok(objects.map(|((entry, action), place)| Object { entry, action, place }).collect())
+    let mut differences = differences;
+    let objects = entries.into_iter().zip(actions).zip(places).enumerate();
+    let objects = objects.map(|(position, ((entry, action), place))| {
+        let difference = differences.remove(&position).filter(|_| action == Action::Refuse);
+        Object { entry, action, place, difference }
+    });
+    Ok(objects.collect())
+}
+
+/// Compares objects that exist here, by their positions, with those of the source. Returns how those differ that do.
+fn differences(heads: &[&Head], here: &[usize], session: &Session) -> Result<HashMap<usize, String>> {
+    if here.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let kinds: Vec<&str> = here.iter().map(|&position| heads[position].kind.as_str()).collect();
+    let schemas: Vec<&str> =
+        here.iter().map(|&position| heads[position].schema.as_deref().unwrap_or_default()).collect();
+    let names: Vec<&str> = here.iter().map(|&position| heads[position].name.as_str()).collect();
+    let ours = settings::with_catalog_settings(|| script_objects::definitions(&kinds, &schemas, &names))?;
+    let theirs = source::read_object_definitions(session, &kinds, &schemas, &names)?;
+    let mut differences = HashMap::new();
+    for ((&position, ours), theirs) in here.iter().zip(ours).zip(theirs) {
+        let difference = match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => continue,
+            (Some(ours), Some(theirs)) => first_difference(&theirs, &ours),
+            _ => "objects of this kind are not compared".to_owned(),
+        };
+        differences.insert(position, difference);
+    }
+    Ok(differences)
+}
+
+/// Describes the first line in which two definitions differ.
+fn first_difference(theirs: &str, ours: &str) -> String {
+    const MOST_BYTES: usize = 200;
+    let mut lines = (theirs.lines(), ours.lines());
+    loop {
+        let (there, here) = (lines.0.next(), lines.1.next());
+        if there != here || there.is_none() {
+            let shown = |line: Option<&str>| match line {
+                Some(line) => plan::one_line(&crate::error::capped(line.trim(), MOST_BYTES)),
+                None => "nothing more".to_owned(),
+            };
+            return format!("there {}, here {}", shown(there), shown(here));
+        }
+    }
 }
 
 /// Runs the statements, with the caller's rights and the settings that they are written for.

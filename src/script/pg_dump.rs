@@ -5,6 +5,7 @@
 //! its environment: Linux shows that to processes of the same user alone, who could read the memory of this session as well,
 //! while arguments are shown to everybody. A pipe in the place of the password file would not do: libpq reads plain files only.
 
+use super::definitions::Terms;
 use crate::error::{Error, Result};
 use crate::local::child;
 use crate::source::Origin;
@@ -16,13 +17,6 @@ use std::path::{Path, PathBuf};
 pub struct Program {
     path: PathBuf,
     major: u32,
-}
-
-/// What of a dump is wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted {
-    pub owners: bool,
-    pub privileges: bool,
 }
 
 impl Program {
@@ -93,9 +87,8 @@ impl Program {
         child::run(&self.path, arguments, &environment)
     }
 
-    /// The script of all definitions, as the snapshot sees the source. Subscriptions, publications and large objects are not
-    /// in it.
-    pub fn dump(&self, origin: &Origin, snapshot: &str, wanted: Wanted) -> Result<String> {
+    /// The script of all definitions, as the snapshot sees the source. Large objects are not in it.
+    pub fn dump(&self, origin: &Origin, snapshot: &str, terms: Terms) -> Result<String> {
         /// The first version that dumps statistics.
         const DUMPS_STATISTICS: u32 = 18;
         let (connection, password) = origin.for_program(self.major)?;
@@ -108,16 +101,11 @@ impl Program {
             "--lock-wait-timeout=60s".to_owned(),
         ]
         .into();
-        let mut options = vec![
-            "--no-password",
-            "--encoding=UTF8",
-            "--verbose",
-            "--no-publications",
-            "--no-subscriptions",
-            "--no-blobs",
-        ];
-        options.extend((!wanted.owners).then_some("--no-owner"));
-        options.extend((!wanted.privileges).then_some("--no-privileges"));
+        let mut options = vec!["--no-password", "--encoding=UTF8", "--verbose", "--no-blobs"];
+        options.extend((!terms.publications).then_some("--no-publications"));
+        options.extend((!terms.subscriptions).then_some("--no-subscriptions"));
+        options.extend((!terms.owners).then_some("--no-owner"));
+        options.extend((!terms.privileges).then_some("--no-privileges"));
         options.extend((self.major >= DUMPS_STATISTICS).then_some("--no-statistics"));
         arguments.extend(options.into_iter().map(str::to_owned));
         let output = self.run(&arguments, password)?;

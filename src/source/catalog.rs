@@ -134,6 +134,76 @@ pub fn read_databases(session: &Session) -> Result<Vec<ListedDatabase>> {
     read_json(session, include_str!("../../sql/queries/databases.sql"))
 }
 
+/// The definitions of objects of the source; `None` for kinds that are not compared.
+pub fn read_object_definitions(
+    session: &Session,
+    kinds: &[&str],
+    schemas: &[&str],
+    names: &[&str],
+) -> Result<Vec<Option<String>>> {
+    let array = |texts: &[&str]| {
+        let quoted: Vec<String> = texts.iter().map(|text| plan::quote_literal(text)).collect();
+        format!("ARRAY[{}]::pg_catalog.text[]", quoted.join(", "))
+    };
+    let query = include_str!("../../sql/queries/object_definitions.sql");
+    let (head, rest) = query.split_once("unnest($1, $2, $3)").unwrap_or((query, ""));
+    read_json(session, &format!("{head}unnest({}, {}, {}){rest}", array(kinds), array(schemas), array(names)))
+}
+
+/// An object by the OIDs of its catalog and its own.
+pub type ObjectAddress = (u32, u32);
+
+/// Returns objects of the source with those that they depend on, and whether the first is contained in the definition of the
+/// second.
+pub fn read_dependencies(session: &Session) -> Result<Vec<(ObjectAddress, ObjectAddress, bool)>> {
+    let rows: Vec<(u32, u32, u32, u32, bool)> = read_json(session, include_str!("../../sql/queries/dependencies.sql"))?;
+    Ok(rows.into_iter().map(|(class, oid, used_class, used, part)| ((class, oid), (used_class, used), part)).collect())
+}
+
+/// A large object of the source.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LargeObject {
+    pub oid: u32,
+    pub owner: String,
+    pub comment: Option<String>,
+    pub grants: Option<Vec<LargeObjectGrant>>,
+    /// Whether its privileges are other ones than those that an object begins with.
+    pub has_grants: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct LargeObjectGrant {
+    /// `None` for everybody.
+    pub grantee: Option<String>,
+    pub privilege: String,
+    pub is_grantable: bool,
+    pub by_owner: bool,
+}
+
+pub fn read_large_objects(session: &Session) -> Result<Vec<LargeObject>> {
+    read_json(session, include_str!("../../sql/queries/large_objects.sql"))
+}
+
+/// Returns the first bytes of large objects, at most `most` of each, as hexadecimal digits.
+pub fn read_large_objects_from(session: &Session, oids: &[u32], most: usize) -> Result<Vec<(u32, String)>> {
+    let list = oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    read_json(
+        session,
+        &format!(
+            "SELECT coalesce(json_agg(json_build_array(o.oid::pg_catalog.int8,
+                        pg_catalog.encode(pg_catalog.lo_get(o.oid, 0, {most}), 'hex'))), '[]'::json)::text
+             FROM pg_catalog.unnest('{{{list}}}'::pg_catalog.oid[]) o(oid)"
+        ),
+    )
+}
+
+/// Returns the next bytes of a large object, at most `most`, as hexadecimal digits.
+pub fn read_large_object_part(session: &Session, oid: u32, offset: i64, most: usize) -> Result<String> {
+    let query = format!("SELECT pg_catalog.encode(pg_catalog.lo_get({oid}, {offset}, {most}), 'hex')");
+    let value = session.query_values(&[query])?.pop().and_then(|value| String::from_utf8(value).ok());
+    value.ok_or_else(|| unexpected("no part of a large object".to_owned()))
+}
+
 /// Returns indexes and exclusion constraints that call functions which are not compiled: the OIDs of catalog and object.
 pub fn read_called_indexes(session: &Session) -> Result<Vec<(u32, u32)>> {
     read_json(session, include_str!("../../sql/queries/called_indexes.sql"))

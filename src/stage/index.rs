@@ -1,3 +1,4 @@
+use crate::compat;
 use crate::error::Result;
 use crate::local::identity::{Role, run_as};
 use crate::storage::btree::BuildByKeys;
@@ -39,8 +40,7 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
 /// Functions run as for [`build_index`].
 pub fn fill_index(heap: u32, owner: u32, index: u32) -> Result<()> {
     run_as(Role::TableOwner(owner), || {
-        // SAFETY: as RelationTruncateIndexes in heap.c, for a table that nobody else sees and this transaction holds
-        // exclusively.
+        // SAFETY: as reindex_index in index.c, for a table that nobody else sees and this transaction holds exclusively.
         unsafe {
             let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
             let heap_relation = pg_sys::table_open(heap.into(), lock);
@@ -48,7 +48,8 @@ pub fn fill_index(heap: u32, owner: u32, index: u32) -> Result<()> {
             if pg_sys::RelationGetNumberOfBlocksInFork(heap_relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0 {
                 let index_relation = pg_sys::index_open(index.into(), lock);
                 let info = pg_sys::BuildIndexInfo(index_relation);
-                pg_sys::RelationTruncate(index_relation, 0);
+                // A truncation would flush the log, for each index.
+                compat::give_new_file(index_relation);
                 let by_keys = BuildByKeys::install(index_relation, info);
                 pg_sys::index_build(heap_relation, index_relation, info, true, false);
                 drop(by_keys);

@@ -8,6 +8,8 @@ pub enum Contender {
     /// With this many workers.
     PgcopyParallel(i32),
     PgcopyOneTable,
+    /// The definitions, too.
+    Migrate,
     Pgcopydb,
     DumpRestore,
     DumpReplace,
@@ -23,6 +25,7 @@ impl Contender {
             Self::Pgcopy => "pgcopy".into(),
             Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
             Self::PgcopyOneTable => "pgcopy-one-table".into(),
+            Self::Migrate => "migrate".into(),
             Self::Pgcopydb => "pgcopydb".into(),
             Self::DumpRestore => "dump-restore".into(),
             Self::DumpReplace => "dump-replace".into(),
@@ -39,6 +42,7 @@ impl Contender {
                 format!("pull(…, overwrite => true, parallel => {workers}) into full tables")
             }
             Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
+            Self::Migrate => "migrate(…) into an empty database".into(),
             Self::Pgcopydb => "pgcopydb clone, 4 table and 4 index jobs, into an empty database".into(),
             Self::DumpRestore => "pg_dump -Fd -j2, pg_restore -j2 into an empty database".into(),
             Self::DumpReplace => "TRUNCATE, pg_dump -a -Fd -j2, pg_restore -a -j2 --disable-triggers".into(),
@@ -52,18 +56,19 @@ impl Contender {
     pub fn ours(self) -> Self {
         match self {
             Self::PgcopyParallel(_) => Self::PgcopyParallel(1),
+            Self::Migrate => Self::Migrate,
             Self::PgcopyOneTable | Self::CopyFromFile | Self::SourceAlone => Self::PgcopyOneTable,
             _ => Self::Pgcopy,
         }
     }
 
     pub fn is_pgcopy(self) -> bool {
-        matches!(self, Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable)
+        matches!(self, Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable | Self::Migrate)
     }
 
     /// A program that creates the tables itself.
     pub fn needs_empty_database(self) -> bool {
-        matches!(self, Self::Pgcopydb | Self::DumpRestore | Self::DumpPipe)
+        matches!(self, Self::Migrate | Self::Pgcopydb | Self::DumpRestore | Self::DumpPipe)
     }
 
     /// Whether it leaves rows to verify.
@@ -86,6 +91,11 @@ impl Contender {
 
     /// Those asked for, all if none is, with the one of ours that each is compared with.
     pub fn choose(known: &[Self], only: &[String]) -> Vec<Self> {
+        if known.contains(&Self::Migrate) {
+            // Where everything is made anew, it is the one of ours.
+            let chosen = |other: &Self| *other == Self::Migrate || only.is_empty() || only.contains(&other.name());
+            return known.iter().copied().filter(chosen).collect();
+        }
         let asked_for = |contender: &Self| only.is_empty() || only.contains(&contender.name());
         let needed = |ours: Self| known.iter().any(|other| other.ours() == ours && asked_for(other));
         let chosen = |contender: &Self| *contender == Self::Pgcopy || asked_for(contender) || needed(*contender);

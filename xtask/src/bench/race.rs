@@ -209,6 +209,11 @@ impl Race {
             Contender::Pgcopy | Contender::PgcopyParallel(_) | Contender::PgcopyOneTable => {
                 (memory, reads) = self.watch_pull(contender)?;
             }
+            Contender::Migrate => {
+                let mut here = self.connect(contender)?;
+                here.batch_execute("CREATE EXTENSION pgcopy")?;
+                here.query("SELECT * FROM pgcopy.migrate($1)", &[&self.source_dsn()])?;
+            }
             Contender::Pgcopydb => self.clone_with_pgcopydb(&directory)?,
             Contender::DumpRestore => self.dump_and_restore(contender, &directory, &[], &[])?,
             Contender::DumpPipe => self.dump_into_restore(contender)?,

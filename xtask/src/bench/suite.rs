@@ -23,10 +23,13 @@ pub enum Suite {
     Link,
     Swap,
     Parquet,
+    Migrate,
+    MigrateObjects,
+    MigrateLargeObjects,
 }
 
 impl Suite {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -39,6 +42,9 @@ impl Suite {
         Self::Link,
         Self::Swap,
         Self::Parquet,
+        Self::Migrate,
+        Self::MigrateObjects,
+        Self::MigrateLargeObjects,
     ];
 
     /// Those named, `tpch` if none is.
@@ -69,6 +75,9 @@ impl Suite {
             Self::Link => "link",
             Self::Swap => "swap",
             Self::Parquet => "parquet",
+            Self::Migrate => "migrate",
+            Self::MigrateObjects => "migrate-objects",
+            Self::MigrateLargeObjects => "migrate-large-objects",
         }
     }
 
@@ -86,6 +95,11 @@ impl Suite {
             Self::Link => "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s",
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
             Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
+            Self::Migrate => "TPC-H into an empty database",
+            Self::MigrateObjects => {
+                "2000 tables with 3 indexes each, views, functions and triggers, into an empty database"
+            }
+            Self::MigrateLargeObjects => "100000 large objects of 2 kB",
         }
     }
 
@@ -101,6 +115,8 @@ impl Suite {
             Self::Workers => [1, 2, 4].map(Contender::PgcopyParallel).into(),
             Self::Scales | Self::Swap => vec![Pgcopy],
             Self::Link => vec![Pgcopy, Pgcopydb, DumpPipe],
+            Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
+            Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
             // It has its own.
             Self::Parquet => Vec::new(),
         }
@@ -109,7 +125,7 @@ impl Suite {
     /// Of TPC-H, where the suite has it.
     pub fn tpch_scales(self, scale: f64) -> Vec<f64> {
         match self {
-            Self::Tpch | Self::Workers => vec![scale],
+            Self::Tpch | Self::Workers | Self::Migrate => vec![scale],
             Self::Scales => vec![scale / 10.0, scale, scale * 10.0],
             Self::Link => vec![scale / 10.0],
             Self::Swap => vec![0.01, scale],
@@ -166,6 +182,9 @@ impl Suite {
                 }
             }
             Self::Parquet => super::parquet::run(installation, options)?,
+            Self::Migrate => compare_migrations(race(Workload::tpch(scale))?.run(options)?),
+            Self::MigrateObjects => compare_migrations(race(Workload::many_objects(2000))?.run(options)?),
+            Self::MigrateLargeObjects => compare_migrations(race(Workload::large_objects(100_000))?.run(options)?),
             Self::Swap => {
                 let mut all = Vec::new();
                 let tpch = self.tpch_scales(scale).into_iter().map(Workload::tpch);
@@ -183,6 +202,11 @@ impl Suite {
 fn compare(results: Results) {
     report::print_ratios(&results.title, Contender::Pgcopy, &results);
     print_inside(&results);
+}
+
+fn compare_migrations(results: Results) {
+    report::print_ratios(&results.title, Contender::Migrate, &results);
+    report::print_timelines(&results);
 }
 
 fn print_inside(results: &Results) {

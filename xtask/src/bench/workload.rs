@@ -77,6 +77,54 @@ impl Workload {
         }
     }
 
+    /// As applications have them: keys that refer to the table before, indexes, a view and a trigger of each table.
+    pub fn many_objects(count: usize) -> Self {
+        let tables: Vec<String> = (1..=count).map(|number| format!("thing_{number:05}")).collect();
+        let create = |(position, table): (usize, &String)| {
+            let before = if position == 0 { table } else { &tables[position - 1] };
+            format!(
+                "CREATE TABLE {table} (id integer PRIMARY KEY, before integer REFERENCES {before}, name text NOT NULL,
+                                       amount numeric(12,2) DEFAULT 0 CHECK (amount >= 0), created timestamptz);
+                 CREATE INDEX {table}_name ON {table} (name); CREATE INDEX {table}_amount ON {table} (amount, id);
+                 CREATE INDEX {table}_lower ON {table} (lower(name)) WHERE amount > 5;
+                 CREATE VIEW {table}_v AS SELECT id, name, amount * 2 AS twice FROM {table} WHERE amount > 1;
+                 CREATE FUNCTION {table}_f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+                 CREATE TRIGGER {table}_t BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_f();"
+            )
+        };
+        Self {
+            title: format!("{count} tables of 100 rows with keys, 3 indexes each, views, functions and triggers"),
+            content: Content::Sql {
+                create_tables: tables.iter().enumerate().map(create).collect(),
+                fill: format!(
+                    "DO $$
+                     BEGIN
+                         FOR number IN 1..{count} LOOP
+                             EXECUTE format('INSERT INTO thing_%s SELECT i, i, ''name '' || i, i / 7.0, ''2024-01-01''
+                                 FROM generate_series(1, 100) i', lpad(number::text, 5, '0'));
+                         END LOOP;
+                     END $$"
+                ),
+                create_keys: String::new(),
+            },
+            tables,
+        }
+    }
+
+    pub fn large_objects(count: usize) -> Self {
+        let mut workload = Self::one_table(
+            format!("{count} large objects of 2 kB"),
+            "attachment",
+            "id integer NOT NULL, content oid NOT NULL".into(),
+            format!(
+                "INSERT INTO attachment
+                 SELECT i, lo_from_bytea(0, convert_to(repeat(md5(i::text), 64), 'UTF8')) FROM generate_series(1, {count}) i"
+            ),
+        );
+        workload.title = format!("{count} large objects of 2 kB");
+        workload
+    }
+
     /// No value is longer than 24 bytes, or rows of this size would be moved into the TOAST table column by column.
     pub fn wide(scale: f64) -> Self {
         const COLUMNS: usize = 500;
