@@ -31,6 +31,8 @@ BEGIN
             ('start_migrate', 'starts a pgcopy.migrate that runs on its own, and returns the number of the job'),
             ('plan_migrate', 'shows what pgcopy.migrate with the same arguments would create; touches nothing'),
             ('verify', 'compares local tables with those of another server, by digests that each side computes; one row for each table'),
+            ('check_local', 'checks local tables: pages and indexes with the extension amcheck, and whether constraints hold; one row for each fault'),
+            ('start_check_local', 'starts a pgcopy.check_local that runs on its own, and returns the number of the job'),
             ('wait', 'waits until a job is over and returns its state, or raises what it failed with'),
             ('cancel', 'cancels a running job'),
             ('cleanup', 'removes what dead jobs left behind and returns their number'),
@@ -100,6 +102,13 @@ COMMENT ON COLUMN pgcopy.job_tasks.task IS 'what the process did';
 COMMENT ON COLUMN pgcopy.job_tasks.started IS 'when the task began';
 COMMENT ON COLUMN pgcopy.job_tasks.finished IS 'when the task was over; now for one that is not';
 COMMENT ON COLUMN pgcopy.job_tasks.seconds IS 'how long the task took, or has taken so far';
+COMMENT ON COLUMN pgcopy.job_findings.job IS 'the number of the job';
+COMMENT ON COLUMN pgcopy.job_findings.schema IS 'the schema of the table';
+COMMENT ON COLUMN pgcopy.job_findings."table" IS 'the name of the table';
+COMMENT ON COLUMN pgcopy.job_findings.kind IS 'heap, toast, index, unique, not null, check, partition, foreign key, or rows for rows that could not be read';
+COMMENT ON COLUMN pgcopy.job_findings.object IS 'the name of the index, the constraint or the column';
+COMMENT ON COLUMN pgcopy.job_findings.finding IS 'what is wrong';
+COMMENT ON COLUMN pgcopy.job_findings.place IS 'where, as far as it is known';
 COMMENT ON COLUMN pgcopy.timeline.job IS 'the number of the job';
 COMMENT ON COLUMN pgcopy.timeline.worker IS 'the number of the worker; 0 is the leader';
 COMMENT ON COLUMN pgcopy.timeline.task IS 'what the process did, cut off after 24 characters';

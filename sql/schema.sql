@@ -93,6 +93,19 @@ CREATE TABLE pgcopy_internal.job_task (
 CREATE INDEX ON pgcopy_internal.job_task (job);
 COMMENT ON TABLE pgcopy_internal.job_task IS 'what each worker of a past job did, and when';
 
+-- Without a foreign key: a leader whose snapshot is older than the record of its job writes here, too.
+CREATE TABLE pgcopy_internal.job_finding (
+    job     pg_catalog.int8 NOT NULL,
+    schema  pg_catalog.text NOT NULL,
+    "table" pg_catalog.text NOT NULL,
+    kind    pg_catalog.text NOT NULL,
+    object  pg_catalog.text,
+    finding pg_catalog.text NOT NULL,
+    place   pg_catalog.text
+);
+CREATE INDEX ON pgcopy_internal.job_finding (job);
+COMMENT ON TABLE pgcopy_internal.job_finding IS 'what checks have found, written by their workers';
+
 CREATE TABLE pgcopy_internal.job_swap (
     job pg_catalog.int8 PRIMARY KEY
 );
@@ -104,6 +117,7 @@ UPDATE pg_catalog.pg_class SET relrewrite = oid
 WHERE relnamespace OPERATOR(pg_catalog.=) 'pgcopy_internal'::pg_catalog.regnamespace AND relkind OPERATOR(pg_catalog.=) 'r';
 -- Or such a publication would forbid to delete from it.
 ALTER TABLE pgcopy_internal.job_task REPLICA IDENTITY FULL;
+ALTER TABLE pgcopy_internal.job_finding REPLICA IDENTITY FULL;
 
 -- Default privileges that somebody has set for the installer's tables and schemas are not meant for these.
 DO $$

@@ -62,6 +62,14 @@ FROM pgcopy.live_tasks() l;
 COMMENT ON VIEW pgcopy.job_tasks IS 'what each process of a pull did, and when; worker 0 is the leader';
 GRANT SELECT ON pgcopy.job_tasks TO PUBLIC;
 
+-- What was found may quote rows: the role of the job and its members see it, and nobody else.
+CREATE VIEW pgcopy.job_findings WITH (security_barrier) AS
+SELECT f.job, f.schema, f."table", f.kind, f.object, f.finding, f.place
+FROM pgcopy_internal.job_finding f JOIN pgcopy_internal.job j ON j.job OPERATOR(pg_catalog.=) f.job
+WHERE pg_catalog.pg_has_role(j.role::pg_catalog.oid, 'USAGE');
+COMMENT ON VIEW pgcopy.job_findings IS 'what checks of local tables have found';
+GRANT SELECT ON pgcopy.job_findings TO PUBLIC;
+
 CREATE VIEW pgcopy.timeline WITH (security_barrier) AS
 SELECT p.job, p.worker,
        -- For a terminal of 80 columns: 24 characters, and 16 for the chart.

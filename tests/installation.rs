@@ -64,7 +64,7 @@ fn only_what_people_use_is_in_their_schema() {
         &mut pair.destination,
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'pgcopy'::regnamespace ORDER BY 1",
     );
-    assert_eq!(relations, ["job_tables", "job_tasks", "jobs", "progress", "timeline"]);
+    assert_eq!(relations, ["job_findings", "job_tables", "job_tasks", "jobs", "progress", "timeline"]);
     let functions = texts(
         &mut pair.destination,
         "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = 'pgcopy'::regnamespace AND proname ~ '^live_|_lines$|validator$'",

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod check_local;
 mod closed_terminal;
 mod connections;
 mod crashes;
@@ -62,6 +63,7 @@ mod silent_source;
 mod soak;
 mod stage_tables;
 mod tpch;
+mod verified_pulls;
 mod verify;
 mod versions;
 mod zoo;

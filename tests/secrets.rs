@@ -213,7 +213,7 @@ fn no_password_is_anywhere() {
         assert!(!format!("{failure:?}").to_lowercase().contains(&MARK.to_lowercase()), "{failure:?}");
     }
     crate::harness::assert_nothing_left(&mut pair.destination);
-    for table in ["job", "job_table", "job_task", "job_swap"] {
+    for table in ["job", "job_table", "job_task", "job_finding", "job_swap"] {
         let rows = text(
             &mut pair.destination,
             &format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM pgcopy_internal.{table} t"),

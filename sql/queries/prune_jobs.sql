@@ -6,5 +6,6 @@ WITH pruned AS (
     WHERE j.state NOT IN ('running', 'prepared')
       AND j.finished <= clock_timestamp() - $2 * interval '1 microsecond'
       AND pg_has_role($1, j.role, 'USAGE')
-    RETURNING 1)
+    RETURNING j.job), findings AS (
+    DELETE FROM pgcopy_internal.job_finding f USING pruned p WHERE f.job = p.job)
 SELECT count(*)::text FROM pruned

@@ -11,6 +11,10 @@ FROM (
                                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                                    AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT'))
                 THEN format('user %s may not read it', current_user)
+                WHEN NOT has_schema_privilege(o.oid, c.relnamespace, 'USAGE')
+                THEN format('its owner %s, as whom it is read, has no USAGE on schema %s', quote_ident(o.rolname), c.relnamespace::regnamespace)
+                WHEN NOT has_table_privilege(o.oid, c.oid, 'SELECT')
+                THEN format('its owner %s, as whom it is read, may not read it', quote_ident(o.rolname))
                 WHEN row_security_active(c.oid)
                 THEN format('row-level security may hide rows from user %s', current_user)
                 WHEN c.relrowsecurity AND c.relforcerowsecurity AND NOT (o.rolsuper OR o.rolbypassrls)

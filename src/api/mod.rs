@@ -1,6 +1,7 @@
 //! One file per SQL function: arguments in, rows out, no logic.
 
 mod cancel;
+mod check_local;
 mod cleanup;
 mod fdw_validator;
 mod list;
@@ -15,6 +16,7 @@ mod plan;
 mod plan_migrate;
 mod prune;
 mod pull;
+mod start_check_local;
 mod start_load_parquet;
 mod start_migrate;
 mod start_pull;

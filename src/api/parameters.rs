@@ -27,6 +27,7 @@ macro_rules! pull_function {
             refresh: default!(Option<bool>, "false"),
             method: default!(Option<Text>, "'auto'"),
             on_mismatch: default!(Option<Text>, "'error'"),
+            verify: default!(Option<bool>, "false"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -41,6 +42,7 @@ macro_rules! pull_function {
                 refresh: given("refresh", refresh),
                 in_place: parameters::is_second("method", &given("method", method), ["auto", "in place"]),
                 skip_mismatched: parameters::is_second("on_mismatch", &given("on_mismatch", on_mismatch), ["error", "skip"]),
+                verify: given("verify", verify),
             };
             $body
         }
@@ -83,6 +85,35 @@ macro_rules! migrate_function {
                 privileges: given("privileges", privileges),
                 publications: given("publications", publications),
                 subscriptions: given("subscriptions", subscriptions),
+            };
+            $body
+        }
+    };
+}
+
+/// Declares a SQL function with the parameters of a check of local tables.
+macro_rules! check_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::type_complexity, reason = "the columns are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            include: default!(Option<Vec<Option<Text>>>, "NULL"),
+            exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
+            parallel: default!(Option<i32>, "NULL"),
+            storage: default!(Option<bool>, "true"),
+            constraints: default!(Option<bool>, "true"),
+            keep_writers_out: default!(Option<bool>, "false"),
+            most_findings: default!(Option<i32>, 10),
+        ) -> $($returned)* {
+            let $request = crate::prepare::CheckRequest {
+                include: include.map(parameters::patterns),
+                exclude: exclude.map(parameters::patterns),
+                parallel,
+                storage: given("storage", storage),
+                constraints: given("constraints", constraints),
+                keep_writers_out: given("keep_writers_out", keep_writers_out),
+                most_findings: given("most_findings", most_findings),
             };
             $body
         }
@@ -143,7 +174,7 @@ macro_rules! load_function {
     };
 }
 
-pub(super) use {load_function, migrate_function, pull_function};
+pub(super) use {check_function, load_function, migrate_function, pull_function};
 
 /// The pull of a migration. `filters` are include and exclude.
 pub(super) fn pull_of_migration(
@@ -168,6 +199,7 @@ pub(super) fn pull_of_migration(
         refresh: false,
         in_place: false,
         skip_mismatched: false,
+        verify: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A job without a session: a background process does it, in a transaction of its own.
 
+use super::check_local;
 use super::history;
 use super::leader;
 use super::load_files;
@@ -13,7 +14,7 @@ use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction;
 use crate::local::{locks, messages};
 use crate::prepare::load::{self, LoadRequest};
-use crate::prepare::{self, Request};
+use crate::prepare::{self, CheckRequest, Request};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ enum Work {
     Pull(Request),
     LoadParquet(LoadRequest),
     Migrate(MigrateRequest),
+    CheckLocal(CheckRequest),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -193,6 +195,13 @@ pub fn start_migrate(request: &MigrateRequest) -> Result<i64> {
     start(Work::Migrate(request.clone()), source, &[])
 }
 
+/// As [`start_pull`], for checks of this database's own tables.
+pub fn start_check_local(request: &CheckRequest) -> Result<i64> {
+    leader::refuse_where_nothing_is_written(c"pgcopy.start_check_local()")?;
+    request.check()?;
+    start(Work::CheckLocal(request.clone()), "this database".to_owned(), &[])
+}
+
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     if transaction::has_written_extension() {
         return Err(Error::new(
@@ -209,6 +218,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
             Work::Pull(request) => request.described(),
             Work::LoadParquet(request) => request.described(),
             Work::Migrate(request) => request.described(),
+            Work::CheckLocal(request) => request.described(),
         },
         work,
         caller: Caller::of_this_session(),
@@ -320,6 +330,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
         Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
         Work::Migrate(request) => migrate::migrate_as(request, Some(order.job)).map(drop),
+        Work::CheckLocal(request) => check_local::check_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;

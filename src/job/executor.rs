@@ -1,3 +1,4 @@
+use super::history;
 use super::processes;
 use super::shared::Shared;
 use crate::error::{Error, Result, sqlstate_class};
@@ -9,6 +10,7 @@ use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, TableS
 use crate::source::{self, RunningCopies, Session};
 use crate::stage;
 use crate::storage::visibility_map;
+use crate::verify;
 use pgrx::PgSqlErrorCode;
 use plan::{Schedule, TaskKind};
 use std::rc::Rc;
@@ -59,6 +61,7 @@ impl<'a> Executor<'a> {
         match &self.spec.input {
             Input::Server(_) if loads.is_empty() => {}
             Input::Server(server) => self.copy(server, &loads)?,
+            Input::Local(_) => {}
             Input::Files(files) => {
                 for load in loads {
                     self.begin(load.task);
@@ -79,6 +82,8 @@ impl<'a> Executor<'a> {
                 TaskKind::BuildIndex { table, index } => self.build_index(table, index)?,
                 TaskKind::CheckForeignKeys { group } => self.check_foreign_keys(group)?,
                 TaskKind::Analyze { table, slice } => self.analyze(table, slice)?,
+                TaskKind::Verify { table, part } => self.verify(table, part)?,
+                TaskKind::CheckLocal { check, .. } => self.check_local(task, check)?,
             }
             self.end(task);
         }
@@ -223,6 +228,37 @@ impl<'a> Executor<'a> {
         let checks: Vec<_> =
             self.spec.foreign_key_groups[group].iter().map(|&key| &self.spec.foreign_keys[key]).collect();
         stage::check_foreign_keys(&checks, stage_of, self.spec.maintenance_memory as usize * 1024)
+    }
+
+    /// Both sides add up at the same time.
+    fn verify(&mut self, table: usize, part: usize) -> Result<()> {
+        let spec = &self.spec.tables[table];
+        let (Input::Server(server), Some(digest)) = (&self.spec.input, &spec.digest) else {
+            return Err(Error::internal("a comparison without a source"));
+        };
+        let session = self.connect(server)?;
+        session.end_queries_with_client();
+        let source = &server.tables[table];
+        let (relation, with_partitions) = source.relation_of(part);
+        let running = verify::start_sum(&session, relation, with_partitions, source.parts[part], digest)?;
+        let stored = stage::digest(self.stage(table).heap, spec.owner, digest, part, source.parts.len())?;
+        self.shared.note_sums(table, verify::finish_sum(&session, running)?, stored);
+        Ok(())
+    }
+
+    /// What is found is recorded with the job, by the transaction that the check is part of.
+    fn check_local(&self, task: usize, check: usize) -> Result<()> {
+        let Input::Local(local) = &self.spec.input else {
+            return Err(Error::internal("a check of a job without checks"));
+        };
+        let check = &local.checks[check];
+        let table = &self.spec.tables[check.table];
+        let workers = i64::try_from(self.shared.worker_pids().len().max(1)).unwrap_or(1);
+        let memory = (self.spec.maintenance_memory / workers).max(LEAST_MEMORY);
+        let checked = verify::check(local, table, check, memory)?;
+        let bytes = u64::from(check.pages) * u64::from(pgrx::pg_sys::BLCKSZ);
+        self.shared.add_progress(check.table, Some(task), Loaded { rows: checked.rows, bytes });
+        history::note_findings(self.spec.job, table, &checked.findings)
     }
 
     fn analyze(&self, table: usize, slice: usize) -> Result<()> {

@@ -5,10 +5,23 @@ use crate::error::{Error, Result, capped, tell};
 use crate::local::identity::role_name;
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, rights, transaction};
-use crate::order::JobSpec;
+use crate::order::{JobSpec, TableSpec};
 use crate::stage;
+use crate::verify::Finding;
 use pgrx::prelude::*;
+use serde::Deserialize;
 use std::collections::BTreeSet;
+
+/// A fault of a table, as it is recorded.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FoundFault {
+    pub schema: String,
+    pub table: String,
+    pub kind: String,
+    pub object: Option<String>,
+    pub finding: String,
+    pub place: Option<String>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -99,7 +112,7 @@ pub(super) fn begin(spec: &JobSpec, shared: Shared, segment: Option<u32>) -> Res
     extension::execute(
         "UPDATE pg_class SET relrewrite = oid
          WHERE relrewrite = 0
-           AND oid = ANY ('{pgcopy_internal.job, pgcopy_internal.job_table, pgcopy_internal.job_task, pgcopy_internal.job_swap}'::regclass[])",
+           AND oid = ANY ('{pgcopy_internal.job, pgcopy_internal.job_table, pgcopy_internal.job_task, pgcopy_internal.job_finding, pgcopy_internal.job_swap}'::regclass[])",
         &[],
     )?;
     extension::execute(
@@ -150,6 +163,40 @@ pub(super) fn predicted_seconds(spec: &JobSpec, shared: Shared) -> Result<Option
             Param::TextArray(&schemas),
             Param::TextArray(&names),
         ],
+    )
+}
+
+/// Records what a check of a table has found.
+pub(super) fn note_findings(job: i64, table: &TableSpec, findings: &[Finding]) -> Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let column = |text: fn(&Finding) -> Option<&str>| -> Vec<String> {
+        findings.iter().map(|finding| text(finding).map(printable).unwrap_or_default()).collect()
+    };
+    let (objects, places) = (column(|it| it.object.as_deref()), column(|it| it.place.as_deref()));
+    let told = column(|it| Some(&it.finding));
+    extension::execute(
+        "INSERT INTO pgcopy_internal.job_finding (job, schema, \"table\", kind, object, finding, place)
+         SELECT $1, $2, $3, t.kind, nullif(t.object, ''), t.finding, nullif(t.place, '') FROM unnest($4, $5, $6, $7) t(kind, object, finding, place)",
+        &[
+            Param::Int8(job),
+            Param::Text(&table.schema),
+            Param::Text(&table.name),
+            Param::TextArray(&findings.iter().map(|finding| finding.kind).collect::<Vec<_>>()),
+            Param::TextArray(&texts(&objects)),
+            Param::TextArray(&texts(&told)),
+            Param::TextArray(&texts(&places)),
+        ],
+    )
+}
+
+/// What the checks of a job have found.
+pub(super) fn findings(job: i64) -> Result<Vec<FoundFault>> {
+    extension::query_json(
+        "SELECT coalesce(json_agg(f ORDER BY f.schema, f.\"table\", f.kind, f.object, f.place), '[]'::json)::text
+         FROM pgcopy_internal.job_finding f WHERE f.job = $1",
+        &[Param::Int8(job)],
     )
 }
 

@@ -10,7 +10,9 @@ use crate::local::spi::{self, Param};
 use crate::local::{catalog, cumulative_statistics, settings, transaction};
 use crate::order::{ForeignKeyCheck, Loaded, group_foreign_keys};
 use crate::prepare::{Counterpart, From, Method, ServerSide, Target};
-use crate::stage;
+use crate::source::Session;
+use crate::stage::{self, RowSum};
+use crate::verify;
 
 impl Pull<'_> {
     /// Replaces the rows of the targets whose storage cannot be exchanged.
@@ -65,6 +67,7 @@ impl Pull<'_> {
                 suspended.resume()?;
                 shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
                 transaction::make_changes_visible();
+                refuse_differing(&side.session, target, counterpart, &members)?;
                 spi::execute(&format!("ANALYZE {name}"))?;
                 cumulative_statistics::note_analyzed(&members);
                 shared.table_done(position);
@@ -113,5 +116,21 @@ fn truncate_as_owner(table: &str) -> Result<()> {
     match owner.and_then(|owner| owner.parse().ok()) {
         Some(owner) => run_as(Role::TableOwner(owner), || spi::execute(&truncate)),
         None => spi::execute(&truncate),
+    }
+}
+
+/// Compares the rows of a target with those of the source's snapshot, if that was asked for.
+fn refuse_differing(session: &Session, target: &Target, counterpart: &Counterpart, members: &[u32]) -> Result<()> {
+    let Some(digest) = &target.spec.digest else { return Ok(()) };
+    let source = &counterpart.table;
+    let running = verify::start_sum(session, &source.name, source.partitioned, plan::Part::WHOLE, digest)?;
+    let mut stored = RowSum::default();
+    for &member in members {
+        let part = stage::digest(member, target.spec.owner, digest, 0, 1)?;
+        stored = RowSum { rows: stored.rows + part.rows, sum: stored.sum + part.sum };
+    }
+    match verify::difference(verify::finish_sum(session, running)?, stored) {
+        Some(difference) => Err(verify::differing(vec![format!("{}: {difference}", target.spec.qualified_name())])),
+        None => Ok(()),
     }
 }

@@ -10,10 +10,10 @@ use crate::error::{Result, caution, tell, warn};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
-use crate::order::{ForeignKeyCheck, JobSpec, Stage};
+use crate::order::{ForeignKeyCheck, JobSpec, Stage, TableSpec};
 use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
-use crate::stage::{self, SwapTable};
-use crate::verify::Verdict;
+use crate::stage::{self, RowSum, SwapTable};
+use crate::verify::{self, Verdict};
 use pgrx::pg_sys;
 use plan::{Schedule, pretty_bytes};
 use std::cell::{Cell, RefCell};
@@ -132,6 +132,37 @@ pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64) -> 
     Ok(report.iter().map(|table| table.rows).sum())
 }
 
+/// Does all tasks in this session. `tell` is called after each.
+pub(super) fn work_here(spec: &JobSpec, schedule: &Schedule, shared: Shared, tell: impl Fn()) -> Result<()> {
+    let mut executor = Executor::new(spec, schedule, shared, true);
+    loop {
+        match shared.next_tasks(schedule, Taker::LeaderAlone) {
+            Next::Tasks(tasks) => {
+                executor.run(&tasks)?;
+                shared.tasks_done(schedule, &tasks);
+                shared.measure_rate();
+                tell();
+            }
+            Next::AllDone => return Ok(()),
+            Next::Wait | Next::Failed => return Err(shared.error().unwrap_or_else(ended_early)),
+        }
+        interrupts::check();
+    }
+}
+
+/// Starts as many workers as there are free processes for, in the order of their numbers.
+pub(super) fn start_workers(shared: Shared, segment: &Segment, workers: usize) -> Vec<Process> {
+    let mut processes = Vec::with_capacity(workers);
+    for worker in 1..=workers {
+        let name = format!("pgcopy job {} worker {worker}", shared.job());
+        match Process::start(&name, c"pgcopy_worker_main", segment.handle()) {
+            Some(process) => processes.push(process),
+            None => break,
+        }
+    }
+    processes
+}
+
 /// Tells how long a swap waited for readers, and how long they waited for it.
 fn described_swap([waited, took]: [Duration; 2]) -> String {
     const WORTH_TELLING: Duration = Duration::from_millis(100);
@@ -194,22 +225,7 @@ impl Pull<'_> {
     }
 
     fn work_here(&self, shared: Shared) -> Result<()> {
-        let mut executor = Executor::new(self.spec, self.schedule, shared, true);
-        loop {
-            match shared.next_tasks(self.schedule, Taker::LeaderAlone) {
-                Next::Tasks(tasks) => {
-                    executor.run(&tasks)?;
-                    shared.tasks_done(self.schedule, &tasks);
-                    shared.measure_rate();
-                    self.tell_finished_tables(shared);
-                }
-                Next::AllDone => return Ok(()),
-                Next::Wait | Next::Failed => {
-                    return Err(shared.error().unwrap_or_else(ended_early));
-                }
-            }
-            interrupts::check();
-        }
+        work_here(self.spec, self.schedule, shared, || self.tell_finished_tables(shared))
     }
 
     /// Starts the workers; without any the work is done here.
@@ -218,7 +234,7 @@ impl Pull<'_> {
         self.wait_until(shared, steward, &[], || shared.phase() >= Phase::Begun)?;
         shared.enter_phase(Phase::Locking);
         self.lock_targets()?;
-        let processes = self.start_workers(shared, segment, workers);
+        let processes = start_workers(shared, segment, workers);
         shared.enter_phase(Phase::Working);
         let works_alone = processes.is_empty();
         if processes.is_empty() {
@@ -287,18 +303,6 @@ impl Pull<'_> {
         }
     }
 
-    fn start_workers(&self, shared: Shared, segment: &Segment, workers: usize) -> Vec<Process> {
-        let mut processes = Vec::with_capacity(workers);
-        for worker in 1..=workers {
-            let name = format!("pgcopy job {} worker {worker}", shared.job());
-            match Process::start(&name, c"pgcopy_worker_main", segment.handle()) {
-                Some(process) => processes.push(process),
-                None => break,
-            }
-        }
-        processes
-    }
-
     /// Waits like the function of the same name, and tells of tables meanwhile.
     fn wait_until(
         &self,
@@ -339,6 +343,7 @@ impl Pull<'_> {
 
     /// `all_made_here` tells whether the leader has done all the work.
     fn swap_in(&self, shared: Shared, stages: &[Stage], all_made_here: bool) -> Result<Vec<PulledTable>> {
+        self.refuse_differing(shared)?;
         shared.enter_phase(Phase::Swapping);
         // The source's answers come first: nothing must wait for the network once readers wait.
         let values = self.prepared.read_sequence_values()?;
@@ -401,6 +406,19 @@ impl Pull<'_> {
         report.append(&mut loaded_in_place);
         report.sort_by(|left, right| (&left.schema, &left.name).cmp(&(&right.schema, &right.name)));
         Ok(report)
+    }
+
+    /// The rows that were stored must be those that the source's snapshot holds, if that was to be looked at.
+    fn refuse_differing(&self, shared: Shared) -> Result<()> {
+        let told = |(position, table): (usize, &TableSpec)| {
+            table.digest.as_ref()?;
+            let (beyond, stored) = (shared.sum_beyond(position), shared.progress(position).rows as i64);
+            let source = RowSum { rows: stored + beyond.rows, sum: beyond.sum };
+            let difference = verify::difference(source, RowSum { rows: stored, sum: 0 })?;
+            Some(format!("{}: {difference}", table.qualified_name()))
+        };
+        let lines: Vec<String> = self.spec.tables.iter().enumerate().filter_map(told).collect();
+        if lines.is_empty() { Ok(()) } else { Err(verify::differing(lines)) }
     }
 
     fn keep_readers_out(&self, order: &[usize]) -> Result<()> {

@@ -3,6 +3,7 @@
 
 mod attended;
 mod background;
+mod check_local;
 mod control;
 mod enforcement;
 mod executor;
@@ -18,7 +19,8 @@ mod shared;
 mod steward;
 mod worker;
 
-pub use background::{start_load_parquet, start_migrate, start_pull};
+pub use background::{start_check_local, start_load_parquet, start_migrate, start_pull};
+pub use check_local::check_local;
 pub use control::{cancel, prune, wait};
 pub use history::cleanup;
 pub use leader::{plan_pull, pull, verify};

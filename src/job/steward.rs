@@ -7,7 +7,7 @@ use crate::error::{Error, Result, catch};
 use crate::local::bindings::signal_handlers;
 use crate::local::locks::{self, Until};
 use crate::local::transaction;
-use crate::order::JobSpec;
+use crate::order::{Input, JobSpec};
 use crate::stage;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -151,8 +151,10 @@ fn record(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result<()> {
         return Ok(());
     }
     processes::in_transaction(|| history::finish(spec, shared, outcome))?;
-    let_older_readers_pass(spec, shared)?;
-    drop_stage_tables(spec)?;
+    if !matches!(spec.input, Input::Local(_)) {
+        let_older_readers_pass(spec, shared)?;
+        drop_stage_tables(spec)?;
+    }
     processes::in_transaction(history::forget_excess)
 }
 

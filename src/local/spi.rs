@@ -98,6 +98,17 @@ impl Moment {
         Self(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot()) })
     }
 
+    /// The present one, whatever the caller's transaction sees.
+    pub fn newest() -> Self {
+        // SAFETY: as above; what is registered is a copy.
+        Self(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()) })
+    }
+
+    /// The snapshot, which lives as long as the moment does.
+    pub fn snapshot(&self) -> pg_sys::Snapshot {
+        self.0
+    }
+
     /// The first column of the only row of a query that may be computed by parallel workers.
     pub fn query_text(&self, sql: &str) -> Result<Option<String>> {
         let command = encoding::to_database(sql)?;

@@ -1,15 +1,17 @@
-use super::FilesSpec;
+use super::{FilesSpec, LocalInput};
 use crate::source::Origin;
 use pgrx::pg_sys;
 use plan::{Part, Wire};
 use serde::{Deserialize, Serialize};
 
-/// Where the rows of a job come from.
+/// Where the rows of a job come from, or what it does with those that are here.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum Input {
     Server(ServerInput),
     /// The job has one table.
     Files(FilesSpec),
+    /// The tables are checked, and nothing is written to them.
+    Local(LocalInput),
 }
 
 /// One snapshot of another server.
@@ -54,6 +56,7 @@ impl Input {
         match self {
             Self::Server(server) => server.tables[table].parts.len(),
             Self::Files(files) => files.parts.len(),
+            Self::Local(_) => 0,
         }
     }
 
@@ -68,6 +71,7 @@ impl Input {
                 let share = files.part_bytes(part) as f64 / files.bytes().max(1) as f64;
                 (f64::from(pages) * share) as u32
             }
+            Self::Local(_) => 0,
         }
     }
 
@@ -76,6 +80,7 @@ impl Input {
         match self {
             Self::Server(_) => u64::from(self.part_pages(table, part, pages)) * u64::from(pg_sys::BLCKSZ),
             Self::Files(files) => files.part_bytes(part),
+            Self::Local(_) => 0,
         }
     }
 
@@ -84,6 +89,7 @@ impl Input {
         match self {
             Self::Server(server) => server.origin.to_string(),
             Self::Files(files) => files.describe(),
+            Self::Local(_) => "this database".to_owned(),
         }
     }
 }

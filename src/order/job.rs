@@ -1,4 +1,4 @@
-use super::{ForeignKeyCheck, InPlaceTable, Input, TableSpec};
+use super::{CheckKind, ForeignKeyCheck, InPlaceTable, Input, TableSpec};
 use crate::local::identity::Caller;
 use crate::local::settings::ValueSettings;
 use crate::local::transaction::Instants;
@@ -53,6 +53,9 @@ impl JobSpec {
     }
 
     pub fn schedule(&self) -> Schedule {
+        if let Input::Local(local) = &self.input {
+            return plan::schedule_checks(local.checks.iter().map(|check| (check.table, check.pages)));
+        }
         let work: Vec<Work> = self
             .tables
             .iter()
@@ -68,6 +71,7 @@ impl JobSpec {
                 by_leader: table.leader.does_all,
                 leader_indexes: table.leader.indexes.clone(),
                 leader_analyzes: table.leader.analyzes,
+                verified: table.digest.is_some(),
             })
             .collect();
         let keys: Vec<KeyWork> = self
@@ -112,6 +116,11 @@ impl JobSpec {
                 let names: Vec<&str> = keys.iter().map(|&key| self.foreign_keys[key].name.as_str()).collect();
                 format!("checking foreign key{} {}", if keys.len() == 1 { "" } else { "s" }, names.join(", "))
             }
+            TaskKind::Verify { table, part } => match self.input.parts(table) {
+                1 => format!("comparing {}", self.tables[table].qualified_name()),
+                parts => format!("comparing {}, part {} of {parts}", self.tables[table].qualified_name(), part + 1),
+            },
+            TaskKind::CheckLocal { table, check } => self.describe_check(&self.tables[table].qualified_name(), check),
             TaskKind::Analyze { table, slice } => {
                 let table = &self.tables[table];
                 match table.analyze_slices {
@@ -119,6 +128,22 @@ impl JobSpec {
                     slices => format!("analyzing {}, columns {} of {slices}", table.qualified_name(), slice + 1),
                 }
             }
+        }
+    }
+
+    fn describe_check(&self, table: &str, check: usize) -> String {
+        let Input::Local(local) = &self.input else { return format!("checking {table}") };
+        match &local.checks[check].kind {
+            CheckKind::Heap { is_toast, part, .. } => {
+                let what = if *is_toast { "the TOAST table" } else { "the pages" };
+                match (part.first_page, part.end_page) {
+                    (0, None) => format!("checking {what} of {table}"),
+                    (first, _) => format!("checking {what} of {table} from block {first}"),
+                }
+            }
+            CheckKind::Index { name, .. } => format!("checking index {name} of {table}"),
+            CheckKind::Rows => format!("checking the rows of {table}"),
+            CheckKind::ForeignKey { name, .. } => format!("checking foreign key {name} of {table}"),
         }
     }
 

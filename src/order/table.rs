@@ -31,6 +31,8 @@ pub struct TableSpec {
     /// Set where other processes do not see the target as the leader's transaction has made or changed it.
     pub new_table: Option<NewTable>,
     pub leader: LeaderWork,
+    /// A digest of its rows, as an expression that both sides compute alike; `None` where they are not compared.
+    pub digest: Option<String>,
 }
 
 /// The work for a table that the leader alone can do: it needs something that other processes do not see, because the
@@ -76,6 +78,31 @@ pub struct Loaded {
 }
 
 impl TableSpec {
+    /// A table that is read where it is, and not replaced.
+    pub fn read_in_place(target: u32, owner: u32, schema: String, name: String, pages: u32) -> Self {
+        Self {
+            target,
+            owner,
+            schema,
+            name,
+            columns: Vec::new(),
+            pages,
+            indexes: Vec::new(),
+            checks: Vec::new(),
+            checks_bounds: false,
+            generated: Vec::new(),
+            defaults: Vec::new(),
+            column_options: Vec::new(),
+            extended_statistics: Vec::new(),
+            virtuals: Vec::new(),
+            expects_long_rows: false,
+            analyze_slices: 0,
+            new_table: None,
+            leader: LeaderWork::default(),
+            digest: None,
+        }
+    }
+
     pub fn qualified_name(&self) -> String {
         plan::qualified(&self.schema, &self.name)
     }

@@ -32,6 +32,8 @@ pub struct Request {
     pub in_place: bool,
     /// Whether tables that cannot be pulled are left out, with those that reference them.
     pub skip_mismatched: bool,
+    /// Whether the stored rows are compared with those of the source before they take their places.
+    pub verify: bool,
 }
 
 impl Request {

@@ -4,6 +4,7 @@ mod arguments;
 mod foreign_keys;
 mod left_out;
 pub mod load;
+mod local_checks;
 mod locks;
 mod own_changes;
 mod plan_pull;
@@ -33,6 +34,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments, filters_of};
+pub use local_checks::{CheckRequest, local_checks};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
@@ -225,7 +227,7 @@ impl Prepared {
         pairing: &mut Pairing,
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
-        self.pair_targets(source, local, request.in_place, pairing)?;
+        self.pair_targets(source, local, request.in_place, request.verify, pairing)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)

@@ -8,8 +8,9 @@ use crate::local::identity::{Role, run_as};
 use crate::local::{encoding, expressions, rights, settings, spi, transaction};
 use crate::order::{LeaderWork, SourceTable, TableSpec};
 use crate::source::{self, Session};
-use plan::catalog::{Relation, attach_columns};
-use plan::{Pairing, PartLimits, Problem, ProblemKind, Wire};
+use plan::catalog::{Column, Relation, attach_columns};
+use plan::digest::{DigestColumn, Hash};
+use plan::{PairedColumns, Pairing, PartLimits, Problem, ProblemKind, Wire};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -19,6 +20,7 @@ impl Prepared {
         source_relations: Vec<Relation>,
         local: &[Relation],
         all_in_place: bool,
+        verify: bool,
         pairing: &mut Pairing,
     ) -> Result<()> {
         let From::Server(ServerSide { session, .. }) = &self.from else { return Ok(()) };
@@ -50,6 +52,7 @@ impl Prepared {
             .map(|code| (code.relation, code.authors))
             .collect();
         let mut other_money = None;
+        let hash = if verify { Some(crate::verify::common_hash(&session)?) } else { None };
         for (source, local) in sources.into_iter().zip(targets) {
             let Some(definition) = definitions.get(&local.oid) else {
                 pairing.problems.push(Problem::of(ProblemKind::MissingTable, &local, "was dropped meanwhile"));
@@ -110,9 +113,10 @@ impl Prepared {
                 if table.partitioned && !table.generates && !columns.copied.is_empty() {
                     table.partitions = partitions_to_copy(&session, &source_relations, source.oid)?;
                 }
-                if !table.partitions.is_empty() {
+                // Only a query computes a digest.
+                if !table.partitions.is_empty() && !verify {
                     table.parts = vec![plan::Part::WHOLE; table.partitions.len()];
-                } else if table.partitioned || table.generates || columns.copied.is_empty() {
+                } else if verify || table.partitioned || table.generates || columns.copied.is_empty() {
                     let reason = format!("a query over it would run functions of {authors} as the user of the source");
                     pairing.problems.push(Problem::of(ProblemKind::Rights, &local, reason));
                 } else if table.parts.len() > 1 {
@@ -122,6 +126,7 @@ impl Prepared {
                     ));
                 }
             }
+            let digest = hash.map(|hash| digest_of(&source, &local, &columns, hash));
             let mut spec = TableSpec {
                 target: local.oid,
                 owner: definition.owner,
@@ -142,6 +147,7 @@ impl Prepared {
                 analyze_slices: 1,
                 new_table: None,
                 leader: LeaderWork::default(),
+                digest,
             };
             spec.share_analyze(self.workers, target_oids.len() == 1);
             if wire == Wire::Text {
@@ -186,6 +192,16 @@ impl Prepared {
         }
         Ok(spec)
     }
+}
+
+/// The digest of a row of either side, over the columns that are copied.
+fn digest_of(source: &Relation, local: &Relation, columns: &PairedColumns, hash: Hash) -> String {
+    let theirs: HashMap<&str, &Column> = source.columns.iter().map(|column| (column.name.as_str(), column)).collect();
+    let copied = columns.copied.iter().filter_map(|pair| {
+        let here = local.columns.iter().find(|column| column.name == pair.name)?;
+        Some(DigestColumn::of_both(theirs.get(pair.name.as_str())?, here))
+    });
+    plan::digest::row_digest(&copied.collect::<Vec<_>>(), hash)
 }
 
 /// Why a target's storage cannot be exchanged; empty if it can.

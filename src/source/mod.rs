@@ -23,4 +23,4 @@ pub use copy_out::{CopyOut, CopyReader, start_copies};
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
-pub use session::{RunningCopies, Session};
+pub use session::{RunningCopies, RunningValues, Session};

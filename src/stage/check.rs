@@ -2,6 +2,7 @@ use super::integer_keys::{self, IntegerKey, Rows};
 use super::key_rows::KeyRows;
 use crate::error::{Error, Result};
 use crate::local::identity::Role;
+use crate::local::spi::Moment;
 use crate::local::{settings, transient};
 use crate::order::{ForeignKeyCheck, KeyColumns, KeyEnd};
 use pgrx::prelude::*;
@@ -59,10 +60,12 @@ fn refuse_violation(check: &ForeignKeyCheck, stage_of: impl Fn(u32) -> Option<u3
             None => error,
         })
     };
+    // A row and the one that it references may go together between two looks at tables that others write to.
+    let moment = Moment::newest();
     let read = |end: &KeyEnd, name, stop_at_partial| {
         let relations: Vec<u32> = end.relations.iter().map(|&oid| stage_of(oid).unwrap_or(oid)).collect();
         // Both ends and the join share the memory.
-        KeyRows::read(end, &relations, name, stop_at_partial, memory / 1024 / 4)
+        KeyRows::read(end, &relations, &moment, name, stop_at_partial, memory / 1024 / 4)
     };
     // MATCH SIMPLE lets a row pass that has any NULL, MATCH FULL only one that has nothing else.
     let referencing = read(&check.referencing, c"referencing", check.match_full)?;

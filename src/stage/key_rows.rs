@@ -6,6 +6,7 @@ use crate::local::identity::{Role, run_as};
 use crate::local::interrupts;
 use crate::local::relation;
 use crate::local::settings;
+use crate::local::spi::Moment;
 use crate::local::transient::{TransientColumn, TransientTable};
 use crate::order::{KeyColumn, KeyEnd};
 use pgrx::pg_sys;
@@ -31,11 +32,12 @@ struct Reader {
 }
 
 impl KeyRows {
-    /// Reads the newest rows of the relations. With `stop_at_partial`, reading ends with the first row that has only a part
+    /// Reads the rows that the relations have at the moment. With `stop_at_partial`, reading ends with the first row that has only a part
     /// of its key.
     pub(super) fn read(
         end: &KeyEnd,
         relations: &[u32],
+        moment: &Moment,
         name: &'static CStr,
         stop_at_partial: bool,
         kilobytes: usize,
@@ -50,7 +52,7 @@ impl KeyRows {
                 let table = TransientTable::new(name, &end.transient_columns(&converted), kilobytes)?;
                 let mut rows = Self { table, any_partial: false, converted };
                 for &relation in relations {
-                    rows.read_relation(end, relation, state, context, stop_at_partial)?;
+                    rows.read_relation(end, relation, moment, state, context, stop_at_partial)?;
                     if rows.any_partial && stop_at_partial {
                         break;
                     }
@@ -73,6 +75,7 @@ impl KeyRows {
         &mut self,
         end: &KeyEnd,
         relation: u32,
+        moment: &Moment,
         state: *mut pg_sys::EState,
         context: *mut pg_sys::ExprContext,
         stop_at_partial: bool,
@@ -89,8 +92,7 @@ impl KeyRows {
             let reader = Reader::new(end, relation, state)?;
             let last = reader.numbers.iter().copied().max().unwrap_or(1);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-            let scan = pg_sys::table_beginscan(relation, snapshot, 0, std::ptr::null_mut());
+            let scan = pg_sys::table_beginscan(relation, moment.snapshot(), 0, std::ptr::null_mut());
             let mut rows = 0u64;
             while pg_sys::table_scan_getnextslot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
                 rows += 1;
@@ -130,7 +132,6 @@ impl KeyRows {
                 }
             }
             pg_sys::table_endscan(scan);
-            pg_sys::UnregisterSnapshot(snapshot);
             pg_sys::ExecDropSingleTupleTableSlot(slot);
             pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         }

@@ -1,7 +1,10 @@
-//! Digests of tables, which each server computes of its own rows, and the verdicts that follow from them.
+//! Digests of tables, which each server computes of its own rows, and the verdicts that follow from them; and whether this server's
+//! own tables are sound.
 
 mod batches;
+mod local_checks;
 mod rows;
+mod stored;
 mod summary;
 
 use crate::error::{Error, Result};
@@ -12,8 +15,10 @@ use pgrx::prelude::*;
 use plan::digest::DigestColumn;
 use std::time::Instant;
 
+pub use local_checks::{Finding, check};
 pub use rows::RowIdentity;
-pub use summary::Summary;
+pub use stored::{difference, differing, finish_sum, start_sum};
+pub use summary::{Summary, common_hash};
 
 /// How closely tables are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +88,7 @@ pub fn compare(
     processes: usize,
     most: usize,
 ) -> Result<Vec<Verdict>> {
+    summary::set_value_settings(session)?;
     let hash = summary::common_hash(session)?;
     let batches = batches(&pairs);
     let queries = |from: fn(&TablePair) -> &str| -> Vec<String> {

@@ -32,16 +32,21 @@ pub struct Bucket {
 type Answer = (i64, Option<String>, Option<Vec<(i64, i64, String)>>);
 
 /// What the texts of values depend on beyond what every session of ours has set.
-const VALUE_SETTINGS: [(&CStr, &str); 2] = [(c"lc_monetary", "C"), (c"row_security", "off")];
+pub(super) const VALUE_SETTINGS: [(&CStr, &str); 2] = [(c"lc_monetary", "C"), (c"row_security", "off")];
 
-/// Chooses the hash that both sides compute alike, and prepares the source's session.
-pub(super) fn common_hash(session: &Session) -> Result<Hash> {
-    /// The hash functions read several bytes of a text at once, so that the order of bytes shows.
-    const PROBE: &str = "SELECT hashtextextended('both sides must hash this alike' COLLATE \"C\", 0)::text";
-    const ENCODING: &str = "SELECT getdatabaseencoding()::text";
+/// Prepares the source's session.
+pub(super) fn set_value_settings(session: &Session) -> Result<()> {
     for (name, value) in VALUE_SETTINGS {
         session.execute(&format!("SET LOCAL {} = '{value}'", name.to_string_lossy()))?;
     }
+    Ok(())
+}
+
+/// Chooses the hash that both sides compute alike.
+pub fn common_hash(session: &Session) -> Result<Hash> {
+    /// The hash functions read several bytes of a text at once, so that the order of bytes shows.
+    const PROBE: &str = "SELECT hashtextextended('both sides must hash this alike' COLLATE \"C\", 0)::text";
+    const ENCODING: &str = "SELECT getdatabaseencoding()::text";
     let alike = session.query_value(ENCODING)? == encoding::database_name()
         && Some(session.query_value(PROBE)?) == spi::fixed::query_text(PROBE, &[])?;
     Ok(if alike { Hash::Quick } else { Hash::Portable })
@@ -62,8 +67,8 @@ pub(super) fn query(pairs: &[TablePair], level: Level, hash: Hash, from: fn(&Tab
                         "SELECT {position} AS position, coalesce(sum(b.rows), 0)::bigint AS rows,
                                 coalesce(sum(b.digest), 0)::text AS digest,
                                 json_agg(json_build_array(b.bucket, b.rows, b.digest::text)) AS buckets
-                         FROM (SELECT {bucket} AS bucket, count(*) AS rows, sum({digest}) AS digest
-                               FROM {from} GROUP BY 1) b"
+                         FROM (SELECT r.bucket, count(*) AS rows, sum(r.digest) AS digest FROM ({}) r GROUP BY 1) b",
+                        rows_with_buckets(pair, &bucket, &digest, from)
                     )
                 }
                 (digest, _) => {
@@ -83,6 +88,19 @@ pub(super) fn query(pairs: &[TablePair], level: Level, hash: Hash, from: fn(&Tab
         "SELECT coalesce(json_agg(json_build_array(v.rows, v.digest, v.buckets) ORDER BY v.position), '[]')::text FROM ({}) v",
         branches.join(" UNION ALL ")
     )
+}
+
+/// The rows of a table, each with its bucket. The planner takes the number of buckets for as large as that of keys, and does not let
+/// each process of a parallel query add up its own. Of a union it knows nothing, and takes their number for small: a big table gets a
+/// second branch that finds no row.
+fn rows_with_buckets(pair: &TablePair, bucket: &str, digest: &str, from: &str) -> String {
+    /// Smaller ones are read together, in a query with one branch for each.
+    const FEWEST_PAGES: i64 = 1000;
+    let rows = format!("SELECT {bucket} AS bucket, {digest} AS digest FROM {from}");
+    match pair.pages {
+        ..=FEWEST_PAGES => rows,
+        _ => format!("{rows} UNION ALL {rows} WHERE ctid = '(4294967295,0)'::tid"),
+    }
 }
 
 /// Runs such a query here: planning it, too, runs code that belongs to the tables.

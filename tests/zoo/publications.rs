@@ -196,7 +196,7 @@ fn a_subscriber_of_everything_needs_no_pgcopy() {
             &mut pair.destination,
             &format!("SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE {own} AND relrewrite = oid")
         ),
-        "job job_swap job_table job_task"
+        "job job_finding job_swap job_table job_task"
     );
     subscriber.batch_execute("DROP SUBSCRIPTION zoo_subscriber").unwrap();
 }

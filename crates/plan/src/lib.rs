@@ -23,7 +23,7 @@ pub use parts::{Part, PartLimits, split};
 pub use pattern::{Pattern, PatternError};
 pub use printable::{as_lines, lines, list, one_line};
 pub use refresh::refresh_order;
-pub use schedule::{KeyWork, Schedule, Task, TaskKind, Work, is_small, load_weight, schedule};
+pub use schedule::{KeyWork, Schedule, Task, TaskKind, Work, is_small, load_weight, schedule, schedule_checks};
 pub use short::{bar, pretty_bytes, short_bytes, short_count, short_time};
 
 /// Returns a schema-qualified name for SQL text, quoted where it must be.

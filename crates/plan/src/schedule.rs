@@ -16,6 +16,8 @@ pub struct Work {
     /// Positions of the indexes that the leader alone can build.
     pub leader_indexes: Vec<usize>,
     pub leader_analyzes: bool,
+    /// Whether each part of the source is compared with what was stored.
+    pub verified: bool,
 }
 
 /// The foreign keys that one task checks.
@@ -50,6 +52,16 @@ pub enum TaskKind {
         table: usize,
         slice: usize,
     },
+    /// Compares a part of the source's rows, and a share of those stored, in a sum over all of them.
+    Verify {
+        table: usize,
+        part: usize,
+    },
+    /// Checks something of a table that is not replaced.
+    CheckLocal {
+        table: usize,
+        check: usize,
+    },
 }
 
 impl TaskKind {
@@ -59,7 +71,9 @@ impl TaskKind {
             Self::Create { table }
             | Self::Load { table, .. }
             | Self::BuildIndex { table, .. }
-            | Self::Analyze { table, .. } => Some(table),
+            | Self::Analyze { table, .. }
+            | Self::Verify { table, .. }
+            | Self::CheckLocal { table, .. } => Some(table),
             Self::CheckForeignKeys { .. } => None,
         }
     }
@@ -107,6 +121,11 @@ pub fn schedule(tables: &[Work], foreign_keys: &[KeyWork]) -> Schedule {
         for index in 0..work.indexes {
             entries.push((pages * 2, TaskKind::BuildIndex { table, index }));
         }
+        if work.verified {
+            for (part, &share) in work.part_pages.iter().enumerate() {
+                entries.push((u64::from(share), TaskKind::Verify { table, part }));
+            }
+        }
         for slice in 0..work.analyze_slices {
             entries.push((pages.min(30_000) / 4, TaskKind::Analyze { table, slice }));
         }
@@ -132,9 +151,9 @@ pub fn schedule(tables: &[Work], foreign_keys: &[KeyWork]) -> Schedule {
         .into_iter()
         .map(|(_, kind)| {
             let after = match kind {
-                TaskKind::Create { .. } => Vec::new(),
+                TaskKind::Create { .. } | TaskKind::CheckLocal { .. } => Vec::new(),
                 TaskKind::Load { table, .. } => vec![creates[table]],
-                TaskKind::BuildIndex { table, .. } => loads[table].clone(),
+                TaskKind::BuildIndex { table, .. } | TaskKind::Verify { table, .. } => loads[table].clone(),
                 TaskKind::Analyze { table, .. } if tables[table].analyze_needs_indexes => {
                     [loads[table].as_slice(), &builds[table]].concat()
                 }
@@ -147,13 +166,18 @@ pub fn schedule(tables: &[Work], foreign_keys: &[KeyWork]) -> Schedule {
                 TaskKind::Create { table }
                 | TaskKind::Load { table, .. }
                 | TaskKind::BuildIndex { table, .. }
-                | TaskKind::Analyze { table, .. } => is_small(tables[table].pages),
+                | TaskKind::Analyze { table, .. }
+                | TaskKind::Verify { table, .. }
+                | TaskKind::CheckLocal { table, .. } => is_small(tables[table].pages),
                 TaskKind::CheckForeignKeys { group } => {
                     foreign_keys[group].reads.iter().all(|&table| is_small(tables[table].pages))
                 }
             };
             let by_leader = match kind {
-                TaskKind::Create { table } | TaskKind::Load { table, .. } => tables[table].by_leader,
+                TaskKind::Create { table } | TaskKind::Load { table, .. } | TaskKind::Verify { table, .. } => {
+                    tables[table].by_leader
+                }
+                TaskKind::CheckLocal { .. } => false,
                 TaskKind::BuildIndex { table, index } => {
                     tables[table].by_leader || tables[table].leader_indexes.contains(&index)
                 }
@@ -163,6 +187,22 @@ pub fn schedule(tables: &[Work], foreign_keys: &[KeyWork]) -> Schedule {
             Task { kind, weight: weight(kind, tables, foreign_keys), after, is_small, by_leader }
         })
         .collect();
+    Schedule { tasks }
+}
+
+/// Orders checks, which are given as table and pages and need nothing of each other: the longest come first.
+pub fn schedule_checks(checks: impl Iterator<Item = (usize, u32)>) -> Schedule {
+    let mut tasks: Vec<Task> = checks
+        .enumerate()
+        .map(|(check, (table, pages))| Task {
+            kind: TaskKind::CheckLocal { table, check },
+            weight: u64::from(pages) + 1,
+            after: Vec::new(),
+            is_small: is_small(pages),
+            by_leader: false,
+        })
+        .collect();
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.weight));
     Schedule { tasks }
 }
 
@@ -179,6 +219,8 @@ fn weight(kind: TaskKind, tables: &[Work], foreign_keys: &[KeyWork]) -> u64 {
         TaskKind::Load { table, part } => load_weight(tables[table].part_pages[part]),
         TaskKind::BuildIndex { table, .. } => pages(table) + 1,
         TaskKind::Analyze { table, .. } => pages(table).min(30_000) / 4 + 1,
+        TaskKind::Verify { table, part } => load_weight(tables[table].part_pages[part]),
+        TaskKind::CheckLocal { table, .. } => pages(table) + 1,
         TaskKind::CheckForeignKeys { group } => {
             foreign_keys[group].reads.iter().map(|&table| pages(table) / 2).sum::<u64>() + 1
         }

@@ -91,6 +91,9 @@ pub(super) struct TableSlot {
     pub(super) finished: AtomicI64,
     /// Of a table that is loaded in place.
     pub(super) weight: AtomicU64,
+    /// How many more rows, and how much more in the sum of their digests, the source has than what was stored, as far as both
+    /// were added up: rows, and the upper and the lower part of the sum.
+    pub(super) beyond: [AtomicI64; 3],
 }
 
 #[repr(C)]

@@ -12,7 +12,7 @@ mod tasks;
 
 use crate::error::{Error, Result};
 use crate::local::interrupts;
-use crate::order::JobSpec;
+use crate::order::{Input, JobSpec};
 use layout::{Header, Layout, MAGIC, TableSlot, TaskSlot, WorkerSlot};
 use pgrx::pg_sys;
 use plan::{Schedule, TaskKind};
@@ -89,6 +89,11 @@ impl Shared {
             slot.weight.store(task.weight, SeqCst);
             if let TaskKind::Load { table, part } = task.kind {
                 let expected = spec.input.part_bytes(table, part, spec.tables[table].pages);
+                slot.expected_bytes.store(expected.max(1), SeqCst);
+                shared.table_slots()[table].loads_left.fetch_add(1, SeqCst);
+            }
+            if let (TaskKind::CheckLocal { table, check }, Input::Local(local)) = (task.kind, &spec.input) {
+                let expected = u64::from(local.checks[check].pages) * u64::from(pg_sys::BLCKSZ);
                 slot.expected_bytes.store(expected.max(1), SeqCst);
                 shared.table_slots()[table].loads_left.fetch_add(1, SeqCst);
             }

@@ -4,6 +4,7 @@ use super::layout::{TASK_DONE, TableSlot};
 use super::tasks::Activity;
 use super::{Shared, now};
 use crate::order::Loaded;
+use crate::stage::RowSum;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -103,6 +104,22 @@ impl Shared {
         if let Some(task) = task {
             self.task_slots()[task].bytes.fetch_add(loaded.bytes, SeqCst);
         }
+    }
+
+    /// Adds a part of the source's rows to what the source has beyond the stored rows, and takes a share of those off.
+    pub(in super::super) fn note_sums(&self, table: usize, source: RowSum, stored: RowSum) {
+        let (rows, sum) = (source.rows - stored.rows, source.sum - stored.sum);
+        let [of_rows, upper, lower] = &self.table_slots()[table].beyond;
+        of_rows.fetch_add(rows, SeqCst);
+        // Parts that add up without an overflow as long as there are less rows than a table can have.
+        upper.fetch_add((sum >> 32) as i64, SeqCst);
+        lower.fetch_add((sum & 0xffff_ffff) as i64, SeqCst);
+    }
+
+    /// Returns what the source has beyond the stored rows.
+    pub(in super::super) fn sum_beyond(&self, table: usize) -> RowSum {
+        let [rows, upper, lower] = self.table_slots()[table].beyond.each_ref().map(|part| part.load(SeqCst));
+        RowSum { rows, sum: (i128::from(upper) << 32) + i128::from(lower) }
     }
 
     pub(in super::super) fn progress(&self, table: usize) -> Loaded {

@@ -19,7 +19,10 @@ impl Activity {
         match kind {
             TaskKind::Create { .. } | TaskKind::Load { .. } => Self::Copying,
             TaskKind::BuildIndex { .. } => Self::Indexing,
-            TaskKind::CheckForeignKeys { .. } | TaskKind::Analyze { .. } => Self::Checking,
+            TaskKind::CheckForeignKeys { .. }
+            | TaskKind::Analyze { .. }
+            | TaskKind::Verify { .. }
+            | TaskKind::CheckLocal { .. } => Self::Checking,
         }
     }
 }
@@ -163,7 +166,7 @@ impl Shared {
             self.task_slots()[task].state.store(TASK_DONE, SeqCst);
             if let Some(table) = schedule.tasks[task].kind.table() {
                 let slot = &self.table_slots()[table];
-                if matches!(schedule.tasks[task].kind, TaskKind::Load { .. }) {
+                if matches!(schedule.tasks[task].kind, TaskKind::Load { .. } | TaskKind::CheckLocal { .. }) {
                     slot.loads_left.fetch_sub(1, SeqCst);
                 }
                 slot.tasks_left.fetch_sub(1, SeqCst);

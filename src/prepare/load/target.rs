@@ -260,5 +260,6 @@ pub fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, ColumnSource)]) -
         analyze_slices: 1,
         new_table: None,
         leader: LeaderWork::default(),
+        digest: None,
     }
 }
