@@ -134,6 +134,15 @@ fn every_fault_is_found_and_named() {
         );
         assert!(bounds.ends_with(" and more"), "{bounds}");
     }
+    let failed = pair.destination.batch_execute("SELECT * FROM pgcopy.check_local(include => '{log}', fail => true)");
+    let failure = Failure::of(&failed.unwrap_err());
+    assert_eq!((failure.sqlstate.as_str(), failure.message.as_str()), ("XX001", "1 fault found in local tables"));
+    assert!(
+        failure.detail.starts_with("public.log_1: 49 rows outside of the partition's bounds: rows at ("),
+        "{failure:?}"
+    );
+    let faults = found(&mut pair.destination, "");
+    assert_eq!(faults.len(), 7, "{faults:?}");
     // The job keeps them, and they go with it.
     let kept = "SELECT count(*)::text FROM pgcopy.job_findings WHERE job = (SELECT max(job) FROM pgcopy.jobs)";
     assert_eq!(text(&mut pair.destination, kept), "7");
@@ -325,7 +334,7 @@ fn who_may_check_what() {
     );
     let grant = failure.hint.strip_prefix("A superuser runs: ").unwrap().to_owned();
     let failure = refused(&mut checker, "include => '{item}', storage => false");
-    assert!(failure.detail.contains("public.item: user checker may not read it"), "{failure:?}");
+    assert!(failure.message.contains("public.item: user checker may not read it"), "{failure:?}");
     pair.destination.batch_execute(&grant).unwrap();
     assert!(found(&mut checker, "include => '{item}', constraints => false").is_empty());
     pair.destination.batch_execute("GRANT SELECT ON item, planted TO checker").unwrap();
@@ -346,7 +355,7 @@ fn who_may_check_what() {
         .batch_execute("ALTER TABLE item ENABLE ROW LEVEL SECURITY; CREATE POLICY higher ON item USING (id > 1)")
         .unwrap();
     let failure = refused(&mut checker, "include => '{item}'");
-    assert!(failure.detail.contains("row-level security may hide rows from user checker"), "{failure:?}");
+    assert!(failure.message.contains("row-level security may hide rows from user checker"), "{failure:?}");
     // Findings quote rows: others do not see them.
     pair.destination.batch_execute("SELECT * FROM pgcopy.check_local(include => '{item}')").unwrap();
     assert_eq!(text(&mut checker, "SELECT count(*)::text FROM pgcopy.job_findings"), "1");

@@ -95,7 +95,7 @@ macro_rules! migrate_function {
 macro_rules! check_function {
     ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
         $(#[$($attribute)*])*
-        #[allow(clippy::type_complexity, reason = "the columns are the signature")]
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters and columns are the signature")]
         #[pg_extern(volatile)]
         fn $name(
             include: default!(Option<Vec<Option<Text>>>, "NULL"),
@@ -105,6 +105,7 @@ macro_rules! check_function {
             constraints: default!(Option<bool>, "true"),
             keep_writers_out: default!(Option<bool>, "false"),
             most_findings: default!(Option<i32>, 10),
+            fail: default!(Option<bool>, "false"),
         ) -> $($returned)* {
             let $request = crate::prepare::CheckRequest {
                 include: include.map(parameters::patterns),
@@ -114,6 +115,7 @@ macro_rules! check_function {
                 constraints: given("constraints", constraints),
                 keep_writers_out: given("keep_writers_out", keep_writers_out),
                 most_findings: given("most_findings", most_findings),
+                fail: given("fail", fail),
             };
             $body
         }

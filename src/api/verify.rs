@@ -15,6 +15,7 @@ fn verify(
     parallel: default!(Option<i32>, "NULL"),
     fail: default!(Option<bool>, "false"),
     most_rows: default!(Option<i32>, 10),
+    definitions: default!(Option<bool>, "false"),
 ) -> TableIterator<
     'static,
     (
@@ -35,6 +36,7 @@ fn verify(
         exclude: exclude.map(parameters::patterns),
         level: given("level", level).0,
         parallel,
+        definitions: given("definitions", definitions),
         fail: given("fail", fail),
         most_rows: given("most_rows", most_rows),
     };

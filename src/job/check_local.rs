@@ -5,11 +5,12 @@ use super::history::{self, FoundFault, Outcome};
 use super::leader::{refuse_where_nothing_is_written, start_workers, work_here};
 use super::processes::{Process, Status};
 use super::shared::{self, Phase, Segment, Shared};
-use crate::error::{Result, caution, tell};
+use crate::error::{Error, Result, caution, tell};
 use crate::local::locks::{self, Until};
 use crate::local::{client, messages, transaction};
 use crate::order::JobSpec;
 use crate::prepare::{self, CheckRequest};
+use pgrx::PgSqlErrorCode;
 use plan::Schedule;
 use std::time::Instant;
 
@@ -39,7 +40,24 @@ pub(super) fn check_as(request: &CheckRequest, job: Option<i64>) -> Result<Vec<F
         started.elapsed().as_secs_f64(),
         count(found.len(), "finding", "findings")
     ));
+    if request.fail && !found.is_empty() {
+        return Err(refusal(&found));
+    }
     Ok(found)
+}
+
+/// The error of a check that found something, where that is to be one.
+fn refusal(found: &[FoundFault]) -> Error {
+    /// The job keeps them all.
+    const MOST_LINES: usize = 100;
+    let line = |fault: &FoundFault| {
+        let parts = [fault.object.as_deref(), Some(fault.finding.as_str()), fault.place.as_deref()];
+        let told: Vec<&str> = parts.into_iter().flatten().collect();
+        format!("{}: {}", plan::qualified(&fault.schema, &fault.table), told.join(": "))
+    };
+    let count = if found.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", found.len()) };
+    Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("{count} found in local tables"))
+        .details(found.iter().take(MOST_LINES).map(line))
 }
 
 struct Check<'a> {

@@ -412,9 +412,9 @@ impl Pull<'_> {
     fn refuse_differing(&self, shared: Shared) -> Result<()> {
         let told = |(position, table): (usize, &TableSpec)| {
             table.digest.as_ref()?;
-            let (beyond, stored) = (shared.sum_beyond(position), shared.progress(position).rows as i64);
-            let source = RowSum { rows: stored + beyond.rows, sum: beyond.sum };
-            let difference = verify::difference(source, RowSum { rows: stored, sum: 0 })?;
+            let (beyond, sent) = (shared.sum_beyond(position), shared.progress(position).rows as i64);
+            let stored = RowSum { rows: sent - beyond.rows, sum: -beyond.sum };
+            let difference = verify::difference(RowSum { rows: sent, sum: 0 }, stored)?;
             Some(format!("{}: {difference}", table.qualified_name()))
         };
         let lines: Vec<String> = self.spec.tables.iter().enumerate().filter_map(told).collect();

@@ -2,9 +2,10 @@
 
 use super::locks::{self, Mode};
 use super::spi::{self, Param};
-use super::{bindings, rights, settings};
+use super::{bindings, names, rights, settings};
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
+use plan::catalog::{ColumnSequence, MOST_BRANCHES};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -22,6 +23,40 @@ pub struct Continuation {
     /// Whether numbers that the sequence has given out already must not be given out again, because not all of the rows
     /// that hold them are replaced.
     pub never_back: bool,
+}
+
+/// Reads the values of sequences, in their order, as the current user, who must have the right to.
+///
+/// # Errors
+/// Another relation has taken the name of a sequence: a view in its place would run functions of its owner.
+pub fn read_values(sequences: &[&ColumnSequence]) -> Result<Vec<SequenceValue>> {
+    let mut values = Vec::with_capacity(sequences.len());
+    for sequences in sequences.chunks(MOST_BRANCHES) {
+        for sequence in sequences {
+            locks::lock_or_tell(sequence.oid, Mode::AccessShare)?;
+            if names::relation_in(&sequence.schema, &sequence.name)? != Some(sequence.oid) {
+                let name = plan::qualified(&sequence.schema, &sequence.name);
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                    format!("sequence {name} has changed its name meanwhile"),
+                ));
+            }
+        }
+        let branches: Vec<String> = sequences
+            .iter()
+            .enumerate()
+            .map(|(position, sequence)| {
+                let name = plan::qualified(&sequence.schema, &sequence.name);
+                format!("SELECT {position} AS position, last_value, is_called FROM {name}")
+            })
+            .collect();
+        let some: Vec<SequenceValue> = spi::query_json(&format!(
+            "SELECT coalesce(json_agg(v ORDER BY v.position), '[]'::json)::text FROM ({}) v",
+            branches.join(" UNION ALL ")
+        ))?;
+        values.extend(some);
+    }
+    Ok(values)
 }
 
 /// Makes sequences, given by their OIDs, continue at the values of the source's.

@@ -29,6 +29,8 @@ pub struct CheckRequest {
     pub keep_writers_out: bool,
     /// How many places are named for each check.
     pub most_findings: i32,
+    /// Whether a finding is an error.
+    pub fail: bool,
 }
 
 impl CheckRequest {
@@ -150,7 +152,6 @@ pub fn local_checks(request: &CheckRequest, job: i64) -> Result<PreparedChecks> 
             foreign_key_groups: Vec::new(),
             settings: ValueSettings::of_this_session(),
             instants: Instants::of_this_session(),
-            works_in_session: false,
             own_storage: parameters::own_storage(),
             maintenance_memory: settings::maintenance_work_mem(),
             arguments: request.described(),

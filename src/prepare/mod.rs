@@ -1,6 +1,7 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, pairs of tables. Makes an order.
 
 mod arguments;
+mod compared;
 mod foreign_keys;
 mod left_out;
 pub mod load;

@@ -1,6 +1,7 @@
 //! What is compared with what, before rows are read.
 
 use super::arguments::{parse_filters, worker_count};
+use super::compared::Compared;
 use super::left_out::LeftOut;
 use super::problems::refuse_problems_of;
 use super::snapshot;
@@ -24,6 +25,8 @@ pub struct VerifyRequest {
     pub parallel: Option<i32>,
     /// How many differing rows of each kind are told of for each table.
     pub most_rows: i32,
+    /// Whether columns, constraints, indexes, rights and the like are compared, too.
+    pub definitions: bool,
     /// Whether a difference is an error.
     pub fail: bool,
 }
@@ -56,7 +59,7 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
             &LeftOut::default(),
             may_wait_on,
         )?;
-        let mut pairs = pair_tables(&session, &there, &local, pairing)?;
+        let mut pairs = pair_tables(&session, &there, &local, pairing, request.definitions)?;
         if level == Level::Rows {
             find_identities(&session, &mut pairs)?;
         }
@@ -91,6 +94,7 @@ fn pair_tables(
     there: &[Relation],
     local: &[Relation],
     mut pairing: Pairing,
+    definitions: bool,
 ) -> Result<Vec<TablePair>> {
     let mut sources: Vec<Relation> = pairing.pairs.iter().map(|pair| there[pair.source].clone()).collect();
     let mut targets: Vec<Relation> = pairing.pairs.iter().map(|pair| local[pair.target].clone()).collect();
@@ -143,6 +147,12 @@ fn pair_tables(
                 .collect(),
         });
     }
+    let compared = Compared { session, sources: &sources, targets: &targets };
+    let mut told = compared.sequences()?;
+    if definitions {
+        told.extend(compared.definitions()?);
+    }
+    told.into_iter().for_each(|(position, text)| pairs[position].differences.push(text));
     Ok(pairs)
 }
 

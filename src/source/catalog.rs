@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
 use pgrx::prelude::*;
-use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, UniqueKey};
+use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, TablePart, UniqueKey};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
@@ -82,6 +82,11 @@ pub fn read_code_of_others(session: &Session, relations: &[u32]) -> Result<Vec<C
 /// The keys of the given tables.
 pub fn read_unique_keys(session: &Session, relations: &[u32]) -> Result<Vec<UniqueKey>> {
     read_json(session, &catalog::unique_keys_query(relations))
+}
+
+/// What the given tables are like beside their rows.
+pub fn read_table_parts(session: &Session, relations: &[u32]) -> Result<Vec<TablePart>> {
+    read_json(session, &catalog::table_parts_query(relations))
 }
 
 /// Roles whose code a query over a table of the source would run with the rights of the source's user. Plain COPY, which is

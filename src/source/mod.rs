@@ -17,7 +17,7 @@ pub use catalog::{
     GuaranteedKey, LargeObject, NamedSequence, ObjectAddress, Right, read_called_indexes, read_code_of_others,
     read_columns, read_dependencies, read_enums, read_guaranteed_keys, read_large_object_part, read_large_objects,
     read_large_objects_from, read_lock_table, read_missing_rights, read_object_definitions, read_relations,
-    read_sequence_values, read_sequences, read_unique_keys,
+    read_sequence_values, read_sequences, read_table_parts, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
 pub use list::{list_databases, list_source};

@@ -248,6 +248,20 @@ pub fn unique_keys_query(relations: &[u32]) -> String {
     include_str!("../../../sql/queries/unique_keys.sql").replace("{relations}", &array(relations))
 }
 
+/// What the given relations are like beside their rows: an array of [`TablePart`].
+pub fn table_parts_query(relations: &[u32]) -> String {
+    include_str!("../../../sql/queries/compared_definitions.sql").replace("{relations}", &array(relations))
+}
+
+/// A property of a table, or an object that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TablePart {
+    pub relation: u32,
+    /// The kind of object and its name.
+    pub name: String,
+    pub definition: String,
+}
+
 /// Columns of a relation that are unique and never NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct UniqueKey {

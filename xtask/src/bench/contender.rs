@@ -10,6 +10,12 @@ pub enum Contender {
     PgcopyOneTable,
     /// The definitions, too.
     Migrate,
+    /// It compares what it stored with the source.
+    PgcopyVerified,
+    /// No copy: both sides add up digests.
+    VerifyDigest,
+    /// The same, with ten changed rows, which are named.
+    VerifyRows,
     Pgcopydb,
     DumpRestore,
     DumpReplace,
@@ -26,6 +32,9 @@ impl Contender {
             Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
             Self::PgcopyOneTable => "pgcopy-one-table".into(),
             Self::Migrate => "migrate".into(),
+            Self::PgcopyVerified => "pgcopy-verified".into(),
+            Self::VerifyDigest => "verify-digest".into(),
+            Self::VerifyRows => "verify-rows".into(),
             Self::Pgcopydb => "pgcopydb".into(),
             Self::DumpRestore => "dump-restore".into(),
             Self::DumpReplace => "dump-replace".into(),
@@ -43,6 +52,9 @@ impl Contender {
             }
             Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
             Self::Migrate => "migrate(…) into an empty database".into(),
+            Self::PgcopyVerified => "pull(…, overwrite => true, verify => true) into full tables".into(),
+            Self::VerifyDigest => "verify(…) of equal tables".into(),
+            Self::VerifyRows => "verify(…, level => 'rows') with ten changed rows of lineitem".into(),
             Self::Pgcopydb => "pgcopydb clone, 4 table and 4 index jobs, into an empty database".into(),
             Self::DumpRestore => "pg_dump -Fd -j2, pg_restore -j2 into an empty database".into(),
             Self::DumpReplace => "TRUNCATE, pg_dump -a -Fd -j2, pg_restore -a -j2 --disable-triggers".into(),
@@ -63,7 +75,10 @@ impl Contender {
     }
 
     pub fn is_pgcopy(self) -> bool {
-        matches!(self, Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable | Self::Migrate)
+        matches!(
+            self,
+            Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable | Self::PgcopyVerified | Self::Migrate
+        )
     }
 
     /// A program that creates the tables itself.
@@ -84,7 +99,9 @@ impl Contender {
     /// The destination's database that it fills.
     pub fn database(self) -> String {
         match self {
-            Self::PgcopyParallel(_) => Self::Pgcopy.database(),
+            Self::PgcopyParallel(_) | Self::PgcopyVerified | Self::VerifyDigest | Self::VerifyRows => {
+                Self::Pgcopy.database()
+            }
             _ => format!("bench_{}", self.name().replace('-', "_")),
         }
     }

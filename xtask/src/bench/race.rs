@@ -206,7 +206,10 @@ impl Race {
         let (mut memory, mut reads) = (PeakMemory::default(), None);
         let (began, start) = (SystemTime::now(), Instant::now());
         match contender {
-            Contender::Pgcopy | Contender::PgcopyParallel(_) | Contender::PgcopyOneTable => {
+            Contender::Pgcopy
+            | Contender::PgcopyParallel(_)
+            | Contender::PgcopyOneTable
+            | Contender::PgcopyVerified => {
                 (memory, reads) = self.watch_pull(contender)?;
             }
             Contender::Migrate => {
@@ -214,6 +217,8 @@ impl Race {
                 here.batch_execute("CREATE EXTENSION pgcopy")?;
                 here.query("SELECT * FROM pgcopy.migrate($1)", &[&self.source_dsn()])?;
             }
+            Contender::VerifyDigest => self.compare(contender, "digest", 0)?,
+            Contender::VerifyRows => self.compare(contender, "rows", 10)?,
             Contender::Pgcopydb => self.clone_with_pgcopydb(&directory)?,
             Contender::DumpRestore => self.dump_and_restore(contender, &directory, &[], &[])?,
             Contender::DumpPipe => self.dump_into_restore(contender)?,
@@ -263,9 +268,27 @@ impl Race {
             _ => None,
         };
         here.query(
-            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3)",
-            &[&self.source_dsn(), &include, &parallel],
+            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4)",
+            &[&self.source_dsn(), &include, &parallel, &(contender == Contender::PgcopyVerified)],
         )?;
+        Ok(())
+    }
+
+    /// Compares everything with the source after so many rows were changed, which are found, and undoes the change.
+    fn compare(&self, contender: Contender, level: &str, changed: usize) -> Result<()> {
+        let mut here = self.connect(contender)?;
+        here.batch_execute(&format!(
+            "BEGIN; UPDATE lineitem SET l_quantity = l_quantity + 1 WHERE ctid IN (
+                 SELECT format('(%s,1)', b * (SELECT relpages FROM pg_class WHERE oid = 'lineitem'::regclass) / 11)::tid
+                 FROM generate_series(1, {changed}) b)"
+        ))?;
+        let sql = "SELECT coalesce(sum(cardinality(array_positions(string_to_array(d, ' '), 'changed:'))), 0)
+                   FROM pgcopy.verify($1, level => $2) v CROSS JOIN LATERAL array_to_string(v.differences, ' ') d";
+        let found: i64 = here.query_one(sql, &[&self.source_dsn(), &level])?.get(0);
+        here.batch_execute("ROLLBACK")?;
+        if found != changed as i64 {
+            return Err(format!("{} found {found} changed rows, not {changed}", contender.name()).into());
+        }
         Ok(())
     }
 

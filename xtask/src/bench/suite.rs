@@ -22,6 +22,7 @@ pub enum Suite {
     Scales,
     Link,
     Swap,
+    Verify,
     Parquet,
     Migrate,
     MigrateObjects,
@@ -29,7 +30,7 @@ pub enum Suite {
 }
 
 impl Suite {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -41,6 +42,7 @@ impl Suite {
         Self::Scales,
         Self::Link,
         Self::Swap,
+        Self::Verify,
         Self::Parquet,
         Self::Migrate,
         Self::MigrateObjects,
@@ -74,6 +76,7 @@ impl Suite {
             Self::Scales => "scales",
             Self::Link => "link",
             Self::Swap => "swap",
+            Self::Verify => "verify",
             Self::Parquet => "parquet",
             Self::Migrate => "migrate",
             Self::MigrateObjects => "migrate-objects",
@@ -94,6 +97,7 @@ impl Suite {
             Self::Scales => "TPC-H pulled at 0.1, 1 and 10 times the scale: time per row, memory",
             Self::Link => "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s",
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
+            Self::Verify => "TPC-H compared by digests, row by row where rows differ, and inside a pull",
             Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
             Self::Migrate => "TPC-H into an empty database",
             Self::MigrateObjects => {
@@ -105,7 +109,8 @@ impl Suite {
 
     pub fn contenders(self) -> Vec<Contender> {
         use Contender::{
-            CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyOneTable, Pgcopydb, SourceAlone,
+            CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyOneTable, PgcopyVerified, Pgcopydb,
+            SourceAlone, VerifyDigest, VerifyRows,
         };
         match self {
             Self::Tpch => vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace, PgcopyOneTable, CopyFromFile, SourceAlone],
@@ -114,6 +119,7 @@ impl Suite {
             }
             Self::Workers => [1, 2, 4].map(Contender::PgcopyParallel).into(),
             Self::Scales | Self::Swap => vec![Pgcopy],
+            Self::Verify => vec![Pgcopy, PgcopyVerified, VerifyDigest, VerifyRows],
             Self::Link => vec![Pgcopy, Pgcopydb, DumpPipe],
             Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
             Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
@@ -125,7 +131,7 @@ impl Suite {
     /// Of TPC-H, where the suite has it.
     pub fn tpch_scales(self, scale: f64) -> Vec<f64> {
         match self {
-            Self::Tpch | Self::Workers | Self::Migrate => vec![scale],
+            Self::Tpch | Self::Workers | Self::Migrate | Self::Verify => vec![scale],
             Self::Scales => vec![scale / 10.0, scale, scale * 10.0],
             Self::Link => vec![scale / 10.0],
             Self::Swap => vec![0.01, scale],
@@ -144,6 +150,11 @@ impl Suite {
                 let results = race(Workload::tpch(scale))?.run(options)?;
                 report::print_ratios(&results.title, Contender::Pgcopy, &results);
                 report::print_ratios("lineitem alone, without indexes", Contender::PgcopyOneTable, &results);
+                print_inside(&results);
+            }
+            Self::Verify => {
+                let results = race(Workload::tpch(scale))?.run(options)?;
+                report::print_ratios(&results.title, Contender::Pgcopy, &results);
                 print_inside(&results);
             }
             Self::ManyTables => compare(race(Workload::many_tables(tables))?.run(options)?),
