@@ -7,12 +7,12 @@ use std::process::Command;
 use xtask::server::{Installation, Options, Server, Version};
 
 /// The packages of some versions bring servers without client programs.
-fn has_pg_dump() -> bool {
+pub fn has_pg_dump() -> bool {
     installation().program("pg_dump").exists()
 }
 
 /// What `pg_dump` says of the definitions in a database, without what differs from run to run.
-fn definitions(port: u16, database: &str) -> String {
+pub fn definitions(port: u16, database: &str) -> String {
     let output = Command::new(installation().program("pg_dump"))
         .args(["--schema-only", "--no-password", "--host=127.0.0.1", "--username=postgres"])
         .args([format!("--port={port}"), format!("--dbname={database}")])
@@ -63,7 +63,7 @@ impl Pair {
     }
 }
 
-fn make_role(pair: &mut Pair, name: &str) {
+pub fn make_role(pair: &mut Pair, name: &str) {
     for client in [&mut pair.source, &mut pair.destination] {
         let sql = format!(
             "DO $$ BEGIN CREATE ROLE {name} LOGIN PASSWORD 'secret';
@@ -162,7 +162,7 @@ const ROWS: &str = r#"
     REFRESH MATERIALIZED VIEW shop.summary;
     ANALYZE"#;
 
-fn fill(pair: &mut Pair) {
+pub fn fill(pair: &mut Pair) {
     for role in ["migrate_owner", "migrate_reader"] {
         make_role(pair, role);
     }

@@ -32,6 +32,8 @@ mod job_rights;
 mod jobs;
 mod kills;
 mod limits;
+mod load_sql;
+mod load_sql_hostile;
 mod migrate;
 mod migrations;
 mod mismatches;

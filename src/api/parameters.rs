@@ -122,6 +122,35 @@ macro_rules! check_function {
     };
 }
 
+/// Declares a SQL function with the parameters of a load of a script.
+macro_rules! load_sql_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            path: Option<Text>,
+            include: default!(Option<Vec<Option<Text>>>, "NULL"),
+            exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
+            owners: default!(Option<bool>, "true"),
+            privileges: default!(Option<bool>, "true"),
+            on_error: default!(Option<Text>, "'error'"),
+            server: default!(Option<Text>, "NULL"),
+        ) -> $($returned)* {
+            let $request = crate::job::LoadSqlRequest {
+                path: given("path", path).0,
+                include: include.map(parameters::patterns),
+                exclude: exclude.map(parameters::patterns),
+                owners: given("owners", owners),
+                privileges: given("privileges", privileges),
+                on_error: given("on_error", on_error).0,
+                server: server.map(String::from),
+            };
+            $body
+        }
+    };
+}
+
 /// Declares a SQL function with the parameters of a load of files, for one path and, under a second name in Rust, for an array.
 macro_rules! load_function {
     (
@@ -176,7 +205,7 @@ macro_rules! load_function {
     };
 }
 
-pub(super) use {check_function, load_function, migrate_function, pull_function};
+pub(super) use {check_function, load_function, load_sql_function, migrate_function, pull_function};
 
 /// The pull of a migration. `filters` are include and exclude.
 pub(super) fn pull_of_migration(

@@ -4,6 +4,7 @@ use super::check_local;
 use super::history;
 use super::leader;
 use super::load_files;
+use super::load_sql::{self, LoadSqlRequest};
 use super::migrate::{self, MigrateRequest};
 use super::processes::{self, Process, Status};
 use super::quota;
@@ -29,6 +30,7 @@ enum Work {
     LoadParquet(LoadRequest),
     Migrate(MigrateRequest),
     CheckLocal(CheckRequest),
+    LoadSql(LoadSqlRequest),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -202,6 +204,13 @@ pub fn start_check_local(request: &CheckRequest) -> Result<i64> {
     start(Work::CheckLocal(request.clone()), "this database".to_owned(), &[])
 }
 
+/// As [`start_pull`], for a script.
+pub fn start_load_sql(request: &LoadSqlRequest) -> Result<i64> {
+    leader::refuse_where_forbidden(c"pgcopy.start_load_sql()")?;
+    let source = load_sql::check_arguments(request)?;
+    start(Work::LoadSql(request.clone()), source, &LOAD_SETTINGS)
+}
+
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     if transaction::has_written_extension() {
         return Err(Error::new(
@@ -219,6 +228,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
             Work::LoadParquet(request) => request.described(),
             Work::Migrate(request) => request.described(),
             Work::CheckLocal(request) => request.described(),
+            Work::LoadSql(request) => request.described(),
         },
         work,
         caller: Caller::of_this_session(),
@@ -331,6 +341,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
         Work::Migrate(request) => migrate::migrate_as(request, Some(order.job)).map(drop),
         Work::CheckLocal(request) => check_local::check_as(request, Some(order.job)).map(drop),
+        Work::LoadSql(request) => load_sql::load_sql_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;

@@ -62,6 +62,7 @@ impl<'a> Executor<'a> {
             Input::Server(_) if loads.is_empty() => {}
             Input::Server(server) => self.copy(server, &loads)?,
             Input::Local(_) => {}
+            Input::Script(_) => {}
             Input::Files(files) => {
                 for load in loads {
                     self.begin(load.task);

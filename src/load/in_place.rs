@@ -102,7 +102,7 @@ fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<
     SOURCE.with_borrow_mut(|source| {
         *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener })
     });
-    let (rows, here) = RowWatcher::during(table, || crate::error::catch(|| Ok(copy_from(table, wire))));
+    let (rows, here) = RowWatcher::during(&table.name, || crate::error::catch(|| Ok(copy_from(table, wire))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
     let here = here.filter(|&row| row <= source.rows + 1);
     let rows = rows.map_err(|error| source.locate(error, table, here))?;
@@ -128,15 +128,16 @@ fn refuse_unfit_defaults(table: &TableSpec) -> Result<()> {
 }
 
 /// Learns from COPY FROM which row an error is about. It tells that in the context of its messages and nowhere else.
-struct RowWatcher {
+pub(super) struct RowWatcher {
     /// The table's name as the context has it: without the schema.
     table: CString,
     row: Option<u64>,
 }
 
 impl RowWatcher {
-    fn during<T>(table: &TableSpec, work: impl FnOnce() -> T) -> (T, Option<u64>) {
-        let table = encoding::to_database(&table.name).unwrap_or_default();
+    /// `table` is the name without the schema.
+    pub(super) fn during<T>(table: &str, work: impl FnOnce() -> T) -> (T, Option<u64>) {
+        let table = encoding::to_database(table).unwrap_or_default();
         let mut watcher = Self { table, row: None };
         // SAFETY: the place in the chain is taken out again before it goes; errors do not get past `work`.
         let value = unsafe {

@@ -5,6 +5,7 @@ mod arrow;
 mod decode;
 mod expressions;
 mod from_files;
+mod from_script;
 mod in_place;
 mod insert;
 mod kind;
@@ -25,6 +26,7 @@ use writer::TableWriter;
 pub use arrow::Target;
 pub use expressions::Filter;
 pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
+pub use from_script::{CopiedRows, copy_from_script};
 pub use in_place::load_in_place;
 
 /// The decoder's position, for the message of a row that cannot be stored.

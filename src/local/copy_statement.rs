@@ -1,4 +1,4 @@
-//! A COPY statement of our format: its parts, and the steps of the server's own COPY before the first row.
+//! A COPY statement of our format, or of a script: its parts, and the steps of the server's own COPY before the first row.
 
 use super::encoding::{self, text_at};
 use super::nodes::make_node;
@@ -93,6 +93,64 @@ impl CopyStatement {
         Self { planned, copy, state }
     }
 
+    /// Parses a COPY FROM STDIN. The statement is used as long as the text lives.
+    pub fn parse(text: &CStr) -> Result<Self> {
+        // SAFETY: nodes are made in the current memory context, and looked at by their tags.
+        unsafe {
+            let statements = PgList::<pg_sys::RawStmt>::from_pg(pg_sys::pg_parse_query(text.as_ptr()));
+            let raw = statements.get_ptr(0).filter(|_| statements.len() == 1);
+            let raw = raw.filter(|&raw| (*(*raw).stmt).type_ == pg_sys::NodeTag::T_CopyStmt);
+            let raw = raw.ok_or_else(|| Error::internal("a statement with rows is no COPY"))?;
+            let planned = make_node::<pg_sys::PlannedStmt>(pg_sys::NodeTag::T_PlannedStmt);
+            (*planned).commandType = pg_sys::CmdType::CMD_UTILITY;
+            (*planned).utilityStmt = (*raw).stmt;
+            (*planned).stmt_location = (*raw).stmt_location;
+            (*planned).stmt_len = (*raw).stmt_len;
+            let state = pg_sys::make_parsestate(std::ptr::null_mut());
+            (*state).p_sourcetext = text.as_ptr();
+            let statement = Self::new(planned, state);
+            if !statement.is_from() || statement.endpoint() != Endpoint::Client || (*statement.copy).relation.is_null()
+            {
+                return Err(Error::internal("a statement with rows is no COPY FROM STDIN"));
+            }
+            Ok(statement)
+        }
+    }
+
+    /// Fills the table with the rows that the callback has, which are in the encoding of this name unless the statement says
+    /// otherwise. Returns their number.
+    pub fn copy_from(&self, table: &CopyTable, encoding: &CStr, source: pg_sys::copy_data_source_cb) -> u64 {
+        // SAFETY: see `new`; the table was opened by `open_table`, whose lock is kept, with this parse state. As DoCopy does it.
+        unsafe {
+            let relation = pg_sys::table_open(table.relation.into(), pg_sys::NoLock as pg_sys::LOCKMODE);
+            let mut options = pg_sys::list_copy((*self.copy).options);
+            let given = PgList::<pg_sys::DefElem>::from_pg(options);
+            if !given.iter_ptr().any(|option| CStr::from_ptr((*option).defname) == c"encoding") {
+                let value = pg_sys::makeString(pg_sys::pstrdup(encoding.as_ptr()));
+                let option = pg_sys::makeDefElem(pg_sys::pstrdup(c"encoding".as_ptr()), value.cast(), -1);
+                options = pg_sys::lappend(options, option.cast());
+            }
+            let condition = table.where_clause.as_ref().map_or(std::ptr::null_mut(), |clause| clause.0);
+            let columns = (*self.copy).attlist;
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let copy = pg_sys::BeginCopyFrom(
+                self.state,
+                relation,
+                condition.cast(),
+                std::ptr::null(),
+                false,
+                source,
+                columns,
+                options,
+            );
+            let rows = pg_sys::CopyFrom(copy);
+            pg_sys::EndCopyFrom(copy);
+            pg_sys::PopActiveSnapshot();
+            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            rows
+        }
+    }
+
     pub fn is_from(&self) -> bool {
         // SAFETY: see `new`.
         unsafe { (*self.copy).is_from }
@@ -126,7 +184,7 @@ impl CopyStatement {
     }
 
     /// Refuses COPY FROM in a read-only transaction as the server does, which lets it fill temporary tables.
-    pub(super) fn refuse_where_writing_is_forbidden(&self) {
+    pub fn refuse_where_writing_is_forbidden(&self) {
         // SAFETY: reads backend-local state; raises an error.
         unsafe {
             if self.is_from() && (pg_sys::XactReadOnly || pg_sys::IsInParallelMode()) {

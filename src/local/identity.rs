@@ -93,6 +93,12 @@ pub fn with_role_kept<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Returns whether the current user is not the one who logged in, or code of another role runs.
+pub fn has_put_rights_down() -> bool {
+    let caller = Caller::of_this_session();
+    caller.security_context != 0 || caller.current != caller.authenticated || caller.session != caller.authenticated
+}
+
 /// A bit of the security context that the server does not use. Like the server's own bits, it is inherited by every
 /// function that is called, and removed when the context is restored, also after an ERROR.
 const DEFINITIONS_ARE_KEPT: i32 = 1 << 20;

@@ -32,6 +32,7 @@ pub mod relation;
 pub mod rights;
 pub mod rows;
 pub mod script_objects;
+pub mod script_statement;
 pub mod sequences;
 pub mod settings;
 pub mod spi;

@@ -33,6 +33,16 @@ pub fn schema_of(relation: u32) -> Option<String> {
     unsafe { name_of_schema(pg_sys::get_rel_namespace(relation.into())) }
 }
 
+/// Returns schema and name of a relation.
+pub fn qualified_name(relation: u32) -> Option<(String, String)> {
+    // SAFETY: a syscache look-up, whose result is a copy or null.
+    let name = unsafe {
+        let name = pg_sys::get_rel_name(relation.into());
+        (!name.is_null()).then(|| encoding::from_database(CStr::from_ptr(name)))
+    };
+    Some((schema_of(relation)?, name?))
+}
+
 /// Returns the schema that a new table of an unqualified name would be in.
 pub fn creation_schema() -> Option<String> {
     // SAFETY: the list is a copy, of OIDs; its first is the schema for new objects.

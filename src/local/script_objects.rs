@@ -19,6 +19,19 @@ pub fn definitions(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<V
     )
 }
 
+/// The name of this database.
+pub fn current_database() -> Result<String> {
+    Ok(spi::fixed::query_text("SELECT pg_catalog.current_database()::pg_catalog.text", &[])?.unwrap_or_default())
+}
+
+/// Whether there is a relation of this name, as SQL writes it.
+pub fn relation_exists(name: &str) -> Result<bool> {
+    spi::fixed::query_json(
+        "SELECT pg_catalog.to_json(pg_catalog.to_regclass($1) IS NOT NULL)::pg_catalog.text",
+        &[Param::Text(name)],
+    )
+}
+
 /// Those of the extensions that are not installed on this server.
 pub fn missing_extensions(names: &[&str]) -> Result<Vec<String>> {
     spi::fixed::query_json(

@@ -12,6 +12,16 @@ pub enum Input {
     Files(FilesSpec),
     /// The tables are checked, and nothing is written to them.
     Local(LocalInput),
+    /// The job has one table, which stands for all that the script does.
+    Script(ScriptInput),
+}
+
+/// A script that the leader runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScriptInput {
+    /// The name of its file for people.
+    pub name: String,
+    pub bytes: u64,
 }
 
 /// One snapshot of another server.
@@ -57,6 +67,7 @@ impl Input {
             Self::Server(server) => server.tables[table].parts.len(),
             Self::Files(files) => files.parts.len(),
             Self::Local(_) => 0,
+            Self::Script(_) => 0,
         }
     }
 
@@ -72,6 +83,7 @@ impl Input {
                 (f64::from(pages) * share) as u32
             }
             Self::Local(_) => 0,
+            Self::Script(_) => 0,
         }
     }
 
@@ -81,6 +93,7 @@ impl Input {
             Self::Server(_) => u64::from(self.part_pages(table, part, pages)) * u64::from(pg_sys::BLCKSZ),
             Self::Files(files) => files.part_bytes(part),
             Self::Local(_) => 0,
+            Self::Script(_) => 0,
         }
     }
 
@@ -90,6 +103,7 @@ impl Input {
             Self::Server(server) => server.origin.to_string(),
             Self::Files(files) => files.describe(),
             Self::Local(_) => "this database".to_owned(),
+            Self::Script(script) => script.name.clone(),
         }
     }
 }

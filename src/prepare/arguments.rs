@@ -61,11 +61,7 @@ impl Request {
 }
 
 /// The fields of a request that are given, but those that are left out, and with others in their place.
-pub(super) fn described<const N: usize>(
-    request: &impl Serialize,
-    left_out: &[&str],
-    others: [(&str, Value); N],
-) -> String {
+pub fn described<const N: usize>(request: &impl Serialize, left_out: &[&str], others: [(&str, Value); N]) -> String {
     /// Of one argument: a list of thousands of patterns is not kept with every job.
     const MOST_BYTES: usize = 1024;
     let Ok(Value::Object(mut fields)) = serde_json::to_value(request) else { return "{}".to_owned() };
@@ -115,7 +111,7 @@ pub fn filters_of(verb: &str, request: &Request) -> Result<(Option<Vec<Pattern>>
 }
 
 /// The patterns of a call, named by a verb, that takes `include` and `exclude`.
-pub(super) fn parse_filters(
+pub fn parse_filters(
     verb: &str,
     include: Option<&[Option<String>]>,
     exclude: Option<&[Option<String>]>,

@@ -34,7 +34,7 @@ use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-pub use arguments::{Request, check_arguments, filters_of};
+pub use arguments::{Request, check_arguments, described, filters_of, parse_filters};
 pub use local_checks::{CheckRequest, local_checks};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};

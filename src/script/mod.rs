@@ -1,10 +1,14 @@
 //! Dump scripts: the server's own `pg_dump`, and what it writes carried out here.
 
 mod definitions;
+mod file;
 mod large_objects;
 mod pg_dump;
+mod run;
 mod selection;
 
 pub use definitions::{Definitions, Object, Terms};
+pub use file::{ScriptFile, check_path};
 pub use large_objects::LargeObjects;
+pub use run::{FilledTable, RunReport, RunTerms, SkippedStatement, run_script};
 pub use selection::Filter;

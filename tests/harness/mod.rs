@@ -415,6 +415,13 @@ pub fn connect(port: u16, database: &str) -> Client {
     connect_by(&server::dsn(port, database).parse().expect("a connection string"))
 }
 
+/// A session of another role than the superuser.
+pub fn connect_as(port: u16, database: &str, role: &str) -> Client {
+    connect_by(
+        &format!("host=127.0.0.1 port={port} user={role} dbname={database}").parse().expect("a connection string"),
+    )
+}
+
 /// A server that another test has brought to its knees recovers: one crash is to fail one test, not all that follow.
 fn connect_by(config: &Config) -> Client {
     const LONGEST_RECOVERY: Duration = Duration::from_secs(120);

@@ -3,7 +3,7 @@
 use crate::{ScriptError, ScriptErrorKind};
 
 /// Follows the commands of a script.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Commands {
     /// The key that ends the part in which psql takes no other command.
     key: Option<Vec<u8>>,

@@ -11,7 +11,7 @@ pub struct Rules {
 }
 
 /// The first words of a statement, which tell whether its body can hold semicolons.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct FirstWords {
     count: usize,
     /// Whether the words so far begin the making of a function or a procedure.

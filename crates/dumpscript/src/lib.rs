@@ -19,7 +19,7 @@ pub use format::{Compression, FIRST_BYTES, Format};
 pub use lexer::Rules;
 pub use splitter::{Piece, Splitter};
 pub use statement::{
-    Name, Subject, Transaction, changes_owner, database_of, first_words, is_about_privileges,
+    Name, Subject, Transaction, changes_owner, database_of, drops_extension, first_words, is_about_privileges,
     is_change_of_session_role, made_kind, roles_of, sequence_of, setting_of, subject_of, transaction_of,
 };
 

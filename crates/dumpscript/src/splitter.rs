@@ -19,7 +19,7 @@ pub enum Piece<'a> {
 }
 
 /// Takes a script apart that arrives in chunks. It holds one statement, or a chunk of rows, at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Splitter {
     rules: Rules,
     bytes: Vec<u8>,
@@ -39,7 +39,7 @@ pub struct Splitter {
     is_script: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum State {
     Beginning,
     Between,
@@ -52,7 +52,7 @@ enum State {
 }
 
 /// How much of a statement is known.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Progress {
     /// The bytes that were looked at.
     length: usize,

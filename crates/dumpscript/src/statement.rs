@@ -312,6 +312,13 @@ pub fn database_of(statement: &str) -> Option<String> {
     }
 }
 
+/// Returns whether a statement drops this extension.
+pub fn drops_extension(statement: &str, extension: &str) -> bool {
+    let tokens = Tokens::first(statement, 6);
+    tokens.are_words(0, "drop extension")
+        && tokens.name(tokens.past(2, "if exists")).is_some_and(|name| name == extension)
+}
+
 /// Returns whether a statement becomes somebody else, or ceases to be.
 pub fn is_change_of_session_role(statement: &str) -> bool {
     let tokens = Tokens::first(statement, 4);
