@@ -30,6 +30,7 @@ fn every_example_runs() {
         "docs/how-a-pull-works.md",
         "docs/jobs.md",
         "docs/migrate.md",
+        "docs/load-sql.md",
         "docs/verify.md",
         "docs/check-local.md",
         "docs/performance.md",
@@ -47,7 +48,7 @@ fn every_example_runs() {
     ];
     for (position, file) in files.into_iter().enumerate() {
         // The packages of some versions bring servers without client programs.
-        if file == "docs/migrate.md" && !installation().program("pg_dump").exists() {
+        if matches!(file, "docs/migrate.md" | "docs/load-sql.md") && !installation().program("pg_dump").exists() {
             continue;
         }
         let database = format!("shop_{position}");
@@ -84,6 +85,12 @@ fn every_example_runs() {
             let path = scratch.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::copy(&hits, path).unwrap();
+        }
+        for (name, script) in [
+            ("shop.sql", "CREATE TABLE of_script (id integer);\nCOPY of_script FROM stdin;\n1\n\\.\n"),
+            ("customers.sql.gz", "CREATE TABLE of_job (id integer);"),
+        ] {
+            std::fs::write(scratch.path().join(name), script).unwrap();
         }
         for example in examples(file) {
             let sql = example

@@ -143,6 +143,11 @@ fn dumps_with_every_option() {
             let text = String::from_utf8(script).unwrap();
             script = text.replace("load_sql_options", &name).into_bytes();
         }
+        if **options == ["--clean", "--if-exists"] {
+            // It replaces what is there; into an empty database psql could not load it, either.
+            let path = write(&directory, "first.sql", dump(pair.source_port, "load_sql_options", &["--no-blobs"]));
+            load_well(&mut client, &path, "");
+        }
         let path = write(&directory, &format!("{number}.sql"), script);
         load_well(&mut client, &path, "");
         assert_eq!(definitions(pair.destination_port, &name), there, "{options:?}");
@@ -197,7 +202,7 @@ fn compressed_scripts_are_told_by_their_content() {
         let failure = failure(&mut pair.destination, &cut, "");
         assert!(failure.message.starts_with("could not read file"), "{failure:?}");
         assert!(texts(&mut pair.destination, "SELECT relname::text FROM pg_class WHERE relname = 'item'").is_empty());
-        let script = write(&directory, "second.sql", "CREATE TABLE second (a int);");
+        let script = write(&directory, "second.sql", "CREATE TABLE public.second (a int);");
         let second = fs::read(self::compressed(program, &script)).unwrap();
         let both = write(&directory, "both", [bytes, second].concat());
         load_well(&mut pair.destination, &both, "");
@@ -232,7 +237,11 @@ fn scripts_that_are_cut_off_leave_nothing() {
             }
             let outcome = loop {
                 match splitter.next_piece() {
-                    Ok(Some(dumpscript::Piece::Command { text, line })) => drop(commands.take(text, line).unwrap()),
+                    Ok(Some(dumpscript::Piece::Command { text, line })) => {
+                        if let Err(error) = commands.take(text, line) {
+                            break Err(error);
+                        }
+                    }
                     Ok(Some(_)) => {}
                     Ok(None) => break commands.end(1),
                     Err(error) => break Err(error),
@@ -322,7 +331,7 @@ fn tables_are_chosen_by_patterns() {
     fill(&mut pair);
     let path = write(&directory, "a.sql", dump(pair.source_port, "load_sql_patterns", &[]));
     // Without those that refer to them: views, statistics and keys.
-    let arguments = ", exclude => '{shop.reading*, shop.\"Odd.Name\"}'";
+    let arguments = ", exclude => ARRAY['shop.reading*', 'shop.\"Odd.Name\"']";
     let report = load_well(&mut pair.destination, &path, arguments);
     assert!(report.contains(&"rows shop purchase 10000".to_owned()), "{report:?}");
     let tables = texts(
@@ -359,15 +368,9 @@ fn scripts_in_other_encodings() {
         )
         .unwrap();
     pair.source.batch_execute("CREATE EXTENSION pgcopy").unwrap();
-    for (encoding, of_both) in [
-        ("SJIS", "表"),
-        ("BIG5", "功"),
-        ("GBK", "表"),
-        ("GB18030", "表"),
-        ("UHC", "表"),
-        ("EUC_JP", "表"),
-        ("JOHAB", "表"),
-    ] {
+    for (encoding, of_both) in
+        [("SJIS", "表"), ("BIG5", "功"), ("GBK", "表"), ("GB18030", "表"), ("UHC", "表"), ("EUC_JP", "表")]
+    {
         let options = ["--inserts", "--column-inserts", ""].map(|option| (option, format!("--encoding={encoding}")));
         for (option, encoding_option) in &options {
             // Not every encoding has every character.
@@ -431,9 +434,11 @@ fn a_load_is_a_job() {
     let error = text(client, &format!("SELECT error || ' ' || detail FROM pgcopy.jobs WHERE job = {job}"));
     assert!(error.contains("\"good\" already exists") && error.contains("Line 1 of"), "{error}");
     // In a transaction that is rolled back, and in one of several calls.
-    client.batch_execute("DROP TABLE good; BEGIN").unwrap();
+    client.batch_execute("DROP TABLE good").unwrap();
+    client.batch_execute("BEGIN").unwrap();
     load_well(client, &path, "");
-    client.batch_execute("ROLLBACK; BEGIN").unwrap();
+    client.batch_execute("ROLLBACK").unwrap();
+    client.batch_execute("BEGIN").unwrap();
     load_well(client, &path, "");
     let path = write(&directory, "more.sql", "COPY good FROM stdin;\n1\n\\.\n");
     load_well(client, &path, "");

@@ -11,6 +11,7 @@ mod crashes;
 mod cumulative_statistics;
 mod decoders;
 mod documentation;
+mod dump;
 mod error_fields;
 mod failures;
 mod faults;

@@ -3,6 +3,7 @@
 mod cancel;
 mod check_local;
 mod cleanup;
+mod dump;
 mod fdw_validator;
 mod list;
 mod list_databases;
@@ -18,6 +19,7 @@ mod plan_migrate;
 mod prune;
 mod pull;
 mod start_check_local;
+mod start_dump;
 mod start_load_parquet;
 mod start_load_sql;
 mod start_migrate;

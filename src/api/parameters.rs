@@ -151,6 +151,41 @@ macro_rules! load_sql_function {
     };
 }
 
+/// Declares a SQL function with the parameters of a dump.
+macro_rules! dump_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            path: Option<Text>,
+            include: default!(Option<Vec<Option<Text>>>, "NULL"),
+            exclude: default!(Option<Vec<Option<Text>>>, "NULL"),
+            overwrite: default!(Option<bool>, "false"),
+            sections: default!(Option<Vec<Option<Text>>>, "NULL"),
+            definitions: default!(Option<bool>, "true"),
+            data: default!(Option<bool>, "true"),
+            owners: default!(Option<bool>, "true"),
+            privileges: default!(Option<bool>, "true"),
+            source: default!(Option<Text>, "NULL"),
+        ) -> $($returned)* {
+            let $request = crate::job::DumpRequest {
+                path: given("path", path).0,
+                include: include.map(parameters::patterns),
+                exclude: exclude.map(parameters::patterns),
+                overwrite: given("overwrite", overwrite),
+                sections: sections.map(|sections| parameters::texts("a section", sections)),
+                definitions: given("definitions", definitions),
+                data: given("data", data),
+                owners: given("owners", owners),
+                privileges: given("privileges", privileges),
+                source: source.map(String::from),
+            };
+            $body
+        }
+    };
+}
+
 /// Declares a SQL function with the parameters of a load of files, for one path and, under a second name in Rust, for an array.
 macro_rules! load_function {
     (
@@ -205,7 +240,7 @@ macro_rules! load_function {
     };
 }
 
-pub(super) use {check_function, load_function, load_sql_function, migrate_function, pull_function};
+pub(super) use {check_function, dump_function, load_function, load_sql_function, migrate_function, pull_function};
 
 /// The pull of a migration. `filters` are include and exclude.
 pub(super) fn pull_of_migration(

@@ -1,6 +1,7 @@
 //! A job without a session: a background process does it, in a transaction of its own.
 
 use super::check_local;
+use super::dump::{self, DumpRequest};
 use super::history;
 use super::leader;
 use super::load_files;
@@ -31,6 +32,7 @@ enum Work {
     Migrate(MigrateRequest),
     CheckLocal(CheckRequest),
     LoadSql(LoadSqlRequest),
+    Dump(DumpRequest),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -211,6 +213,13 @@ pub fn start_load_sql(request: &LoadSqlRequest) -> Result<i64> {
     start(Work::LoadSql(request.clone()), source, &LOAD_SETTINGS)
 }
 
+/// As [`start_pull`], for a dump.
+pub fn start_dump(request: &DumpRequest) -> Result<i64> {
+    leader::refuse_where_nothing_is_written(c"pgcopy.start_dump()")?;
+    let source = dump::check_arguments(request)?;
+    start(Work::Dump(request.clone()), source, &[])
+}
+
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     if transaction::has_written_extension() {
         return Err(Error::new(
@@ -229,6 +238,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
             Work::Migrate(request) => request.described(),
             Work::CheckLocal(request) => request.described(),
             Work::LoadSql(request) => request.described(),
+            Work::Dump(request) => request.described(),
         },
         work,
         caller: Caller::of_this_session(),
@@ -342,6 +352,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         Work::Migrate(request) => migrate::migrate_as(request, Some(order.job)).map(drop),
         Work::CheckLocal(request) => check_local::check_as(request, Some(order.job)).map(drop),
         Work::LoadSql(request) => load_sql::load_sql_as(request, Some(order.job)).map(drop),
+        Work::Dump(request) => dump::dump_as(request, Some(order.job)).map(drop),
     });
     processes::refuse_cancels();
     processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;

@@ -5,6 +5,7 @@ mod attended;
 mod background;
 mod check_local;
 mod control;
+mod dump;
 mod enforcement;
 mod executor;
 mod history;
@@ -20,9 +21,12 @@ mod shared;
 mod steward;
 mod worker;
 
-pub use background::{start_check_local, start_load_parquet, start_load_sql, start_migrate, start_pull};
+pub use background::{
+    start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull,
+};
 pub use check_local::check_local;
 pub use control::{cancel, prune, wait};
+pub use dump::{DumpRequest, dump};
 pub use history::cleanup;
 pub use leader::{plan_pull, pull, verify};
 pub use load_files::{LoadedFile, copy_from, load_parquet};

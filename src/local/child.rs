@@ -34,6 +34,28 @@ pub fn server_programs() -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be started, or writes more than the server takes for a value.
 pub fn run(program: &Path, arguments: &[String], environment: &[(&str, String)]) -> Result<Output> {
+    let mut text = Vec::new();
+    let output = run_into(program, arguments, environment, &mut |bytes| {
+        if text.len() + bytes.len() > memory::MAX_ALLOC_SIZE {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "a program has written more than 1 GB",
+            ));
+        }
+        memory::reserve(&mut text, bytes.len());
+        text.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(Output { text, ..output })
+}
+
+/// The same for a program whose text `sink` takes as it comes. An error of it ends the program.
+pub fn run_into(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Output> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -59,7 +81,7 @@ pub fn run(program: &Path, arguments: &[String], environment: &[(&str, String)])
             format!("could not run program \"{}\": {error}", program.display()),
         )
     })?;
-    Running(child).output()
+    Running(child).output(sink)
 }
 
 /// In the new process, before the program.
@@ -117,7 +139,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn output(mut self) -> Result<Output> {
+    fn output(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Output> {
         let (Some(mut text_pipe), Some(mut message_pipe)) = (self.0.stdout.take(), self.0.stderr.take()) else {
             return Err(Error::internal("a program was started without pipes"));
         };
@@ -125,23 +147,21 @@ impl Running {
             // SAFETY: sets a flag of a pipe that belongs to this process.
             unsafe { libc::fcntl(pipe, libc::F_SETFL, libc::O_NONBLOCK) };
         }
-        let (mut text, mut messages) = (Vec::new(), Vec::new());
+        let mut messages = Vec::new();
         let (mut text_ended, mut messages_ended) = (false, false);
         while !(text_ended && messages_ended) {
             let open = [(&text_pipe as &dyn AsRawFd, text_ended), (&message_pipe, messages_ended)];
             wait_for_any(open.map(|(pipe, ended)| if ended { -1 } else { pipe.as_raw_fd() }));
             interrupts::check();
             if !text_ended {
-                text_ended = read_available(&mut text_pipe, &mut text)?;
-                if text.len() > memory::MAX_ALLOC_SIZE {
-                    return Err(Error::new(
-                        PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                        "a program has written more than 1 GB",
-                    ));
-                }
+                text_ended = read_available(&mut text_pipe, sink)?;
             }
             if !messages_ended {
-                messages_ended = read_available(&mut message_pipe, &mut messages)?;
+                messages_ended = read_available(&mut message_pipe, &mut |bytes| {
+                    memory::reserve(&mut messages, bytes.len());
+                    messages.extend_from_slice(bytes);
+                    Ok(())
+                })?;
                 const MOST_BYTES: usize = 1 << 16;
                 let excess = messages.len().saturating_sub(MOST_BYTES);
                 messages.drain(..excess);
@@ -155,7 +175,11 @@ impl Running {
             }
             interrupts::check();
         };
-        Ok(Output { text, messages: String::from_utf8_lossy(&messages).into_owned(), succeeded: status.success() })
+        Ok(Output {
+            text: Vec::new(),
+            messages: String::from_utf8_lossy(&messages).into_owned(),
+            succeeded: status.success(),
+        })
     }
 }
 
@@ -167,17 +191,14 @@ fn wait_for_any(pipes: [RawFd; 2]) {
     unsafe { libc::poll(waited.as_mut_ptr(), waited.len() as libc::nfds_t, LONGEST_MILLISECONDS) };
 }
 
-/// Takes what has arrived. True at the end.
-fn read_available(pipe: &mut impl Read, into: &mut Vec<u8>) -> Result<bool> {
-    let mut chunk = [0_u8; 1 << 14];
+/// Hands over what has arrived. True at the end.
+fn read_available(pipe: &mut impl Read, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+    let mut chunk = [0_u8; 1 << 16];
     // After so much it is time to look at interrupts.
     for _ in 0..64 {
         match pipe.read(&mut chunk) {
             Ok(0) => return Ok(true),
-            Ok(length) => {
-                memory::reserve(into, length);
-                into.extend_from_slice(&chunk[..length]);
-            }
+            Ok(length) => sink(&chunk[..length])?,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::internal(format!("could not read from a program: {error}"))),

@@ -38,7 +38,7 @@ impl NewFile {
             Ok(existing) if !existing.is_file() => {
                 let message = format!("\"{}\" is not a regular file", path.display());
                 return Err(Error::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
-                    .detail("A Parquet file is written under another name and then takes the place of an old one."));
+                    .detail("The file is written under another name and then takes the place of an old one."));
             }
             Ok(existing) => {
                 // A file that may not be written is not replaced, although the directory would allow it.

@@ -1,6 +1,7 @@
 //! Dump scripts: the server's own `pg_dump`, and what it writes carried out here.
 
 mod definitions;
+mod dump;
 mod file;
 mod large_objects;
 mod pg_dump;
@@ -8,6 +9,7 @@ mod run;
 mod selection;
 
 pub use definitions::{Definitions, Object, Terms};
+pub use dump::{DumpTerms, WrittenDump, check_dump_path, dump_origin, write_dump};
 pub use file::{ScriptFile, check_path};
 pub use large_objects::LargeObjects;
 pub use run::{FilledTable, RunReport, RunTerms, SkippedStatement, run_script};

@@ -62,8 +62,12 @@ impl Program {
     }
 
     fn run(&self, arguments: &[String], password: Option<String>) -> Result<child::Output> {
+        child::run(&self.path, arguments, &self.environment(password))
+    }
+
+    fn environment(&self, password: Option<String>) -> Vec<(&'static str, String)> {
         let nowhere = || "/nonexistent".to_owned();
-        let mut environment: Vec<(&str, String)> = vec![
+        let mut environment: Vec<(&'static str, String)> = vec![
             ("PATH", "/usr/bin:/bin".to_owned()),
             ("LC_ALL", "C".to_owned()),
             ("HOME", nowhere()),
@@ -84,7 +88,31 @@ impl Program {
         if let Some(path) = beside.map(|libraries| libraries.display().to_string()).or_else(inherited) {
             environment.push(("LD_LIBRARY_PATH", path));
         }
-        child::run(&self.path, arguments, &environment)
+        environment
+    }
+
+    /// Hands the script of a whole database to `sink`, as these options have it. The program takes a snapshot of its own.
+    pub fn write_script(
+        &self,
+        origin: &Origin,
+        options: &[String],
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let (connection, password) = origin.for_program(self.major)?;
+        let mut arguments = vec![
+            format!("--dbname={connection}"),
+            "--no-password".to_owned(),
+            "--format=plain".to_owned(),
+            // The caller's own transaction may hold the lock, which no server could see.
+            "--lock-wait-timeout=60s".to_owned(),
+        ];
+        arguments.extend_from_slice(options);
+        let output = child::run_into(&self.path, &arguments, &self.environment(password), sink)?;
+        if output.succeeded {
+            return Ok(());
+        }
+        Err(Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "pg_dump could not dump the database")
+            .details(complaints(&output.messages)))
     }
 
     /// The script of all definitions, as the snapshot sees the source. Large objects are not in it.

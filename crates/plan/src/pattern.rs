@@ -122,6 +122,22 @@ impl Pattern {
         })
     }
 
+    /// Returns the pattern as `pg_dump` takes it, where more characters than `*` are special unless they are quoted.
+    pub fn for_pg_dump(&self) -> String {
+        let written = |pieces: &[Piece]| -> String {
+            pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::AnyRun => "*".to_owned(),
+                    Piece::Text(text) if text.is_empty() => String::new(),
+                    Piece::Text(text) => format!("\"{}\"", text.replace('"', "\"\"")),
+                })
+                .collect()
+        };
+        let schema = self.schema.as_deref().map_or_else(|| "*".to_owned(), written);
+        format!("{schema}.{}", written(&self.name))
+    }
+
     /// Whether it asks for the session's own temporary tables.
     pub fn is_temporary(&self) -> bool {
         self.schema.as_deref() == Some(&[Piece::Text("pg_temp".into())])
@@ -176,6 +192,14 @@ mod tests {
 
     fn matches(pattern: &str, schema: &str, name: &str) -> bool {
         Pattern::parse(pattern).unwrap().matches(schema, name)
+    }
+
+    #[test]
+    fn patterns_for_pg_dump() {
+        let written = |text: &str| Pattern::parse(text).unwrap().for_pg_dump();
+        assert_eq!(written("Users"), "*.\"users\"");
+        assert_eq!(written("public.user_*"), "\"public\".\"user_\"*");
+        assert_eq!(written("\"Odd.Name?\".\"a\"\"*\""), "\"Odd.Name?\".\"a\"\"*\"");
     }
 
     #[test]

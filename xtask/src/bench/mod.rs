@@ -7,6 +7,7 @@ mod parquet;
 mod race;
 mod reader;
 mod report;
+mod script;
 mod suite;
 mod timeline;
 mod workload;

@@ -27,10 +27,11 @@ pub enum Suite {
     Migrate,
     MigrateObjects,
     MigrateLargeObjects,
+    Script,
 }
 
 impl Suite {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -47,6 +48,7 @@ impl Suite {
         Self::Migrate,
         Self::MigrateObjects,
         Self::MigrateLargeObjects,
+        Self::Script,
     ];
 
     /// Those named, `tpch` if none is.
@@ -81,6 +83,7 @@ impl Suite {
             Self::Migrate => "migrate",
             Self::MigrateObjects => "migrate-objects",
             Self::MigrateLargeObjects => "migrate-large-objects",
+            Self::Script => "load_sql",
         }
     }
 
@@ -98,6 +101,7 @@ impl Suite {
             Self::Link => "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s",
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
             Self::Verify => "TPC-H compared by digests, row by row where rows differ, and inside a pull",
+            Self::Script => "TPC-H from a script of pg_dump, against psql",
             Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
             Self::Migrate => "TPC-H into an empty database",
             Self::MigrateObjects => {
@@ -124,7 +128,7 @@ impl Suite {
             Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
             Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
             // It has its own.
-            Self::Parquet => Vec::new(),
+            Self::Parquet | Self::Script => Vec::new(),
         }
     }
 
@@ -196,6 +200,7 @@ impl Suite {
             Self::Migrate => compare_migrations(race(Workload::tpch(scale))?.run(options)?),
             Self::MigrateObjects => compare_migrations(race(Workload::many_objects(2000))?.run(options)?),
             Self::MigrateLargeObjects => compare_migrations(race(Workload::large_objects(100_000))?.run(options)?),
+            Self::Script => super::script::run(installation, options)?,
             Self::Swap => {
                 let mut all = Vec::new();
                 let tpch = self.tpch_scales(scale).into_iter().map(Workload::tpch);
