@@ -104,8 +104,12 @@ fn files_are_complete_or_not_there() {
     assert!(content().contains("CREATE TABLE public.item") && !content().contains("COPY "));
     dump(client, path, ", overwrite => true, definitions => false").unwrap();
     assert!(!content().contains("CREATE TABLE") && content().contains("COPY public.item"));
-    dump(client, path, ", overwrite => true, sections => '{pre-data, post-data}', include => '{item, \"Odd.Name\"}'")
-        .unwrap();
+    dump(
+        client,
+        path,
+        ", overwrite => true, sections => '{pre-data, post-data}', include => ARRAY['item', '\"Odd.Name\"']",
+    )
+    .unwrap();
     let tables: Vec<_> = content().lines().filter(|line| line.starts_with("CREATE TABLE")).map(str::to_owned).collect();
     assert_eq!(tables, ["CREATE TABLE public.\"Odd.Name\" (", "CREATE TABLE public.item (", "CREATE TABLE s.item ("]);
     dump(client, path, ", overwrite => true, exclude => '{public.i*, s.*}'").unwrap();

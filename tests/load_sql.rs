@@ -137,6 +137,8 @@ fn dumps_with_every_option() {
     for (number, options) in whole.iter().enumerate() {
         let name = format!("load_sql_option_{number}");
         let mut client = new_database(pair.destination_port, &name);
+        // Whom the script makes the session's must be allowed to do it.
+        client.batch_execute(&format!("GRANT CREATE ON DATABASE {name} TO migrate_owner")).unwrap();
         let mut script = dump(pair.source_port, "load_sql_options", options);
         if options.contains(&"--create") {
             // As of a database of that name.

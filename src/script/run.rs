@@ -57,9 +57,9 @@ pub struct RunReport {
 pub fn run_script(file: &mut ScriptFile, terms: RunTerms, on_progress: &dyn Fn(Loaded)) -> Result<RunReport> {
     // Who has put rights down does not take them up again in a script.
     if identity::has_put_rights_down() {
-        identity::with_role_kept(|| Run::new(file, terms, on_progress).to_end())
+        identity::with_role_kept(|| Run::new(file, terms, on_progress).finish())
     } else {
-        settings::scoped(|| Run::new(file, terms, on_progress).to_end())
+        settings::scoped(|| Run::new(file, terms, on_progress).finish())
     }
 }
 
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn to_end(mut self) -> Result<RunReport> {
+    fn finish(mut self) -> Result<RunReport> {
         self.follow_settings();
         loop {
             match self.next_step(&mut Vec::new())? {
@@ -383,8 +383,9 @@ impl<'a> Run<'a> {
             return Ok(!script_objects::relation_exists(&sequence)?);
         }
         let subject = dumpscript::subject_of(outline);
-        let is_left_out = subject.tables.iter().fold(false, |left_out, table| !self.is_chosen(table) || left_out)
-            || subject.indexes.iter().any(|index| self.left_out_indexes.contains(index));
+        // All of them are looked at, so that patterns that match no table are known.
+        let left_out = subject.tables.iter().filter(|table| !self.is_chosen(table)).count();
+        let is_left_out = left_out > 0 || subject.indexes.iter().any(|index| self.left_out_indexes.contains(index));
         if is_left_out {
             self.left_out_indexes.extend(subject.makes_index);
         }

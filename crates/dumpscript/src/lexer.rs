@@ -115,9 +115,10 @@ pub(crate) fn next_token(bytes: &[u8], mut position: usize, rules: Rules) -> Res
             (byte, _) if begins_word(byte) => {
                 return token(TokenKind::Word, end_of_word(bytes, position, rules));
             }
-            // A number is no word, and what follows it immediately is none, either.
+            // A number is no word. A dollar behind it may begin a string.
             (byte, _) if byte.is_ascii_digit() => {
-                return token(TokenKind::Symbol(b'0'), end_of_word(bytes, position, rules));
+                let length = bytes[position..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                return token(TokenKind::Symbol(b'0'), position + length);
             }
             _ => return token(TokenKind::Symbol(byte), position + 1),
         }

@@ -550,7 +550,7 @@ mod tests {
             "SELECT $$;$$, $a$;$$;$b$;$a$, $ä$;$ä$;",
             "SELECT /* ; /* ; */ ; */ 1 -- ;\n + 1;",
             "SELECT a$b$;",
-            "SELECT $1, 1$a$;",
+            "SELECT $1, 1$a$;$a$;",
             "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);",
             "SELECT 'a'\n';', '', E'', $body$;$body$;",
         ] {
