@@ -33,6 +33,7 @@ fn every_example_runs() {
         "docs/load-sql.md",
         "docs/verify.md",
         "docs/check-local.md",
+        "docs/part-of-the-data.md",
         "docs/performance.md",
         "docs/copy-parquet.md",
         "docs/parquet.md",

@@ -28,6 +28,7 @@ macro_rules! pull_function {
             method: default!(Option<Text>, "'auto'"),
             on_mismatch: default!(Option<Text>, "'error'"),
             verify: default!(Option<bool>, "false"),
+            tables: default!(Option<pgrx::JsonB>, "NULL"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -43,6 +44,7 @@ macro_rules! pull_function {
                 in_place: parameters::is_second("method", &given("method", method), ["auto", "in place"]),
                 skip_mismatched: parameters::is_second("on_mismatch", &given("on_mismatch", on_mismatch), ["error", "skip"]),
                 verify: given("verify", verify),
+                tables: tables.map(|tables| tables.0),
             };
             $body
         }
@@ -266,6 +268,7 @@ pub(super) fn pull_of_migration(
         in_place: false,
         skip_mismatched: false,
         verify: false,
+        tables: None,
     }
 }
 

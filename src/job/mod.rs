@@ -21,9 +21,7 @@ mod shared;
 mod steward;
 mod worker;
 
-pub use background::{
-    start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull,
-};
+pub use background::{start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull};
 pub use check_local::check_local;
 pub use control::{cancel, prune, wait};
 pub use dump::{DumpRequest, dump};

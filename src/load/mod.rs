@@ -15,11 +15,12 @@ mod to_datum;
 mod writer;
 
 use crate::error::{Error, Result, catch, sqlstate_class};
-use crate::order::{Loaded, SourceTable, TableSpec};
+use crate::order::{ChosenRows, Loaded, SourceTable, TableSpec};
 use crate::source::{CopyOut, RunningCopies};
 use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
+use std::borrow::Cow;
 use std::cell::Cell;
 use writer::TableWriter;
 
@@ -91,7 +92,12 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
         table: relation,
         partitioned,
         generated: source.generates,
-        columns: table.columns.iter().map(|column| column.name.as_str()).collect(),
+        columns: match &source.chosen {
+            Some(chosen) => chosen.columns.iter().map(Cow::from).collect(),
+            None => table.columns.iter().map(|column| plan::quote_identifier(&column.name).into()).collect(),
+        },
+        condition: source.chosen.as_ref().and_then(|chosen| chosen.condition.as_deref()),
+        computed: source.chosen.as_ref().is_some_and(ChosenRows::needs_query),
         part: Part::WHOLE,
         wire: source.wire,
     }

@@ -48,6 +48,26 @@ pub struct SourceTable {
     pub parts: Vec<Part>,
     /// Names of the partitions that the parts are, where a partitioned table is not read through itself.
     pub partitions: Vec<String>,
+    /// Set where not all rows and columns are taken as they are.
+    pub chosen: Option<ChosenRows>,
+}
+
+/// What is read of a table's rows: SQL texts for the source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChosenRows {
+    /// An expression for each column of the target that the rows have values for.
+    pub columns: Vec<String>,
+    /// Whether one of them is more than a column's name.
+    pub computed: bool,
+    /// The condition that rows must satisfy.
+    pub condition: Option<String>,
+}
+
+impl ChosenRows {
+    /// Returns whether only a query reads them, and not plain COPY.
+    pub fn needs_query(&self) -> bool {
+        self.computed || self.condition.is_some()
+    }
 }
 
 impl SourceTable {

@@ -10,7 +10,7 @@ mod table;
 
 pub use files_input::{ColumnSource, FilesSpec, Found, OnInvalidText, OnLossy, RowGroup, kept};
 pub use foreign_key::{ForeignKeyCheck, IntegerKeys, KeyColumn, KeyColumns, KeyEnd, group_foreign_keys};
-pub use input::{Input, ScriptInput, ServerInput, SourceTable};
+pub use input::{ChosenRows, Input, ScriptInput, ServerInput, SourceTable};
 pub use job::JobSpec;
 pub use local_input::{Amcheck, CheckKind, LocalCheck, LocalInput};
 pub use table::{InPlaceTable, LeaderWork, Loaded, Stage, TableSpec};

@@ -6,6 +6,7 @@ use crate::local::interrupts;
 use crate::source::Origin;
 use pgrx::prelude::*;
 use plan::Pattern;
+use selection::Selection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,6 +35,8 @@ pub struct Request {
     pub skip_mismatched: bool,
     /// Whether the stored rows are compared with those of the source before they take their places.
     pub verify: bool,
+    /// What is taken of each table, as a JSON object.
+    pub tables: Option<Value>,
 }
 
 impl Request {
@@ -86,14 +89,42 @@ pub fn check_arguments(request: &Request) -> Result<String> {
 }
 
 pub(super) struct Arguments {
+    pub(super) filters: Filters,
+    pub(super) workers: usize,
+}
+
+/// What is wanted of the source.
+pub(super) struct Filters {
     pub(super) include: Option<Vec<Pattern>>,
     pub(super) exclude: Vec<Pattern>,
-    pub(super) workers: usize,
+    /// What is taken of each table.
+    pub(super) selection: Selection,
+}
+
+impl Filters {
+    /// Everything of the tables that `include` and `exclude` choose.
+    pub(super) fn whole_tables((include, exclude): (Option<Vec<Pattern>>, Vec<Pattern>)) -> Self {
+        Self { include, exclude, selection: Selection::default() }
+    }
 }
 
 impl Arguments {
     pub(super) fn of(request: &Request) -> Result<Self> {
-        let (include, exclude) = parse_filters("pull", request.include.as_deref(), request.exclude.as_deref())?;
+        let mut filters = Filters::whole_tables(filters_of("pull", request)?);
+        if request.verify && request.tables.is_some() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "a pull of part of the data cannot be verified",
+            )
+            .detail("The digests would be those of whole tables.")
+            .hint("Leave out \"verify\" or \"tables\"."));
+        }
+        if let Some(tables) = &request.tables {
+            filters.selection = Selection::parse(tables).map_err(|wrong| {
+                let error = Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, wrong.message);
+                wrong.hint.into_iter().fold(error, Error::hint)
+            })?;
+        }
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
             return Err(Error::new(
@@ -101,7 +132,7 @@ impl Arguments {
                 format!("batch_size must be between 1 and {LARGEST_BATCH}"),
             ));
         }
-        Ok(Self { include, exclude, workers })
+        Ok(Self { filters, workers })
     }
 }
 
@@ -124,7 +155,8 @@ pub fn parse_filters(
         )
         .hint(format!("Leave include out, or give NULL, to {verb} every table that exists on both sides.")));
     }
-    Ok((include, parse_patterns(exclude.unwrap_or_default())?))
+    let exclude = parse_patterns(exclude.unwrap_or_default())?;
+    Ok((include, exclude))
 }
 
 /// Enough for a list of all tables of a large database by their names.
@@ -173,5 +205,7 @@ fn arguments(request: &Request) -> String {
     };
     let method = if request.in_place { ", method => 'in place'" } else { "" };
     let on_mismatch = if request.skip_mismatched { ", on_mismatch => 'skip'" } else { "" };
-    format!("{}{}{method}{on_mismatch}", list("include", &request.include), list("exclude", &request.exclude))
+    // To leave it out would be to ask for more than was asked for.
+    let tables = if request.tables.is_some() { ", tables => …" } else { "" };
+    format!("{}{}{method}{on_mismatch}{tables}", list("include", &request.include), list("exclude", &request.exclude))
 }

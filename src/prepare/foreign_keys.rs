@@ -58,7 +58,8 @@ impl Prepared {
             .targets
             .iter()
             .zip(&side.counterparts)
-            .filter(|(target, _)| target.method == Method::Swap)
+            // Where rows are left out or values changed, the source guarantees nothing.
+            .filter(|(target, counterpart)| target.method == Method::Swap && counterpart.table.chosen.is_none())
             .map(|(target, counterpart)| (target.local.oid, counterpart.relation.oid))
             .collect();
         let source_oids: Vec<u32> = counterpart.values().copied().collect();
@@ -133,9 +134,25 @@ impl Prepared {
                 check.hint = other.filter(|_| matches!(self.from, From::Server(_))).map(|other| {
                     format!("Table \"{other}\" is not part of this pull and keeps its rows: pull both tables together.")
                 });
+                if check.hint.is_none() && self.takes_only_some_rows(key) {
+                    let name = &key.referenced_name;
+                    check.hint = Some(format!(
+                        "Only some rows of table \"{name}\" are taken: leave out those that refer to the others, too, with where in tables."
+                    ));
+                }
                 Ok((key, check))
             })
             .collect()
+    }
+
+    /// Returns whether rows of the referenced table are left out.
+    fn takes_only_some_rows(&self, key: &ForeignKey) -> bool {
+        let From::Server(side) = &self.from else { return false };
+        let referenced = |oid: u32| key.referenced == oid || key.referenced_leaves.contains(&oid);
+        self.targets.iter().zip(&side.counterparts).any(|(target, counterpart)| {
+            let chosen = counterpart.table.chosen.as_ref();
+            referenced(target.local.oid) && chosen.is_some_and(|chosen| chosen.condition.is_some())
+        })
     }
 
     /// Returns tables outside of the pull that a foreign key ties to a target.

@@ -76,7 +76,10 @@ impl LeftOut {
     }
 
     fn has(&self, relation: &Relation) -> bool {
-        !self.reasons.is_empty() && self.reasons.contains_key(&(relation.schema.clone(), relation.name.clone()))
+        !self.reasons.is_empty() && {
+            let (schema, name) = relation.counterpart_key();
+            self.reasons.contains_key(&(schema.to_owned(), name.to_owned()))
+        }
     }
 
     /// The tables with why they are left out.

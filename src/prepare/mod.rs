@@ -11,6 +11,7 @@ mod own_changes;
 mod plan_pull;
 mod problems;
 mod refresh;
+mod selection;
 mod sequences;
 mod snapshot;
 mod targets;
@@ -24,6 +25,7 @@ use crate::local::transaction::{self, Instants};
 use crate::local::{encoding, interrupts, messages, parameters};
 use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
 use crate::source::{Origin, Session};
+use ::selection::Selection;
 use arguments::Arguments;
 use left_out::{LeftOut, LeftOutTable};
 use own_changes::OwnWork;
@@ -87,6 +89,8 @@ pub struct ServerSide {
 pub struct Counterpart {
     pub relation: Relation,
     pub table: SourceTable,
+    /// Names of the target's columns that do not get the values of the source's column of that name.
+    pub changed: BTreeSet<String>,
 }
 
 /// The terms of a call: what its caller allows and wants to hear of.
@@ -151,10 +155,11 @@ pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) ->
 /// Plans a pull out of a snapshot that is open. Nothing is locked or written here.
 pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
     let has_written = transaction::has_written();
-    let Arguments { include, exclude, workers } = Arguments::of(request)?;
+    let Arguments { filters, workers } = Arguments::of(request)?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let mut pairing = plan::pair(&open.relations, &local, include.as_deref(), &exclude, &interrupts::check);
+        let mut pairing =
+            plan::pair(&open.relations, &local, filters.include.as_deref(), &filters.exclude, &interrupts::check);
         let side = ServerSide {
             session: Rc::new(open.session),
             origin: open.origin,
@@ -162,7 +167,7 @@ pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
             counterparts: Vec::new(),
         };
         let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
-        prepared.plan_targets(request, open.relations, &local, &mut pairing)?;
+        prepared.plan_targets(request, &filters.selection, open.relations, &local, &mut pairing)?;
         refuse_problems(&pairing.problems)?;
         if !request.validate {
             prepared.trust_the_source()?;
@@ -190,7 +195,7 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
 /// Plans a pull, and finds out what stands in its way.
 fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Prepared, Vec<Problem>)> {
     let has_written = transaction::has_written();
-    let Arguments { include, exclude, workers } = Arguments::of(request)?;
+    let Arguments { filters, workers } = Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source)?;
     snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
     session.set_copy_encoding(&encoding::database_name())?;
@@ -200,11 +205,11 @@ fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Pr
         let mut left_out = LeftOut::default();
         loop {
             let (source, mut pairing, snapshot) =
-                snapshot::open(&session, origin.user(), &local, include.as_deref(), &exclude, &left_out, may_wait_on)?;
+                snapshot::open(&session, origin.user(), &local, &filters, &left_out, may_wait_on)?;
             let (session, origin) = (Rc::clone(&session), origin.clone());
             let side = ServerSide { session: Rc::clone(&session), origin, snapshot, counterparts: Vec::new() };
             let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
-            prepared.plan_targets(request, source, &local, &mut pairing)?;
+            prepared.plan_targets(request, &filters.selection, source, &local, &mut pairing)?;
             if request.skip_mismatched && left_out.grow(&pairing.problems, &local, &prepared.all_targets)? {
                 session.rollback()?;
                 continue;
@@ -223,12 +228,13 @@ impl Prepared {
     fn plan_targets(
         &mut self,
         request: &Request,
+        selection: &Selection,
         source: Vec<Relation>,
         local: &[Relation],
         pairing: &mut Pairing,
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
-        self.pair_targets(source, local, request.in_place, request.verify, pairing)?;
+        self.pair_targets(source, local, request.in_place, request.verify, selection, pairing)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)

@@ -31,6 +31,7 @@ pub(super) fn refuse_problems_of(verb: &str, problems: &[Problem]) -> Result<()>
         }
         ProblemKind::MissingColumn => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         ProblemKind::Type => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        ProblemKind::Selection => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
         ProblemKind::Rights => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
     };
     let others = match problems.len() {
@@ -49,6 +50,7 @@ fn hint(first: &Problem, problems: &[Problem]) -> String {
     if let ([_], Some(mend)) = (problems, &first.mend) {
         return match first.kind {
             ProblemKind::UnmatchedPattern => format!("Perhaps you meant {mend}."),
+            ProblemKind::Selection => format!("Perhaps you meant {mend}."),
             _ if first.tables.is_empty() => format!("Run: {mend}"),
             _ => format!("To leave the table out, exclude it, or on_mismatch => 'skip'. To mend it: {mend}"),
         };
@@ -65,6 +67,8 @@ fn hint(first: &Problem, problems: &[Problem]) -> String {
     };
     if problems.iter().all(is_of(ProblemKind::Rights)) {
         format!("Get the rights that are missing, or leave these tables out with exclude.{list}")
+    } else if problems.iter().all(is_of(ProblemKind::Selection)) {
+        format!("Change the entries of tables that these problems name.{list}")
     } else if problems.iter().any(is_of(ProblemKind::UnmatchedPattern)) {
         "pgcopy.list(source) shows the source's tables. * matches any run of characters; names that are not in lower case need double quotes.".to_owned()
     } else if problems.iter().all(is_of(ProblemKind::Exclusion)) {

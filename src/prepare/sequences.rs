@@ -8,7 +8,7 @@ use crate::local::{catalog, rights};
 use crate::source::{self, NamedSequence};
 use plan::catalog::{ColumnSequence, Relation};
 use plan::{Problem, ProblemKind};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A sequence here and the one of the same column on the source.
 pub struct SequencePair {
@@ -26,7 +26,10 @@ impl Prepared {
         let user = plan::quote_identifier(side.origin.user());
         let mut counterparts: HashMap<u32, u32> = HashMap::new();
         let mut copied: HashSet<(u32, &str)> = HashSet::new();
+        // Columns that get other values than those of the source's column of their name, by table.
+        let mut changed: HashMap<u32, &BTreeSet<String>> = HashMap::new();
         for (target, counterpart) in self.targets.iter().zip(&side.counterparts) {
+            changed.extend(target.local.ancestors().map(|relation| (relation, &counterpart.changed)));
             let above = |relation: &Relation| relation.partition_ancestors.clone().unwrap_or_default();
             counterparts.insert(target.local.oid, counterpart.relation.oid);
             for (local, source) in above(&target.local).into_iter().zip(above(&counterpart.relation)) {
@@ -50,6 +53,10 @@ impl Prepared {
         for sequence in uses {
             if of_others.contains(&(sequence.relation, sequence.oid)) {
                 notices.push(left_as_it_is(&sequence, "the table's owner may not set it"));
+                continue;
+            }
+            if changed.get(&sequence.relation).is_some_and(|columns| columns.contains(&sequence.column)) {
+                notices.push(left_as_it_is(&sequence, "the column does not get the source's values"));
                 continue;
             }
             here.entry(sequence.oid).or_default().push(sequence);

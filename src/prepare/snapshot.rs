@@ -1,15 +1,17 @@
 //! The source's snapshot, with all tables of the pull locked there.
 
+use super::arguments::Filters;
 use super::left_out::LeftOut;
 use super::locks::refuse_full_lock_table;
 use super::problems::refuse_problems;
+use super::selection::{name_counterparts, unmatched_entries};
 use crate::error::{Error, Result};
 use crate::local::locks::MarkingLock;
 use crate::local::{catalog, interrupts, rights};
 use crate::source::{self, Origin, Right, Session};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
-use plan::{Pairing, Pattern, Problem, ProblemKind};
+use plan::{Pairing, Problem, ProblemKind};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub fn connect(source: &str) -> Result<(Origin, Session)> {
@@ -52,19 +54,25 @@ pub(super) fn open(
     session: &Session,
     user: &str,
     local: &[Relation],
-    include: Option<&[Pattern]>,
-    exclude: &[Pattern],
+    filters: &Filters,
     left_out: &LeftOut,
     may_wait_on: &dyn Fn() -> Result<()>,
 ) -> Result<(Vec<Relation>, Pairing, String)> {
     const ATTEMPTS: usize = 5;
     let pair = |relations: &[Relation]| -> Result<Pairing> {
-        let mut pairing = plan::pair(relations, local, include, exclude, &interrupts::check);
+        let include = filters.include.as_deref();
+        let mut pairing = plan::pair(relations, local, include, &filters.exclude, &interrupts::check);
+        pairing.problems.extend(unmatched_entries(&filters.selection, relations));
         note_missing_rights(session, user, relations, &mut pairing)?;
         left_out.take_out(&mut pairing, relations);
         Ok(pairing)
     };
-    let mut relations = source::read_relations(session)?;
+    let read_relations = || -> Result<(Vec<Relation>, Vec<Problem>)> {
+        let mut relations = source::read_relations(session)?;
+        let problems = name_counterparts(&filters.selection, &mut relations);
+        Ok((relations, problems))
+    };
+    let (mut relations, _) = read_relations()?;
     let mut pairing = pair(&relations)?;
     for _ in 0..ATTEMPTS {
         // Tables that cannot be pulled need not be locked; all of them are reported at once.
@@ -74,8 +82,15 @@ pub(super) fn open(
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
         let snapshot = session.begin_snapshot(tables, may_wait_on)?;
-        relations = source::read_relations(session)?;
+        let problems;
+        (relations, problems) = read_relations()?;
         pairing = pair(&relations)?;
+        let pulled: HashSet<(&str, &str)> =
+            pairing.pairs.iter().map(|pair| relations[pair.source].counterpart_key()).collect();
+        let concerns_pull = |problem: &Problem| {
+            problem.tables.iter().any(|(schema, name)| pulled.contains(&(schema.as_str(), name.as_str())))
+        };
+        pairing.problems.extend(problems.into_iter().filter(concerns_pull));
         let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);
         if all_locked || !pairing.problems.is_empty() {
             return Ok((relations, pairing, snapshot));

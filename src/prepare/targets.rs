@@ -1,16 +1,18 @@
 //! Targets with their counterparts: columns, wire format, parts, and the way that the rows take.
 
 use super::problems::must_own;
+use super::selection::{Chooser, choice_of, unmatched_columns};
 use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
 use crate::local::identity::{Role, run_as};
 use crate::local::{encoding, expressions, rights, settings, spi, transaction};
-use crate::order::{LeaderWork, SourceTable, TableSpec};
+use crate::order::{ChosenRows, LeaderWork, SourceTable, TableSpec};
 use crate::source::{self, Session};
 use plan::catalog::{Column, Relation, attach_columns};
 use plan::digest::{DigestColumn, Hash};
 use plan::{PairedColumns, Pairing, PartLimits, Problem, ProblemKind, Wire};
+use selection::Selection;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -21,6 +23,7 @@ impl Prepared {
         local: &[Relation],
         all_in_place: bool,
         verify: bool,
+        selection: &Selection,
         pairing: &mut Pairing,
     ) -> Result<()> {
         let From::Server(ServerSide { session, .. }) = &self.from else { return Ok(()) };
@@ -51,6 +54,16 @@ impl Prepared {
             .into_iter()
             .map(|code| (code.relation, code.authors))
             .collect();
+        let all: HashMap<u32, &Relation> = source_relations.iter().map(|relation| (relation.oid, relation)).collect();
+        let mut keys: HashMap<u32, Vec<String>> = HashMap::new();
+        let mut instant = String::new();
+        if !selection.is_empty() {
+            pairing.problems.extend(unmatched_columns(selection, &sources));
+            instant = session.query_value("SELECT pg_catalog.now()::pg_catalog.text")?;
+            for key in source::read_unique_keys(&session, &source_oids)? {
+                keys.entry(key.relation).or_insert(key.columns);
+            }
+        }
         let mut other_money = None;
         let hash = if verify { Some(crate::verify::common_hash(&session)?) } else { None };
         for (source, local) in sources.into_iter().zip(targets) {
@@ -67,9 +80,28 @@ impl Prepared {
             }
             let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
             pairing.problems.extend(half_published(&local, definition, &target_oids));
-            let Some(columns) = pairing.columns(&source, &local) else {
+            let choice = match choice_of(selection, &source, &all) {
+                Ok(choice) => choice,
+                Err(problem) => {
+                    if !pairing.problems.contains(&problem) {
+                        pairing.problems.push(problem);
+                    }
+                    continue;
+                }
+            };
+            let chosen = if choice.is_empty() {
+                None
+            } else {
+                let problems = &mut pairing.problems;
+                let mut chooser = Chooser { session: &session, instant: &instant, keys: &keys, problems };
+                Some(chooser.choose(&source, &local, &choice)?)
+            };
+            let arriving = chosen.as_ref().map_or(&source, |chosen| &chosen.source);
+            let Some(columns) = pairing.columns(arriving, &local) else {
                 continue;
             };
+            let changed = chosen.as_ref().map(|chosen| chosen.changed.clone()).unwrap_or_default();
+            warnings.extend(chosen.iter().flat_map(|chosen| chosen.warnings.iter().cloned()));
             if method == Method::InPlace {
                 pairing.problems.extend(columns.rounded.iter().map(|difference| {
                     Problem::of(ProblemKind::Type, &local, format!("{difference}, where COPY would round"))
@@ -86,9 +118,16 @@ impl Prepared {
                 };
                 warnings.extend(words.clone());
             }
-            if !columns.left_to_default.is_empty() {
-                let names: Vec<_> =
-                    columns.left_to_default.iter().map(|(name, _)| plan::quote_identifier(name)).collect();
+            let skipped: Vec<_> =
+                columns.left_to_default.iter().map(|(name, _)| name).filter(|name| changed.contains(*name)).collect();
+            if !skipped.is_empty() {
+                let names: Vec<_> = skipped.iter().map(|name| plan::quote_identifier(name)).collect();
+                warnings.push(format!("left to their defaults, as asked for: {}", names.join(", ")));
+            }
+            if columns.left_to_default.len() > skipped.len() {
+                let names =
+                    columns.left_to_default.iter().map(|(name, _)| name).filter(|name| !changed.contains(*name));
+                let names: Vec<_> = names.map(|name| plan::quote_identifier(name)).collect();
                 let text = format!("left to their defaults, because the source has none: {}", names.join(", "));
                 self.notices.push(format!("columns of {} {text}", local.qualified_name()));
                 warnings.push(text);
@@ -108,15 +147,22 @@ impl Prepared {
                 wire,
                 parts: plan::split(pages, toast_pages, limits),
                 partitions: Vec::new(),
+                chosen: chosen.as_ref().map(|chosen| chosen.rows(&columns)),
             };
+            let needs_query = table.chosen.as_ref().is_some_and(ChosenRows::needs_query);
             if let Some(authors) = code_of_others.get(&source.oid) {
-                if table.partitioned && !table.generates && !columns.copied.is_empty() {
+                if table.partitioned && !table.generates && !needs_query && !columns.copied.is_empty() {
                     table.partitions = partitions_to_copy(&session, &source_relations, source.oid)?;
                 }
                 // Only a query computes a digest.
                 if !table.partitions.is_empty() && !verify {
                     table.parts = vec![plan::Part::WHOLE; table.partitions.len()];
-                } else if verify || table.partitioned || table.generates || columns.copied.is_empty() {
+                } else if verify
+                    || needs_query
+                    || table.partitioned
+                    || table.generates
+                    || columns.copied.is_empty()
+                {
                     let reason = format!("a query over it would run functions of {authors} as the user of the source");
                     pairing.problems.push(Problem::of(ProblemKind::Rights, &local, reason));
                 } else if table.parts.len() > 1 {
@@ -139,7 +185,7 @@ impl Prepared {
                 indexes: definition.indexes.clone(),
                 checks: definition.checks.clone(),
                 // The source has sorted its rows, but may have computed something else.
-                checks_bounds: definition.computes_partition_key,
+                checks_bounds: definition.computes_partition_key || definition.is_partition && !changed.is_empty(),
                 generated: definition.generated.clone(),
                 column_options: definition.column_options.clone(),
                 extended_statistics: definition.extended_statistics.clone(),
@@ -153,7 +199,7 @@ impl Prepared {
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            counterparts.push(Counterpart { relation: source, table });
+            counterparts.push(Counterpart { relation: source, table, changed });
             self.targets.push(Target { local, spec, method, warnings });
         }
         if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {

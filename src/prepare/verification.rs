@@ -1,6 +1,6 @@
 //! What is compared with what, before rows are read.
 
-use super::arguments::{parse_filters, worker_count};
+use super::arguments::{Filters, parse_filters, worker_count};
 use super::compared::Compared;
 use super::left_out::LeftOut;
 use super::problems::refuse_problems_of;
@@ -38,7 +38,8 @@ const MOST_ROWS: usize = 1000;
 /// of a query. `may_wait_on` is asked while another session of the source is in the way.
 pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Vec<Verdict>> {
     let level = Level::parse(&request.level)?;
-    let (include, exclude) = parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?;
+    let filters =
+        Filters::whole_tables(parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?);
     let processes = worker_count(request.parallel)?;
     let most =
         usize::try_from(request.most_rows).ok().filter(|most| (1..=MOST_ROWS).contains(most)).ok_or_else(|| {
@@ -50,15 +51,8 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (there, pairing, _) = snapshot::open(
-            &session,
-            origin.user(),
-            &local,
-            include.as_deref(),
-            &exclude,
-            &LeftOut::default(),
-            may_wait_on,
-        )?;
+        let (there, pairing, _) =
+            snapshot::open(&session, origin.user(), &local, &filters, &LeftOut::default(), may_wait_on)?;
         let mut pairs = pair_tables(&session, &there, &local, pairing, request.definitions)?;
         if level == Level::Rows {
             find_identities(&session, &mut pairs)?;

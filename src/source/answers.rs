@@ -5,6 +5,7 @@ use super::tap::Tap;
 use crate::error::Error;
 use futures_util::StreamExt;
 use pgrx::prelude::*;
+use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// The answers of the source to a few commands, without the data of COPY.
@@ -20,6 +21,8 @@ pub(super) struct AnswerError {
     pub(super) error: Error,
     /// Whether another attempt may succeed; `None` where the source itself has not answered.
     pub(super) passing: Option<bool>,
+    /// The number of the character of the commands, from 1, that the error is about.
+    pub(super) position: Option<usize>,
 }
 
 /// The most bytes that the values of an answer may have together.
@@ -34,6 +37,10 @@ pub(super) async fn answers(
 ) -> std::result::Result<Answers, AnswerError> {
     let failed = |error: tokio_postgres::Error| AnswerError {
         passing: error.code().map(|code| PASSING.contains(&code.code())),
+        position: error.as_db_error().and_then(|error| match error.position() {
+            Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
+            _ => None,
+        }),
         error: tap.refusal().map_or_else(|| query_error(&error), Error::from),
     };
     let mut stream = std::pin::pin!(client.simple_query_raw(commands).await.map_err(failed)?);
@@ -54,7 +61,7 @@ pub(super) async fn answers(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 "the source's answer is longer than any that was asked for",
             );
-            return Err(AnswerError { error, passing: Some(false) });
+            return Err(AnswerError { error, passing: Some(false), position: None });
         }
     }
     Ok(answers)

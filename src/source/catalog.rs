@@ -277,7 +277,7 @@ fn of_relations(query: &str, relations: &[u32]) -> String {
     query.replace("{relations}", &catalog::array(relations))
 }
 
-fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
+pub(super) fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
     let text = one(session.query_values(&[sql.to_owned()])?)?;
     Ok(parse::<Elements<T>>(&text)?.0)
 }

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::local::interrupts;
 use pgrx::prelude::*;
 use plan::{Part, Wire};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,12 @@ pub struct CopyOut<'a> {
     pub partitioned: bool,
     /// A generated column is among the columns: plain COPY does not send it.
     pub generated: bool,
-    pub columns: Vec<&'a str>,
+    /// SQL texts: quoted names, or expressions over the table's row.
+    pub columns: Vec<Cow<'a, str>>,
+    /// The condition that rows must satisfy: an expression in SQL.
+    pub condition: Option<&'a str>,
+    /// Whether users' expressions are among these, whose errors may tell of values that are not to be seen here.
+    pub computed: bool,
     pub part: Part,
     pub wire: Wire,
 }
@@ -24,13 +30,16 @@ pub struct CopyOut<'a> {
 impl CopyOut<'_> {
     /// Returns the command in its cheapest form: of the plain relation where possible, else of a query.
     pub fn statement(&self) -> String {
-        let columns = self.columns.iter().map(|name| plan::quote_identifier(name)).collect::<Vec<_>>().join(", ");
-        let what = if self.part.is_whole() && !self.partitioned && !self.generated && !self.columns.is_empty() {
+        let columns = self.columns.join(", ");
+        let is_plain = !self.partitioned && !self.generated && !self.computed && !self.columns.is_empty();
+        let what = if self.part.is_whole() && is_plain {
             format!("{} ({columns})", self.table)
         } else {
             let only = if self.partitioned { "" } else { "ONLY " };
+            let part = (!self.part.is_whole()).then(|| self.part.condition());
+            let conditions: Vec<&str> = part.as_deref().into_iter().chain(self.condition).collect();
             let condition =
-                if self.part.is_whole() { String::new() } else { format!(" WHERE {}", self.part.condition()) };
+                if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
             format!("(SELECT {columns} FROM {only}{}{condition})", self.table)
         };
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
@@ -38,7 +47,7 @@ impl CopyOut<'_> {
 
     /// Starts the stream for a reader that asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
-        let copies = session.start_copies(&[], &[self.statement()]);
+        let copies = session.start_copies(&[], &[self.statement()], self.computed);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
     }
 }
@@ -57,9 +66,10 @@ pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<Run
     let tables = tables.into_iter().collect::<Vec<_>>().join(", ");
     let locks = [format!("LOCK TABLE {tables} IN ACCESS SHARE MODE NOWAIT")];
     let statements: Vec<String> = copies.iter().map(CopyOut::statement).collect();
+    let computed = copies.iter().any(|copy| copy.computed);
     let begun = Instant::now();
     loop {
-        let mut running = session.start_copies(&locks, &statements);
+        let mut running = session.start_copies(&locks, &statements, computed);
         match running.begin() {
             Ok(()) => return Ok(running),
             Err(error) if error.sqlstate != PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => return Err(error),

@@ -4,6 +4,7 @@ mod answers;
 mod catalog;
 mod connection;
 mod copy_out;
+mod expression;
 mod failure;
 mod list;
 mod origin;
@@ -20,6 +21,7 @@ pub use catalog::{
     read_sequence_values, read_sequences, read_table_parts, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
+pub use expression::{check_condition, check_value, read_unusable_names};
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;

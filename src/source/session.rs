@@ -1,7 +1,7 @@
 use super::answers::{AnswerError, Answers, answers};
 use super::connection::{Connection, silent};
 use super::origin::Origin;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, sqlstate_class};
 use crate::local::parameters::{source_lock_timeout, source_timeout};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
@@ -195,6 +195,28 @@ impl Session {
         self.short_answers(sql)?.values.pop().ok_or_else(no_value)
     }
 
+    /// Runs a query of one short value in a subtransaction, so that the transaction outlives what the source refuses. The query
+    /// does not wait for locks for long.
+    ///
+    /// # Errors
+    /// A lost connection. What the source refuses is in the value.
+    pub fn try_query(&self, query: &str) -> Result<std::result::Result<String, Rejection>> {
+        // By itself, because nothing of a text is executed that the source cannot parse.
+        self.execute("SAVEPOINT pgcopy; SET LOCAL lock_timeout = 3000")?;
+        let connection = &self.connection;
+        match self.answer(answers(connection.client(), &connection.tap, query, 1))? {
+            Ok(answers) => {
+                self.execute("SET LOCAL lock_timeout = 0; RELEASE SAVEPOINT pgcopy")?;
+                Ok(Ok(answers.values.last().cloned().unwrap_or_default()))
+            }
+            Err(AnswerError { error, passing: None, .. }) => Err(error),
+            Err(AnswerError { error, position, .. }) => {
+                self.execute("ROLLBACK TO SAVEPOINT pgcopy; RELEASE SAVEPOINT pgcopy")?;
+                Ok(Err(Rejection { error, position }))
+            }
+        }
+    }
+
     fn short_answers(&self, sql: &str) -> Result<Answers> {
         const MOST_COMMANDS: usize = 32;
         let connection = &self.connection;
@@ -260,8 +282,13 @@ impl Session {
     }
 
     /// Sends `COPY … TO STDOUT` commands together, after commands that prepare for them: one way to the source and back
-    /// serves all of them.
-    pub(super) fn start_copies(self: &Rc<Self>, preparations: &[String], copies: &[String]) -> RunningCopies {
+    /// serves all of them. `computed` tells whether users' expressions are among what they read.
+    pub(super) fn start_copies(
+        self: &Rc<Self>,
+        preparations: &[String],
+        copies: &[String],
+        computed: bool,
+    ) -> RunningCopies {
         let session = Rc::clone(self);
         let mut count = preparations.len() + copies.len();
         let mut commands = preparations.iter().chain(copies).cloned().collect::<Vec<_>>().join("; ");
@@ -274,8 +301,15 @@ impl Session {
             let connection = &session.connection;
             answers(connection.client(), &connection.tap, &commands, count).await
         });
-        RunningCopies { session: Rc::clone(self), answers, preparations: preparations.len(), rows: None }
+        RunningCopies { session: Rc::clone(self), answers, preparations: preparations.len(), computed, rows: None }
     }
+}
+
+/// The source's refusal of a query.
+pub struct Rejection {
+    pub error: Error,
+    /// The number of the character of the query, from 1, where the source tells it.
+    pub position: Option<usize>,
 }
 
 fn no_value() -> Error {
@@ -384,6 +418,8 @@ pub struct RunningCopies {
     answers: Pin<Box<dyn Future<Output = CopyAnswers>>>,
     /// The number of commands before the first COPY, without those for the encoding.
     preparations: usize,
+    /// Whether users' expressions are among what they read.
+    computed: bool,
     /// The number of rows that the source says it sent with each command, once all are answered.
     rows: Option<Vec<u64>>,
 }
@@ -430,12 +466,24 @@ impl RunningCopies {
         Ok(self.rows.take().unwrap_or_default())
     }
 
+    /// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
+    fn without_values(&self, error: Error) -> Error {
+        let is_of_value = &sqlstate_class(error.sqlstate) == b"22"
+            && error.sqlstate != PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32;
+        if !(self.computed && is_of_value) {
+            return error;
+        }
+        let mut hidden = Error::internal("an expression of tables fails for a value of the source");
+        hidden.sqlstate = error.sqlstate;
+        hidden.hint("The source's words are left out, because they may hold the value. Its log has them.")
+    }
+
     fn wait(&mut self) -> Result<CopyEvent> {
         self.session.copy_event(self.answers.as_mut())
     }
 
     fn note_answers(&mut self, answers: CopyAnswers) -> Result<()> {
-        let mut rows = answers.map_err(|error| error.error)?.rows;
+        let mut rows = answers.map_err(|error| self.without_values(error.error))?.rows;
         let mut others = self.preparations;
         if self.session.copy_encoding.is_some() {
             // The last command and one before the first COPY set the encoding.

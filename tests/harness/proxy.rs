@@ -38,6 +38,8 @@ struct Control {
     /// Connections to the client that the mode has hit.
     hit: AtomicU64,
     sockets: Mutex<Vec<TcpStream>>,
+    /// What passed in both directions, once that is asked for.
+    record: Mutex<Option<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -55,6 +57,7 @@ impl Proxy {
             stopped: AtomicBool::new(false),
             hit: AtomicU64::new(0),
             sockets: Mutex::default(),
+            record: Mutex::default(),
         });
         let shared = Arc::clone(&control);
         std::thread::spawn(move || {
@@ -79,6 +82,16 @@ impl Proxy {
     pub fn disturb(&self, mode: Mode, after_bytes: u64) {
         self.control.after_bytes.store(after_bytes, SeqCst);
         self.control.mode.store(mode as u8, SeqCst);
+    }
+
+    /// Keeps from now on what passes in both directions.
+    pub fn record(&self) {
+        *self.control.record.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Returns what has passed since [`Self::record`].
+    pub fn recorded(&self) -> Vec<u8> {
+        self.control.record.lock().unwrap().clone().expect("a record was asked for")
     }
 
     /// Connections that were disturbed so far.
@@ -127,6 +140,9 @@ impl Control {
         while let Ok(count) = from.read(&mut buffer) {
             if count == 0 {
                 break;
+            }
+            if let Some(record) = self.record.lock().unwrap().as_mut() {
+                record.extend_from_slice(&buffer[..count]);
             }
             let brought = &connection.brought;
             let total = if from_server { brought.fetch_add(count as u64, SeqCst) } else { brought.load(SeqCst) };

@@ -42,6 +42,12 @@ pub struct Relation {
     /// Filled in by [`columns_query`] for the relations that matter.
     #[serde(default)]
     pub columns: Vec<Column>,
+    /// Schema and name on the other side, where they are not these.
+    #[serde(skip)]
+    pub counterpart: Option<(String, String)>,
+    /// Whether that name was given to this table alone, so that there must be such a table.
+    #[serde(skip)]
+    pub counterpart_is_named: bool,
 }
 
 /// A column that is not dropped.
@@ -85,6 +91,8 @@ impl Relation {
             tuples: 0.0,
             bytes: 0,
             columns: Vec::new(),
+            counterpart: None,
+            counterpart_is_named: false,
         }
     }
 
@@ -100,12 +108,37 @@ impl Relation {
 
     /// Returns the properties that make it the other side's counterpart. Its rows do not count.
     pub fn identity(&self) -> Self {
-        Self { pages: 0, toast_pages: 0, tuples: 0.0, bytes: 0, columns: Vec::new(), ..self.clone() }
+        Self {
+            pages: 0,
+            toast_pages: 0,
+            tuples: 0.0,
+            bytes: 0,
+            columns: Vec::new(),
+            counterpart: None,
+            counterpart_is_named: false,
+            ..self.clone()
+        }
     }
 
     /// Returns the names that it has on both sides: schema and name.
     pub fn key(&self) -> (&str, &str) {
         (&self.schema, &self.name)
+    }
+
+    /// Returns schema and name of the table on the other side that it belongs to.
+    pub fn counterpart_key(&self) -> (&str, &str) {
+        match &self.counterpart {
+            Some((schema, name)) => (schema, name),
+            None => self.key(),
+        }
+    }
+
+    /// Returns the name for messages about both sides: with that on the destination, where it is another one.
+    pub fn name_on_both_sides(&self) -> String {
+        match &self.counterpart {
+            Some((schema, name)) => format!("{} (into {})", self.qualified_name(), crate::qualified(schema, name)),
+            None => self.qualified_name(),
+        }
     }
 
     /// Returns itself and the partitioned tables above it.

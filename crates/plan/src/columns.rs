@@ -81,7 +81,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
         }
         paired.source_generates |= other.generated;
         let narrowed = other.type_name != column.type_name && column.type_name != column.base_type;
-        if narrowed && ROUNDED.contains(&column.base_type.trim_end_matches("[]")) {
+        if narrowed && is_rounded(&column.base_type) {
             paired.rounded.push(format!(
                 "column {} is {} on the source and {} on the destination",
                 crate::quote_identifier(&column.name),
@@ -104,7 +104,11 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
     if differences.is_empty() { Ok(paired) } else { Err(differences) }
 }
 
-/// Types whose modifier changes values that it does not fit, rather than refuse them.
+/// Returns whether the type's modifier changes values that it does not fit, rather than refuse them.
+pub fn is_rounded(base_type: &str) -> bool {
+    ROUNDED.contains(&base_type.trim_end_matches("[]"))
+}
+
 const ROUNDED: [&str; 6] = [
     "numeric",
     "timestamp without time zone",

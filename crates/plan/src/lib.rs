@@ -15,12 +15,12 @@ mod refresh;
 mod schedule;
 mod short;
 
-pub use columns::{ColumnPair, PairedColumns, Wire};
+pub use columns::{ColumnPair, PairedColumns, Wire, is_rounded};
 pub use nearest::nearest;
 pub use owners::{Owner, comparing_role};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
 pub use parts::{Part, PartLimits, split};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, split_name};
 pub use printable::{as_lines, lines, list, one_line};
 pub use refresh::refresh_order;
 pub use schedule::{KeyWork, Schedule, Task, TaskKind, Work, is_small, load_weight, schedule, schedule_checks};

@@ -44,6 +44,8 @@ pub enum ProblemKind {
     Exclusion,
     MissingColumn,
     Type,
+    /// Something that is asked for of a table's rows or columns is impossible.
+    Selection,
     Rights,
     Storage,
 }
@@ -55,13 +57,14 @@ impl Problem {
 
     /// A problem of one table, in words that follow its name.
     pub fn of(kind: ProblemKind, table: &Relation, reason: impl fmt::Display) -> Self {
-        Self::new(kind, format!("{}: {reason}", table.qualified_name())).at(table)
+        Self::new(kind, format!("{}: {reason}", table.name_on_both_sides())).at(table)
     }
 
     /// Adds a table without which it would not be there.
     #[must_use]
     pub fn at(mut self, table: &Relation) -> Self {
-        self.tables.push((table.schema.clone(), table.name.clone()));
+        let (schema, name) = table.counterpart_key();
+        self.tables.push((schema.to_owned(), name.to_owned()));
         self
     }
 
@@ -112,7 +115,7 @@ pub fn pair(
     for (&position, &named) in &wanted {
         interrupt();
         let relation = &source.relations[position];
-        let Some(&at) = targets.get(&relation.key()) else { continue };
+        let Some(&at) = targets.get(&relation.counterpart_key()) else { continue };
         let other = &target.relations[at];
         if !(relation.is_table() && other.is_table() && (relation.kind == 'p' || other.kind == 'p')) {
             continue;
@@ -147,7 +150,7 @@ pub fn pair(
     for (&position, &named) in &wanted {
         interrupt();
         let relation = &source.relations[position];
-        let name = relation.qualified_name();
+        let name = relation.name_on_both_sides();
         if whole.impossible.contains(&relation.oid)
             || (is_below(relation, &whole.impossible) && !named_alone.contains(&position))
         {
@@ -165,10 +168,12 @@ pub fn pair(
         if is_below(relation, &whole.source_roots) {
             continue;
         }
-        let Some(&at) = targets.get(&relation.key()) else {
-            if named {
+        let Some(&at) = targets.get(&relation.counterpart_key()) else {
+            if named || relation.counterpart_is_named {
                 let problem = Problem::of(ProblemKind::MissingTable, relation, "does not exist on the destination");
-                pairing.problems.push(problem.mended_by(format!("CREATE TABLE {name} (…);")));
+                let (schema, name) = relation.counterpart_key();
+                let wanted = crate::qualified(schema, name);
+                pairing.problems.push(problem.mended_by(format!("CREATE TABLE {wanted} (…);")));
             } else {
                 only_on_source.push(name);
             }
@@ -198,6 +203,7 @@ pub fn pair(
             pairing.pairs.push(Pair { source: position, target: at });
         }
     }
+    refuse_shared_targets(&mut pairing, source.relations, target.relations);
     for (what, names) in [
         ("not on the destination", only_on_source),
         ("not tables on both sides", not_tables.into_iter().collect::<Vec<_>>()),
@@ -207,6 +213,17 @@ pub fn pair(
         }
     }
     pairing
+}
+
+/// Tables of two names cannot go into one.
+fn refuse_shared_targets(pairing: &mut Pairing, source: &[Relation], target: &[Relation]) {
+    let mut first: HashMap<usize, usize> = HashMap::new();
+    for pair in &pairing.pairs {
+        let Some(other) = first.insert(pair.target, pair.source) else { continue };
+        let names = [other, pair.source].map(|position| source[position].qualified_name());
+        let reason = format!("two tables of the source would go into it: {} and {}", names[0], names[1]);
+        pairing.problems.push(Problem::of(ProblemKind::Selection, &target[pair.target], reason));
+    }
 }
 
 /// The relations of one side.
@@ -239,7 +256,7 @@ impl<'a> Side<'a> {
 
     /// Keys and qualified names.
     fn foreign_leaves(&self, root: &Relation) -> impl Iterator<Item = ((&'a str, &'a str), String)> {
-        self.leaves(root).filter(|leaf| leaf.kind == 'f').map(|leaf| (leaf.key(), leaf.qualified_name()))
+        self.leaves(root).filter(|leaf| leaf.kind == 'f').map(|leaf| (leaf.counterpart_key(), leaf.qualified_name()))
     }
 }
 
@@ -249,7 +266,7 @@ fn are_divided_alike(
     (target, here): (&Side<'_>, &Relation),
     foreign: &BTreeMap<(&str, &str), String>,
 ) -> bool {
-    let theirs: HashMap<_, _> = source.leaves(there).map(|leaf| (leaf.key(), leaf)).collect();
+    let theirs: HashMap<_, _> = source.leaves(there).map(|leaf| (leaf.counterpart_key(), leaf)).collect();
     let ours: HashMap<_, _> = target.leaves(here).map(|leaf| (leaf.key(), leaf)).collect();
     let has_counterpart = |key: &(&str, &str)| match (theirs.get(key), ours.get(key)) {
         (Some(leaf), Some(other)) => other.holds_rows_of(leaf),
@@ -628,5 +645,25 @@ mod tests {
         assert_eq!(names(&pair(&tables(&["p"]), &source, None, &[]), &source), ["p"]);
         let leaf_alone = pair(&source, &other, Some(&patterns(&["p_2"])), &[]);
         assert_eq!(leaf_alone.problems.len(), 1);
+    }
+
+    #[test]
+    fn tables_pair_by_the_names_that_they_are_to_have() {
+        let mut source = tables(&["a", "b", "c"]);
+        let target = tables(&["b", "x"]);
+        source[0].counterpart = Some(("public".into(), "x".into()));
+        source[2].counterpart = Some(("app".into(), "y".into()));
+        let pairing = pair(&source, &target, None, &[]);
+        assert_eq!(names(&pairing, &source), ["a", "b"]);
+        assert_eq!(pairing.notices, ["not on the destination, left out: public.c (into app.y)"]);
+        let named = pair(&source, &target, Some(&patterns(&["c"])), &[]);
+        assert_eq!(named.problems[0].text, "public.c (into app.y): does not exist on the destination");
+        assert_eq!(named.problems[0].tables, [("app".to_owned(), "y".to_owned())]);
+        source[0].counterpart = Some(("public".into(), "b".into()));
+        let shared = pair(&source, &target, None, &[]);
+        assert_eq!(
+            shared.problems[0].text,
+            "public.b: two tables of the source would go into it: public.a and public.b"
+        );
     }
 }

@@ -58,36 +58,26 @@ impl Pattern {
         if trimmed.is_empty() {
             return Err(PatternError::Empty);
         }
-        let mut names = vec![Vec::new()];
-        let mut chars = trimmed.chars().peekable();
-        let mut quoted = false;
-        while let Some(c) = chars.next() {
-            let pieces = names.last_mut().expect("never empty");
-            match c {
-                '"' if quoted && chars.next_if_eq(&'"').is_some() => push(pieces, "\""),
-                '"' => {
-                    quoted = !quoted;
-                    push(pieces, "");
-                }
-                c if quoted => push(pieces, c.encode_utf8(&mut [0; 4])),
-                '.' => names.push(Vec::new()),
-                '*' if pieces.last() == Some(&Piece::AnyRun) => {}
-                '*' => pieces.push(Piece::AnyRun),
-                c => push(pieces, &c.to_lowercase().to_string()),
-            }
-        }
-        if quoted {
-            return Err(PatternError::UnterminatedQuote(trimmed.into()));
-        }
-        if names.iter().any(|pieces| pieces.iter().all(|piece| *piece == Piece::Text(String::new()))) {
-            return Err(PatternError::EmptyName(trimmed.into()));
-        }
+        let mut names = pieces_of(trimmed)?;
         let name = names.pop().expect("never empty");
         let schema = names.pop();
         if !names.is_empty() {
             return Err(PatternError::TooManyNames(trimmed.into()));
         }
         Ok(Self { text: trimmed.into(), schema, name })
+    }
+
+    /// Orders patterns by how exactly they name tables: those without a wildcard, then those with more letters; of the former
+    /// those with a schema, which no other name of a table needs.
+    pub fn exactness(&self) -> (bool, bool, usize) {
+        let letters = |pieces: &[Piece]| -> usize {
+            pieces.iter().map(|piece| if let Piece::Text(text) = piece { text.len() } else { 0 }).sum()
+        };
+        let schema = self.schema.as_deref().unwrap_or_default();
+        match self.is_literal() {
+            true => (true, self.schema.is_some(), 0),
+            false => (false, false, letters(schema) + letters(&self.name)),
+        }
     }
 
     pub fn matches(&self, schema: &str, name: &str) -> bool {
@@ -153,6 +143,52 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Splits a dotted name, in which `*` may stand outside of quotes, into names. A name is a list of texts, with `None` for each
+/// star.
+///
+/// # Errors
+/// As for [`Pattern::parse`].
+pub fn split_name(text: &str) -> Result<Vec<Vec<Option<String>>>, PatternError> {
+    let of_piece = |piece| match piece {
+        Piece::Text(text) => Some(text),
+        Piece::AnyRun => None,
+    };
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(PatternError::Empty);
+    }
+    Ok(pieces_of(trimmed)?.into_iter().map(|name| name.into_iter().map(of_piece).collect()).collect())
+}
+
+/// The pieces of each name of a dotted name.
+fn pieces_of(trimmed: &str) -> Result<Vec<Vec<Piece>>, PatternError> {
+    let mut names = vec![Vec::new()];
+    let mut chars = trimmed.chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        let pieces = names.last_mut().expect("never empty");
+        match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => push(pieces, "\""),
+            '"' => {
+                quoted = !quoted;
+                push(pieces, "");
+            }
+            c if quoted => push(pieces, c.encode_utf8(&mut [0; 4])),
+            '.' => names.push(Vec::new()),
+            '*' if pieces.last() == Some(&Piece::AnyRun) => {}
+            '*' => pieces.push(Piece::AnyRun),
+            c => push(pieces, &c.to_lowercase().to_string()),
+        }
+    }
+    if quoted {
+        return Err(PatternError::UnterminatedQuote(trimmed.into()));
+    }
+    if names.iter().any(|pieces| pieces.iter().all(|piece| *piece == Piece::Text(String::new()))) {
+        return Err(PatternError::EmptyName(trimmed.into()));
+    }
+    Ok(names)
 }
 
 fn push(pieces: &mut Vec<Piece>, text: &str) {
@@ -260,6 +296,26 @@ mod tests {
             let expected = slowly(&pattern, &text);
             assert_eq!(matches(&as_text(&pattern), "x", &as_text(&text)), expected, "{pattern:?} {text:?}");
         }
+    }
+
+    #[test]
+    fn some_patterns_are_more_exact_than_others() {
+        let exactness = |text: &str| Pattern::parse(text).unwrap().exactness();
+        let order = ["*", "*.*", "a*", "*ab", "s.ab*", "users", "public.users"];
+        for pair in order.windows(2) {
+            assert!(exactness(pair[0]) <= exactness(pair[1]), "{pair:?}");
+        }
+        assert_eq!(exactness("a_*"), exactness("*_b"));
+        assert_eq!(exactness("public.users"), exactness("s.\"a*\""));
+    }
+
+    #[test]
+    fn names_are_split_as_patterns_are() {
+        let split = |text: &str| split_name(text).unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(split("A.\"B.c*\""), [vec![text("a")], vec![text("B.c*")]]);
+        assert_eq!(split("a.x_*"), [vec![text("a")], vec![text("x_"), None]]);
+        assert_eq!(split_name("a."), Err(PatternError::EmptyName("a.".into())));
     }
 
     #[test]

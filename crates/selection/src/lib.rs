@@ -1,0 +1,13 @@
+#![forbid(unsafe_code)]
+//! The argument `tables` of a pull: which rows and columns are taken of each table of the source, and where they go.
+//!
+//! A JSON object becomes a [`Selection`]; what its entries say of one table, the more exact ones before the others, becomes a
+//! [`Choice`]. Expressions are taken apart here, so that each stays one expression wherever it is put.
+
+mod entries;
+mod expression;
+mod merge;
+
+pub use entries::{ColumnChoice, Content, Entry, Selection, SelectionError, TargetName};
+pub use expression::{Expression, ExpressionError, Name, NameUse};
+pub use merge::{Choice, ChosenColumn, Contradiction, Given};

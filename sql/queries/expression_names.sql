@@ -1,0 +1,52 @@
+-- Functions and types of the source that an expression over a row must not use, with the reasons, in words that follow their names.
+-- Placeholders schemas, names, uses: constants of type text[] with an element for each name in the expression, '' for no schema;
+-- a use is 'call', or 'attribute' for a name behind a dot
+-- Placeholder relations: the table, as a constant of type oid[]
+WITH named AS (
+    SELECT u.number, u.schema, u.name, u.used, s.oid AS namespace
+    FROM unnest({schemas}, {names}, {uses}) WITH ORDINALITY u(schema, name, used, number)
+    LEFT JOIN pg_namespace s ON s.nspname = CASE u.schema WHEN '' THEN 'pg_catalog' ELSE u.schema END
+), asking AS (
+    SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user
+), trusted AS (
+    SELECT r.oid, r.rolname, r.rolsuper OR r.oid = a.oid AS is_trusted FROM pg_roles r CROSS JOIN asking a
+), functions AS (
+    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner
+    FROM named n
+    JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = n.namespace
+    WHERE n.used = 'call'
+    UNION ALL
+    -- A function of one argument can be written like a column of it, and is found by the search path then.
+    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner
+    FROM named n
+    JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = 'pg_catalog'::regnamespace AND f.pronargs > 0
+                  AND f.pronargs - f.pronargdefaults <= 1
+    WHERE n.used = 'attribute'
+)
+SELECT coalesce(json_agg(r ORDER BY r.number), '[]'::json)::text
+FROM (
+    SELECT f.number - 1 AS number,
+           min(CASE WHEN f.provolatile = 'v' THEN 'is volatile'
+                    WHEN f.pronamespace = 'pg_catalog'::regnamespace
+                         AND f.proname ~ '^(query|cursor|table|schema|database)_to_xml' THEN 'reads other tables'
+                    WHEN f.pronamespace = 'pg_catalog'::regnamespace
+                         AND f.proname IN ('txid_current', 'pg_current_xact_id') THEN 'assigns a transaction ID'
+                    WHEN NOT o.is_trusted
+                    THEN format('is code of %I, which would run as the user of the source', o.rolname)
+               END) AS reason
+    FROM functions f
+    JOIN trusted o ON o.oid = f.proowner
+    GROUP BY f.number
+    UNION ALL
+    SELECT n.number - 1, format('is a type of %I, whose code would run as the user of the source', o.rolname)
+    FROM named n
+    JOIN pg_type y ON y.typname = n.name AND y.typnamespace = n.namespace AND y.typtype <> 'e' AND n.schema <> ''
+    JOIN trusted o ON o.oid = y.typowner AND NOT o.is_trusted
+    UNION ALL
+    SELECT NULL, format('type %s of column %I has a cast that is code of %I', format_type(a.atttypid, NULL), a.attname, o.rolname)
+    FROM pg_attribute a
+    JOIN pg_cast c ON a.atttypid IN (c.castsource, c.casttarget)
+    JOIN pg_proc f ON f.oid = c.castfunc
+    JOIN trusted o ON o.oid = f.proowner AND NOT o.is_trusted
+    WHERE a.attrelid = ANY ({relations}) AND a.attnum > 0 AND NOT a.attisdropped
+) r WHERE r.reason IS NOT NULL
