@@ -132,6 +132,13 @@ impl Prepared {
                 self.notices.push(format!("columns of {} {text}", local.qualified_name()));
                 warnings.push(text);
             }
+            if !columns.generated_on_source_only.is_empty() {
+                let names: Vec<_> =
+                    columns.generated_on_source_only.iter().map(|name| plan::quote_identifier(name)).collect();
+                let text = format!("left out, because the source computes them: {}", names.join(", "));
+                self.notices.push(format!("columns of {} {text}", local.qualified_name()));
+                warnings.push(text);
+            }
             // Not every type of an extension sends binary values whose lengths are those of the converted texts.
             let converts = session.encoding != encoding::database_name();
             let from_extensions = || source.columns.iter().any(|column| !column.extensions.is_empty());
@@ -157,12 +164,7 @@ impl Prepared {
                 // Only a query computes a digest.
                 if !table.partitions.is_empty() && !verify {
                     table.parts = vec![plan::Part::WHOLE; table.partitions.len()];
-                } else if verify
-                    || needs_query
-                    || table.partitioned
-                    || table.generates
-                    || columns.copied.is_empty()
-                {
+                } else if verify || needs_query || table.partitioned || table.generates || columns.copied.is_empty() {
                     let reason = format!("a query over it would run functions of {authors} as the user of the source");
                     pairing.problems.push(Problem::of(ProblemKind::Rights, &local, reason));
                 } else if table.parts.len() > 1 {

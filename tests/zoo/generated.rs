@@ -177,3 +177,20 @@ fn so_do_those_of_files_and_conditions() {
     }
     pair.assert_nothing_left();
 }
+
+#[test]
+fn a_column_that_only_the_source_computes_is_told_of_where_the_destination_has_none() {
+    let mut pair = Pair::new("zoo_generated_nowhere_here");
+    pair.source
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED);
+             INSERT INTO item SELECT generate_series(1, 100)",
+        )
+        .unwrap();
+    pair.destination.batch_execute("CREATE TABLE item (id int PRIMARY KEY)").unwrap();
+    pair.pull("");
+    let words = "columns of public.item left out, because the source computes them: twice";
+    let notices = pair.notices();
+    assert!(notices.iter().any(|notice| notice == words), "{notices:?}");
+    assert_eq!(text(&mut pair.destination, "SELECT sum(id)::text FROM item"), "5050");
+}

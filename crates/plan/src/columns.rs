@@ -40,6 +40,8 @@ pub struct PairedColumns {
     pub source_generates: bool,
     /// Columns whose values the server's own COPY might round here, in words.
     pub rounded: Vec<String>,
+    /// Generated columns that the source alone has.
+    pub generated_on_source_only: Vec<String>,
 }
 
 /// Pairs the columns by name, or returns every difference.
@@ -51,6 +53,7 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
         wire: Wire::Binary,
         source_generates: false,
         rounded: Vec::new(),
+        generated_on_source_only: Vec::new(),
     };
     let sources: HashMap<&str, &Column> = source.columns.iter().map(|column| (column.name.as_str(), column)).collect();
     let targets: HashMap<&str, &Column> = target.columns.iter().map(|column| (column.name.as_str(), column)).collect();
@@ -93,7 +96,8 @@ pub(crate) fn pair_columns(source: &Relation, target: &Relation) -> Result<Paire
     }
     for other in &source.columns {
         match targets.get(other.name.as_str()) {
-            None if !other.generated => differences
+            None if other.generated => paired.generated_on_source_only.push(other.name.clone()),
+            None => differences
                 .push(Difference::MissingOnTarget { column: other.name.clone(), type_name: other.type_name.clone() }),
             Some(column) if column.generated && !other.generated => {
                 differences.push(Difference::GeneratedOnTarget(column.name.clone()));
