@@ -563,3 +563,26 @@ fn who_may_call_what() {
         outsider.batch_execute(&format!("SELECT * FROM pgcopy.{call}('{dsn}'{arguments})")).unwrap();
     }
 }
+
+/// The sequence of a partitioned table goes with the table, whose partitions may belong to somebody else.
+#[test]
+fn a_sequence_above_the_partitions_is_told_of_with_its_table() {
+    const TABLES: &str =
+        "CREATE TABLE event (id int GENERATED ALWAYS AS IDENTITY, day date NOT NULL) PARTITION BY RANGE (day);
+        CREATE TABLE event_2024 PARTITION OF event FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')";
+    let mut pair = Pair::with("rights_of_sequences_above", TABLES, "INSERT INTO event (day) VALUES ('2024-02-03')");
+    role(&mut pair, "app", "");
+    pair.source.batch_execute("GRANT pg_read_all_data TO app").unwrap();
+    pair.destination.batch_execute("ALTER TABLE event_2024 OWNER TO app").unwrap();
+    let dsn = dsn_of_app(&pair);
+    let mut app = session_of(&pair, "app", "");
+    let problem = text(&mut app, &format!("SELECT string_agg(problem || ' ' || mend, ',') FROM pgcopy.plan('{dsn}')"));
+    assert_eq!(
+        problem,
+        "must be owner of table public.event, owned by postgres ALTER TABLE public.event OWNER TO app;"
+    );
+    pair.destination.batch_execute("ALTER TABLE public.event OWNER TO app").unwrap();
+    app.batch_execute(&format!("SELECT * FROM pgcopy.pull('{dsn}')"))
+        .unwrap_or_else(|error| panic!("{}", describe(&error)));
+    pair.assert_same_content();
+}

@@ -129,7 +129,17 @@ impl Prepared {
         }
         self.sequences = pairs;
         self.notices.extend(notices);
-        // Of those that a table owns, the table's owner is told of already, and cannot be changed otherwise.
+        // Those that a table owns change their owner with it, who is told of already where the table is a target. The table
+        // may also be a partitioned one above the targets.
+        let mut above: Vec<u32> = self
+            .sequences
+            .iter()
+            .filter(|pair| pair.local.owned && !pulled.contains(&pair.local.relation))
+            .map(|pair| pair.local.relation)
+            .collect();
+        above.sort_unstable();
+        above.dedup();
+        problems.extend(rights::not_owned(&above)?.iter().map(|table| must_own("table", table)));
         let own_owners = self.sequences.iter().filter(|pair| !pair.local.owned);
         let sequence_oids: Vec<u32> = own_owners.map(|pair| pair.local.oid).collect();
         for sequence in rights::not_owned(&sequence_oids)? {
