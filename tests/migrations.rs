@@ -281,3 +281,40 @@ fn the_leader_does_what_needs_something_new_while_workers_do_the_rest() {
     assert_eq!(text(&mut pair.destination, "SELECT (to_regclass('letter') IS NULL)::text"), "true");
     pair.assert_nothing_left();
 }
+
+/// Names are looked up as the transaction sees them, and so are those that a CHECK asks for.
+#[test]
+fn names_mean_what_they_mean_in_the_transaction() {
+    let mut pair = Pair::new("migration_names");
+    let tables = "CREATE TABLE aa (i int); CREATE TABLE bb (i int)";
+    pair.source
+        .batch_execute(&format!(
+            "{tables}; CREATE TABLE t (id int PRIMARY KEY, a regclass, b regclass[]); CREATE TABLE w (a text);
+             INSERT INTO t SELECT i, 'aa', '{{bb}}' FROM generate_series(1, 20000) i;
+             INSERT INTO w SELECT 'public.nn' FROM generate_series(1, 20000)"
+        ))
+        .unwrap();
+    pair.destination
+        .batch_execute(&format!("{tables}; CREATE TABLE t (id int PRIMARY KEY, a regclass, b regclass[])"))
+        .unwrap();
+    for workers in [2, 0] {
+        let pull = pair
+            .pull_sql(&format!("include => ARRAY['t'], parallel => {workers}, overwrite => true, validate => true"));
+        pair.destination
+            .batch_execute(&format!(
+                "BEGIN; ALTER TABLE aa RENAME TO cc; ALTER TABLE bb RENAME TO aa; ALTER TABLE cc RENAME TO bb; {pull}; COMMIT"
+            ))
+            .unwrap_or_else(|error| panic!("{}", describe(&error)));
+        let seen = "SELECT string_agg(DISTINCT concat_ws(' ', a, b), ',') FROM t";
+        assert_eq!(text(&mut pair.destination, seen), "aa {bb}", "{workers} workers");
+        let pull = pair.pull_sql(&format!("include => ARRAY['w'], parallel => {workers}"));
+        let error = pair
+            .destination
+            .batch_execute(&format!(
+                "BEGIN; CREATE TABLE nn (i int); CREATE TABLE w (a text CHECK (to_regclass(a) IS NULL)); {pull}; COMMIT"
+            ))
+            .unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("23514"), "{workers} workers: {}", describe(&error));
+        pair.destination.batch_execute("ROLLBACK").unwrap();
+    }
+}

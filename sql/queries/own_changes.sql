@@ -43,6 +43,21 @@ WITH RECURSIVE target AS MATERIALIZED (
         SELECT 'pg_proc'::regclass, f.amproc FROM pg_amproc f
         WHERE u.classid = 'pg_opfamily'::regclass AND f.amprocfamily = u.objid AND f.amproc >= 16384
     ) n(classid, objid)
+), value_type(target, type) AS (
+    SELECT t.oid, a.atttypid FROM target t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT v.target, n.oid
+    FROM value_type v JOIN pg_type y ON y.oid = v.type CROSS JOIN LATERAL (
+        SELECT y.typelem WHERE y.typelem <> 0
+        UNION ALL SELECT y.typbasetype WHERE y.typbasetype <> 0
+        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE y.oid IN (r.rngtypid, r.rngmultitypid)
+        UNION ALL SELECT a.atttypid FROM pg_attribute a
+                  WHERE y.typrelid <> 0 AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    ) n(oid)
+), checking(target, expression) AS (
+    SELECT t.oid, k.conbin::text FROM target t JOIN pg_constraint k ON k.conrelid = t.oid WHERE k.conbin IS NOT NULL
+    UNION
+    SELECT v.target, k.conbin::text FROM value_type v JOIN pg_constraint k ON k.contypid = v.type WHERE k.conbin IS NOT NULL
 ), object AS MATERIALIZED (
     SELECT DISTINCT u.classid, u.objid FROM used u
 ), found AS MATERIALIZED (
@@ -81,6 +96,20 @@ FROM (
     FROM used u JOIN found f ON f.classid = u.classid AND f.objid = u.objid
     WHERE f.functions OR f.changed OR f.domain IS NOT NULL
     GROUP BY u.kind, u.part
+    UNION ALL
+    -- Other processes would look up names, and texts of a CHECK, in the catalogs as they were before.
+    SELECT 'table', v.target::bigint, false, true, '[]'::json
+    FROM value_type v
+    WHERE v.type IN ('regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype, 'regoperator'::regtype, 'regclass'::regtype,
+                     'regcollation'::regtype, 'regtype'::regtype, 'regrole'::regtype, 'regnamespace'::regtype,
+                     'regconfig'::regtype, 'regdictionary'::regtype, 'aclitem'::regtype)
+    UNION ALL
+    SELECT 'table', e.target::bigint, true, false, '[]'::json
+    FROM checking e CROSS JOIN LATERAL regexp_matches(e.expression, ':(?:funcid|opfuncid) ([0-9]+)', 'g') m
+         JOIN pg_proc f ON f.oid = (m[1])::oid
+    WHERE f.provolatile <> 'i' AND f.oid < 16384
+      AND NOT (f.proargtypes::oid[] || f.prorettype)
+          && ARRAY['date'::regtype, 'time'::regtype, 'timetz'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype]::oid[]
     UNION ALL
     SELECT 'table', t.oid::bigint, false, true, '[]'::json
     FROM target t JOIN pg_class c ON c.oid = t.oid JOIN pg_authid a ON a.oid = c.relowner
