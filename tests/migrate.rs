@@ -865,3 +865,23 @@ fn publications_come_where_they_are_asked_for() {
     pair.assert_same_definitions();
     pair.assert_same_content();
 }
+
+#[test]
+fn backslashes_of_a_source_where_they_escape_stay_what_they_are() {
+    if !has_pg_dump() {
+        return;
+    }
+    let mut pair = Pair::new("migrate_backslashes");
+    pair.source
+        .batch_execute(
+            r"CREATE TABLE t (id int PRIMARY KEY, a text DEFAULT 'c:\dir' CHECK (a ~ '^\w:')); INSERT INTO t VALUES (1, 'c:\x');
+              COMMENT ON TABLE t IS 'back\slash';
+              DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET standard_conforming_strings = off', current_database()); END $$",
+        )
+        .unwrap_or_else(|error| panic!("{}", describe(&error)));
+    pair.migrate("");
+    let seen = "INSERT INTO t (id) VALUES (2); SELECT a FROM t WHERE id = 2";
+    pair.destination.batch_execute(seen).unwrap_or_else(|error| panic!("{}", describe(&error)));
+    assert_eq!(text(&mut pair.destination, "SELECT a FROM t WHERE id = 2"), r"c:\dir");
+    assert_eq!(text(&mut pair.destination, "SELECT obj_description('t'::regclass)"), r"back\slash");
+}

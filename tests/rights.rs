@@ -572,7 +572,11 @@ fn a_sequence_above_the_partitions_is_told_of_with_its_table() {
         CREATE TABLE event_2024 PARTITION OF event FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')";
     let mut pair = Pair::with("rights_of_sequences_above", TABLES, "INSERT INTO event (day) VALUES ('2024-02-03')");
     role(&mut pair, "app", "");
-    pair.source.batch_execute("GRANT pg_read_all_data TO app").unwrap();
+    pair.source
+        .batch_execute(
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app; GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO app",
+        )
+        .unwrap();
     pair.destination.batch_execute("ALTER TABLE event_2024 OWNER TO app").unwrap();
     let dsn = dsn_of_app(&pair);
     let mut app = session_of(&pair, "app", "");

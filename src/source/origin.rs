@@ -90,7 +90,14 @@ impl Origin {
     /// # Errors
     /// Where that program could reach more than this caller may, or another server.
     pub fn for_program(&self, major: u32) -> Result<(String, Option<String>)> {
-        let text = self.info.for_libpq(major, self.trust == Trust::PasswordRequired).map_err(|reason| {
+        // Where backslashes escape, pg_dump doubles them: its statements would then mean something else here.
+        const PLAIN_BACKSLASHES: &str = "-c standard_conforming_strings=on";
+        let mut info = self.info.clone();
+        info.options = Some(match &self.info.options {
+            Some(options) => format!("{options} {PLAIN_BACKSLASHES}"),
+            None => PLAIN_BACKSLASHES.to_owned(),
+        });
+        let text = info.for_libpq(major, self.trust == Trust::PasswordRequired).map_err(|reason| {
             Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 format!("pg_dump cannot be told this connection: {reason}"),
