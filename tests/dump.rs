@@ -1,6 +1,6 @@
 //! Dumps into files of the server: complete or not at all, and with the rights of the caller.
 
-use crate::harness::{Failure, Pair, connect_as, describe, installation};
+use crate::harness::{Failure, Pair, connect_as, describe, installation, text};
 use crate::load_sql::{load_well, new_database, write};
 use crate::migrate::{definitions, fill, has_pg_dump};
 use postgres::Client;
@@ -104,6 +104,44 @@ fn files_are_complete_or_not_there() {
     assert!(content().contains("CREATE TABLE public.item") && !content().contains("COPY "));
     dump(client, path, ", overwrite => true, definitions => false").unwrap();
     assert!(!content().contains("CREATE TABLE") && content().contains("COPY public.item"));
+    dump(
+        client,
+        path,
+        ", overwrite => true, sections => '{pre-data, post-data}', include => ARRAY['item', '\"Odd.Name\"']",
+    )
+    .unwrap();
+    let tables: Vec<_> = content().lines().filter(|line| line.starts_with("CREATE TABLE")).map(str::to_owned).collect();
+    assert_eq!(tables, ["CREATE TABLE public.\"Odd.Name\" (", "CREATE TABLE public.item (", "CREATE TABLE s.item ("]);
+    dump(client, path, ", overwrite => true, exclude => '{public.i*, s.*}'").unwrap();
+    assert!(content().contains("CREATE TABLE public.other") && !content().contains("item"));
+    let before = content();
+    for (arguments, words) in [
+        (", overwrite => true, include => '{missing}'", "pg_dump could not dump"),
+        (", overwrite => true, sections => '{data; rm}'", "not recognized"),
+        (", overwrite => true, data => false, definitions => false", "nothing to dump"),
+        (", overwrite => true, source => 'host=127.0.0.1 port=1 dbname=x'", "could not connect"),
+    ] {
+        let failed = failure(client, path, arguments);
+        assert!(failed.message.contains(words), "{arguments}: {failed:?}");
+        assert_eq!(content(), before);
+    }
+    assert_eq!(failure(client, "relative.sql", "").sqlstate, "42602");
+    assert_eq!(failure(client, "/nonexistent/a.sql", "").sqlstate, "58P01");
+    // A table that is locked by somebody else; the wait is cancelled.
+    let mut other = pair.another_destination_session();
+    other.batch_execute("BEGIN; LOCK item").unwrap();
+    let client = &mut pair.destination;
+    client.batch_execute("SET statement_timeout = '1s'").unwrap();
+    assert_eq!(failure(client, path, ", overwrite => true").sqlstate, "57014");
+    client.batch_execute("RESET statement_timeout").unwrap();
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(content(), before);
+    let job: i64 = client
+        .query_one(&format!("SELECT pgcopy.start_dump('{}')", directory.path().join("b.sql").display()), &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(text(client, &format!("SELECT pgcopy.wait({job})")), "completed");
+    assert_eq!(names(directory.path()), ["a.sql", "b.sql"]);
     pair.assert_nothing_left();
 }
 

@@ -120,7 +120,7 @@ fn dumps_with_every_option() {
         )
         .unwrap();
     let there = definitions(pair.source_port, "load_sql_options");
-    let whole: [&[&str]; 8] = [
+    let whole: [&[&str]; 12] = [
         &["--inserts"],
         &["--column-inserts", "--rows-per-insert=7"],
         &["--inserts", "--on-conflict-do-nothing"],
@@ -129,10 +129,16 @@ fn dumps_with_every_option() {
         &["--create", "--clean", "--if-exists"],
         &["--disable-triggers"],
         &["--enable-row-security"],
+        &["--use-set-session-authorization"],
+        &["--quote-all-identifiers"],
+        &["--encoding=LATIN1"],
+        &["--disable-dollar-quoting", "--verbose"],
     ];
     for (number, options) in whole.iter().enumerate() {
         let name = format!("load_sql_option_{number}");
         let mut client = new_database(pair.destination_port, &name);
+        // Whom the script makes the session's must be allowed to do it.
+        client.batch_execute(&format!("GRANT CREATE ON DATABASE {name} TO migrate_owner")).unwrap();
         let mut script = dump(pair.source_port, "load_sql_options", options);
         if options.contains(&"--create") {
             // As of a database of that name.
@@ -156,6 +162,20 @@ fn dumps_with_every_option() {
         );
         assert_eq!(text(&mut client, "SELECT count(*)::text FROM pg_largeobject_metadata"), "1", "{options:?}");
     }
+    // In sections, one after the other.
+    let mut client = new_database(pair.destination_port, "load_sql_sections");
+    for options in [&["--section=pre-data"][..], &["--section=data", "--disable-triggers"], &["--section=post-data"]] {
+        let path = write(&directory, "section.sql", dump(pair.source_port, "load_sql_options", options));
+        load_well(&mut client, &path, "");
+    }
+    assert_eq!(definitions(pair.destination_port, "load_sql_sections"), there);
+    let tables = crate::harness::user_tables(&mut client);
+    assert_eq!(data::checksums(&mut client, &tables).unwrap(), data::checksums(&mut pair.source, &tables).unwrap());
+    let mut client = new_database(pair.destination_port, "load_sql_one");
+    client.batch_execute("CREATE SCHEMA shop").unwrap();
+    let options = ["-t", "shop.parent", "--no-owner", "--no-privileges", "--no-toast-compression"];
+    let path = write(&directory, "one.sql", dump(pair.source_port, "load_sql_options", &options));
+    assert!(load_well(&mut client, &path, "").contains(&"rows shop parent 1".to_owned()));
 }
 
 #[test]

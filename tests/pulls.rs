@@ -35,6 +35,7 @@ mod kills;
 mod limits;
 mod load_sql;
 mod load_sql_hostile;
+mod load_sql_oracle;
 mod migrate;
 mod migrations;
 mod mismatches;
