@@ -1,6 +1,7 @@
 //! Settings and signals of a process.
 
 use pgrx::pg_sys;
+use std::ffi::CStr;
 
 /// Returns the server's own structures of this process's settings, and their number.
 pub fn setting_variables() -> (*mut *mut pg_sys::config_generic, usize) {
@@ -28,5 +29,17 @@ pub unsafe fn handle_signal(signal: std::ffi::c_int, handler: unsafe extern "C-u
         pg_sys::pqsignal(signal, Some(handler));
         #[cfg(since_18)]
         pg_sys::pqsignal_be(signal, Some(handler));
+    }
+}
+
+/// Returns the name of an encoding, by its number.
+pub fn encoding_name(encoding: i32) -> &'static CStr {
+    // SAFETY: returns a static string for every number (`encnames.c`).
+    unsafe {
+        #[cfg(not(since_17))]
+        let name = pg_sys::pg_encoding_to_char(encoding);
+        #[cfg(since_17)]
+        let name = pg_sys::pg_encoding_to_char_private(encoding);
+        CStr::from_ptr(name)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::encoding;
 use super::memory;
+use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -25,8 +26,7 @@ impl Encoding {
     }
 
     pub fn name(self) -> String {
-        // SAFETY: returns a static string for every number.
-        unsafe { CStr::from_ptr(pg_sys::pg_encoding_to_char(self.0)) }.to_string_lossy().into_owned()
+        compat::encoding_name(self.0).to_string_lossy().into_owned()
     }
 
     /// Returns a statement in the encoding of the database.
