@@ -62,31 +62,13 @@ struct Contest {
 
 pub fn run(installation: &Installation, options: &Options) -> Result<()> {
     let contest = Contest::set_up(installation, options.scale)?;
-    let mut seconds = [const { Vec::new() }; WAYS.len()];
-    for round in 0..options.runs + usize::from(options.runs > 1) {
-        let counted = options.runs == 1 || round > 0;
-        for (way, seconds) in WAYS.into_iter().zip(&mut seconds) {
-            let took = contest.measure(way)?.as_secs_f64();
-            eprintln!("{:<8} {:<17} {took:>8.2} s", if counted { "run" } else { "warm-up" }, way.name());
-            if counted {
-                seconds.push(took);
-            }
-        }
-    }
+    let seconds = report::in_turns(WAYS, options.runs, Way::name, |way| contest.measure(way))?;
     let megabytes = std::fs::metadata(&contest.file)?.len() / 1_000_000;
     println!("\nlineitem of TPC-H scale {}, {megabytes} MB with snappy, into a table without indexes", options.scale);
-    println!("{:<17} {:>8} {:>8} {:>8} {:>7}", "contender", "median", "min", "max", "ratio");
+    report::print_heading();
     for (way, others) in WAYS.into_iter().zip(&seconds) {
         let ratios: Vec<f64> = seconds[0].iter().zip(others).map(|(ours, other)| ours / other).collect();
-        println!(
-            "{:<17} {:>8.2} {:>8.2} {:>8.2} {:>7.2}  {}",
-            way.name(),
-            report::median(others),
-            report::smallest(others),
-            report::largest(others),
-            report::median(&ratios),
-            way.description()
-        );
+        report::print_row(way.name(), others, &ratios, way.description());
     }
     println!("\nprivate memory at its peak, in MB");
     println!("{:>14} {:>10} {:>8}", "biggest worker", "all workers", "session");

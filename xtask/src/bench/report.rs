@@ -155,3 +155,40 @@ pub fn smallest(values: &[f64]) -> f64 {
 pub fn largest(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::MIN, f64::max)
 }
+
+/// Measures contenders in turns, after a warm-up round where there are several, and returns the seconds of each.
+pub fn in_turns<W: Copy, const N: usize>(
+    ways: [W; N],
+    runs: usize,
+    name: impl Fn(W) -> &'static str,
+    measure: impl Fn(W) -> Result<Duration>,
+) -> Result<[Vec<f64>; N]> {
+    let mut seconds = [const { Vec::new() }; N];
+    for round in 0..runs + usize::from(runs > 1) {
+        let counted = runs == 1 || round > 0;
+        for (way, seconds) in ways.into_iter().zip(&mut seconds) {
+            let took = measure(way)?.as_secs_f64();
+            eprintln!("{:<8} {:<17} {took:>8.2} s", if counted { "run" } else { "warm-up" }, name(way));
+            if counted {
+                seconds.push(took);
+            }
+        }
+    }
+    Ok(seconds)
+}
+
+/// The heading of rows by `print_row`.
+pub fn print_heading() {
+    println!("{:<17} {:>8} {:>8} {:>8} {:>7}", "contender", "median", "min", "max", "ratio");
+}
+
+/// A line of the report: the seconds of a contender, and their ratios to those of another.
+pub fn print_row(name: &str, seconds: &[f64], ratios: &[f64], description: &str) {
+    println!(
+        "{name:<17} {:>8.2} {:>8.2} {:>8.2} {:>7.2}  {description}",
+        median(seconds),
+        smallest(seconds),
+        largest(seconds),
+        median(ratios)
+    );
+}

@@ -61,31 +61,13 @@ struct Contest {
 
 pub fn run(installation: &Installation, options: &Options) -> Result<()> {
     let contest = Contest::set_up(installation, options.scale)?;
-    let mut seconds = [const { Vec::new() }; WAYS.len()];
-    for round in 0..options.runs + usize::from(options.runs > 1) {
-        let counted = options.runs == 1 || round > 0;
-        for (way, seconds) in WAYS.into_iter().zip(&mut seconds) {
-            let took = contest.measure(way)?.as_secs_f64();
-            eprintln!("{:<8} {:<17} {took:>8.2} s", if counted { "run" } else { "warm-up" }, way.name());
-            if counted {
-                seconds.push(took);
-            }
-        }
-    }
+    let seconds = report::in_turns(WAYS, options.runs, Way::name, |way| contest.measure(way))?;
     println!("\nTPC-H scale {} with keys and indexes, and a tenth of it as INSERT statements", options.scale);
-    println!("{:<17} {:>8} {:>8} {:>8} {:>7}", "contender", "median", "min", "max", "ratio");
+    report::print_heading();
     for (way, own) in WAYS.into_iter().zip(&seconds) {
         let position = WAYS.iter().position(|other| *other == way.other()).unwrap_or_default();
         let ratios: Vec<f64> = own.iter().zip(&seconds[position]).map(|(own, other)| own / other).collect();
-        println!(
-            "{:<17} {:>8.2} {:>8.2} {:>8.2} {:>7.2}  {}",
-            way.name(),
-            report::median(own),
-            report::smallest(own),
-            report::largest(own),
-            report::median(&ratios),
-            way.description()
-        );
+        report::print_row(way.name(), own, &ratios, way.description());
     }
     Ok(())
 }
