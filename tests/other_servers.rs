@@ -1,12 +1,11 @@
 //! What answers at the source's address is a server of another kind: the error says so, and what it has answered.
 
 use crate::harness::forger::message;
+use crate::harness::listener::Listener;
 use crate::harness::{Failure, Pair};
 use postgres::Client;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::TcpStream;
 use std::time::Duration;
 
 /// What a server does with a client.
@@ -24,25 +23,13 @@ struct Manners {
 
 struct OtherServer {
     port: u16,
-    stopped: Arc<AtomicBool>,
+    _listener: Listener,
 }
 
 impl OtherServer {
     fn start(manners: Manners) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopped);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if stop.load(SeqCst) {
-                    return;
-                }
-                let manners = manners.clone();
-                std::thread::spawn(move || receive(client, &manners));
-            }
-        });
-        Self { port, stopped }
+        let listener = Listener::start(move |client| receive(client, &manners));
+        Self { port: listener.port, _listener: listener }
     }
 
     fn greeting(words: impl AsRef<[u8]>) -> Self {
@@ -58,13 +45,6 @@ impl OtherServer {
         client.batch_execute("LOAD 'pgcopy'; SET pgcopy.retry_timeout = 0").unwrap();
         let source = format!("host=127.0.0.1 port={} user=app password=secret {parameters}", self.port);
         Failure::of(&client.query(&format!("SELECT * FROM pgcopy.list('{source}')"), &[]).unwrap_err())
-    }
-}
-
-impl Drop for OtherServer {
-    fn drop(&mut self) {
-        self.stopped.store(true, SeqCst);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

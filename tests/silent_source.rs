@@ -1,44 +1,17 @@
 //! Sources that stop to answer while a connection is being made: each step of that has an end.
 
 use crate::harness::forger::{Forged, Forger, message};
+use crate::harness::listener::Listener;
 use crate::harness::{Failure, Pair};
 use postgres::Client;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// A server that says a few words to everybody and then nothing more.
-struct Silent {
-    port: u16,
-    stopped: Arc<AtomicBool>,
-}
-
-impl Silent {
-    /// `to_encryption` is the answer to the question for encryption, `to_startup` that to the startup message.
-    fn start(to_encryption: &'static [u8], to_startup: Vec<u8>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopped);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if stop.load(SeqCst) {
-                    return;
-                }
-                let to_startup = to_startup.clone();
-                std::thread::spawn(move || talk(client, to_encryption, &to_startup));
-            }
-        });
-        Self { port, stopped }
-    }
-}
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        self.stopped.store(true, SeqCst);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-    }
+/// Starts a server that says a few words to everybody and then nothing more. `to_encryption` is the answer to the question for
+/// encryption, `to_startup` that to the startup message.
+fn silent(to_encryption: &'static [u8], to_startup: Vec<u8>) -> Listener {
+    Listener::start(move |client| talk(client, to_encryption, &to_startup))
 }
 
 fn talk(mut client: TcpStream, to_encryption: &[u8], to_startup: &[u8]) {
@@ -87,7 +60,7 @@ fn every_step_of_connecting_has_an_end() {
         ("is ready", b"N", ready),
     ];
     for (what, to_encryption, to_startup) in steps {
-        let silent = Silent::start(to_encryption, to_startup);
+        let silent = silent(to_encryption, to_startup);
         let dsn = format!("host=127.0.0.1 port={} user=app password=secret", silent.port);
         for call in [
             format!("list('{dsn}')"),
@@ -123,7 +96,7 @@ fn connecting_has_an_end_by_default() {
     pair.destination
         .batch_execute("LOAD 'pgcopy'; SET pgcopy.source_timeout = 0; SET pgcopy.retry_timeout = 0")
         .unwrap();
-    let silent = Silent::start(b"", Vec::new());
+    let silent = silent(b"", Vec::new());
     let call = format!("SELECT * FROM pgcopy.list('host=127.0.0.1 port={} user=app password=secret')", silent.port);
     let failure = failure(&mut pair.destination, &call);
     assert_eq!(failure.sqlstate, "08001");

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod forger;
+pub mod listener;
 pub mod proxy;
 pub mod stores;
 
