@@ -305,10 +305,8 @@ pub extern "C-unwind" fn pgcopy_leader_main(segment: pg_sys::Datum) {
             }
             locks::release_at_exit();
             processes::connect(order.database, Some(order.caller.authenticated));
-            if let Err(mut error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
-                // Nobody may wait for the job.
-                error.message = format!("job {} has failed: {}", order.job, error.message);
-                error.warn();
+            if let Err(error) = crate::error::catch(|| lead(&order, &letterbox, segment)) {
+                log_failure(order.job, error);
             }
         }
         Err(error) => pgrx::log!("pgcopy: {}", error.message),
@@ -327,6 +325,13 @@ unsafe extern "C-unwind" fn leader_exits(_code: i32, _argument: pg_sys::Datum) {
     }
 }
 
+/// Writes a failure to the server's log, since nobody may wait for the job.
+fn log_failure(job: i64, mut error: Error) {
+    error.message = format!("job {job} has failed: {}", error.message);
+    error.warn();
+}
+
+/// Carries out the order. Errors of the job itself are recorded and logged; the errors that are returned are of the way to it.
 fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     for (name, value) in &order.settings {
         let text = |text: &str| CString::new(text).map_err(|_| Error::internal("a setting holds a NUL"));
@@ -346,16 +351,22 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
     }
     letterbox.accept();
     segment.detach();
-    let result = processes::in_transaction_of(order.caller, || match &order.work {
+    let mut said = None;
+    let work = || match &order.work {
         Work::Pull(request) => leader::pull_as(request, Some(order.job)).map(drop),
         Work::LoadParquet(request) => load_files::load_as(request, Some(order.job)).map(drop),
         Work::Migrate(request) => migrate::migrate_as(request, Some(order.job)).map(drop),
         Work::CheckLocal(request) => check_local::check_as(request, Some(order.job)).map(drop),
         Work::LoadSql(request) => load_sql::load_sql_as(request, Some(order.job)).map(drop),
         Work::Dump(request) => dump::dump_as(request, Some(order.job)).map(drop),
+    };
+    // Whoever learns that the job has failed, which others tell as soon as the transaction is gone, finds the failure in the log.
+    let result = processes::in_reported_transaction_of(order.caller, work, |error| {
+        said = Some(messages::take_kept());
+        log_failure(order.job, error.clone());
     });
     processes::refuse_cancels();
-    processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &messages::kept()))?;
-    processes::in_transaction(history::forget_excess)?;
-    result
+    let said = said.unwrap_or_else(messages::take_kept);
+    processes::in_transaction(|| history::note_end(order.job, result.as_ref().err(), &said))?;
+    processes::in_transaction(history::forget_excess)
 }

@@ -150,10 +150,20 @@ pub(super) fn in_transaction_of<T>(
     caller: Caller,
     work: impl FnOnce() -> crate::error::Result<T>,
 ) -> crate::error::Result<T> {
-    let outcome = in_transaction(|| {
+    in_reported_transaction_of(caller, work, |_| ())
+}
+
+/// Does the same, and calls `report` with an error before the transaction is rolled back.
+pub(super) fn in_reported_transaction_of<T>(
+    caller: Caller,
+    work: impl FnOnce() -> crate::error::Result<T>,
+    report: impl FnOnce(&Error),
+) -> crate::error::Result<T> {
+    let work = || {
         identity::become_caller(caller);
         work()
-    });
+    };
+    let outcome = in_reported_transaction(work, report);
     identity::leave_caller();
     outcome
 }
@@ -180,6 +190,13 @@ const ADMIN_SHUTDOWN: i32 = PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as i32;
 
 /// Runs `work` in a transaction of its own. On an error the transaction is rolled back.
 pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) -> crate::error::Result<T> {
+    in_reported_transaction(work, |_| ())
+}
+
+fn in_reported_transaction<T>(
+    work: impl FnOnce() -> crate::error::Result<T>,
+    report: impl FnOnce(&Error),
+) -> crate::error::Result<T> {
     // SAFETY: called outside of a transaction, in a background process. After an ERROR the abort cleans up all that
     // the work left open.
     unsafe {
@@ -196,7 +213,8 @@ pub(super) fn in_transaction<T>(work: impl FnOnce() -> crate::error::Result<T>) 
         }
         Ok(value)
     });
-    if result.is_err() {
+    if let Err(error) = &result {
+        report(error);
         // SAFETY: as above.
         unsafe { pg_sys::AbortCurrentTransaction() };
     }

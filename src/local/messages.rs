@@ -62,6 +62,11 @@ pub fn kept() -> Vec<String> {
     KEPT.with_borrow(|kept| kept.clone().unwrap_or_default())
 }
 
+/// Returns what was kept, and keeps nothing from here on.
+pub fn take_kept() -> Vec<String> {
+    KEPT.take().unwrap_or_default()
+}
+
 /// Stands for what was not kept.
 pub const MORE_MESSAGES: &str = "There were more messages.";
 
