@@ -36,6 +36,7 @@ mod limits;
 mod load_sql;
 mod load_sql_hostile;
 mod load_sql_oracle;
+mod masks;
 mod migrate;
 mod migrations;
 mod mismatches;

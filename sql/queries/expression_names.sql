@@ -31,6 +31,8 @@ FROM (
                          AND f.proname ~ '^(query|cursor|table|schema|database)_to_xml' THEN 'reads other tables'
                     WHEN f.pronamespace = 'pg_catalog'::regnamespace
                          AND f.proname IN ('txid_current', 'pg_current_xact_id') THEN 'assigns a transaction ID'
+                    -- The key of masks is one.
+                    WHEN f.pronamespace = 'pg_catalog'::regnamespace AND f.proname = 'current_setting' THEN 'reads settings'
                     WHEN NOT o.is_trusted
                     THEN format('is code of %I, which would run as the user of the source', o.rolname)
                END) AS reason

@@ -29,6 +29,7 @@ macro_rules! pull_function {
             on_mismatch: default!(Option<Text>, "'error'"),
             verify: default!(Option<bool>, "false"),
             tables: default!(Option<pgrx::JsonB>, "NULL"),
+            mask_key: default!(Option<Text>, "NULL"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -45,6 +46,7 @@ macro_rules! pull_function {
                 skip_mismatched: parameters::is_second("on_mismatch", &given("on_mismatch", on_mismatch), ["error", "skip"]),
                 verify: given("verify", verify),
                 tables: tables.map(|tables| tables.0),
+                mask_key: mask_key.map(String::from),
             };
             $body
         }
@@ -269,6 +271,7 @@ pub(super) fn pull_of_migration(
         skip_mismatched: false,
         verify: false,
         tables: None,
+        mask_key: None,
     }
 }
 

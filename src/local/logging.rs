@@ -216,7 +216,7 @@ unsafe fn is_ours(text: *const c_char) -> bool {
 }
 
 /// Returns whether the text looks as if it contained a password, in a connection string or a URL, or the signature of a
-/// URL.
+/// URL, or the key of masks.
 ///
 /// # Safety
 /// The pointer is to a NUL-terminated text, or null.
@@ -239,5 +239,9 @@ unsafe fn has_secret(text: *const c_char) -> bool {
             user.is_some_and(|user| user.contains(&b':'))
         })
     };
-    has_parameter(b"password") || has_user_with_password() || has_parameter(b"signature") || has_parameter(b"sig")
+    has_parameter(b"password")
+        || has_parameter(b"mask_key")
+        || has_user_with_password()
+        || has_parameter(b"signature")
+        || has_parameter(b"sig")
 }

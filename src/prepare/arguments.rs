@@ -2,7 +2,7 @@
 
 use super::Terms;
 use crate::error::{Error, Result, capped};
-use crate::local::interrupts;
+use crate::local::{interrupts, logging};
 use crate::source::Origin;
 use pgrx::prelude::*;
 use plan::Pattern;
@@ -37,6 +37,8 @@ pub struct Request {
     pub verify: bool,
     /// What is taken of each table, as a JSON object.
     pub tables: Option<Value>,
+    /// The secret that masks depend on.
+    pub mask_key: Option<String>,
 }
 
 impl Request {
@@ -50,6 +52,13 @@ impl Request {
         }
     }
 
+    /// Keeps the statement with the key of masks out of the log.
+    pub(super) fn hide_key(&self) {
+        if let Some(key) = &self.mask_key {
+            logging::hide_statement(key);
+        }
+    }
+
     /// The arguments as a JSON object, for those who look at the job later; without the source, which may hold a password and
     /// is shown in its own place.
     pub fn described(&self) -> String {
@@ -57,7 +66,7 @@ impl Request {
         let on_mismatch = if self.skip_mismatched { "skip" } else { "error" };
         described(
             self,
-            &["source", "in_place", "skip_mismatched"],
+            &["source", "in_place", "skip_mismatched", "mask_key"],
             [("method", method.into()), ("on_mismatch", on_mismatch.into())],
         )
     }
@@ -82,8 +91,13 @@ pub fn described<const N: usize>(request: &impl Serialize, left_out: &[&str], ot
 const LARGEST_BATCH: i32 = 100_000;
 const MOST_WORKERS: i32 = 64;
 
+/// A key that can be guessed does not hide what is masked with it.
+const LEAST_KEY: usize = 16;
+const LONGEST_KEY: usize = 1024;
+
 /// What can be said of the arguments without asking the source. Returns the source as people may see it.
 pub fn check_arguments(request: &Request) -> Result<String> {
+    request.hide_key();
     Arguments::of(request)?;
     Ok(Origin::resolve(&request.source)?.to_string())
 }
@@ -131,6 +145,22 @@ impl Arguments {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("batch_size must be between 1 and {LARGEST_BATCH}"),
             ));
+        }
+        let needs_key = filters.selection.needs_key();
+        match &request.mask_key {
+            None if needs_key => {
+                return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "masks need mask_key").hint(
+                    "Give mask_key => '…', a secret of 16 bytes or more: masks of the same value are the same in all pulls with it.",
+                ));
+            }
+            Some(key) if key.len() < LEAST_KEY || key.len() > LONGEST_KEY => {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    format!("mask_key must have from {LEAST_KEY} to {LONGEST_KEY} bytes"),
+                )
+                .hint("SELECT gen_random_uuid() makes one that nobody guesses."));
+            }
+            _ => {}
         }
         Ok(Self { filters, workers })
     }
@@ -207,5 +237,10 @@ fn arguments(request: &Request) -> String {
     let on_mismatch = if request.skip_mismatched { ", on_mismatch => 'skip'" } else { "" };
     // To leave it out would be to ask for more than was asked for.
     let tables = if request.tables.is_some() { ", tables => …" } else { "" };
-    format!("{}{}{method}{on_mismatch}{tables}", list("include", &request.include), list("exclude", &request.exclude))
+    let mask_key = if request.mask_key.is_some() { ", mask_key => …" } else { "" };
+    format!(
+        "{}{}{method}{on_mismatch}{tables}{mask_key}",
+        list("include", &request.include),
+        list("exclude", &request.exclude)
+    )
 }

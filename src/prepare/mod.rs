@@ -145,7 +145,7 @@ pub struct OpenDatabase {
 /// Opens the snapshot of all that a source holds. `may_wait_on` is asked while another session of the source is in the way.
 pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<OpenDatabase> {
     Arguments::of(request)?;
-    let (origin, mut session) = snapshot::connect(&request.source)?;
+    let (origin, mut session) = snapshot::connect(&request.source, None)?;
     snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
     session.set_copy_encoding(&encoding::database_name())?;
     let (relations, snapshot) = snapshot::open_whole(&session, may_wait_on)?;
@@ -195,8 +195,9 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
 /// Plans a pull, and finds out what stands in its way.
 fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Prepared, Vec<Problem>)> {
     let has_written = transaction::has_written();
+    request.hide_key();
     let Arguments { filters, workers } = Arguments::of(request)?;
-    let (origin, mut session) = snapshot::connect(&request.source)?;
+    let (origin, mut session) = snapshot::connect(&request.source, request.mask_key.as_deref())?;
     snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
     session.set_copy_encoding(&encoding::database_name())?;
     settings::with_catalog_settings(|| {

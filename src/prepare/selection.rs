@@ -3,11 +3,11 @@
 use crate::error::Result;
 use crate::local::interrupts;
 use crate::order::ChosenRows;
-use crate::source::{self, Session};
+use crate::source::{self, KeyColumns, Session};
 use plan::catalog::{Column, Relation};
 use plan::{PairedColumns, Problem, ProblemKind};
-use selection::{Choice, Content, Expression, Selection};
-use std::collections::{BTreeSet, HashMap};
+use selection::{Choice, Content, Expression, Given, Mask, MaskedColumn, Selection};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Gives each table of the source the name that it is to have here.
 pub(super) fn name_counterparts(selection: &Selection, relations: &mut [Relation]) -> Vec<Problem> {
@@ -87,6 +87,194 @@ pub(super) fn unmatched_columns(selection: &Selection, tables: &[Relation]) -> V
     problems
 }
 
+/// Has columns that refer to masked ones be masked alike, found through the source's foreign keys, so that the keys still match.
+/// Sources, targets and choices are in the same order; `all` are the source's relations by their OIDs. Returns the problems.
+pub(super) fn mask_referencing_columns(
+    sources: &[Relation],
+    targets: &[Relation],
+    all: &HashMap<u32, &Relation>,
+    choices: &mut [Choice],
+    keys: &[KeyColumns],
+) -> Vec<Problem> {
+    // A key of a partitioned table is one of all its partitions, on either end.
+    let top = |oid: u32| all.get(&oid).and_then(|relation| relation.partition_root).unwrap_or(oid);
+    let mut members: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (position, source) in sources.iter().enumerate() {
+        members.entry(top(source.oid)).or_default().push(position);
+    }
+    let mut pairs: BTreeSet<[(u32, &str); 2]> = BTreeSet::new();
+    for key in keys {
+        let ends = [top(key.referencing), top(key.referenced)];
+        for (column, other) in &key.columns {
+            pairs.insert([(ends[0], column.as_str()), (ends[1], other.as_str())]);
+        }
+    }
+    pairs.retain(|ends| ends.iter().all(|(top, _)| members.contains_key(top)));
+    let mut problems = Vec::new();
+    let mut report = |problem: Problem| {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    // A column is masked once at most, so that this ends, also where keys form a circle.
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for [(referencing, column), (referenced, other)] in &pairs {
+            let Some((first, content)) = members[referenced]
+                .iter()
+                .find_map(|&position| Some((position, keyed_mask(&choices[position], other)?)))
+            else {
+                continue;
+            };
+            let name = format!("{}.{}", sources[first].qualified_name(), plan::quote_identifier(other));
+            // The partitions of the referenced table hold one key together.
+            let ends = [(referenced, *other), (referencing, *column)];
+            let columns =
+                ends.into_iter().flat_map(|(top, name)| members[top].iter().map(move |&member| (member, name)));
+            for (position, column) in columns {
+                interrupts::check();
+                let own = choices[position].columns.entry(column.to_owned()).or_default();
+                match own.content.as_ref().map(|own| &own.value) {
+                    None | Some(Content::Kept) => {
+                        own.content = Some(Given::following(content.value.clone(), &content.key));
+                        changed = true;
+                    }
+                    // Nothing refers to anything then.
+                    Some(Content::Skipped | Content::Mask(Mask::Null)) => {}
+                    Some(own) if *own == content.value => {}
+                    Some(_) => {
+                        let column = plan::quote_identifier(column);
+                        let reason = format!("column {column} must be masked like {name}: a foreign key ties the two");
+                        report(Problem::of(ProblemKind::Selection, &sources[position], reason));
+                    }
+                }
+            }
+        }
+    }
+    for [(referencing, column), (referenced, other)] in &pairs {
+        let is_masked = |top: &u32, name: &str| {
+            members[top].iter().copied().find(|&position| keyed_mask(&choices[position], name).is_some())
+        };
+        let Some(position) = is_masked(referencing, column) else { continue };
+        let has_value = |&position: &usize| {
+            let content = choices[position].columns.get(*other).and_then(|column| column.content.as_ref());
+            matches!(content.map(|content| &content.value), Some(Content::Value(_)))
+        };
+        if is_masked(referenced, other).is_none() && !members[referenced].iter().any(has_value) {
+            let Some(&first) = members[referenced].first() else { continue };
+            let reason = format!(
+                "column {} is masked, but refers to {}.{}, which is not: mask that one, and this one follows",
+                plan::quote_identifier(column),
+                sources[first].qualified_name(),
+                plan::quote_identifier(other)
+            );
+            report(Problem::of(ProblemKind::Selection, &sources[position], reason));
+        }
+    }
+    // All of them are cut alike: to the shortest.
+    let mut limits: HashMap<(u32, &str), usize> = HashMap::new();
+    for &end @ (top, name) in pairs.iter().flatten() {
+        for &position in &members[&top] {
+            if let Some(limit) = limit_of(&choices[position], &targets[position], name) {
+                let least = limits.entry(end).or_insert(limit);
+                *least = limit.min(*least);
+            }
+        }
+    }
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for ends in &pairs {
+            let Some(limit) = ends.iter().filter_map(|end| limits.get(end)).min().copied() else { continue };
+            for &end in ends {
+                changed |= limits.insert(end, limit) != Some(limit);
+            }
+        }
+    }
+    for ((top, name), limit) in limits {
+        for &position in &members[&top] {
+            if let Some(column) = choices[position].columns.get_mut(name) {
+                column.limit = Some(limit);
+            }
+        }
+    }
+    problems
+}
+
+/// Returns what is said of a column, where that is a mask whose results depend on the values.
+fn keyed_mask(choice: &Choice, name: &str) -> Option<Given<Content>> {
+    let content = choice.columns.get(name)?.content.as_ref()?;
+    matches!(&content.value, Content::Mask(mask) if mask.needs_key()).then(|| content.clone())
+}
+
+/// Returns the most characters that the target takes of a column of the source.
+fn limit_of(choice: &Choice, target: &Relation, name: &str) -> Option<usize> {
+    let into = choice.columns.get(name).and_then(|column| column.into.as_ref());
+    let name = into.map_or(name, |into| into.value.as_str());
+    UnderDomains::of(target.columns.iter().find(|column| column.name == name)?).limit
+}
+
+/// A column's type, or what lies under its domains.
+struct UnderDomains {
+    /// Without a modifier.
+    base_type: String,
+    /// The most characters of a text, where there is such a limit.
+    limit: Option<usize>,
+    /// The number of decimals of a number, where its type says so.
+    decimals: Option<u32>,
+}
+
+impl UnderDomains {
+    fn of(column: &Column) -> Self {
+        let (mut full, mut base_type) = (column.type_name.clone(), column.base_type.clone());
+        let mut domains: HashMap<&str, &str> = column
+            .structure
+            .iter()
+            .flat_map(|text| text.split("; "))
+            .filter_map(|text| text.split_once(" over "))
+            .collect();
+        while let Some(under) = domains.remove(base_type.as_str()) {
+            full = under.to_owned();
+            base_type = match (under.find('('), under.find(')')) {
+                (Some(start), Some(end)) if start < end => format!("{}{}", &under[..start], &under[end + 1..]),
+                _ => under.to_owned(),
+            };
+        }
+        let modifier =
+            full.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(modifier, _)| modifier);
+        let (limit, decimals) = match base_type.trim_end_matches("[]") {
+            "character varying" | "character" => (modifier.parse().ok(), None),
+            "numeric" => (None, modifier.split_once(',').and_then(|(_, decimals)| decimals.parse().ok())),
+            _ => (None, None),
+        };
+        Self { base_type, limit, decimals }
+    }
+
+    fn element(&self) -> &str {
+        self.base_type.trim_end_matches("[]")
+    }
+
+    fn is_citext(&self, column: &Column) -> bool {
+        self.element().rsplit('.').next() == Some("citext")
+            && column.extensions.iter().any(|extension| extension.starts_with("citext "))
+    }
+}
+
+/// Returns whether values of the one type are masked like those of the other.
+fn are_masked_alike(one: &UnderDomains, other: &UnderDomains) -> bool {
+    const TEXTS: [&str; 3] = ["text", "character varying", "character"];
+    const NUMBERS: [&str; 6] = ["smallint", "integer", "bigint", "numeric", "real", "double precision"];
+    let is_array = |column: &UnderDomains| column.base_type.ends_with("[]");
+    let are_both = |kinds: &[&str]| [one, other].iter().all(|column| kinds.contains(&column.element()));
+    let is_text = |column: &UnderDomains| {
+        TEXTS.contains(&column.element()) || column.element().rsplit('.').next() == Some("citext")
+    };
+    one.base_type == other.base_type
+        || is_array(one) == is_array(other)
+            && (is_text(one) && is_text(other) || are_both(&NUMBERS) || are_both(&["json", "jsonb"]))
+}
+
 /// What is read of one table.
 pub(super) struct Chosen {
     /// The source's table with the columns as they arrive: under their names on the destination, without those that are skipped.
@@ -124,6 +312,8 @@ pub(super) struct Chooser<'a> {
     pub instant: &'a str,
     /// For the source's tables, the columns that tell rows apart.
     pub keys: &'a HashMap<u32, Vec<String>>,
+    /// The columns of the source's tables that are unique by themselves.
+    pub unique: &'a HashSet<(u32, String)>,
     pub problems: &'a mut Vec<Problem>,
 }
 
@@ -175,7 +365,7 @@ impl Chooser<'_> {
         choice: &Choice,
         chosen: &mut Chosen,
     ) -> Result<()> {
-        let mut computed = Vec::new();
+        let (mut computed, mut masked) = (Vec::new(), Vec::new());
         let mut given: HashMap<String, String> = HashMap::new();
         let mut take = |this: &mut Self, from: &str, column: Column| {
             if let Some(other) = given.insert(column.name.clone(), from.to_owned()) {
@@ -200,6 +390,12 @@ impl Chooser<'_> {
                 }
                 Some(Content::Skipped) => {
                     chosen.changed.insert(column.name.clone());
+                }
+                Some(Content::Mask(mask)) => {
+                    let limit = asked.and_then(|asked| asked.limit);
+                    let found = self.mask(source, local, column, target, mask, limit, chosen)?;
+                    masked.push(format!("{} by {}", plan::quote_identifier(target), mask.name()));
+                    chosen.source.columns.push(take(self, &column.name, found));
                 }
                 Some(Content::Value(value)) => {
                     let Some(found) = self.compute(source, local, &column.name, target, value, chosen)? else {
@@ -241,10 +437,24 @@ impl Chooser<'_> {
         if !computed.is_empty() {
             chosen.warnings.push(format!("computed on the source: {}", computed.join(", ")));
         }
+        if !masked.is_empty() {
+            chosen.warnings.push(format!("masked on the source: {}", masked.join(", ")));
+            // They may have been computed from the values that are masked.
+            let kept = |column: &&Column| {
+                column.generated
+                    && chosen.items.get(&column.name).is_some_and(|item| !item.computed)
+                    && local.columns.iter().any(|own| own.name == column.name && !own.generated)
+            };
+            let kept: Vec<_> =
+                chosen.source.columns.iter().filter(kept).map(|column| plan::quote_identifier(&column.name)).collect();
+            if !kept.is_empty() {
+                chosen.warnings.push(format!("computed on the source from values without masks: {}", kept.join(", ")));
+            }
+        }
         Ok(())
     }
 
-    /// Has a column of the target get what an expression computes. Returns the column as it arrives, unless there is a problem.
+    /// Has a column of the target get what an expression computes. Returns the column as it arrives, if there is one.
     fn compute(
         &mut self,
         source: &Relation,
@@ -263,15 +473,79 @@ impl Chooser<'_> {
         };
         let (type_name, arriving) = arriving_column(column);
         if !self.names_are_usable(source, &place, value)? {
-            return Ok(None);
+            return Ok(Some(arriving));
         }
         if let Some(reason) = source::check_value(self.session, source, value, &type_name)? {
             self.refuse(source, &place, value, &reason);
-            return Ok(None);
+            return Ok(Some(arriving));
         }
         let sql = format!("{}::{type_name}", value.at_instant(self.instant));
         chosen.items.insert(target.to_owned(), Item { sql, computed: true });
         Ok(Some(arriving))
+    }
+
+    /// Has a column of the target get masked values. Returns the column as it arrives.
+    #[allow(clippy::too_many_arguments, reason = "both ends, and what lies between them")]
+    fn mask(
+        &mut self,
+        source: &Relation,
+        local: &Relation,
+        masked: &Column,
+        target: &str,
+        mask: &Mask,
+        limit: Option<usize>,
+        chosen: &mut Chosen,
+    ) -> Result<Column> {
+        chosen.changed.insert(target.to_owned());
+        let place = format!("column {}, mask", plan::quote_identifier(&masked.name));
+        let Some(column) = local.columns.iter().find(|column| column.name == target) else {
+            // To pair the columns finds out.
+            return Ok(Column { name: target.to_owned(), ..masked.clone() });
+        };
+        let (type_name, arriving) = arriving_column(column);
+        // Types that are not built in may mean something else there, and travel as texts.
+        let is_built_in = column.structure.is_none() && column.extensions.is_empty();
+        let type_name = if is_built_in { type_name } else { "pg_catalog.text".to_owned() };
+        // The whole name, because the expression has names of its own.
+        let value = format!("{}.{}", source.qualified_name(), plan::quote_identifier(&masked.name));
+        let (there, here) = (UnderDomains::of(masked), UnderDomains::of(column));
+        let shape = MaskedColumn {
+            base_type: here.base_type.clone(),
+            limit: limit.or(here.limit),
+            decimals: here.decimals,
+            ignores_case: here.is_citext(column) || there.is_citext(masked),
+        };
+        let sql = if are_masked_alike(&there, &here) || !mask.needs_key() {
+            mask.sql(&value, &shape)
+        } else {
+            Err(format!("it is of type {} on the source and {} on the destination", masked.base_type, column.base_type))
+        };
+        let mut reason = sql.as_ref().err().cloned();
+        // What is a constant is computed when it is parsed, so that one that does not fit is found.
+        let bounds = if is_built_in { mask.bounds() } else { Vec::new() };
+        let constants = matches!(mask, Mask::Constant(_)).then(|| sql.clone().unwrap_or_default()).into_iter();
+        for value in constants.chain(bounds).chain(sql.clone()) {
+            if reason.is_none() {
+                reason = source::check_masked_value(self.session, source, &format!("({value})::{type_name}"))?;
+            }
+        }
+        if let Some(reason) = reason {
+            self.problems.push(Problem::of(ProblemKind::Selection, source, format!("{place}: {reason}")));
+            return Ok(arriving);
+        }
+        if !mask.keeps_differences()
+            && !matches!(mask, Mask::Null)
+            && self.unique.contains(&(source.oid, masked.name.clone()))
+        {
+            chosen.warnings.push(format!(
+                "{} is unique, and mask {} may give different values the same",
+                plan::quote_identifier(&masked.name),
+                mask.name()
+            ));
+        }
+        let sql = sql.unwrap_or_default();
+        chosen.items.insert(target.to_owned(), Item { sql: format!("({sql})::{type_name}"), computed: true });
+        Ok(arriving)
     }
 
     /// Returns whether the expression calls nothing that it must not; reports what it does otherwise.

@@ -14,9 +14,13 @@ use plan::catalog::Relation;
 use plan::{Pairing, Problem, ProblemKind};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-pub fn connect(source: &str) -> Result<(Origin, Session)> {
+/// Connects to a source. Its sessions get the key of masks, where there is one.
+pub fn connect(source: &str, mask_key: Option<&str>) -> Result<(Origin, Session)> {
     rights::refuse_restricted_operation()?;
-    let origin = Origin::resolve(source)?;
+    let mut origin = Origin::resolve(source)?;
+    if let Some(key) = mask_key {
+        origin.set_mask_key(key);
+    }
     let session = Session::open(&origin)?;
     Ok((origin, session))
 }

@@ -46,7 +46,7 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
             let text = format!("most_rows must be between 1 and {MOST_ROWS}");
             Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, text)
         })?;
-    let (origin, session) = snapshot::connect(&request.source)?;
+    let (origin, session) = snapshot::connect(&request.source, None)?;
     snapshot::refuse_own_database(&session, "that it would be compared with")?;
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {

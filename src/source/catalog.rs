@@ -230,6 +230,25 @@ pub fn read_guaranteed_keys(session: &Session, relations: &[u32]) -> Result<Vec<
     read_json(session, &of_relations(include_str!("../../sql/queries/guaranteed_keys.sql"), relations))
 }
 
+/// The columns of a foreign key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct KeyColumns {
+    pub referencing: u32,
+    pub referenced: u32,
+    /// Names of the referencing and the referenced column of each pair.
+    pub columns: Vec<(String, String)>,
+}
+
+/// Returns the columns of the foreign keys between the given tables.
+pub fn read_key_columns(session: &Session, relations: &[u32]) -> Result<Vec<KeyColumns>> {
+    read_json(session, &of_relations(include_str!("../../sql/queries/key_columns.sql"), relations))
+}
+
+/// Returns the columns of the given tables that are unique by themselves: the table and the column's name.
+pub fn read_unique_columns(session: &Session, relations: &[u32]) -> Result<Vec<(u32, String)>> {
+    read_json(session, &of_relations(include_str!("../../sql/queries/unique_columns.sql"), relations))
+}
+
 /// Counts the rows of each table, in the given order, with one message to the source.
 pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
     read_of_each(session, tables, "v.rows", |position, table| {

@@ -154,6 +154,9 @@ async fn open_any_host(runtime: &Runtime, origin: &Origin) -> std::result::Resul
     {
         error = error.hint(statement);
     }
+    if origin.mask_key.is_some() && error.hint.is_none() && error.message.contains("startup parameter") {
+        error = error.hint("The key of masks is a setting in the options of the connection. Connect to the server itself, without the pooler that refuses them.");
+    }
     // The words of OpenSSL.
     if error.hint.is_none()
         && ["hostname mismatch", "IP address mismatch"].iter().any(|words| error.message.contains(words))
@@ -175,7 +178,7 @@ async fn open_host(
     host: &Host,
     wanted: &str,
 ) -> std::result::Result<Connected, Failure> {
-    let (client, tap, driver) = connect(runtime, &origin.info, host).await?;
+    let (client, tap, driver) = connect(runtime, origin, host).await?;
     // A source that lets us in without a password has trusted the server's own identity, not the caller.
     if origin.trust == Trust::PasswordRequired && !tap.password_was_asked() {
         let error =
@@ -204,11 +207,11 @@ fn connect_timeout(info: &ConnInfo) -> Option<Duration> {
 }
 
 /// Connects to a host. The time limit holds for all attempts at one host together, as in libpq.
-async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result::Result<Connected, Failure> {
+async fn connect(runtime: &Runtime, origin: &Origin, host: &Host) -> std::result::Result<Connected, Failure> {
     // The tap of the attempt that is being made.
     let current = RefCell::new(None::<Tap>);
-    let attempts = try_modes(runtime, info, host, &current);
-    let Some(limit) = connect_timeout(info) else { return attempts.await };
+    let attempts = try_modes(runtime, origin, host, &current);
+    let Some(limit) = connect_timeout(&origin.info) else { return attempts.await };
     tokio::time::timeout(limit, attempts).await.unwrap_or_else(|_| {
         let is_silent = current.borrow().as_ref().is_some_and(|tap| !tap.has_answered());
         Err(Failure::timed_out(is_silent))
@@ -218,11 +221,12 @@ async fn connect(runtime: &Runtime, info: &ConnInfo, host: &Host) -> std::result
 /// Connects with or without encryption, in the order that `sslmode` wants.
 async fn try_modes(
     runtime: &Runtime,
-    info: &ConnInfo,
+    origin: &Origin,
     host: &Host,
     current: &RefCell<Option<Tap>>,
 ) -> std::result::Result<Connected, Failure> {
-    let config = configuration(info);
+    let info = &origin.info;
+    let config = configuration(info, origin.mask_key.as_deref());
     let attempts: &[WireSslMode] = match info.ssl_mode {
         // As in libpq, encryption is not for Unix sockets.
         _ if host.is_socket_directory() => &[WireSslMode::Disable],
@@ -324,7 +328,7 @@ async fn refuse_other_session(client: &Client, tap: &Tap, wanted: &str) -> std::
     Err(Failure::unanswered(format!("the server is not what target_session_attrs={wanted} asks for"), false))
 }
 
-fn configuration(info: &ConnInfo) -> Config {
+fn configuration(info: &ConnInfo, mask_key: Option<&str>) -> Config {
     let mut config = Config::new();
     if let Some(password) = &info.password {
         config.password(password);
@@ -334,8 +338,12 @@ fn configuration(info: &ConnInfo) -> Config {
         config.dbname(database);
     }
     config.application_name(info.application_name.as_deref().unwrap_or("pgcopy"));
-    if let Some(options) = &info.options {
-        config.options(options);
+    // The key of masks is a setting that the session begins with: no statement holds it, neither as a text nor as a parameter, and
+    // so none of the source's logs of statements. It comes first, so that no option before it can take it for its value.
+    let key = mask_key.map(|key| format!("-c {}={key}", selection::KEY_SETTING));
+    let options: Vec<&str> = key.as_deref().into_iter().chain(info.options.as_deref()).collect();
+    if !options.is_empty() {
+        config.options(options.join(" "));
     }
     config.channel_binding(match info.channel_binding.as_deref() {
         Some("disable") => ChannelBinding::Disable,

@@ -74,16 +74,26 @@ pub fn check_value(
     })
 }
 
+/// Has the source parse an expression of a mask over a table's rows. No row is read. Returns the reason why it cannot be used.
+pub fn check_masked_value(session: &Session, table: &Relation, value: &str) -> Result<Option<String>> {
+    let query = format!("SELECT 1 FROM {} WHERE ({value}) IS NULL LIMIT 0", from_clause(table));
+    Ok(session.try_query(&query)?.err().map(|rejection| own_words(&rejection).to_owned()))
+}
+
 /// As FROM names it: a partitioned table with its partitions, any other one without its children.
 fn from_clause(table: &Relation) -> String {
     format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name())
 }
 
+fn own_words(rejection: &Rejection) -> &str {
+    let words = &rejection.error.message;
+    words.strip_prefix("the source reports: ").unwrap_or(words)
+}
+
 /// Returns the source's words, with the place in the expression. `starts` are the places of the expression, in its parentheses, in
 /// the query, as numbers of characters from 1.
 fn reason(rejection: &Rejection, expression: &Expression, starts: &[usize]) -> String {
-    let words = &rejection.error.message;
-    let words = words.strip_prefix("the source reports: ").unwrap_or(words);
+    let words = own_words(rejection);
     let length = expression.text().chars().count();
     let place = rejection.position.and_then(|position| {
         let of_copy = |start: &usize| position.checked_sub(start + 1).filter(|place| *place <= length);

@@ -15,13 +15,14 @@ mod tap;
 mod tls;
 
 pub use catalog::{
-    GuaranteedKey, LargeObject, NamedSequence, ObjectAddress, Right, read_called_indexes, read_code_of_others,
-    read_columns, read_dependencies, read_enums, read_guaranteed_keys, read_large_object_part, read_large_objects,
-    read_large_objects_from, read_lock_table, read_missing_rights, read_object_definitions, read_relations,
-    read_sequence_values, read_sequences, read_table_parts, read_unique_keys,
+    GuaranteedKey, KeyColumns, LargeObject, NamedSequence, ObjectAddress, Right, read_called_indexes,
+    read_code_of_others, read_columns, read_dependencies, read_enums, read_guaranteed_keys, read_key_columns,
+    read_large_object_part, read_large_objects, read_large_objects_from, read_lock_table, read_missing_rights,
+    read_object_definitions, read_relations, read_sequence_values, read_sequences, read_table_parts,
+    read_unique_columns, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, start_copies};
-pub use expression::{check_condition, check_value, read_unusable_names};
+pub use expression::{check_condition, check_masked_value, check_value, read_unusable_names};
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;

@@ -28,6 +28,8 @@ pub struct Origin {
     /// How long attempts to connect are repeated that fail for a passing reason.
     pub(super) patience: Duration,
     server: Option<Box<UsedServer>>,
+    /// The key of masks, as the source's session gets it.
+    pub(super) mask_key: Option<String>,
 }
 
 /// The foreign server that a caller has named.
@@ -52,6 +54,12 @@ impl Origin {
     /// The role at the source.
     pub fn user(&self) -> &str {
         self.info.user.as_deref().unwrap_or_default()
+    }
+
+    /// Gives sessions the key of masks: a hash of what the caller gave, so that it has the length that the hash of masks wants.
+    pub fn set_mask_key(&mut self, key: &str) {
+        let hash = openssl::sha::sha256(format!("pgcopy mask key:{key}").as_bytes());
+        self.mask_key = Some(hash.iter().map(|byte| format!("{byte:02x}")).collect());
     }
 
     /// # Errors
@@ -137,7 +145,7 @@ impl Origin {
             }
             refuse_files(&info)?;
         }
-        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: None })
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: None, mask_key: None })
     }
 
     fn from_server(name: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
@@ -184,7 +192,7 @@ impl Origin {
             .as_ref()
             .map(|role| format!("USER MAPPING FOR {role} SERVER {}", plan::quote_identifier(name)));
         let used = UsedServer { name: name.to_owned(), mapping };
-        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(Box::new(used)) })
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(Box::new(used)), mask_key: None })
     }
 }
 

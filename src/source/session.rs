@@ -82,7 +82,25 @@ impl Session {
             )
             .detail("Sources from PostgreSQL 12 on are supported."));
         }
+        session.refuse_other_mask_key(origin)?;
         Ok(session)
+    }
+
+    /// Refuses a session that has not got the key of masks: something between here and the source may have passed it over.
+    fn refuse_other_mask_key(&self, origin: &Origin) -> Result<()> {
+        let Some(key) = &origin.mask_key else { return Ok(()) };
+        let told = self.query_value(&format!(
+            "SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+                 coalesce(pg_catalog.current_setting('{}', true), ''), 'UTF8')), 'hex')",
+            selection::KEY_SETTING
+        ))?;
+        let wanted: String = openssl::sha::sha256(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        if told == wanted {
+            return Ok(());
+        }
+        Err(Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the source's session has not got the key of masks")
+            .detail("It is a setting in the options that the connection begins with.")
+            .hint("Connect to the server itself: something on the way, such as a connection pooler, has left the options out."))
     }
 
     /// Has the source give up a query soon after this process is gone, where it knows how to. It would notice by what it sends

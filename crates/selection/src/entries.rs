@@ -1,6 +1,7 @@
 //! The JSON object, entry by entry.
 
 use crate::expression::Expression;
+use crate::mask::Mask;
 use plan::Pattern;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub enum Content {
     /// Nothing: its default.
     Skipped,
     Value(Expression),
+    Mask(Mask),
 }
 
 /// The name of a table on the destination; `*` in it stands for the name on the source.
@@ -79,7 +81,7 @@ impl std::error::Error for SelectionError {}
 
 /// The keys of an entry, and those of a column.
 pub(crate) const ENTRY_KEYS: [&str; 4] = ["columns", "into", "sample", "where"];
-pub(crate) const COLUMN_KEYS: [&str; 3] = ["into", "skip", "value"];
+pub(crate) const COLUMN_KEYS: [&str; 4] = ["into", "mask", "skip", "value"];
 
 impl Selection {
     /// The most entries, and the most columns of one.
@@ -105,6 +107,13 @@ impl Selection {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Returns whether something depends on the key of masks.
+    pub fn needs_key(&self) -> bool {
+        let contents =
+            self.entries.iter().flat_map(|entry| entry.columns.values()).filter_map(|column| column.content.as_ref());
+        contents.into_iter().any(|content| matches!(content, Content::Mask(mask) if mask.needs_key()))
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -171,6 +180,13 @@ fn column_choice(place: &str, value: &Value) -> Result<ColumnChoice, SelectionEr
                 contents.push((name, if skipped { Content::Skipped } else { Content::Kept }));
             }
             "value" => contents.push((name, Content::Value(expression(&place, value)?))),
+            "mask" => {
+                let mask = Mask::parse(value).map_err(|(reason, hint)| {
+                    let error = SelectionError::new(format!("{place}: {reason}"));
+                    hint.into_iter().fold(error, SelectionError::hint)
+                })?;
+                contents.push((name, Content::Mask(mask)));
+            }
             _ => {
                 let name = text(&place, value)?;
                 if name.is_empty() {

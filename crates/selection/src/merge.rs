@@ -19,6 +19,8 @@ pub struct Choice {
 pub struct ChosenColumn {
     pub content: Option<Given<Content>>,
     pub into: Option<Given<String>>,
+    /// The most characters of the masked column that it refers to.
+    pub limit: Option<usize>,
 }
 
 /// Something that an entry says, with the entry.
@@ -31,6 +33,11 @@ pub struct Given<T> {
 }
 
 impl<T> Given<T> {
+    /// Something that follows from what an entry says of another table.
+    pub fn following(value: T, key: &str) -> Self {
+        Self { value, key: key.to_owned(), exactness: (false, false, 0) }
+    }
+
     /// Returns whether the entry names tables one by one.
     pub fn is_literal(&self) -> bool {
         self.exactness.0

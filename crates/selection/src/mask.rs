@@ -1,0 +1,761 @@
+//! Masks: what takes the place of a value, as expressions in SQL that any source can evaluate.
+//!
+//! All of them but `constant` and `null` depend on the value and on the key alone, by a hash with 256 bits over both. The key is a
+//! setting of the session on the source, and never part of a text. What is left of the hash is shorter than the hash, so that nothing
+//! can be told of other values by it.
+
+use serde_json::Value;
+
+/// The setting with the key, as 64 hexadecimal digits: one block of the hash.
+pub const KEY_SETTING: &str = "pgcopy_mask.key";
+
+/// What takes the place of a column's values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mask {
+    Email,
+    Name(NamePart),
+    Phone,
+    Address,
+    Text,
+    Number(Spread),
+    Date(DateSpread),
+    Uuid,
+    Ip,
+    /// What takes the place of the values at these paths in a document.
+    Json(Vec<(Vec<String>, Self)>),
+    Hash,
+    Constant(String),
+    Null,
+}
+
+/// Which part of a person's name a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamePart {
+    First,
+    Last,
+    Both,
+}
+
+/// Where a number goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spread {
+    /// Anywhere between the two.
+    Range { least: String, most: String },
+    /// Up or down by at most this fraction of itself.
+    Jitter(String),
+}
+
+/// Where a date goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DateSpread {
+    /// To any day between the two.
+    Range { first: String, last: String },
+    /// Up or down by at most so many days.
+    Jitter(u32),
+}
+
+/// A column as far as masks go by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskedColumn {
+    /// The type on the destination, under its domains and without a modifier, as the server writes it.
+    pub base_type: String,
+    /// The most characters of a text, if there is such a limit.
+    pub limit: Option<usize>,
+    /// The number of decimals, where all its values have the same.
+    pub decimals: Option<u32>,
+    /// Whether texts that differ in case are equal.
+    pub ignores_case: bool,
+}
+
+/// The names of masks.
+pub const MASKS: [&str; 13] =
+    ["address", "constant", "date", "email", "hash", "ip", "json", "name", "null", "number", "phone", "text", "uuid"];
+
+const DEFAULT_JITTER: &str = "0.1";
+const DEFAULT_DAYS: u32 = 30;
+const MOST_DAYS: u64 = 36_500;
+const MOST_PATHS: usize = 100;
+const MOST_BYTES_OF_CONSTANT: usize = 16 * 1024;
+
+impl Mask {
+    /// Reads a mask: its name, or an object with the name and its options.
+    ///
+    /// # Errors
+    /// The reason and a hint, in words that follow the place.
+    pub fn parse(value: &Value) -> Result<Self, (String, Option<String>)> {
+        Self::parse_at(value, true)
+    }
+
+    fn parse_at(value: &Value, may_be_json: bool) -> Result<Self, (String, Option<String>)> {
+        let plain = |reason: &str| Err((reason.to_owned(), None));
+        let (name, options) = match value {
+            Value::String(name) => (name.as_str(), None),
+            Value::Object(object) if object.len() == 1 => {
+                let (name, options) = object.iter().next().ok_or_else(|| ("it is empty".to_owned(), None))?;
+                (name.as_str(), Some(options))
+            }
+            _ => return plain("a mask is its name, or an object with its name and options"),
+        };
+        if !MASKS.contains(&name) {
+            let hint = match plan::nearest(name, MASKS.into_iter(), &|| ()) {
+                Some(near) => format!("Perhaps you meant \"{near}\"."),
+                None => format!("Masks are: {}.", MASKS.join(", ")),
+            };
+            return Err((format!("mask \"{}\" is not known", name.chars().take(60).collect::<String>()), Some(hint)));
+        }
+        let option = |key: &str, known: &[&str]| -> Result<Option<&Value>, (String, Option<String>)> {
+            let Some(options) = options else { return Ok(None) };
+            let Some(object) = options.as_object() else {
+                return Err((format!("the options of mask {name} must be an object"), None));
+            };
+            if let Some(other) = object.keys().find(|key| !known.contains(&key.as_str())) {
+                let hint = plan::nearest(other, known.iter().copied(), &|| ())
+                    .map(|near| format!("Perhaps you meant \"{near}\"."))
+                    .or_else(|| Some(format!("Options are: {}.", known.join(", "))));
+                return Err((format!("mask {name} has no option \"{other}\""), hint));
+            }
+            Ok(object.get(key))
+        };
+        let without_options = |mask: Self| match options {
+            None => Ok(mask),
+            Some(_) => Err((format!("mask {name} has no options"), None)),
+        };
+        match name {
+            "email" => without_options(Self::Email),
+            "phone" => without_options(Self::Phone),
+            "address" => without_options(Self::Address),
+            "text" => without_options(Self::Text),
+            "uuid" => without_options(Self::Uuid),
+            "ip" => without_options(Self::Ip),
+            "hash" => without_options(Self::Hash),
+            "null" => without_options(Self::Null),
+            "name" => match option("part", &["part"])? {
+                None => Ok(Self::Name(NamePart::Both)),
+                Some(part) => match part.as_str() {
+                    Some("first") => Ok(Self::Name(NamePart::First)),
+                    Some("last") => Ok(Self::Name(NamePart::Last)),
+                    Some("both") => Ok(Self::Name(NamePart::Both)),
+                    _ => plain("part of mask name must be \"first\", \"last\" or \"both\""),
+                },
+            },
+            "number" => {
+                const KNOWN: [&str; 3] = ["jitter", "max", "min"];
+                let number = |key: &str| match option(key, &KNOWN)? {
+                    None => Ok(None),
+                    Some(Value::Number(number)) => Ok(Some(number.to_string())),
+                    Some(_) => Err((format!("{key} of mask number must be a number"), None)),
+                };
+                match (number("min")?, number("max")?, number("jitter")?) {
+                    (None, None, jitter) => {
+                        let jitter = jitter.unwrap_or_else(|| DEFAULT_JITTER.to_owned());
+                        match jitter.parse::<f64>() {
+                            Ok(fraction) if fraction > 0.0 && fraction <= 1.0 => {
+                                Ok(Self::Number(Spread::Jitter(jitter)))
+                            }
+                            _ => plain("jitter of mask number must be greater than 0 and at most 1"),
+                        }
+                    }
+                    (Some(least), Some(most), None) => {
+                        let ordered =
+                            least.parse::<f64>().unwrap_or(f64::NAN) <= most.parse::<f64>().unwrap_or(f64::NAN);
+                        if ordered {
+                            Ok(Self::Number(Spread::Range { least, most }))
+                        } else {
+                            plain("min of mask number must not be greater than max")
+                        }
+                    }
+                    _ => plain("mask number takes either min and max or jitter"),
+                }
+            }
+            "date" => {
+                const KNOWN: [&str; 3] = ["jitter", "max", "min"];
+                let day = |key: &str| match option(key, &KNOWN)? {
+                    None => Ok(None),
+                    Some(Value::String(day)) if is_day(day) => Ok(Some(day.clone())),
+                    Some(_) => Err((format!("{key} of mask date must be a day such as \"2000-12-31\""), None)),
+                };
+                let jitter = option("jitter", &KNOWN)?;
+                match (day("min")?, day("max")?, jitter) {
+                    (None, None, None) => Ok(Self::Date(DateSpread::Jitter(DEFAULT_DAYS))),
+                    (None, None, Some(days)) => match days.as_u64() {
+                        Some(days @ 1..=MOST_DAYS) => Ok(Self::Date(DateSpread::Jitter(days as u32))),
+                        _ => Err((format!("jitter of mask date must be from 1 to {MOST_DAYS} days"), None)),
+                    },
+                    (Some(first), Some(last), None) if first <= last => {
+                        Ok(Self::Date(DateSpread::Range { first, last }))
+                    }
+                    (Some(_), Some(_), None) => plain("min of mask date must not be later than max"),
+                    _ => plain("mask date takes either min and max or jitter"),
+                }
+            }
+            "constant" => match options {
+                Some(Value::String(text)) if text.len() <= MOST_BYTES_OF_CONSTANT => Ok(Self::Constant(text.clone())),
+                Some(Value::Number(number)) => Ok(Self::Constant(number.to_string())),
+                Some(Value::Bool(value)) => Ok(Self::Constant(value.to_string())),
+                Some(Value::String(_)) => plain("the value of mask constant is too long"),
+                _ => Err((
+                    "mask constant needs a string, a number or a boolean".to_owned(),
+                    Some("Write {\"mask\": {\"constant\": \"…\"}}.".to_owned()),
+                )),
+            },
+            _ => {
+                if !may_be_json {
+                    return plain("mask json cannot be within another");
+                }
+                let needs_paths = || {
+                    let hint = "Write {\"mask\": {\"json\": {\"customer.email\": \"email\"}}}.".to_owned();
+                    ("mask json needs paths with their masks".to_owned(), Some(hint))
+                };
+                let paths =
+                    options.and_then(Value::as_object).filter(|paths| !paths.is_empty()).ok_or_else(needs_paths)?;
+                if paths.len() > MOST_PATHS {
+                    return Err((format!("mask json has more than {MOST_PATHS} paths"), None));
+                }
+                let mut masks = Vec::new();
+                for (path, mask) in paths {
+                    let keys: Vec<String> = path.split('.').map(str::to_owned).collect();
+                    if keys.iter().any(String::is_empty) || keys.len() > 20 {
+                        return plain("a path of mask json is made of keys with dots between them");
+                    }
+                    let mask = Self::parse_at(mask, false).map_err(|(reason, hint)| {
+                        (format!("{}: {reason}", path.chars().take(60).collect::<String>()), hint)
+                    })?;
+                    if matches!(mask, Self::Date(_)) {
+                        return plain(
+                            "mask date cannot be within json, where dates are texts: take text, hash, constant or null",
+                        );
+                    }
+                    masks.push((keys, mask));
+                }
+                Ok(Self::Json(masks))
+            }
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Name(_) => "name",
+            Self::Phone => "phone",
+            Self::Address => "address",
+            Self::Text => "text",
+            Self::Number(_) => "number",
+            Self::Date(_) => "date",
+            Self::Uuid => "uuid",
+            Self::Ip => "ip",
+            Self::Json(_) => "json",
+            Self::Hash => "hash",
+            Self::Constant(_) => "constant",
+            Self::Null => "null",
+        }
+    }
+
+    /// Returns whether the result depends on the value and the key.
+    pub fn needs_key(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Null => false,
+            Self::Json(paths) => paths.iter().any(|(_, mask)| mask.needs_key()),
+            _ => true,
+        }
+    }
+
+    /// Returns whether the same result for different values is as good as impossible.
+    pub fn keeps_differences(&self) -> bool {
+        matches!(self, Self::Email | Self::Uuid | Self::Hash)
+    }
+
+    /// Returns constants that the column's type must hold, as SQL.
+    pub fn bounds(&self) -> Vec<String> {
+        match self {
+            Self::Number(Spread::Range { least, most }) => {
+                [least, most].map(|bound| format!("({bound})::pg_catalog.numeric")).into()
+            }
+            Self::Date(DateSpread::Range { first, last }) => {
+                [first, last].map(|bound| format!("'{bound}'::pg_catalog.date")).into()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the expression over a value, which is SQL for a column of the row. Where the column's type is an array, the
+    /// elements are masked.
+    ///
+    /// # Errors
+    /// The reason why columns of that type cannot be masked so.
+    pub fn sql(&self, value: &str, column: &MaskedColumn) -> Result<String, String> {
+        match self {
+            Self::Null => return Ok("NULL".to_owned()),
+            Self::Constant(constant) => return Ok(plan::quote_literal(constant)),
+            _ => {}
+        }
+        let misfit =
+            |types: &str| format!("mask {} is for columns of type {types}, not {}", self.name(), column.base_type);
+        match column.base_type.strip_suffix("[]") {
+            Some(_) if matches!(self, Self::Json(_)) => Err(misfit("json or jsonb")),
+            Some(element) => {
+                let masked = self.value_sql("a.x", element, column)?.map_err(misfit)?;
+                Ok(format!(
+                    "CASE WHEN {value} IS NOT NULL THEN
+                     ARRAY(SELECT {masked} FROM pg_catalog.unnest({value}) WITH ORDINALITY a(x, n) ORDER BY a.n) END"
+                ))
+            }
+            None => self.value_sql(value, &column.base_type, column)?.map_err(misfit),
+        }
+    }
+
+    /// Returns the expression over a value of a type; the types that the mask is for, where that type is none of them.
+    fn value_sql(
+        &self,
+        value: &str,
+        base_type: &str,
+        column: &MaskedColumn,
+    ) -> Result<Result<String, &'static str>, String> {
+        let kind = Kind::of(base_type);
+        let text = match column.ignores_case {
+            true => format!("pg_catalog.lower({value}::pg_catalog.text)"),
+            false => format!("{value}::pg_catalog.text"),
+        };
+        let is_text = kind == Kind::Text || column.ignores_case;
+        Ok(match self {
+            Self::Null | Self::Constant(_) => Err("any kind"),
+            Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text if !is_text => Err("text"),
+            Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text => {
+                Ok(self.text_sql(&text, column.limit)?)
+            }
+            Self::Hash => match kind {
+                Kind::Bytes => Ok(format!(
+                    "pg_catalog.substr({}, 1, 16)",
+                    digest("hash", &format!("pg_catalog.encode({value}, 'hex')"))
+                )),
+                Kind::BigInteger => Ok(format!("({} & {})", number(&digest("hash", &text)), i64::MAX)),
+                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                _ => Err("text, bytea or bigint"),
+            },
+            Self::Uuid => match kind {
+                Kind::Uuid => Ok(format!("({})::pg_catalog.uuid", self.text_sql(&text, None)?)),
+                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                _ => Err("uuid or text"),
+            },
+            Self::Ip => match kind {
+                Kind::Address => Ok(ip_sql(value)),
+                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                _ => Err("inet or text"),
+            },
+            Self::Number(spread) => number_sql(value, spread, kind, base_type, column.decimals).ok_or("number"),
+            Self::Date(spread) => date_sql(value, spread, kind).ok_or("date or timestamp"),
+            Self::Json(paths) => match kind {
+                Kind::Json => Ok(json_sql(&format!("{value}::pg_catalog.jsonb"), paths)?),
+                _ => Err("json or jsonb"),
+            },
+        })
+    }
+
+    /// Returns the mask of a text as a text.
+    fn text_sql(&self, text: &str, limit: Option<usize>) -> Result<String, String> {
+        /// Hexadecimal digits that two values have in common by accident as good as never, and those that are enough.
+        const DIGITS: usize = 32;
+        const FEWEST_DIGITS: usize = 16;
+        const DOMAIN: &str = "@example.com";
+        let hexadecimal = |tag: &str| format!("pg_catalog.encode({}, 'hex')", digest(tag, text));
+        let digits = |others: usize| {
+            let room = limit.unwrap_or(usize::MAX).saturating_sub(others).min(DIGITS);
+            if room >= FEWEST_DIGITS {
+                return Ok(room);
+            }
+            Err(format!("mask {} needs room for {} characters at least", self.name(), FEWEST_DIGITS + others))
+        };
+        let cut = |sql: String| match limit {
+            Some(limit) => format!("pg_catalog.left({sql}, {limit})"),
+            None => sql,
+        };
+        match self {
+            Self::Email => {
+                let digits = digits(1 + DOMAIN.len())?;
+                Ok(format!("'u' || pg_catalog.left({}, {digits}) || '{DOMAIN}'", hexadecimal("email")))
+            }
+            Self::Hash => Ok(format!("pg_catalog.left({}, {})", hexadecimal("hash"), digits(0)?)),
+            Self::Uuid => {
+                if limit.is_some_and(|limit| limit < 36) {
+                    return Err("mask uuid needs room for 36 characters".to_owned());
+                }
+                // Of version 4.
+                Ok(format!(
+                    "pg_catalog.overlay(pg_catalog.overlay(pg_catalog.left({}, 32), '4', 13), '8', 17)::pg_catalog.uuid::pg_catalog.text",
+                    hexadecimal("uuid")
+                ))
+            }
+            Self::Ip => {
+                if limit.is_some_and(|limit| limit < 14) {
+                    return Err("mask ip needs room for 14 characters".to_owned());
+                }
+                Ok(with_digest(
+                    "ip",
+                    text,
+                    "'10.' || pg_catalog.get_byte(m.d, 0) || '.' || pg_catalog.get_byte(m.d, 1) || '.' || pg_catalog.get_byte(m.d, 2)",
+                ))
+            }
+            Self::Name(part) => {
+                let one = |names: &str, at: usize| {
+                    format!("({})[1 + pg_catalog.get_byte(m.d, {at}) % 64]", names_array(names))
+                };
+                let name = match part {
+                    NamePart::First => one(FIRST_NAMES, 0),
+                    NamePart::Last => one(LAST_NAMES, 1),
+                    NamePart::Both => format!("{} || ' ' || {}", one(FIRST_NAMES, 0), one(LAST_NAMES, 1)),
+                };
+                Ok(cut(with_digest("name", text, &name)))
+            }
+            Self::Address => {
+                let address = format!(
+                    "(1 + pg_catalog.get_byte(m.d, 0)) || ' ' || ({})[1 + pg_catalog.get_byte(m.d, 1) % 64] || ' Street'",
+                    names_array(LAST_NAMES)
+                );
+                Ok(cut(with_digest("address", text, &address)))
+            }
+            Self::Phone | Self::Text => Ok(shape_sql(self.name(), text)),
+            _ => Err(format!("mask {} is not for texts", self.name())),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    SmallInteger,
+    Integer,
+    BigInteger,
+    Numeric,
+    Float,
+    Date,
+    Timestamp,
+    TimestampWithZone,
+    Uuid,
+    Address,
+    Json,
+    Bytes,
+    Other,
+}
+
+impl Kind {
+    fn of(base_type: &str) -> Self {
+        match base_type {
+            "text" | "character varying" | "character" => Self::Text,
+            "smallint" => Self::SmallInteger,
+            "integer" => Self::Integer,
+            "bigint" => Self::BigInteger,
+            "numeric" => Self::Numeric,
+            "real" | "double precision" => Self::Float,
+            "date" => Self::Date,
+            "timestamp without time zone" => Self::Timestamp,
+            "timestamp with time zone" => Self::TimestampWithZone,
+            "uuid" => Self::Uuid,
+            "inet" => Self::Address,
+            "json" | "jsonb" => Self::Json,
+            "bytea" => Self::Bytes,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Returns the hash over the key, the mask's name and a text, as `bytea`; NULL for NULL.
+fn digest(tag: &str, text: &str) -> String {
+    format!(
+        "pg_catalog.sha256(pg_catalog.convert_to((SELECT pg_catalog.current_setting('{KEY_SETTING}')) || '{tag}:' || {text}, 'UTF8'))"
+    )
+}
+
+/// Returns a `bigint` of a hash.
+fn number(digest: &str) -> String {
+    format!("pg_catalog.hashtextextended(pg_catalog.encode({digest}, 'hex') COLLATE pg_catalog.\"C\", 0)")
+}
+
+/// Returns an expression over `m.d`, the hash, which is computed once.
+fn with_digest(tag: &str, text: &str, expression: &str) -> String {
+    format!("(SELECT {expression} FROM (SELECT {} AS d OFFSET 0) m)", digest(tag, text))
+}
+
+/// Returns a text of the same length and shape: digits stay digits, capitals capitals, and punctuation as it is. What a character
+/// becomes does not depend on what it was.
+fn shape_sql(tag: &str, text: &str) -> String {
+    let of_character = "CASE
+        WHEN pg_catalog.strpos(E' \\t\\n\\r.,;:!?\\'\"-+/()[]{}<>@#&*_=%$|\\\\', c.c) > 0 THEN c.c
+        WHEN pg_catalog.strpos('0123456789', c.c) > 0 THEN pg_catalog.substr('0123456789', 1 + c.b % 10, 1)
+        WHEN pg_catalog.upper(c.c) = c.c AND pg_catalog.lower(c.c) <> c.c
+        THEN pg_catalog.substr('ABCDEFGHIJKLMNOPQRSTUVWXYZ', 1 + c.b % 26, 1)
+        ELSE pg_catalog.substr('abcdefghijklmnopqrstuvwxyz', 1 + c.b % 26, 1) END";
+    let characters = format!(
+        "SELECT u.c COLLATE pg_catalog.\"default\" AS c, u.n,
+                pg_catalog.get_byte(m.d, (u.n % 32)::pg_catalog.int4) + (u.n / 32 * 7)::pg_catalog.int4 AS b
+         FROM (SELECT {} AS d OFFSET 0) m
+         CROSS JOIN pg_catalog.unnest(pg_catalog.string_to_array({text}, NULL)) WITH ORDINALITY u(c, n)",
+        digest(tag, text)
+    );
+    format!(
+        "CASE WHEN {text} = '' THEN '' ELSE (SELECT pg_catalog.string_agg({of_character}, '' ORDER BY c.n) FROM ({characters} OFFSET 0) c) END"
+    )
+}
+
+fn number_sql(value: &str, spread: &Spread, kind: Kind, base_type: &str, decimals: Option<u32>) -> Option<String> {
+    let (least, most) = match kind {
+        Kind::SmallInteger => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        Kind::Integer => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        Kind::BigInteger => (i64::MIN, i64::MAX),
+        Kind::Numeric | Kind::Float => (0, 0),
+        _ => return None,
+    };
+    // A number from 0 to 1, without 1.
+    const RESOLUTION: i64 = 1 << 40;
+    let text = format!("{value}::pg_catalog.text");
+    // Equal numbers may be written with different numbers of zeros.
+    let text = match kind {
+        Kind::Numeric => format!(
+            "CASE WHEN pg_catalog.strpos({text}, '.') > 0 THEN pg_catalog.rtrim(pg_catalog.rtrim({text}, '0'), '.') ELSE {text} END"
+        ),
+        _ => text,
+    };
+    // For the same reason, without a number of decimals the result has those that the value needs.
+    let decimals = decimals.map_or_else(
+        || format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)"),
+        |decimals| decimals.to_string(),
+    );
+    let hash = number(&digest("number", &text));
+    let unit = format!("({hash} & {})::pg_catalog.numeric / {RESOLUTION}", RESOLUTION - 1);
+    let is_whole = least != 0;
+    let within = |number: String| {
+        let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
+        format!("least(greatest({number}, {least}), {most})")
+    };
+    let expression = match (spread, is_whole, kind) {
+        (Spread::Range { least, most }, true, _) => {
+            let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
+            within(format!("pg_catalog.ceil({least}) + pg_catalog.floor(m.u * (pg_catalog.floor({most}) - pg_catalog.ceil({least}) + 1))"))
+        }
+        (Spread::Range { least, most }, false, Kind::Numeric) => {
+            let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
+            format!("pg_catalog.round({least} + m.u * ({most} - {least}), {decimals})")
+        }
+        (Spread::Range { least, most }, false, _) => format!("({least})::pg_catalog.float8 + m.u::pg_catalog.float8 * ({most} - ({least}))::pg_catalog.float8"),
+        // A small number changes by one at least.
+        (Spread::Jitter(fraction), true, _) => within(format!(
+            "{value} + CASE WHEN pg_catalog.abs({value} * {fraction} * (2 * m.u - 1)) < 1
+             THEN CASE WHEN m.u < 0.5 THEN -1 ELSE 1 END ELSE pg_catalog.round({value} * {fraction} * (2 * m.u - 1)) END"
+        )),
+        (Spread::Jitter(fraction), false, Kind::Numeric) => {
+            format!("pg_catalog.round({value} * (1 + {fraction} * (2 * m.u - 1)), {decimals})")
+        }
+        (Spread::Jitter(fraction), false, _) => {
+            format!("{value}::pg_catalog.float8 * (1 + {fraction} * (2 * m.u - 1))::pg_catalog.float8")
+        }
+    };
+    Some(format!(
+        "CASE WHEN {value} IS NOT NULL THEN (SELECT ({expression})::{base_type} FROM (SELECT {unit} AS u OFFSET 0) m) END"
+    ))
+}
+
+fn date_sql(value: &str, spread: &DateSpread, kind: Kind) -> Option<String> {
+    let hash = number(&digest("date", &format!("{value}::pg_catalog.text")));
+    let body = match (spread, kind) {
+        (DateSpread::Jitter(days), Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
+            let offset = format!("CASE WHEN m.h < {days} THEN m.h - {days} ELSE m.h - {days} + 1 END");
+            let moved = match kind {
+                Kind::Date => format!("{value} + ({offset})::pg_catalog.int4"),
+                _ => format!("{value} + ({offset}) * INTERVAL '1 day'"),
+            };
+            let count = u64::from(*days) * 2;
+            format!("SELECT {moved} FROM (SELECT ({hash} & {}) % {count} AS h OFFSET 0) m", i64::MAX)
+        }
+        (DateSpread::Range { first, last }, Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
+            let cast = match kind {
+                Kind::Date => "",
+                Kind::Timestamp => "::pg_catalog.timestamp",
+                _ => "::pg_catalog.timestamptz",
+            };
+            let day = |day: &str| format!("'{day}'::pg_catalog.date");
+            let (first, last) = (day(first), day(last));
+            format!(
+                "SELECT ({first} + (m.h % ({last} - {first} + 1))::pg_catalog.int4){cast} FROM (SELECT {hash} & {} AS h OFFSET 0) m",
+                i64::MAX
+            )
+        }
+        _ => return None,
+    };
+    Some(format!("CASE WHEN {value} IS NOT NULL THEN ({body}) END"))
+}
+
+fn ip_sql(value: &str) -> String {
+    let byte = |at: usize| format!("pg_catalog.get_byte(m.d, {at})");
+    let four = format!("('10.' || {} || '.' || {} || '.' || {})::pg_catalog.inet", byte(0), byte(1), byte(2));
+    let group = |at: usize| format!("pg_catalog.substr(pg_catalog.encode(m.d, 'hex'), {at}, 4)");
+    let six = format!("('fd00:' || {} || ':' || {} || '::' || {})::pg_catalog.inet", group(1), group(5), group(9));
+    let body = format!(
+        "CASE WHEN pg_catalog.family({value}) = 4 THEN pg_catalog.set_masklen({four}, pg_catalog.masklen({value}))
+         ELSE pg_catalog.set_masklen({six}, pg_catalog.masklen({value})) END"
+    );
+    let masked = with_digest("ip", &format!("{value}::pg_catalog.text"), &body);
+    format!("CASE WHEN {value} IS NOT NULL THEN {masked} END")
+}
+
+/// Returns a document with the values at the paths masked.
+fn json_sql(document: &str, paths: &[(Vec<String>, Mask)]) -> Result<String, String> {
+    let mut masked = document.to_owned();
+    for (path, mask) in paths {
+        masked = masked_at(&masked, path, mask)?;
+    }
+    Ok(format!("CASE WHEN {document} IS NOT NULL THEN {masked} END"))
+}
+
+/// Returns a document with the value at a path masked. An array on the way, or at its end, stands for its elements. Any other value
+/// where the path goes on is replaced by null: it may hold what is to be masked.
+fn masked_at(document: &str, path: &[String], mask: &Mask) -> Result<String, String> {
+    const NOTHING: &str = "'null'::pg_catalog.jsonb";
+    const VALUE: &str = "(e.v #>> '{}'::pg_catalog.text[])";
+    let masked = match (path.split_first(), mask) {
+        (Some((key, rest)), _) => {
+            let member = format!("(e.v -> {}::pg_catalog.text)", plan::quote_literal(key));
+            let masked = masked_at(&member, rest, mask)?;
+            format!(
+                "CASE WHEN pg_catalog.jsonb_typeof(e.v) <> 'object' THEN {NOTHING} WHEN {member} IS NULL THEN e.v
+                 ELSE pg_catalog.jsonb_set(e.v, {}, {masked}, false) END",
+                plan::text_array([key.as_str()])
+            )
+        }
+        (None, Mask::Null) => NOTHING.to_owned(),
+        (None, Mask::Constant(constant)) => {
+            format!("pg_catalog.to_jsonb({}::pg_catalog.text)", plan::quote_literal(constant))
+        }
+        (None, Mask::Number(spread)) => {
+            // The order of evaluation is not promised where a cast could fail for a text.
+            let number =
+                format!("(CASE WHEN pg_catalog.jsonb_typeof(e.v) = 'number' THEN {VALUE} END)::pg_catalog.numeric");
+            let masked = number_sql(&number, spread, Kind::Numeric, "pg_catalog.numeric", None).unwrap_or_default();
+            format!("coalesce(pg_catalog.to_jsonb({masked}), {NOTHING})")
+        }
+        (None, mask) => {
+            format!("coalesce(pg_catalog.to_jsonb(({})::pg_catalog.text), {NOTHING})", mask.text_sql(VALUE, None)?)
+        }
+    };
+    Ok(format!(
+        "(SELECT CASE pg_catalog.jsonb_typeof(d.v) WHEN 'array' THEN l.list ELSE l.list -> 0 END
+          FROM (SELECT {document} AS v OFFSET 0) d
+          CROSS JOIN LATERAL (
+              SELECT coalesce(pg_catalog.jsonb_agg({masked} ORDER BY e.n), '[]') AS list
+              FROM pg_catalog.jsonb_array_elements(
+                  CASE pg_catalog.jsonb_typeof(d.v) WHEN 'array' THEN d.v ELSE pg_catalog.jsonb_build_array(d.v) END
+              ) WITH ORDINALITY e(v, n)) l)"
+    ))
+}
+
+/// Returns whether a text is a day as ISO 8601 writes it.
+fn is_day(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 10
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+fn names_array(names: &str) -> String {
+    format!("'{{{}}}'::pg_catalog.text[]", names.split_ascii_whitespace().collect::<Vec<_>>().join(","))
+}
+
+/// 64 of each: common in many countries, and nobody's in particular.
+const FIRST_NAMES: &str = "Ada Adam Aisha Alan Alma Amir Ana Andrei Anna Anton Ben Carla Carlos Chen Clara Daniel David Dora Elena Elif \
+     Emil Emma Eva Farid Felix Fatima Grace Hana Hugo Ida Ines Ivan Jan Jana Jonas Julia Karim Kenji Lara Leo Lina Lucas Luis Mai Maria \
+     Mark Marta Max Mei Milan Mina Nadia Nina Noah Nora Olga Omar Oscar Paul Petra Rosa Samir Sara Yuki";
+const LAST_NAMES: &str = "Adler Ahmed Baker Becker Berg Blanc Brown Carter Castro Chan Cohen Cook Costa Cruz Dahl Diaz Evans Farah \
+     Fischer Ford Garcia Gomez Green Haas Hall Hansen Hill Holm Hughes Ito Jansen Jones Kaya Keller Khan Kim Klein Kovacs Larsen Lee Lopez \
+     Martin Meyer Mills Moreau Mori Nagy Nilsen Novak Olsen Park Patel Perez Petrov Reid Rossi Sato Silva Smith Stone Tanaka Weber Wolf Young";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Mask, (String, Option<String>)> {
+        Mask::parse(&serde_json::from_str(text).unwrap())
+    }
+
+    fn column(base_type: &str, limit: Option<usize>) -> MaskedColumn {
+        MaskedColumn { base_type: base_type.to_owned(), limit, decimals: None, ignores_case: false }
+    }
+
+    #[test]
+    fn masks_and_their_options() {
+        assert_eq!(parse("\"email\""), Ok(Mask::Email));
+        assert_eq!(parse(r#"{"name": {"part": "first"}}"#), Ok(Mask::Name(NamePart::First)));
+        assert_eq!(
+            parse(r#"{"number": {"min": -1.5, "max": 2}}"#),
+            Ok(Mask::Number(Spread::Range { least: "-1.5".into(), most: "2".into() }))
+        );
+        assert_eq!(parse("\"date\""), Ok(Mask::Date(DateSpread::Jitter(30))));
+        assert_eq!(parse(r#"{"constant": true}"#), Ok(Mask::Constant("true".into())));
+        for (text, reason) in [
+            ("1", "a mask is its name, or an object with its name and options"),
+            ("\"emial\"", "mask \"emial\" is not known"),
+            (r#"{"email": {"a": 1}}"#, "mask email has no options"),
+            (r#"{"number": {"jiter": 1}}"#, "mask number has no option \"jiter\""),
+            (r#"{"number": {"min": 1}}"#, "mask number takes either min and max or jitter"),
+            (r#"{"number": {"min": 2, "max": 1}}"#, "min of mask number must not be greater than max"),
+            (r#"{"number": {"jitter": 2}}"#, "jitter of mask number must be greater than 0 and at most 1"),
+            (
+                r#"{"date": {"min": "1.1.2000", "max": "2000-01-01"}}"#,
+                "min of mask date must be a day such as \"2000-12-31\"",
+            ),
+            (r#"{"date": {"jitter": 0}}"#, "jitter of mask date must be from 1 to 36500 days"),
+            ("\"constant\"", "mask constant needs a string, a number or a boolean"),
+            ("\"json\"", "mask json needs paths with their masks"),
+            (r#"{"json": {"a..b": "email"}}"#, "a path of mask json is made of keys with dots between them"),
+            (r#"{"json": {"a": {"json": {"b": "null"}}}}"#, "a: mask json cannot be within another"),
+            (r#"{"json": {"a.b": "emial"}}"#, "a.b: mask \"emial\" is not known"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().0, reason, "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_are_for_types() {
+        for (mask, base_type, limit, reason) in [
+            (Mask::Email, "integer", None, "mask email is for columns of type text, not integer"),
+            (Mask::Email, "character varying", Some(20), "mask email needs room for 29 characters at least"),
+            (Mask::Hash, "integer", None, "mask hash is for columns of type text, bytea or bigint, not integer"),
+            (Mask::Uuid, "integer", None, "mask uuid is for columns of type uuid or text, not integer"),
+            (Mask::Ip, "cidr", None, "mask ip is for columns of type inet or text, not cidr"),
+            (Mask::Email, "integer[]", None, "mask email is for columns of type text, not integer[]"),
+            (Mask::Json(vec![]), "jsonb[]", None, "mask json is for columns of type json or jsonb, not jsonb[]"),
+            (
+                Mask::Number(Spread::Jitter("0.1".into())),
+                "text",
+                None,
+                "mask number is for columns of type number, not text",
+            ),
+            (
+                Mask::Date(DateSpread::Jitter(1)),
+                "text",
+                None,
+                "mask date is for columns of type date or timestamp, not text",
+            ),
+            (Mask::Json(vec![]), "text", None, "mask json is for columns of type json or jsonb, not text"),
+        ] {
+            assert_eq!(mask.sql("c", &column(base_type, limit)), Err(reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn names_have_no_ends() {
+        for names in [FIRST_NAMES, LAST_NAMES] {
+            let names: std::collections::BTreeSet<&str> = names.split_ascii_whitespace().collect();
+            assert_eq!(names.len(), 64);
+            assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_alphabetic())));
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_mask_leaves_its_quotes() {
+        let constant = parse(r#"{"constant": "'; DROP TABLE t; -- \\"}"#).unwrap();
+        assert_eq!(constant.sql("c", &column("text", None)).unwrap(), "E'''; DROP TABLE t; -- \\\\'");
+        let json = parse(r#"{"json": {"a'); --.b\"}": "null"}}"#).unwrap().sql("c", &column("jsonb", None)).unwrap();
+        for part in [r#"(e.v -> 'a''); --'::pg_catalog.text)"#, r#"E'{"b\\"}"}'::pg_catalog.text[]"#] {
+            assert!(json.contains(part), "{json}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+-- The columns of foreign keys between tables, on the source: for each key the pairs of referencing and referenced column.
+-- Placeholder relations: the tables, as a constant of type oid[]
+SELECT coalesce(json_agg(r ORDER BY r.referencing, r.name), '[]'::json)::text
+FROM (
+    SELECT k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced, k.conname AS name,
+           (SELECT json_agg(json_build_array(ca.attname, fa.attname) ORDER BY u.position)
+            FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u(ck, fk, position)
+            JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck
+            JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = u.fk) AS columns
+    FROM pg_constraint k
+    WHERE k.contype = 'f' AND k.conrelid = ANY ({relations}) AND k.confrelid = ANY ({relations})
+) r

@@ -1,0 +1,414 @@
+//! Masks: values that the source replaces before they travel.
+
+use crate::harness::proxy::Proxy;
+use crate::harness::{Failure, OwnServers, Pair, describe, text, texts};
+use xtask::server::Options;
+
+const KEY: &str = "correct horse battery";
+
+fn pull_through(pair: &mut Pair, dsn: &str, tables: &str, key: &str, arguments: &str) -> Result<u64, Failure> {
+    let sql =
+        format!("SELECT pgcopy.pull($1, tables => $2::text::jsonb, mask_key => $3, overwrite => true{arguments})");
+    pair.destination.execute(&sql, &[&dsn, &tables, &key]).map_err(|error| Failure::of(&error))
+}
+
+fn pulled(pair: &mut Pair, tables: &str, key: &str) {
+    let dsn = pair.dsn();
+    pull_through(pair, &dsn, tables, key, "").unwrap_or_else(|failure| panic!("{tables}: {failure:?}"));
+}
+
+/// A column of a plan: its problems with their tables, or its warnings.
+fn planned(pair: &mut Pair, tables: &str, column: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT p.line FROM (SELECT {column} AS line FROM pgcopy.plan($1, tables => $2::text::jsonb, mask_key => $3, overwrite => true)) p
+         WHERE p.line <> ''"
+    );
+    let dsn = pair.dsn();
+    let rows = pair.destination.query(&sql, &[&dsn, &tables, &KEY]);
+    let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn problems(pair: &mut Pair, tables: &str) -> Vec<String> {
+    planned(pair, tables, "coalesce(\"table\" || ': ', '') || problem")
+}
+
+fn warnings(pair: &mut Pair, tables: &str) -> Vec<String> {
+    planned(pair, tables, "array_to_string(warnings, '; ')")
+}
+
+const PEOPLE: &str = "CREATE TABLE person (id int PRIMARY KEY, email varchar(60) UNIQUE, name text, first text, phone text, home text,
+        notes text, age int, salary numeric(10,2), score float4, born date, seen timestamptz, token uuid UNIQUE, host inet,
+        document jsonb, digest text, raw bytea, card text, gone text, m text, u int, h int)";
+
+const ROWS: &str = "INSERT INTO person SELECT i, 'secret' || i || '@Shop.com', 'Secretname ' || i, 'Secretname', '+49 (30) 98' || 7650000 + i,
+        'Secretstreet ' || i, 'Secretword: ' || i || ', caf\u{e9}', 20 + i % 60, 1000 + i * 1.5, i * 0.5, '1950-01-01'::date + i,
+        '2020-01-01 12:00:00+00'::timestamptz + i * interval '1 minute',
+        ('feedface-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, ('203.0.' || i % 250 || '.7')::inet,
+        jsonb_build_object('kept', i, 'person', jsonb_build_object('email', 'secret' || i || '@Shop.com', 'list', 'Secretlist', 'age', 40),
+                           'tags', jsonb_build_array(jsonb_build_object('email', 'secret@Shop.com', 'kept', 1), 'Secrettag', NULL),
+                           'words', jsonb_build_array('Secretword', jsonb_build_array('Secretword')), 'odd', 'Secretodd'),
+        'secretdigest' || i, ('\\xfeedface' || lpad(to_hex(i), 8, '0'))::bytea, '4929' || 100000000000 + i, 'secretgone', 'm', i, i
+        FROM generate_series(1, 2000) i;
+    INSERT INTO person (id) VALUES (0); INSERT INTO person (id, notes, document) VALUES (-1, '', '[{\"person\": {\"email\": null}}, 1]')";
+
+const MASKS: &str = r#"{"person": {"columns": {
+    "email": {"mask": "email"}, "name": {"mask": "name"}, "first": {"mask": {"name": {"part": "first"}}}, "phone": {"mask": "phone"},
+    "home": {"mask": "address"}, "notes": {"mask": "text"}, "age": {"mask": {"number": {"min": 18, "max": 99}}},
+    "salary": {"mask": {"number": {"jitter": 0.2}}}, "score": {"mask": "number"}, "born": {"mask": {"date": {"jitter": 20}}},
+    "seen": {"mask": {"date": {"min": "2010-01-01", "max": "2010-12-31"}}}, "token": {"mask": "uuid"}, "host": {"mask": "ip"},
+    "document": {"mask": {"json": {"person.email": "email", "person.list": "hash", "person.age": {"number": {"min": 0, "max": 9}},
+                                   "tags.email": "email", "words": "text", "odd.path": "null", "none": "hash"}}},
+    "digest": {"mask": "hash"}, "raw": {"mask": "hash"}, "card": {"mask": {"constant": "4111'\\; --"}}, "gone": {"mask": "null"}}}}"#;
+
+#[test]
+fn what_masks_keep() {
+    let mut pair = Pair::with("mask_kinds", PEOPLE, ROWS);
+    assert_eq!(problems(&mut pair, MASKS), [] as [&str; 0]);
+    pulled(&mut pair, MASKS, KEY);
+    for condition in [
+        "email ~ '^u[0-9a-f]{32}@example[.]com$'",
+        "name ~ '^[A-Z][a-z]+ [A-Z][a-z]+$'",
+        "first ~ '^[A-Z][a-z]+$'",
+        "phone ~ '^[+][0-9]{2} [(][0-9]{2}[)] [0-9]{9}$'",
+        "home ~ '^[0-9]+ [A-Z][a-z]+ Street$'",
+        "notes ~ '^[A-Z][a-z]{9}: [0-9]+, [a-z]{4}$'",
+        "age BETWEEN 18 AND 99",
+        "salary BETWEEN (1000 + id * 1.5) * 0.79 AND (1000 + id * 1.5) * 1.21",
+        "score BETWEEN id * 0.449 AND id * 0.551",
+        "born <> '1950-01-01'::date + id AND abs(born - ('1950-01-01'::date + id)) <= 20",
+        "seen >= '2010-01-01' AND seen < '2011-01-01'",
+        "token::text ~ '^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$'",
+        "host << '10.0.0.0/8'",
+        "document - '{person,tags,words,odd}'::text[] = jsonb_build_object('kept', id)",
+        "document #>> '{person,email}' = email AND (document #>> '{person,age}')::int BETWEEN 0 AND 9",
+        "document #>> '{tags,0,email}' ~ '@example.com$' AND document #> '{tags,0,kept}' = '1'",
+        "document #> '{tags,1}' = 'null' AND document #> '{tags,2}' = 'null' AND jsonb_array_length(document -> 'tags') = 3",
+        "document #>> '{words,0}' ~ '^[A-Z][a-z]{9}$' AND document #>> '{words,1}' !~ 'ecretword'",
+        "document -> 'odd' = 'null'",
+        "digest ~ '^[0-9a-f]{32}$'",
+        "length(raw) = 16",
+        "card = E'4111\\'\\\\; --' AND gone IS NULL",
+        "m = 'm' AND u = id AND h = id",
+    ] {
+        let sql = format!("SELECT count(*)::text FROM person WHERE id > 0 AND NOT coalesce({condition}, false)");
+        assert_eq!(text(&mut pair.destination, &sql), "0", "{condition}");
+    }
+    assert_eq!(
+        text(
+            &mut pair.destination,
+            "SELECT concat_ws(' ', count(DISTINCT email), count(DISTINCT token), count(DISTINCT digest), count(DISTINCT name) > 500, count(DISTINCT age) > 30) FROM person"
+        ),
+        "2000 2000 2000 t t"
+    );
+    let empty = "SELECT concat_ws('|', email, name, notes, age, born, document) FROM person WHERE id = 0";
+    assert_eq!(text(&mut pair.destination, empty), "", "NULL stays NULL");
+    let odd = "SELECT concat('<', notes, '> ', document) FROM person WHERE id = -1";
+    assert_eq!(text(&mut pair.destination, odd), "<> [{\"person\": {\"email\": null}}, null]");
+    // The same with the same key, in each way that rows take, and something else with another.
+    let masked = "SELECT md5(string_agg(p::text, ',' ORDER BY id)) FROM person p";
+    let first = text(&mut pair.destination, masked);
+    let dsn = pair.dsn();
+    for arguments in [", parallel => 0", ", method => 'in place'", ", parallel => 3"] {
+        pull_through(&mut pair, &dsn, MASKS, KEY, arguments).unwrap();
+        assert_eq!(text(&mut pair.destination, masked), first, "{arguments}");
+    }
+    let emails = "SELECT string_agg(email, ',') FROM (SELECT email FROM person ORDER BY id LIMIT 5) e";
+    let before = text(&mut pair.destination, emails);
+    pulled(&mut pair, MASKS, "another correct horse");
+    assert_ne!(text(&mut pair.destination, emails), before);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn types_that_are_masked() {
+    let mut pair = Pair::with(
+        "mask_types",
+        "CREATE EXTENSION citext; CREATE SCHEMA app; CREATE DOMAIN app.address AS varchar(40) CHECK (VALUE LIKE '%@%');
+         CREATE DOMAIN app.own AS app.address; CREATE TYPE app.mood AS ENUM ('sad', 'glad');
+         CREATE TABLE item (id int PRIMARY KEY, any_case citext, again text, padded char(36), short varchar(12), own app.own,
+             own_amount numeric(6,2), emails text[], days date[], mood app.mood, flag boolean, doc json, big bigint UNIQUE,
+             v6 inet, small smallint, plain numeric, words tsvector, lower text GENERATED ALWAYS AS (lower(again)) STORED)",
+        "INSERT INTO item SELECT i, 'Ab' || i, 'aB' || i, 'x' || i, 'short ' || i, 'a@b' || i, i, ARRAY['a' || i, NULL, 'b'],
+             ARRAY['2020-01-01'::date], 'sad', true, '{\"b\": 1, \"a\": [\"x\"]}', i, '2001:db8::1/64', i % 3, (1 || repeat('.00', i % 2))::numeric,
+             'x'::tsvector FROM generate_series(1, 50) i;
+         INSERT INTO item (id, emails) VALUES (0, '{}'), (-1, NULL)",
+    );
+    let tables = r#"{"item": {"columns": {"any_case": {"mask": "hash"}, "again": {"mask": "hash"}, "padded": {"mask": "uuid"},
+        "short": {"mask": "name"}, "own": {"mask": "email"}, "own_amount": {"mask": {"number": {"min": 0, "max": 9999.99}}},
+        "emails": {"mask": "email"}, "days": {"mask": "date"}, "mood": {"mask": {"constant": "glad"}}, "flag": {"mask": "null"},
+        "doc": {"mask": {"json": {"a": "hash"}}}, "big": {"mask": "hash"}, "v6": {"mask": "ip"},
+        "small": {"mask": {"number": {"min": -32768, "max": 32767}}}, "plain": {"mask": {"number": {"min": 0, "max": 1000000}}},
+        "words": {"mask": "null"}}}}"#;
+    pulled(&mut pair, tables, KEY);
+    for condition in [
+        "any_case ~ '^[0-9a-f]{32}$' AND any_case <> again",
+        "padded::uuid IS NOT NULL",
+        "short ~ '^[A-Z][a-z]+ [A-Z ]?[a-z]*$'",
+        "own ~ '^u[0-9a-f]{27}@example.com$'",
+        "own_amount BETWEEN 0 AND 9999.99",
+        "emails[1] ~ '@example.com' AND emails[2] IS NULL AND emails[1] <> emails[3] AND cardinality(emails) = 3",
+        "abs(days[1] - '2020-01-01') BETWEEN 1 AND 30",
+        "mood = 'glad' AND flag IS NULL AND words IS NULL",
+        "doc::jsonb ->> 'b' = '1' AND doc::jsonb #>> '{a,0}' ~ '^[0-9a-f]{32}$'",
+        "big > 1000 AND v6 << 'fd00::/16' AND masklen(v6) = 64",
+        "lower = lower(again)",
+    ] {
+        let sql = format!("SELECT count(*)::text FROM item WHERE id > 0 AND NOT coalesce({condition}, false)");
+        assert_eq!(text(&mut pair.destination, &sql), "0", "{condition}");
+    }
+    let distinct = "SELECT concat_ws(' ', count(DISTINCT any_case), count(DISTINCT big), count(DISTINCT small), count(DISTINCT plain)) FROM item";
+    assert_eq!(text(&mut pair.destination, distinct), "50 50 3 1", "equal values have equal masks");
+    let empty = "SELECT string_agg(coalesce(emails::text, 'NULL'), ' ' ORDER BY id) FROM item WHERE id <= 0";
+    assert_eq!(text(&mut pair.destination, empty), "NULL {}");
+    // Texts of any case are one citext.
+    pair.source.batch_execute("UPDATE item SET any_case = upper(any_case)").unwrap();
+    let before = text(&mut pair.destination, "SELECT string_agg(any_case, ',' ORDER BY id) FROM item");
+    pulled(&mut pair, tables, KEY);
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(any_case, ',' ORDER BY id) FROM item"), before);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn neither_values_nor_the_key_can_be_read_from_the_wire_or_the_logs() {
+    let loud = |name: &str| {
+        Options::named(name)
+            .setting("log_statement = 'all'")
+            .setting("log_min_duration_statement = 0")
+            .setting("log_parameter_max_length = -1")
+            .setting("log_connections = on")
+            .setting("session_preload_libraries = 'auto_explain'")
+            .setting("auto_explain.log_min_duration = 0")
+            .setting("auto_explain.log_verbose = on")
+    };
+    let servers = OwnServers::start_with(loud("mask-source"), loud("mask-destination"));
+    let mut pair = servers.pair("mask_wire");
+    pair.both(PEOPLE);
+    pair.source.batch_execute(ROWS).unwrap();
+    let offset = servers.source.log_text().len();
+    let proxy = Proxy::start(pair.source_port);
+    proxy.record();
+    let through = proxy.dsn(&pair.database);
+    pair.destination.batch_execute("LOAD 'pgcopy'").unwrap();
+    pull_through(&mut pair, &through, MASKS, KEY, "").unwrap();
+    // In a constant, too, where the statement fails, and in the background.
+    let arguments = format!(
+        "'{through}', tables => '{{\"person\": {{\"columns\": {{\"email\": {{\"mask\": \"email\"}}, \"id\": {{\"mask\": \"number\"}}}}}}}}', mask_key => '{KEY}'"
+    );
+    let failing = format!("SELECT pgcopy.pull({arguments})");
+    let failure = Failure::of(&pair.destination.batch_execute(&failing).unwrap_err());
+    assert!(failure.hint.contains("tables => …, mask_key => …, overwrite => true"), "{failure:?}");
+    assert!(!format!("{failure:?}").contains(KEY));
+    let started = format!(
+        "SELECT pgcopy.wait(pgcopy.start_pull('{through}', tables => '{}', mask_key => '{KEY}', overwrite => true))",
+        MASKS.replace('\'', "''")
+    );
+    pair.destination.batch_execute(&started).unwrap();
+    let wire = proxy.recorded();
+    let in_wire = |needle: &[u8]| wire.windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle));
+    assert!(in_wire(b"@example.com"), "the capture has the rows");
+    for secret in [
+        "@shop.com",
+        "secretname",
+        "secretstreet",
+        "secretword",
+        "secretlist",
+        "secrettag",
+        "secretodd",
+        "secretdigest",
+        "secretgone",
+        "(30) 98765",
+        "feedface",
+        KEY,
+    ] {
+        assert!(!in_wire(secret.as_bytes()), "{secret}");
+    }
+    // A uuid, and an address of the family, with its bits and bytes before it.
+    for secret in [&[0xfe_u8, 0xed, 0xfa, 0xce][..], &[2, 32, 0, 4, 203, 0]] {
+        assert!(!in_wire(secret), "{secret:?}");
+    }
+    let jobs = text(&mut pair.destination, "SELECT string_agg(j::text, '') FROM pgcopy_internal.job j");
+    assert!(jobs.contains("email") && !jobs.contains(KEY), "{jobs}");
+    let here = servers.destination.log_text();
+    assert!(here.contains("pgcopy.wait") || here.contains("removed"), "the destination's log has statements");
+    assert!(!here.contains(KEY), "the destination's log has the key");
+    let there = servers.source.log_text()[offset..].to_owned();
+    assert!(
+        there.contains("pgcopy_mask.key") && there.contains("Query Text"),
+        "the source's log has the query and its plan"
+    );
+    // The hash that the source gets in the key's place.
+    let hash = text(&mut pair.source, &format!("SELECT encode(sha256('pgcopy mask key:{KEY}'), 'hex')"));
+    assert!(in_wire(hash.as_bytes()), "the session begins with it");
+    assert!(!there.contains(&hash) && !there.contains(KEY), "the source's log has the key");
+    for secret in ["secretname", "@Shop.com", "secretdigest"] {
+        assert!(!here.contains(secret) && !there.contains(secret), "{secret} is in a log");
+    }
+}
+
+#[test]
+fn a_session_without_the_key_is_refused() {
+    let mut pair = Pair::with("mask_options", "CREATE TABLE item (t text)", "INSERT INTO item VALUES ('secret')");
+    let tables = r#"{"item": {"columns": {"t": {"mask": "text"}}}}"#;
+    let dsn = format!("{} options='-c pgcopy_mask.key=0'", pair.dsn());
+    let failure = pull_through(&mut pair, &dsn, tables, KEY, "").unwrap_err();
+    assert_eq!(failure.message, "the source's session has not got the key of masks");
+    assert!(failure.hint.contains("Connect to the server itself"), "{failure:?}");
+    // Options that cannot be understood do not make the source repeat the key.
+    let dsn = format!("{} options='-c'", pair.dsn());
+    let failure = format!("{:?}", pull_through(&mut pair, &dsn, tables, KEY, "").unwrap_err());
+    assert!(!failure.contains("pgcopy_mask.key"), "{failure}");
+    // Those that are go on to hold.
+    let dsn = format!("{} options='-c work_mem=5MB'", pair.dsn());
+    pull_through(&mut pair, &dsn, tables, KEY, "").unwrap();
+    assert_ne!(text(&mut pair.destination, "SELECT t FROM item"), "secret");
+}
+
+#[test]
+fn foreign_keys_are_masked_like_the_keys_that_they_refer_to() {
+    let mut pair = Pair::with(
+        "mask_keys",
+        "CREATE TABLE account (email varchar(80) PRIMARY KEY, parent varchar(80) REFERENCES account, number bigint UNIQUE);
+         CREATE TABLE login (id int PRIMARY KEY, who varchar(30) REFERENCES account (email), account bigint REFERENCES account (number));
+         CREATE TABLE visit (id int, email varchar(80), day date, FOREIGN KEY (email) REFERENCES account) PARTITION BY RANGE (day);
+         CREATE TABLE visit_1 PARTITION OF visit FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+         CREATE TABLE deep (email varchar(80) PRIMARY KEY REFERENCES account);
+         CREATE TABLE deeper (email varchar(80) REFERENCES deep);
+         CREATE TABLE place (region int, code text, PRIMARY KEY (region, code)) PARTITION BY LIST (region);
+         CREATE TABLE place_1 PARTITION OF place FOR VALUES IN (1); CREATE TABLE place_2 PARTITION OF place FOR VALUES IN (2);
+         CREATE TABLE stay (id int, region int, place text, FOREIGN KEY (region, place) REFERENCES place) PARTITION BY HASH (id);
+         CREATE TABLE stay_1 PARTITION OF stay FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+         CREATE TABLE stay_2 PARTITION OF stay FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        "INSERT INTO account SELECT 'a' || i || '@shop.com', 'a' || i / 2 + 1 || '@shop.com', i FROM generate_series(1, 100) i;
+         INSERT INTO login SELECT i, 'a' || i || '@shop.com', i FROM generate_series(1, 100) i;
+         INSERT INTO visit SELECT i, 'a' || i || '@shop.com', '2020-02-02' FROM generate_series(1, 100) i;
+         INSERT INTO deep SELECT email FROM account; INSERT INTO deeper SELECT email FROM deep;
+         INSERT INTO place SELECT 1 + i % 2, 'p' || i FROM generate_series(1, 50) i;
+         INSERT INTO stay SELECT i, 1 + i % 2, 'p' || i FROM generate_series(1, 50) i; INSERT INTO stay (id) VALUES (0)",
+    );
+    let tables = r#"{"account": {"columns": {"email": {"mask": "email"}, "number": {"mask": "hash"}}},
+                     "place": {"columns": {"code": {"mask": "hash"}}}}"#;
+    let followed = warnings(&mut pair, tables);
+    for line in ["masked on the source: who by email, account by hash", "masked on the source: place by hash"] {
+        assert!(followed.iter().any(|warnings| warnings.contains(line)), "{followed:?}");
+    }
+    for arguments in [", validate => true", ", validate => false", ", parallel => 0"] {
+        let dsn = pair.dsn();
+        pull_through(&mut pair, &dsn, tables, KEY, arguments).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let joined = "SELECT concat_ws(' ', count(*), count(a.parent), count(DISTINCT a.number), min(a.number) > 1000, max(length(a.email)))
+                      FROM account a JOIN login l ON l.who = a.email AND l.account = a.number JOIN visit v ON v.email = a.email
+                      JOIN deeper d ON d.email = a.email JOIN account p ON p.email = a.parent WHERE a.email LIKE '%@example.com'";
+        assert_eq!(text(&mut pair.destination, joined), "100 100 100 t 30", "{arguments}");
+        let stays = "SELECT concat_ws(' ', count(*), min(length(s.place))) FROM stay s JOIN place p ON p.region = s.region AND p.code = s.place";
+        assert_eq!(text(&mut pair.destination, stays), "50 32", "{arguments}");
+    }
+    for (tables, problem) in [
+        (
+            r#"{"account": {"columns": {"email": {"mask": "email"}}}, "login": {"columns": {"who": {"mask": "hash"}}}}"#,
+            "login: column who must be masked like public.account.email: a foreign key ties the two",
+        ),
+        (
+            r#"{"deeper": {"columns": {"email": {"mask": "email"}}}}"#,
+            "deeper: column email is masked, but refers to public.deep.email, which is not: mask that one, and this one follows",
+        ),
+        (
+            r#"{"place_1": {"columns": {"code": {"mask": "hash"}}}, "place_2": {"columns": {"code": {"mask": "text"}}}}"#,
+            "place_2: column code must be masked like public.place_1.code: a foreign key ties the two",
+        ),
+    ] {
+        assert_eq!(problems(&mut pair, tables), [problem]);
+    }
+    // What refers to nothing any more need not be masked.
+    for unmasked in [r#"{"skip": true}"#, r#"{"mask": "null"}"#] {
+        let tables = format!(
+            r#"{{"account": {{"columns": {{"email": {{"mask": "email"}}}}}}, "login": {{"columns": {{"who": {unmasked}}}}}}}"#
+        );
+        pulled(&mut pair, &tables, KEY);
+        assert_eq!(text(&mut pair.destination, "SELECT count(who)::text FROM login"), "0");
+    }
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn masks_that_do_not_fit_are_found_before_anything_is_touched() {
+    let mut pair = Pair::with(
+        "mask_problems",
+        "CREATE TABLE item (id int PRIMARY KEY, short varchar(20), amount numeric(4,2), day date, doc jsonb, blob bytea, phone text UNIQUE,
+             list int[], stored text)",
+        "INSERT INTO item VALUES (1, 'secret', 1, '2020-01-01', '{}', '')",
+    );
+    pair.source
+        .batch_execute(
+            "ALTER TABLE item DROP COLUMN stored; ALTER TABLE item ADD stored text GENERATED ALWAYS AS (lower(short)) STORED",
+        )
+        .unwrap();
+    let of = |column: &str, mask: &str| format!(r#"{{"item": {{"columns": {{"{column}": {{"mask": {mask}}}}}}}}}"#);
+    for (column, mask, problem) in [
+        ("id", "\"email\"", "column id, mask: mask email is for columns of type text, not integer"),
+        ("list", "\"email\"", "column list, mask: mask email is for columns of type text, not integer[]"),
+        ("short", "\"email\"", "column short, mask: mask email needs room for 29 characters at least"),
+        ("id", "\"hash\"", "column id, mask: mask hash is for columns of type text, bytea or bigint, not integer"),
+        ("day", "\"number\"", "column day, mask: mask number is for columns of type number, not date"),
+        ("amount", r#"{"constant": "much"}"#, "column amount, mask: invalid input syntax for type numeric: \"much\""),
+        ("amount", r#"{"number": {"min": 0, "max": 1000}}"#, "column amount, mask: numeric field overflow"),
+        ("id", r#"{"number": {"min": 0, "max": 3000000000}}"#, "column id, mask: integer out of range"),
+        (
+            "day",
+            r#"{"date": {"min": "2000-01-01", "max": "2000-02-31"}}"#,
+            "column day, mask: date/time field value out of range: \"2000-02-31\"",
+        ),
+        ("blob", "\"text\"", "column blob, mask: mask text is for columns of type text, not bytea"),
+        ("shrot", "\"text\"", "tables names column shrot, which the source's table does not have"),
+    ] {
+        assert_eq!(problems(&mut pair, &of(column, mask)), [format!("item: {problem}")]);
+    }
+    // What is found only when the values are there is told beforehand.
+    for (column, mask, warning) in [
+        ("phone", "\"phone\"", "phone is unique, and mask phone may give different values the same"),
+        ("short", "\"text\"", "computed on the source from values without masks: stored"),
+    ] {
+        let warnings = warnings(&mut pair, &of(column, mask)).join("; ");
+        assert!(warnings.contains(warning), "{warnings}");
+    }
+    let dsn = pair.dsn();
+    let mut refused = |tables: &str, key: Option<&str>| {
+        let sql = "SELECT pgcopy.pull($1, tables => $2::text::jsonb, mask_key => $3)";
+        let failure = Failure::of(&pair.destination.execute(sql, &[&dsn, &tables, &key]).unwrap_err());
+        assert_eq!(failure.sqlstate, "22023");
+        format!("{} ({})", failure.message, failure.hint)
+    };
+    let masked = of("short", "\"text\"");
+    assert!(refused(&masked, None).starts_with("masks need mask_key (Give mask_key => '…'"));
+    assert!(refused(&masked, Some("short")).starts_with("mask_key must have from 16 to 1024 bytes"));
+    assert_eq!(
+        refused(&of("short", "\"txet\""), Some(KEY)),
+        "tables entry \"item\", columns, \"short\", mask: mask \"txet\" is not known (Perhaps you meant \"text\".)"
+    );
+    // The key is not for expressions.
+    assert_eq!(
+        problems(&mut pair, r#"{"item": {"columns": {"short": {"value": "current_setting('pgcopy_mask.key')"}}}}"#),
+        [
+            "item: column short, value: current_setting reads settings at character 1: current_setting('pgcopy_mask.key')"
+        ]
+    );
+    assert_eq!(texts(&mut pair.destination, "SELECT id::text FROM item"), [] as [&str; 0]);
+}
+
+#[test]
+fn an_error_of_a_masked_value_does_not_tell_the_value() {
+    let mut pair = Pair::with(
+        "mask_errors",
+        "CREATE TABLE item (id int PRIMARY KEY, amount numeric(4,2), doc json)",
+        "INSERT INTO item VALUES (1, 99.87, '{}')",
+    );
+    let mut failure = |tables: &str| {
+        let dsn = pair.dsn();
+        pull_through(&mut pair, &dsn, tables, KEY, "").unwrap_err()
+    };
+    let found = failure(
+        r#"{"item": {"where": "id >= 0", "columns": {"amount": {"value": "amount * 1000"}, "doc": {"mask": {"json": {"a": "hash"}}}}}}"#,
+    );
+    assert_eq!(found.message, "an expression of tables fails for a value of the source");
+    assert!(!format!("{found:?}").contains("99"), "{found:?}");
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
+}
