@@ -6,6 +6,7 @@
 //! - `prepare`: everything before anything is touched; makes an order
 //! - `verify`: digests of tables on both sides, and where they differ
 //! - `load`: rows to heap
+//! - `backup`: physical backups and their restore
 //! - `script`: dump scripts, and the program that writes them
 //! - `stage`: stage tables, from their making to the swap
 //! - `order`: what was decided, as plain data
@@ -17,6 +18,7 @@
 //! - `error`: the error that every room returns
 
 mod api;
+mod backup;
 mod error;
 mod order;
 mod parquet;

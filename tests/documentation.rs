@@ -33,6 +33,7 @@ fn every_example_runs() {
         "docs/load-sql.md",
         "docs/verify.md",
         "docs/check-local.md",
+        "docs/backups.md",
         "docs/part-of-the-data.md",
         "docs/performance.md",
         "docs/copy-parquet.md",
@@ -50,6 +51,9 @@ fn every_example_runs() {
     for (position, file) in files.into_iter().enumerate() {
         // The packages of some versions bring servers without client programs.
         if matches!(file, "docs/migrate.md" | "docs/load-sql.md") && !installation().program("pg_dump").exists() {
+            continue;
+        }
+        if file == "docs/backups.md" && !crate::backups::has_programs(&crate::backups::ALL) {
             continue;
         }
         let database = format!("shop_{position}");
@@ -92,6 +96,12 @@ fn every_example_runs() {
             ("customers.sql.gz", "CREATE TABLE of_job (id integer);"),
         ] {
             std::fs::write(scratch.path().join(name), script).unwrap();
+        }
+        let backups = scratch.path().join("backups");
+        if !backups.exists() {
+            std::fs::create_dir(&backups).unwrap();
+            let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(&backups, anybody).unwrap();
         }
         for example in examples(file) {
             let sql = example

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod backups;
 mod check_local;
 mod closed_terminal;
 mod connections;

@@ -1,6 +1,6 @@
 //! What the views show of running jobs.
 
-use super::Text;
+use super::{Text, instant};
 use crate::error::or_raise;
 use crate::job;
 use pgrx::datum::TimestampWithTimeZone;
@@ -74,12 +74,11 @@ fn live_tasks() -> TableIterator<
         name!(finished, TimestampWithTimeZone),
     ),
 > {
-    TableIterator::new(or_raise(job::live_tasks()).into_iter().map(|task| {
-        let instant = |microseconds: i64| {
-            TimestampWithTimeZone::try_from(microseconds).unwrap_or(TimestampWithTimeZone::negative_infinity())
-        };
-        (task.job, task.worker, task.task.into(), instant(task.started), instant(task.finished))
-    }))
+    TableIterator::new(
+        or_raise(job::live_tasks())
+            .into_iter()
+            .map(|task| (task.job, task.worker, task.task.into(), instant(task.started), instant(task.finished))),
+    )
 }
 
 #[allow(clippy::type_complexity, reason = "the columns are the signature")]

@@ -1,5 +1,10 @@
 //! One file per SQL function: arguments in, rows out, no logic.
 
+mod backup_create;
+mod backup_list;
+mod backup_prune;
+mod backup_restore;
+mod backup_validate;
 mod cancel;
 mod check_local;
 mod cleanup;
@@ -18,6 +23,7 @@ mod plan;
 mod plan_migrate;
 mod prune;
 mod pull;
+mod start_backup_create;
 mod start_check_local;
 mod start_dump;
 mod start_load_parquet;
@@ -28,11 +34,13 @@ mod store_options_validator;
 mod verify;
 mod version;
 mod wait;
+mod wal_archive_enable;
+mod wal_archive_status;
 
 use crate::error::Error;
 use crate::local::text::Text;
 use pgrx::PgSqlErrorCode;
-use pgrx::datum::Interval;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use std::time::Duration;
 
 /// Returns microseconds; a month has 30 days, as in PostgreSQL's own arithmetic.
@@ -45,6 +53,11 @@ fn microseconds(interval: &Interval) -> i64 {
 /// Returns the length of an interval; a negative one has the length zero.
 fn duration(interval: Interval) -> Duration {
     Duration::from_micros(microseconds(&interval).max(0) as u64)
+}
+
+/// Returns an instant of so many microseconds since PostgreSQL's epoch.
+fn instant(microseconds: i64) -> TimestampWithTimeZone {
+    TimestampWithTimeZone::try_from(microseconds).unwrap_or(TimestampWithTimeZone::negative_infinity())
 }
 
 /// Returns an argument, and raises an error if it is NULL.

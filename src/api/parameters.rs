@@ -190,6 +190,37 @@ macro_rules! dump_function {
     };
 }
 
+/// Declares a SQL function with the parameters of a backup.
+macro_rules! backup_function {
+    ($(#[$($attribute:tt)*])* fn $name:ident($request:ident) -> [$($returned:tt)*] $body:block) => {
+        $(#[$($attribute)*])*
+        #[allow(clippy::too_many_arguments, clippy::type_complexity, reason = "the parameters are the signature")]
+        #[pg_extern(volatile)]
+        fn $name(
+            directory: Option<Text>,
+            label: default!(Option<Text>, "NULL"),
+            format: default!(Option<Text>, "'tar'"),
+            compress: default!(Option<Text>, "NULL"),
+            incremental_from: default!(Option<Text>, "NULL"),
+            max_rate: default!(Option<i32>, "NULL"),
+            checkpoint: default!(Option<Text>, "'fast'"),
+            connection: default!(Option<Text>, "NULL"),
+        ) -> $($returned)* {
+            let $request = crate::job::BackupRequest {
+                directory: given("directory", directory).0,
+                label: label.map(String::from),
+                format: given("format", format).0,
+                compress: compress.map(String::from),
+                incremental_from: incremental_from.map(String::from),
+                max_rate,
+                checkpoint: given("checkpoint", checkpoint).0,
+                connection: connection.map(String::from),
+            };
+            $body
+        }
+    };
+}
+
 /// Declares a SQL function with the parameters of a load of files, for one path and, under a second name in Rust, for an array.
 macro_rules! load_function {
     (
@@ -244,7 +275,9 @@ macro_rules! load_function {
     };
 }
 
-pub(super) use {check_function, dump_function, load_function, load_sql_function, migrate_function, pull_function};
+pub(super) use {
+    backup_function, check_function, dump_function, load_function, load_sql_function, migrate_function, pull_function,
+};
 
 /// The pull of a migration. `filters` are include and exclude.
 pub(super) fn pull_of_migration(

@@ -1,5 +1,6 @@
 //! A job without a session: a background process does it, in a transaction of its own.
 
+use super::backup::{self, BackupRequest};
 use super::check_local;
 use super::dump::{self, DumpRequest};
 use super::history;
@@ -33,6 +34,7 @@ enum Work {
     CheckLocal(CheckRequest),
     LoadSql(LoadSqlRequest),
     Dump(DumpRequest),
+    Backup(BackupRequest),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -220,6 +222,13 @@ pub fn start_dump(request: &DumpRequest) -> Result<i64> {
     start(Work::Dump(request.clone()), source, &[])
 }
 
+/// As [`start_pull`], for a backup.
+pub fn start_backup_create(request: &BackupRequest) -> Result<i64> {
+    leader::refuse_where_nothing_is_written(c"pgcopy.start_backup_create()")?;
+    let source = backup::check_arguments(request)?;
+    start(Work::Backup(request.clone()), source, &[])
+}
+
 fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
     if transaction::has_written_extension() {
         return Err(Error::new(
@@ -239,6 +248,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
             Work::CheckLocal(request) => request.described(),
             Work::LoadSql(request) => request.described(),
             Work::Dump(request) => request.described(),
+            Work::Backup(request) => request.described(),
         },
         work,
         caller: Caller::of_this_session(),
@@ -359,6 +369,7 @@ fn lead(order: &Order, letterbox: &Letterbox, segment: Segment) -> Result<()> {
         Work::CheckLocal(request) => check_local::check_as(request, Some(order.job)).map(drop),
         Work::LoadSql(request) => load_sql::load_sql_as(request, Some(order.job)).map(drop),
         Work::Dump(request) => dump::dump_as(request, Some(order.job)).map(drop),
+        Work::Backup(request) => backup::backup_create_as(request, Some(order.job)).map(drop),
     };
     // Whoever learns that the job has failed, which others tell as soon as the transaction is gone, finds the failure in the log.
     let result = processes::in_reported_transaction_of(order.caller, work, |error| {

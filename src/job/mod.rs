@@ -3,6 +3,7 @@
 
 mod attended;
 mod background;
+mod backup;
 mod check_local;
 mod control;
 mod dump;
@@ -21,7 +22,10 @@ mod shared;
 mod steward;
 mod worker;
 
-pub use background::{start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull};
+pub use background::{
+    start_backup_create, start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull,
+};
+pub use backup::{BackupRequest, RestoreRequest, ValidateRequest, backup_create, backup_restore, backup_validate};
 pub use check_local::check_local;
 pub use control::{cancel, prune, wait};
 pub use dump::{DumpRequest, dump};

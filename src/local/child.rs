@@ -3,14 +3,17 @@
 use super::network::HeldSignals;
 use super::{interrupts, memory};
 use crate::error::{Error, Result};
-use pgrx::pg_sys;
 use pgrx::prelude::*;
+use pgrx::{pg_guard, pg_sys};
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What a program has written until its end.
 pub struct Output {
@@ -35,27 +38,52 @@ pub fn server_programs() -> Option<PathBuf> {
 /// When it cannot be started, or writes more than the server takes for a value.
 pub fn run(program: &Path, arguments: &[String], environment: &[(&str, String)]) -> Result<Output> {
     let mut text = Vec::new();
-    let output = run_into(program, arguments, environment, &mut |bytes| {
-        if text.len() + bytes.len() > memory::MAX_ALLOC_SIZE {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                "a program has written more than 1 GB",
-            ));
-        }
-        memory::reserve(&mut text, bytes.len());
-        text.extend_from_slice(bytes);
-        Ok(())
-    })?;
+    let output = run_into(
+        program,
+        arguments,
+        environment,
+        &mut |bytes| {
+            if text.len() + bytes.len() > memory::MAX_ALLOC_SIZE {
+                return Err(Error::new(
+                    PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                    "a program has written more than 1 GB",
+                ));
+            }
+            memory::reserve(&mut text, bytes.len());
+            text.extend_from_slice(bytes);
+            Ok(())
+        },
+        &mut |_| {},
+    )?;
     Ok(Output { text, ..output })
 }
 
-/// The same for a program whose text `sink` takes as it comes. An error of it ends the program.
+/// The same for a program whose text `sink` takes as it comes. An error of it ends the program. `on_messages` is shown what the
+/// program says besides.
 pub fn run_into(
     program: &Path,
     arguments: &[String],
     environment: &[(&str, String)],
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    on_messages: &mut dyn FnMut(&[u8]),
 ) -> Result<Output> {
+    spawn(program, arguments, environment, Stdio::piped(), Stdio::piped())?.output(sink, on_messages)
+}
+
+/// Starts a program that goes on beside this session, and ends with it. It writes into a file.
+pub fn start(program: &Path, arguments: &[String], environment: &[(&str, String)], log: File) -> Result<Background> {
+    let too = log.try_clone().map_err(|error| Error::internal(format!("could not use a file twice: {error}")))?;
+    spawn(program, arguments, environment, log.into(), too.into()).map(Background)
+}
+
+fn spawn(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    text: Stdio,
+    messages: Stdio,
+) -> Result<Running> {
+    end_at_exit();
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -63,8 +91,8 @@ pub fn run_into(
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(text)
+        .stderr(messages)
         // Signals for this session's group are not for it, and it is ended with all that it has started.
         .process_group(0);
     let parent = std::process::id() as i32;
@@ -81,7 +109,57 @@ pub fn run_into(
             format!("could not run program \"{}\": {error}", program.display()),
         )
     })?;
-    Running(child).output(sink)
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id() as i32);
+    Ok(Running(child))
+}
+
+/// The programs of this process that run.
+static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Ends programs when a session is terminated: that runs the server's callbacks, but drops no Rust values. What a program has
+/// started goes with it, which the death of this process alone does not see to.
+fn end_at_exit() {
+    static REGISTERED: Once = Once::new();
+    // SAFETY: registers a callback of this library, which stays loaded.
+    REGISTERED.call_once(|| unsafe { pg_sys::on_proc_exit(Some(end_programs), pg_sys::Datum::null()) });
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn end_programs(_code: std::ffi::c_int, _argument: pg_sys::Datum) {
+    end_all();
+}
+
+/// Ends all programs of this process at once, and waits until they are gone.
+pub fn end_all() {
+    for pid in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // SAFETY: signals the group of a process that has not been waited for, and waits for it.
+        unsafe {
+            libc::kill(-pid, libc::SIGKILL);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// A program that goes on beside this session. Dropping it ends it.
+pub struct Background(Running);
+
+impl Background {
+    /// Returns whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.0.0.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end by this signal, and waits for that, but not for ever.
+    pub fn stop(mut self, signal: i32, longest: Duration) {
+        if self.is_running() {
+            // SAFETY: signals a process that has not been waited for.
+            unsafe { libc::kill(self.0.0.id() as i32, signal) };
+        }
+        let begun = Instant::now();
+        while self.is_running() && begun.elapsed() < longest {
+            wait_for_any([-1, -1]);
+        }
+    }
 }
 
 /// In the new process, before the program.
@@ -130,6 +208,7 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&pid| pid != self.0.id() as i32);
         if matches!(self.0.try_wait(), Ok(None)) {
             // SAFETY: signals the group of a process that has not been waited for, so that its number is its own.
             unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
@@ -139,7 +218,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn output(mut self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Output> {
+    fn output(
+        mut self,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+        on_messages: &mut dyn FnMut(&[u8]),
+    ) -> Result<Output> {
         let (Some(mut text_pipe), Some(mut message_pipe)) = (self.0.stdout.take(), self.0.stderr.take()) else {
             return Err(Error::internal("a program was started without pipes"));
         };
@@ -158,6 +241,7 @@ impl Running {
             }
             if !messages_ended {
                 messages_ended = read_available(&mut message_pipe, &mut |bytes| {
+                    on_messages(bytes);
                     memory::reserve(&mut messages, bytes.len());
                     messages.extend_from_slice(bytes);
                     Ok(())

@@ -63,6 +63,22 @@ pub fn may_write_server_files() -> bool {
     has_rights_of(pg_sys::ROLE_PG_WRITE_SERVER_FILES)
 }
 
+/// Returns whether the current user may have the server write all buffers out.
+pub fn may_checkpoint() -> bool {
+    has_rights_of(pg_sys::ROLE_PG_CHECKPOINT)
+}
+
+/// Returns whether the current user may see what the server does.
+pub fn may_monitor() -> bool {
+    has_rights_of(pg_sys::ROLE_PG_MONITOR)
+}
+
+/// Returns whether the current user may open replication connections.
+pub fn may_replicate() -> bool {
+    // SAFETY: syscache lookups inside a transaction.
+    unsafe { pg_sys::has_rolreplication(pg_sys::GetUserId()) || pg_sys::superuser() }
+}
+
 fn has_rights_of(role: u32) -> bool {
     // SAFETY: syscache lookups inside a transaction.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role.into()) }

@@ -144,6 +144,25 @@ pub fn value(name: &CStr) -> Option<String> {
     }
 }
 
+/// Loads a library of the server, with the rights of the current user.
+pub fn load_library(name: &CStr) {
+    // SAFETY: raises an error where there is none; libraries stay loaded.
+    unsafe { pg_sys::load_file(name.as_ptr(), false) }
+}
+
+/// Does what ALTER SYSTEM SET does, at once and for good, with the rights of the current user.
+pub fn alter_system(name: &str, value: &str) -> Result<()> {
+    let statement = format!("ALTER SYSTEM SET {name} = {}", plan::quote_literal(value));
+    let text = crate::local::encoding::to_database(&statement)?;
+    // SAFETY: the statement is parsed into nodes of the current memory context, and is of the kind that it was written as.
+    unsafe {
+        let parsed = pg_sys::pg_parse_query(text.as_ptr());
+        let raw: *mut pg_sys::RawStmt = pg_sys::list_nth(parsed, 0).cast();
+        pg_sys::AlterSystemSetConfigFile((*raw).stmt.cast());
+    }
+    Ok(())
+}
+
 /// Makes settings with this prefix that nobody has defined an error. Those that exist already are removed with a WARNING.
 pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: called when the library is loaded, by a process with one thread.

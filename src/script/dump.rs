@@ -4,7 +4,7 @@ use super::pg_dump::Program;
 use crate::error::{Error, Result};
 use crate::local::identity::Caller;
 use crate::local::new_file::{NewFile, file_error};
-use crate::local::{rights, settings};
+use crate::local::rights;
 use crate::source::{Origin, Session};
 use pgrx::prelude::*;
 use plan::Pattern;
@@ -75,25 +75,7 @@ pub fn dump_origin(source: Option<&str>) -> Result<Origin> {
         .detail("It runs as the operating-system user of the server and must not have more rights than the caller.")
         .hint("Give source => a connection string with a password, or a foreign server, that leads to this database as the caller."));
     }
-    Origin::resolve(&own_connection()?)
-}
-
-/// The way to this database over a socket of this server.
-fn own_connection() -> Result<String> {
-    let setting = |name| settings::value(name).unwrap_or_default();
-    let sockets = setting(c"unix_socket_directories");
-    let host = match sockets.split(',').map(|text| text.trim().trim_matches('"')).find(|text| !text.is_empty()) {
-        Some(directory) => directory.to_owned(),
-        None => "localhost".to_owned(),
-    };
-    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-    Ok(format!(
-        "host={} port={} dbname={} user={}",
-        quoted(&host),
-        setting(c"port"),
-        quoted(&crate::local::script_objects::current_database()?),
-        quoted(&crate::local::identity::role_name(Caller::of_this_session().current))
-    ))
+    Origin::of_this_server()
 }
 
 /// Has `pg_dump` write the script. `on_progress` is told of bytes of the file.

@@ -2,13 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::local::foreign_server::{self, ForeignServer, Wrapper};
-use crate::local::identity::{Caller, role_name};
+use crate::local::identity::{self, Caller, role_name};
 use crate::local::logging::{self, HiddenStatement};
-use crate::local::{parameters, rights};
+use crate::local::{parameters, rights, script_objects, settings};
 use conninfo::{ConnInfo, ConnInfoError, Place};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Tells whether the caller may use files and credentials of the server's operating-system user.
@@ -84,6 +85,23 @@ impl Origin {
         }
         origin.info.user.get_or_insert_with(|| role_name(caller.current));
         Ok(origin)
+    }
+
+    /// The way to this database over a socket of this server, as the caller.
+    pub fn of_this_server() -> Result<Self> {
+        let setting = |name| settings::value(name).unwrap_or_default();
+        let sockets = setting(c"unix_socket_directories");
+        let host = match sockets.split(',').map(|text| text.trim().trim_matches('"')).find(|text| !text.is_empty()) {
+            Some(directory) => directory.to_owned(),
+            None => "localhost".to_owned(),
+        };
+        let database = script_objects::current_database()?;
+        Self::resolve(&connection_string(&host, &setting(c"port"), &database, &identity::current_role_name()))
+    }
+
+    /// The way to a database of a server that listens on a socket in this directory.
+    pub fn of_socket(directory: &Path, database: &str, user: &str) -> Result<Self> {
+        Self::resolve(&connection_string(&directory.display().to_string(), "5432", database, user))
     }
 
     /// The statement that sets the password in the user mapping, where there is one, by this word of its syntax.
@@ -194,6 +212,11 @@ impl Origin {
         let used = UsedServer { name: name.to_owned(), mapping };
         Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(Box::new(used)), mask_key: None })
     }
+}
+
+fn connection_string(host: &str, port: &str, database: &str, user: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+    format!("host={} port={port} dbname={} user={}", quoted(host), quoted(database), quoted(user))
 }
 
 /// No object has a name that is longer than the server keeps.

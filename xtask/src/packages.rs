@@ -198,7 +198,48 @@ pub fn unpack_server(version: Version, prefix: &Path) -> Result<()> {
             return Err(format!("{package} is not what its name says: {answer}").into());
         }
         Ok(())
-    })
+    })?;
+    add_backup_programs(version, prefix)
+}
+
+/// Programs that work on backups, which the package of the server lacks and the other one has for two versions.
+fn add_backup_programs(version: Version, prefix: &Path) -> Result<()> {
+    if !matches!(version.major(), 16 | 18) {
+        return Ok(());
+    }
+    let programs = unpacked_wheel().join(wheel_directory(version.major())).join("bin");
+    for name in ["pg_verifybackup", "pg_waldump", "pg_combinebackup"] {
+        let (from, to) = (programs.join(name), prefix.join("bin").join(name));
+        if from.exists() && !to.exists() {
+            let unfinished = to.with_extension(format!("unfinished-{}", std::process::id()));
+            fs::write(&unfinished, with_writable_dynamic_section(fs::read(from)?)?)?;
+            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755))?;
+            fs::rename(unfinished, to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whoever made the package has moved the dynamic section of some programs into pages that are mapped for reading alone, where the
+/// linker writes to it and is ended. It begins in the first segment that is loaded and ends in the second.
+fn with_writable_dynamic_section(mut program: Vec<u8>) -> Result<Vec<u8>> {
+    const LOAD: u64 = 1;
+    const WRITABLE: u8 = 2;
+    let number = |program: &[u8], at: usize, bytes: usize| -> Result<u64> {
+        let field = program.get(at..at + bytes).ok_or("a program that is cut off")?;
+        Ok(field.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+    };
+    let headers = number(&program, 32, 8)? as usize;
+    let mut loaded = 0;
+    for position in 0..number(&program, 56, 2)? as usize {
+        let header = headers + 56 * position;
+        loaded += usize::from(number(&program, header, 4)? == LOAD);
+        if loaded == 2 {
+            program[header + 4] |= WRITABLE;
+            break;
+        }
+    }
+    Ok(program)
 }
 
 /// The program of Azurite's blob server.

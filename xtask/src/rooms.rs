@@ -11,7 +11,7 @@ const ROOMS: [&[&str]; 12] = [
     &["api"],
     &["job"],
     &["prepare"],
-    &["script", "verify", "ledger"],
+    &["backup", "script", "verify", "ledger"],
     &["load", "stage"],
     &["order"],
     &["parquet", "source"],

@@ -1,0 +1,14 @@
+#![forbid(unsafe_code)]
+//! Physical backups as they lie in a directory: their names, manifests and archives, the WAL that they need, and which of them a
+//! policy keeps.
+//!
+//! Nothing here knows a server. What files say is checked where it enters: lines, counts and names are bounded.
+
+pub mod manifest;
+pub mod name;
+pub mod prune;
+pub mod record;
+pub mod restore_page;
+pub mod shell;
+pub mod tar;
+pub mod wal;

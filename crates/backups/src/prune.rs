@@ -1,0 +1,286 @@
+//! Which backups and which WAL a policy keeps.
+
+use crate::wal::{Archive, Lsn, Segment};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of a backup in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub name: String,
+    /// The backup that it builds on.
+    pub parent: Option<String>,
+    /// Whether it is complete and its manifest sound.
+    pub complete: bool,
+    /// Microseconds since 1970; `None` where nothing tells.
+    pub finished: Option<i64>,
+    /// The first position in the WAL that it needs.
+    pub start: Option<Lsn>,
+}
+
+/// What is to be kept. A backup is kept if either of the rules says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The number of the newest full backups, with those that build on them.
+    pub full: Option<usize>,
+    /// Every moment from this one on stays restorable. Microseconds since 1970.
+    pub since: Option<i64>,
+}
+
+/// What happens to a backup, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub name: String,
+    pub keep: bool,
+    pub reason: String,
+}
+
+/// Returns the backups that can be restored: complete, and so are all that they build on.
+pub fn good(backups: &[Known]) -> BTreeSet<&str> {
+    let by_name: BTreeMap<&str, &Known> = backups.iter().map(|known| (known.name.as_str(), known)).collect();
+    let is_good = |known: &&Known| chain(known, &by_name).is_some();
+    backups.iter().filter(is_good).map(|known| known.name.as_str()).collect()
+}
+
+/// The names of a backup and of those that it builds on, up to the full one; `None` where one is missing or not complete.
+pub fn chain<'a>(known: &'a Known, by_name: &BTreeMap<&'a str, &'a Known>) -> Option<Vec<&'a str>> {
+    let mut names = Vec::new();
+    let mut next = Some(known);
+    while let Some(current) = next {
+        // A chain that is longer than there are backups leads round.
+        if !current.complete || current.finished.is_none() || current.start.is_none() || names.len() >= by_name.len() {
+            return None;
+        }
+        names.push(current.name.as_str());
+        next = match &current.parent {
+            Some(parent) => Some(*by_name.get(parent.as_str())?),
+            None => None,
+        };
+    }
+    Some(names)
+}
+
+/// Decides about each backup, in the order of their names.
+pub fn decide(backups: &[Known], policy: Policy) -> Vec<Verdict> {
+    let by_name: BTreeMap<&str, &Known> = backups.iter().map(|known| (known.name.as_str(), known)).collect();
+    let mut good: Vec<(i64, &str, Vec<&str>)> = by_name
+        .values()
+        .filter_map(|known| Some((known.finished?, known.name.as_str(), chain(known, &by_name)?)))
+        .collect();
+    good.sort();
+    let fulls: Vec<&str> =
+        good.iter().rev().filter(|(_, _, chain)| chain.len() == 1).map(|&(_, name, _)| name).collect();
+    let mut kept: BTreeMap<&str, String> = BTreeMap::new();
+    if let Some(&newest) = fulls.first() {
+        kept.insert(newest, "it is the newest full backup".into());
+    }
+    if let Some(most) = policy.full {
+        let newest: BTreeSet<&str> = fulls.iter().take(most).copied().collect();
+        for &name in &newest {
+            kept.entry(name).or_insert_with(|| format!("it is one of the newest {most} full backups"));
+        }
+        for (_, name, chain) in &good {
+            let root = chain[chain.len() - 1];
+            if newest.contains(root) && *name != root {
+                kept.entry(name).or_insert_with(|| format!("it builds on \"{root}\", which is kept"));
+            }
+        }
+    }
+    if let Some(since) = policy.since {
+        for &(finished, name, _) in &good {
+            if finished >= since {
+                kept.entry(name).or_insert_with(|| "it is young enough".into());
+            }
+        }
+        // The moments before the first of these are restored from the one before.
+        if let Some((_, name, _)) = good.iter().rfind(|(finished, _, _)| *finished < since) {
+            kept.entry(name).or_insert_with(|| "the oldest moments that are kept are restored from it".into());
+        }
+    }
+    for (_, name, chain) in &good {
+        if kept.contains_key(name) {
+            for parent in &chain[1..] {
+                kept.entry(parent).or_insert_with(|| format!("\"{name}\" builds on it"));
+            }
+        }
+    }
+    let is_good: BTreeSet<&str> = good.iter().map(|&(_, name, _)| name).collect();
+    by_name
+        .keys()
+        .map(|&name| {
+            let (keep, reason) = match kept.remove(name) {
+                Some(reason) => (true, reason),
+                // Without a good one, what is damaged may be all that somebody has.
+                None if fulls.is_empty() => (true, "there is no full backup that can be restored".into()),
+                None if is_good.contains(name) => (false, "the policy does not ask for it".into()),
+                None => (false, "it cannot be restored".into()),
+            };
+            Verdict { name: name.to_owned(), keep, reason }
+        })
+        .collect()
+}
+
+/// Returns the segments of an archive that no backup needs which remains: those before the first that one of them needs.
+pub fn unneeded_wal<'a>(archive: &'a Archive, backups: &[Known], verdicts: &[Verdict]) -> Vec<&'a Segment> {
+    let kept: BTreeSet<&str> =
+        verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.name.as_str()).collect();
+    let starts = backups.iter().filter(|known| kept.contains(known.name.as_str())).map(|known| known.start);
+    // Where one does not tell, or there is none, everything may be needed.
+    let Some(first) = starts.collect::<Option<Vec<Lsn>>>().and_then(|starts| starts.into_iter().min()) else {
+        return Vec::new();
+    };
+    let first = first.0 / archive.segment_size;
+    archive.segments.iter().filter(|segment| segment.number < first).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % limit
+        }
+    }
+
+    const SIZE: u64 = 1 << 24;
+
+    /// Full backups, incremental ones on any of the earlier ones, some of them damaged, or gone.
+    fn repository(random: &mut Random) -> (Vec<Known>, Archive, Policy) {
+        let mut backups: Vec<Known> = Vec::new();
+        for number in 0..random.below(12) {
+            let parent = (random.below(2) == 0 && !backups.is_empty())
+                .then(|| backups[random.below(backups.len() as u64) as usize].name.clone());
+            backups.push(Known {
+                name: format!("b{number:02}"),
+                parent,
+                complete: random.below(6) > 0,
+                finished: (random.below(20) > 0).then_some((number * 10 + random.below(10)) as i64),
+                start: (random.below(20) > 0)
+                    .then_some(Lsn((number * 3 + random.below(3)) * SIZE + random.below(SIZE))),
+            });
+        }
+        if random.below(4) == 0 && !backups.is_empty() {
+            backups.remove(random.below(backups.len() as u64) as usize);
+        }
+        if random.below(8) == 0 && backups.len() > 1 {
+            // Parents that lead round.
+            let last = backups[backups.len() - 1].name.clone();
+            backups[0].parent = Some(last);
+        }
+        let segments = (0..random.below(40)).filter(|_| random.below(10) > 0);
+        let segments = segments.map(|number| Segment { timeline: 1, number }).collect();
+        let archive = Archive { segment_size: SIZE, segments, histories: BTreeMap::new() };
+        let policy = Policy {
+            full: (random.below(3) > 0).then(|| random.below(4) as usize),
+            since: (random.below(3) > 0).then(|| random.below(130) as i64),
+        };
+        (backups, archive, policy)
+    }
+
+    /// Whether a backup is complete with all that it builds on, by following names without any bookkeeping.
+    fn restorable(backups: &[Known], name: &str, depth: usize) -> Option<String> {
+        let known = backups.iter().find(|known| known.name == name)?;
+        if depth > backups.len() || !known.complete || known.finished.is_none() || known.start.is_none() {
+            return None;
+        }
+        match &known.parent {
+            None => Some(name.to_owned()),
+            Some(parent) => restorable(backups, parent, depth + 1),
+        }
+    }
+
+    /// The rules, one by one, over all backups.
+    fn should_keep(backups: &[Known], policy: Policy, name: &str) -> bool {
+        let root = |name: &str| restorable(backups, name, 0);
+        let finished = |name: &str| backups.iter().find(|known| known.name == name).unwrap().finished.unwrap();
+        let good: Vec<&str> =
+            backups.iter().map(|known| known.name.as_str()).filter(|name| root(name).is_some()).collect();
+        let is_full = |name: &str| root(name).as_deref() == Some(name);
+        let newer_fulls = |than: &str| {
+            good.iter().filter(|name| is_full(name) && (finished(name), **name) > (finished(than), than)).count()
+        };
+        if !good.iter().any(|name| is_full(name)) {
+            return true;
+        }
+        if root(name).is_none() {
+            return false;
+        }
+        let by_rule = |name: &str| {
+            let root = root(name).unwrap();
+            let newest = is_full(name) && newer_fulls(name) == 0;
+            let by_number = policy.full.is_some_and(|most| newer_fulls(&root) < most);
+            let by_time = policy.since.is_some_and(|since| {
+                let after = |other: &str| (finished(other), other) > (finished(name), name);
+                finished(name) >= since || !good.iter().any(|other| finished(other) < since && after(other))
+            });
+            newest || by_number || by_time
+        };
+        // Kept itself, or needed by one that is kept.
+        good.iter().any(|other| {
+            let mut ancestor = Some((*other).to_owned());
+            while let Some(current) = ancestor {
+                if current == name {
+                    return by_rule(other);
+                }
+                ancestor = backups.iter().find(|known| known.name == current).and_then(|known| known.parent.clone());
+            }
+            false
+        })
+    }
+
+    #[test]
+    fn made_up_repositories() {
+        let (mut removed, mut kept, mut segments) = (0, 0, 0);
+        for seed in 0..3000 {
+            let (backups, archive, policy) = repository(&mut Random(seed));
+            let verdicts = decide(&backups, policy);
+            assert_eq!(verdicts.len(), backups.len());
+            for verdict in &verdicts {
+                let expected = should_keep(&backups, policy, &verdict.name);
+                assert_eq!(verdict.keep, expected, "seed {seed}: {verdict:?} {policy:?} {backups:#?}");
+                if verdict.keep { kept += 1 } else { removed += 1 }
+            }
+            let remaining: Vec<&Known> = backups
+                .iter()
+                .filter(|known| verdicts.iter().any(|verdict| verdict.keep && verdict.name == known.name))
+                .collect();
+            // What could be restored and is kept can still be.
+            let left: Vec<Known> = remaining.iter().map(|&known| known.clone()).collect();
+            for known in &remaining {
+                assert_eq!(restorable(&backups, &known.name, 0).is_some(), restorable(&left, &known.name, 0).is_some());
+            }
+            let goes = unneeded_wal(&archive, &backups, &verdicts);
+            segments += goes.len();
+            for segment in &archive.segments {
+                let is_needed = remaining.is_empty()
+                    || remaining.iter().any(|known| known.start.is_none_or(|start| segment.number >= start.0 / SIZE));
+                assert_eq!(goes.contains(&segment), !is_needed, "seed {seed}");
+            }
+        }
+        assert!(removed > 1000 && kept > 1000 && segments > 1000, "{removed} {kept} {segments}");
+    }
+
+    #[test]
+    fn the_last_full_backup_stays_whatever_the_policy() {
+        let known = |name: &str, finished, complete| Known {
+            name: name.into(),
+            parent: None,
+            complete,
+            finished: Some(finished),
+            start: Some(Lsn(SIZE)),
+        };
+        let backups = [known("a", 1, true), known("b", 2, true), known("c", 3, false)];
+        for policy in
+            [Policy::default(), Policy { full: Some(0), since: None }, Policy { full: None, since: Some(1000) }]
+        {
+            let verdicts = decide(&backups, policy);
+            let kept: Vec<bool> = verdicts.iter().map(|verdict| verdict.keep).collect();
+            assert_eq!(kept, [false, true, false], "{verdicts:?}");
+        }
+        let verdicts = decide(&backups[2..], Policy { full: Some(0), since: None });
+        assert!(verdicts[0].keep);
+    }
+}

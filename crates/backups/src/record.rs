@@ -1,0 +1,125 @@
+//! The record of a backup: what its own files do not say, in a file beside them. A backup restores without it.
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the file.
+pub const FILE: &str = "backup.json";
+
+/// The most bytes that are read of it.
+pub const MOST_BYTES: u64 = 1 << 20;
+
+const VERSION: u32 = 1;
+const MOST_TABLESPACES: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    Tar,
+    Plain,
+}
+
+impl Format {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Tar => "tar",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tablespace {
+    pub oid: u32,
+    pub location: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of this form.
+    pub pgcopy_backup: u32,
+    pub name: String,
+    /// As `server_version_num`.
+    pub server_version: u32,
+    pub system_identifier: u64,
+    pub segment_size: u64,
+    pub format: Format,
+    /// The compression of archives, as `pg_basebackup` names it.
+    pub compress: String,
+    /// Microseconds since 1970.
+    pub started: i64,
+    /// As `started`. Recovery can stop at any moment after it.
+    pub finished: i64,
+    /// The backup that an incremental one builds on.
+    pub parent: Option<String>,
+    /// In their order on the server.
+    pub tablespaces: Vec<Tablespace>,
+    /// Files of the server's configuration that are not in its data directory.
+    pub configuration: Vec<String>,
+    /// Digests of the other files beside the backup, by their names.
+    pub digests: std::collections::BTreeMap<String, String>,
+}
+
+impl Record {
+    /// The version that new records have.
+    pub const VERSION: u32 = VERSION;
+
+    /// # Errors
+    /// With what is wrong with the text.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if record.pgcopy_backup != VERSION {
+            return Err(format!("its form has version {}", record.pgcopy_backup));
+        }
+        if !crate::wal::is_segment_size(record.segment_size) {
+            return Err("its WAL segments have a size that none can have".into());
+        }
+        let names = record.parent.iter().chain([&record.name]);
+        if !names.into_iter().all(|name| crate::name::is_valid(name)) {
+            return Err("a name in it is none of a backup".into());
+        }
+        let plain = |name: &String| ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].contains(&name.as_str());
+        if record.tablespaces.len() > MOST_TABLESPACES || !record.configuration.iter().all(plain) {
+            return Err("it names files that no backup has".into());
+        }
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back_and_nothing_else() {
+        let record = Record {
+            pgcopy_backup: VERSION,
+            name: "monday".into(),
+            server_version: 150_014,
+            system_identifier: 7,
+            segment_size: 16 << 20,
+            format: Format::Tar,
+            compress: "gzip".into(),
+            started: 1,
+            finished: 2,
+            parent: None,
+            tablespaces: vec![Tablespace { oid: 16400, location: "/x".into() }],
+            configuration: vec!["pg_hba.conf".into()],
+            digests: Default::default(),
+        };
+        let parsed = |record: &Record| Record::parse(&serde_json::to_vec(record).unwrap());
+        assert_eq!(parsed(&record).unwrap(), record);
+        assert!(Record::parse(b"{}").is_err() && Record::parse(b"").is_err() && Record::parse(&[0xff]).is_err());
+        let mut wrong = record.clone();
+        wrong.segment_size = 3;
+        assert!(parsed(&wrong).is_err());
+        wrong = record.clone();
+        wrong.parent = Some("../x".into());
+        assert!(parsed(&wrong).is_err());
+        wrong = record.clone();
+        wrong.configuration = vec!["../../x".into()];
+        assert!(parsed(&wrong).is_err());
+        wrong = record;
+        wrong.pgcopy_backup = 2;
+        assert!(parsed(&wrong).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! The page beside a backup that tells how to restore it without pgcopy.
+
+use crate::record::{Format, Record};
+use crate::shell::{quoted, restore_command, setting};
+use crate::tar::Compression;
+use std::fmt::Write as _;
+
+/// The name of the page.
+pub const FILE: &str = "RESTORE.md";
+
+/// A backup of the chain, from the full one to the newest.
+pub struct Link<'a> {
+    /// Its directory.
+    pub directory: &'a str,
+    pub record: &'a Record,
+    /// The names of its archives, such as `base.tar.gz`; none in the plain format.
+    pub archives: &'a [String],
+}
+
+/// Returns the page. `archive` is the directory of the WAL archive, where there is one or will be.
+pub fn page(chain: &[Link<'_>], archive: &str) -> String {
+    let Some(last) = chain.last() else { return String::new() };
+    let (record, major) = (last.record, last.record.server_version / 10_000);
+    let mut page = format!(
+        "# Restoring {}\n\n\
+         A base backup of a PostgreSQL {major} server with the system identifier {}, taken by `pg_basebackup`. It restores with the programs\n\
+         of PostgreSQL {major} and a shell; pgcopy is not needed. Work as the operating-system user that will run the server.\n\n",
+        record.name, record.system_identifier
+    );
+    if chain.len() > 1 {
+        let names: Vec<&str> = chain.iter().map(|link| link.record.name.as_str()).collect();
+        let _ = writeln!(
+            page,
+            "It is incremental, and needs all of these, from the full backup on: {}.\n",
+            names.join(", ")
+        );
+    }
+    let _ = writeln!(
+        page,
+        "1. Choose where the new server's files go, and where its programs are. The directories must not exist yet.\n\n```sh\n\
+         TARGET=/path/to/new/data\nBIN=/usr/lib/postgresql/{major}/bin"
+    );
+    for space in &record.tablespaces {
+        let _ = writeln!(
+            page,
+            "TABLESPACE_{}=/path/to/new/tablespace  # was {}",
+            space.oid,
+            crate::shell::quoted(&space.location)
+        );
+    }
+    page.push_str("```\n\n");
+    let several = chain.len() > 1;
+    let _ = writeln!(
+        page,
+        "2. {}\n\n```sh\nset -e",
+        if record.format == Format::Tar { "Unpack the archives." } else { "Copy the files." }
+    );
+    for (position, link) in chain.iter().enumerate() {
+        let into = if several { format!("\"$TARGET\".part{position}") } else { "\"$TARGET\"".to_owned() };
+        steps_of_files(&mut page, link, &into, several.then_some(position));
+    }
+    page.push_str("```\n\n3. Compare the files with the manifest, and the WAL that the backup needs.\n\n```sh\n");
+    for position in 0..chain.len() {
+        let part = if several { format!("\"$TARGET\".part{position}") } else { "\"$TARGET\"".to_owned() };
+        let _ = writeln!(page, "\"$BIN\"/pg_verifybackup {part}");
+    }
+    if several {
+        let parts: Vec<String> = (0..chain.len()).map(|position| format!("\"$TARGET\".part{position}")).collect();
+        let mappings: String = record
+            .tablespaces
+            .iter()
+            .map(|space| {
+                format!(" --tablespace-mapping=\"$TABLESPACE_{0}.part{1}=$TABLESPACE_{0}\"", space.oid, chain.len() - 1)
+            })
+            .collect();
+        let _ = writeln!(page, "\"$BIN\"/pg_combinebackup {} --output \"$TARGET\"{mappings}", parts.join(" "));
+        let _ = writeln!(page, "rm -r {}", parts.join(" "));
+        for space in &record.tablespaces {
+            for position in 0..chain.len() {
+                let _ = writeln!(page, "rm -rf \"$TABLESPACE_{}.part{position}\"", space.oid);
+            }
+        }
+    }
+    page.push_str("```\n\n");
+    let _ = writeln!(
+        page,
+        "4. Say how far to recover. The settings below take all WAL of the archive. To stop earlier, add one of\n   \
+         `recovery_target_time`, `recovery_target_lsn` and `recovery_target_name`. The port must be a free one, and\n   \
+         archiving stays off until you know where this server is to archive.\n\n```sh\n\
+         rm -f \"$TARGET\"/backup_manifest \"$TARGET\"/tablespace_map \"$TARGET\"/standby.signal\n\
+         cat >> \"$TARGET\"/postgresql.auto.conf <<'END'\n\
+         restore_command = {}\nrecovery_target_timeline = 'latest'\nrecovery_target_action = 'promote'\n\
+         archive_mode = off\nprimary_conninfo = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
+        setting(&restore_command(archive))
+    );
+    for file in &record.configuration {
+        let _ = writeln!(page, "cp {} \"$TARGET\"/", quoted(&format!("{}/config/{file}", last.directory)));
+    }
+    if record.configuration.iter().any(|file| file == "postgresql.conf") {
+        page.push_str(
+            "printf \"data_directory = '%s'\\nhba_file = '%s/pg_hba.conf'\\nident_file = '%s/pg_ident.conf'\\n\" \"$TARGET\" \"$TARGET\" \"$TARGET\" >> \"$TARGET\"/postgresql.conf\n",
+        );
+    }
+    page.push_str(
+        "```\n\n5. Start it. The log says when recovery is complete.\n\n```sh\n\
+         \"$BIN\"/pg_ctl --pgdata=\"$TARGET\" --wait --timeout=86400 --log=\"$TARGET\"/restore.log start\n```\n",
+    );
+    page
+}
+
+/// The commands that bring the files of one backup to their place.
+fn steps_of_files(page: &mut String, link: &Link<'_>, into: &str, part: Option<usize>) {
+    let spaces = &link.record.tablespaces;
+    let place = |oid: u32| match part {
+        Some(position) => format!("\"$TABLESPACE_{oid}.part{position}\""),
+        None => format!("\"$TABLESPACE_{oid}\""),
+    };
+    let _ = writeln!(page, "mkdir -m 700 {into}");
+    if link.record.format == Format::Plain {
+        let _ = writeln!(page, "cp -a {}/. {into}", quoted(&format!("{}/data", link.directory)));
+    }
+    for archive in link.archives {
+        let Some((base, compression)) = Compression::of_archive(archive) else { continue };
+        let directory = match base {
+            "base" => into.to_owned(),
+            "pg_wal" => format!("{into}/pg_wal"),
+            oid => {
+                let Ok(oid) = oid.parse() else { continue };
+                let _ = writeln!(page, "mkdir -m 700 {}", place(oid));
+                place(oid)
+            }
+        };
+        let path = quoted(&format!("{}/data/{archive}", link.directory));
+        let _ = writeln!(page, "{} {path} | tar -xf - -C {directory}", compression.unpack_command());
+    }
+    if link.record.format == Format::Tar {
+        let _ = writeln!(page, "cp {} {into}/", quoted(&format!("{}/data/backup_manifest", link.directory)));
+    }
+    for space in spaces {
+        if link.record.format == Format::Plain {
+            let from = quoted(&format!("{}/tablespaces/{}", link.directory, space.oid));
+            let _ = writeln!(page, "mkdir -m 700 {0}\ncp -a {from}/. {0}", place(space.oid));
+        }
+        let _ = writeln!(page, "rm -rf {into}/pg_tblspc/{}", space.oid);
+        let _ = writeln!(page, "ln -s {} {into}/pg_tblspc/{}", place(space.oid), space.oid);
+    }
+}

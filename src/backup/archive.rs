@@ -1,0 +1,190 @@
+//! The archive of WAL, which the contrib module `basic_archive` fills.
+
+use super::facts::{data_directory, setting};
+use super::{absolute, files, refuse_others_than_superusers, repository, server_time};
+use crate::error::{Error, Result};
+use crate::local::spi::{Param, extension};
+use crate::local::{disk, interrupts, rights, settings};
+use backups::name;
+use backups::wal::{Lsn, Segment};
+use pgrx::prelude::*;
+use serde::Deserialize;
+use std::fs;
+use std::path::Path;
+
+/// A setting of the archive.
+#[derive(Debug, Clone)]
+pub struct ChangedSetting {
+    pub name: &'static str,
+    pub value: String,
+    pub before: String,
+    pub needs_restart: bool,
+}
+
+/// How the archive is doing.
+#[derive(Debug, Clone, Default)]
+pub struct ArchiveStatus {
+    pub enabled: bool,
+    pub directory: Option<String>,
+    pub last_archived: Option<String>,
+    /// As the server counts time.
+    pub last_archived_at: Option<i64>,
+    pub failures: i64,
+    pub last_failed: Option<String>,
+    pub last_failed_at: Option<i64>,
+    pub waiting: i64,
+    pub waiting_bytes: i64,
+    pub lag_bytes: Option<i64>,
+    pub lag_seconds: Option<f64>,
+    /// Names of the first and the last segment that are missing between others.
+    pub gaps: Vec<String>,
+}
+
+const LIBRARY: &str = "basic_archive";
+
+/// Has this server archive its WAL in the directory `wal` of a directory of backups.
+pub fn enable_archive(directory: &str) -> Result<Vec<ChangedSetting>> {
+    refuse_others_than_superusers("set the archive of WAL up", "It changes settings of the whole server.")?;
+    let directory = absolute("the directory of backups", directory)?;
+    refuse_others(&directory)?;
+    let archive = directory.join(name::WAL);
+    files::make_directory(&archive)?;
+    if !disk::is_writable(&archive) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("directory \"{}\" may not be written by the server's user", archive.display()),
+        ));
+    }
+    let value = archive.display().to_string();
+    // Its settings are known when it is loaded.
+    settings::load_library(c"basic_archive");
+    let wanted = [
+        ("wal_level", setting(c"wal_level"), "replica".to_owned(), true),
+        ("basic_archive.archive_directory", setting(c"basic_archive.archive_directory"), value, false),
+        ("archive_library", setting(c"archive_library"), LIBRARY.to_owned(), false),
+        ("archive_mode", setting(c"archive_mode"), "on".to_owned(), true),
+    ];
+    let mut changed = Vec::new();
+    for (name, before, value, needs_restart) in wanted {
+        let is_enough = before == value
+            || (name == "wal_level" && before != "minimal")
+            || (name == "archive_mode" && before == "always");
+        if !is_enough {
+            settings::alter_system(name, &value)?;
+        }
+        let value = if is_enough { before.clone() } else { value };
+        changed.push(ChangedSetting { name, value, before, needs_restart: needs_restart && !is_enough });
+    }
+    extension::query_text("SELECT pg_reload_conf()::text", &[])?;
+    Ok(changed)
+}
+
+/// Another archive is somebody's, and goes on.
+fn refuse_others(directory: &Path) -> Result<()> {
+    let (library, command) = (setting(c"archive_library"), setting(c"archive_command"));
+    let other = |what: &str, value: &str| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "this server archives its WAL in another way already",
+        )
+        .detail(format!("{what} is \"{value}\"."))
+        .hint("Keep that archive, and name it in wal_archive => of the other functions if it holds uncompressed segments; or reset the setting first.")
+    };
+    // The server shows this instead of a command that would not be used.
+    if !command.is_empty() && command != "(disabled)" {
+        return Err(other("archive_command", &command));
+    }
+    if !library.is_empty() && library != LIBRARY {
+        return Err(other("archive_library", &library));
+    }
+    let metadata = fs::metadata(directory);
+    if !metadata.is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_FILE,
+            format!("\"{}\" is not a directory", directory.display()),
+        ));
+    }
+    if directory.starts_with(data_directory()) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "the archive of WAL must not be in the server's data directory",
+        ));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Told {
+    last_archived_wal: Option<String>,
+    last_archived: Option<f64>,
+    failed_count: i64,
+    last_failed_wal: Option<String>,
+    last_failed: Option<f64>,
+    position: Option<String>,
+    segment_size: u64,
+    now: f64,
+}
+
+/// Tells how the archive is doing.
+pub fn archive_status() -> Result<ArchiveStatus> {
+    if !rights::may_monitor() {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to see the archive of WAL",
+        )
+        .detail("Only roles with privileges of the \"pg_monitor\" role may see it."));
+    }
+    let told: Told = extension::query_json(include_str!("../../sql/queries/archive_status.sql"), &[] as &[Param<'_>])?;
+    let micros = |seconds: f64| server_time((seconds * 1e6) as i64);
+    let mut status = ArchiveStatus {
+        enabled: setting(c"archive_mode") != "off",
+        last_archived: told.last_archived_wal.clone(),
+        last_archived_at: told.last_archived.map(micros),
+        failures: told.failed_count,
+        last_failed: told.last_failed_wal.clone(),
+        last_failed_at: told.last_failed.map(micros),
+        ..ArchiveStatus::default()
+    };
+    let size = told.segment_size;
+    let mut oldest_waiting: Option<f64> = None;
+    for entry in fs::read_dir(data_directory().join("pg_wal/archive_status")).into_iter().flatten().flatten() {
+        interrupts::check();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(name) = name.strip_suffix(".ready") else { continue };
+        status.waiting += 1;
+        let bytes = fs::metadata(data_directory().join("pg_wal").join(name)).map_or(0, |metadata| metadata.len());
+        status.waiting_bytes = status.waiting_bytes.saturating_add(bytes as i64);
+        let since = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let since =
+            since.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map(|time| time.as_secs_f64());
+        oldest_waiting = match (oldest_waiting, since) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+    if status.enabled {
+        status.lag_seconds = Some(oldest_waiting.map_or(0.0, |since| (told.now - since).max(0.0)));
+        let archived = told.last_archived_wal.as_deref().and_then(|name| Segment::parse(name, size));
+        let position = told.position.as_deref().and_then(Lsn::parse);
+        if let (Some(archived), Some(position)) = (archived, position) {
+            let end = (archived.number + 1).saturating_mul(size);
+            status.lag_bytes = i64::try_from(position.0.saturating_sub(end)).ok();
+        }
+    }
+    let directory = told_directory();
+    if let Some(directory) = directory.filter(|_| setting(c"archive_library") == LIBRARY) {
+        let archive = repository::read_archive(Path::new(&directory), size)?;
+        let gap = |(from, to): (Segment, Segment)| match (from.name(size), to.name(size)) {
+            (from, to) if from == to => from,
+            (from, to) => format!("{from} to {to}"),
+        };
+        status.gaps = archive.gaps().into_iter().map(gap).collect();
+        status.directory = Some(directory);
+    }
+    Ok(status)
+}
+
+/// The setting of a module that this session need not have loaded, which is then a text without a meaning.
+fn told_directory() -> Option<String> {
+    settings::value(c"basic_archive.archive_directory").filter(|directory| !directory.is_empty())
+}

@@ -1,0 +1,213 @@
+//! A drill: a backup is restored into a scratch directory, and a server started from it that nobody but this session can reach.
+
+use super::facts::Facts;
+use super::layout::BackupFault;
+use super::repository::Whole;
+use super::{files, restore};
+use crate::error::{Error, Result, caution};
+use crate::local::child::Background;
+use crate::local::new_directory::ScratchDirectory;
+use crate::local::new_file::file_error;
+use crate::local::program::Program;
+use crate::local::{interrupts, script_objects};
+use crate::source::{Origin, Session};
+use pgrx::prelude::*;
+use serde::Deserialize;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Settings of the server of a drill. It does nothing but answer: no jobs of preloaded libraries, no subscriptions, no archive.
+const SETTINGS: [&str; 22] = [
+    "listen_addresses=",
+    "port=5432",
+    "shared_preload_libraries=",
+    "session_preload_libraries=",
+    "local_preload_libraries=",
+    "max_logical_replication_workers=0",
+    "archive_mode=off",
+    "primary_conninfo=",
+    "primary_slot_name=",
+    "recovery_target_action=promote",
+    "hot_standby=off",
+    "autovacuum=off",
+    "shared_buffers=16MB",
+    "huge_pages=off",
+    "fsync=off",
+    "ssl=off",
+    "logging_collector=off",
+    "log_destination=stderr",
+    "cluster_name=",
+    "external_pid_file=",
+    // As many as anybody has, since recovery needs as many as there were.
+    "max_prepared_transactions=2000",
+    "max_locks_per_transaction=256",
+];
+
+/// Restores, starts, looks, stops. Returns what is wrong.
+pub(super) fn run(chain: &[Whole], scratch: &Path, on_bytes: &dyn Fn(u64)) -> Result<Vec<BackupFault>> {
+    let Some(last) = chain.last() else { return Ok(Vec::new()) };
+    let own_major = pgrx::pg_sys::PG_MAJORVERSION_NUM;
+    if last.record.server_version / 10_000 != own_major {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("the backup is of version {}, and this server of {own_major}", last.record.server_version / 10_000),
+        ));
+    }
+    let layout = match restore::lay_out(chain, scratch, on_bytes)? {
+        Ok(layout) => layout,
+        Err(faults) => return Ok(faults),
+    };
+    restore::remove_leftovers(&layout.data)?;
+    let facts = Facts::read()?;
+    // The path of a socket must be short.
+    let sockets = ScratchDirectory::create(&std::env::temp_dir())?;
+    let log = scratch.join("log");
+    let mut server = start(&layout.data, sockets.path(), &log)?;
+    let database = script_objects::current_database()?;
+    let outcome = (|| {
+        let session = match connect(&mut server, &log, sockets.path(), "template1", &facts.superuser)? {
+            Ok(session) => session,
+            Err(reason) => return Ok(vec![last.fault(None, format!("a server does not start from it: {reason}"))]),
+        };
+        let there = session.query_value(&format!(
+            "SELECT count(*) FROM pg_database WHERE datname = {}",
+            plan::quote_literal(&database)
+        ))?;
+        drop(session);
+        if there == "0" {
+            caution(&format!("the backup has no database \"{database}\": its tables were not checked"));
+            return Ok(Vec::new());
+        }
+        look(last, sockets.path(), &database, &facts.superuser)
+    })();
+    const LONGEST: Duration = Duration::from_secs(60);
+    server.stop(libc::SIGQUIT, LONGEST);
+    outcome
+}
+
+fn start(data: &Path, sockets: &Path, log: &Path) -> Result<Background> {
+    let text = |path: &Path| path.display().to_string();
+    let access = data.join("pgcopy_hba.conf");
+    // The directory of the socket is this user's alone.
+    files::write(&access, b"local all all trust\n")?;
+    let configuration = data.join("pgcopy_drill.conf");
+    files::write(&configuration, b"")?;
+    files::append(&data.join("recovery.signal"), b"")?;
+    // The settings of the server that the backup is of are not for this one.
+    files::remove(&data.join("postgresql.auto.conf"))?;
+    let mut arguments = vec!["-D".to_owned(), text(data)];
+    let own = [
+        format!("config_file={}", text(&configuration)),
+        format!("hba_file={}", text(&access)),
+        format!("ident_file={}", text(&configuration)),
+        format!("unix_socket_directories={}", text(sockets)),
+        "recovery_target=immediate".to_owned(),
+        "restore_command=false".to_owned(),
+    ];
+    for setting in SETTINGS.into_iter().map(str::to_owned).chain(own) {
+        arguments.extend(["-c".to_owned(), setting]);
+    }
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(log);
+    let file = file.map_err(|error| file_error("could not create file", log, &error))?;
+    Program::of_server("postgres")?.start(&arguments, file)
+}
+
+/// Waits until the server lets somebody in. The inner error is the end of its log.
+fn connect(
+    server: &mut Background,
+    log: &Path,
+    sockets: &Path,
+    database: &str,
+    user: &str,
+) -> Result<std::result::Result<Session, String>> {
+    let origin = Origin::of_socket(sockets, database, user)?;
+    loop {
+        interrupts::check();
+        if !server.is_running() {
+            return Ok(Err(tail(log)));
+        }
+        if sockets.join(".s.PGSQL.5432").exists()
+            && let Ok(session) = Session::open(&origin)
+        {
+            return Ok(Ok(session));
+        }
+        interrupts::wait(Duration::from_millis(100));
+    }
+}
+
+/// A fault that `check_local` has found there.
+#[derive(Deserialize)]
+struct Found {
+    schema: String,
+    table: String,
+    finding: String,
+}
+
+fn look(last: &Whole, sockets: &Path, database: &str, user: &str) -> Result<Vec<BackupFault>> {
+    let origin = Origin::of_socket(sockets, database, user)?;
+    let session = Session::open(&origin)?;
+    session.execute("SET search_path = pg_catalog")?;
+    let installed = session.query_value("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgcopy' AND p.proname = 'check_local'")?;
+    let mut faults = Vec::new();
+    if installed == "0" {
+        caution("the backup's database does not have the extension: its tables were not checked");
+    } else {
+        let found = session.query_value(
+            "SELECT coalesce(json_agg(json_build_object('schema', c.schema, 'table', c.\"table\", 'finding', c.finding)), '[]')
+             FROM pgcopy.check_local(storage => EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck'), parallel => 0) c",
+        )?;
+        let found: Vec<Found> = serde_json::from_str(&found)
+            .map_err(|error| Error::internal(format!("unexpected answer of check_local: {error}")))?;
+        faults.extend(found.into_iter().map(|found| {
+            last.fault(None, format!("{}: {}", plan::qualified(&found.schema, &found.table), found.finding))
+        }));
+    }
+    drop(session);
+    compare_definitions(&origin)?;
+    Ok(faults)
+}
+
+/// What was defined since the backup is no fault of it, but worth to know.
+fn compare_definitions(there: &Origin) -> Result<()> {
+    let Ok(program) = Program::of_server("pg_dump") else {
+        caution("pg_dump is not installed: definitions were not compared");
+        return Ok(());
+    };
+    let dump = |origin: &Origin| -> Result<Vec<String>> {
+        let (connection, password) = origin.for_program(program.major)?;
+        let arguments = [
+            format!("--dbname={connection}"),
+            "--schema-only".into(),
+            "--no-password".into(),
+            "--lock-wait-timeout=60s".into(),
+        ];
+        let output = program.run(&arguments, password)?;
+        if !output.succeeded {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+                "pg_dump could not dump the definitions",
+            )
+            .details(crate::local::program::complaints(&output.messages)));
+        }
+        let text = String::from_utf8_lossy(&output.text).into_owned();
+        let lines = text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        Ok(lines.map(str::to_owned).collect())
+    };
+    let (here, there) = (dump(&Origin::of_this_server()?)?, dump(there)?);
+    let first = here.iter().zip(&there).find(|(here, there)| here != there);
+    if here != there {
+        let first = first.map_or_else(String::new, |(here, there)| format!(": \"{there}\" there, \"{here}\" here"));
+        caution(&format!("the definitions of this database were changed since the backup{first}"));
+    }
+    Ok(())
+}
+
+/// Returns the end of a log.
+fn tail(log: &Path) -> String {
+    const MOST_BYTES: usize = 2000;
+    let text = fs::read(log).unwrap_or_default();
+    let start = text.len().saturating_sub(MOST_BYTES);
+    String::from_utf8_lossy(&text[start..]).into_owned()
+}

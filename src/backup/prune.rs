@@ -1,0 +1,163 @@
+//! Backups and WAL that a policy does not ask for.
+
+use super::facts::Facts;
+use super::repository::{self, archive_of, read_archive};
+use super::{absolute, unix_now};
+use crate::error::{Error, Result};
+use crate::local::new_file::file_error;
+use crate::local::{disk, interrupts, new_directory, rights};
+use backups::name;
+use backups::prune::{Policy, decide, unneeded_wal};
+use pgrx::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+#[derive(Debug, Clone)]
+pub struct PruneTerms {
+    pub directory: String,
+    pub keep_full: Option<i32>,
+    /// Microseconds.
+    pub keep_for: Option<i64>,
+    pub dry_run: bool,
+    pub wal_archive: Option<String>,
+}
+
+/// A backup, or the WAL as a whole.
+#[derive(Debug, Clone)]
+pub struct PrunedEntry {
+    pub entry: String,
+    pub keep: bool,
+    pub bytes: u64,
+    pub reason: String,
+}
+
+/// Says what a policy keeps, and removes the rest unless it is a dry run.
+pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
+    let invalid = |message: &str| Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message);
+    repository::refuse_readers("read a directory of backups")?;
+    if !rights::may_write_server_files() {
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied to remove backups")
+            .detail("Only roles with privileges of the \"pg_write_server_files\" role may write files of the server's machine."));
+    }
+    if terms.keep_full.is_none() && terms.keep_for.is_none() {
+        return Err(invalid("keep_full or keep_for must be given").hint("keep_full => 3 keeps the newest three full backups, keep_for => '14 days' every moment of the last 14 days."));
+    }
+    if terms.keep_full.is_some_and(|most| most < 1) || terms.keep_for.is_some_and(|time| time < 0) {
+        return Err(invalid("keep_full must be at least 1, and keep_for must not be negative"));
+    }
+    let directory = absolute("the directory of backups", &terms.directory)?;
+    let archive_directory = archive_of(&directory, terms.wal_archive.as_deref())?;
+    let found = repository::read(&directory)?;
+    let known = repository::known(&found);
+    let policy = Policy {
+        full: terms.keep_full.map(|most| most as usize),
+        since: terms.keep_for.map(|time| unix_now().saturating_sub(time)),
+    };
+    let verdicts = decide(&known, policy);
+    let sizes: BTreeMap<&str, u64> = found.iter().map(|found| (found.name.as_str(), found.bytes)).collect();
+    let mut entries: Vec<PrunedEntry> = verdicts
+        .iter()
+        .map(|verdict| PrunedEntry {
+            entry: verdict.name.clone(),
+            keep: verdict.keep,
+            bytes: sizes.get(verdict.name.as_str()).copied().unwrap_or_default(),
+            reason: verdict.reason.clone(),
+        })
+        .collect();
+    entries.extend(abandoned(&directory, terms.dry_run)?);
+    let size =
+        found.iter().filter_map(|found| found.whole.as_ref().ok()).map(|whole| whole.record.segment_size).next_back();
+    let mut segments = Vec::new();
+    if let Some(size) = size {
+        let archive = read_archive(&archive_directory, size)?;
+        let unneeded = unneeded_wal(&archive, &known, &verdicts);
+        segments.extend(unneeded.iter().map(|segment| segment.name(size)));
+        if !archive.segments.is_empty() {
+            entries.push(PrunedEntry {
+                entry: format!("{} segments of WAL", archive.segments.len() - unneeded.len()),
+                keep: true,
+                bytes: (archive.segments.len() - unneeded.len()) as u64 * size,
+                reason: "backups that are kept may need them".to_owned(),
+            });
+        }
+        if let (Some(first), Some(last)) = (segments.iter().min(), segments.iter().max()) {
+            entries.push(PrunedEntry {
+                entry: format!("{} segments of WAL", segments.len()),
+                keep: false,
+                bytes: segments.len() as u64 * size,
+                reason: format!("no backup that is kept needs {first} to {last}"),
+            });
+        }
+    }
+    if !terms.dry_run {
+        let facts = Facts::read()?;
+        // The newest first: what builds on others goes before them.
+        let mut goes: Vec<_> = found
+            .iter()
+            .filter(|found| {
+                verdicts.iter().any(|verdict| !verdict.keep && verdict.name == found.name)
+                    && !found.directory.to_string_lossy().ends_with(name::INCOMPLETE)
+            })
+            .collect();
+        goes.sort_by_key(|found| std::cmp::Reverse(found.whole.as_ref().ok().map(|whole| whole.record.finished)));
+        for found in goes {
+            remove_backup(&found.directory, &facts)?;
+        }
+        for segment in segments {
+            interrupts::check();
+            let path = archive_directory.join(segment);
+            fs::remove_file(&path).map_err(|error| file_error("could not remove file", &path, &error))?;
+        }
+    }
+    Ok(entries)
+}
+
+/// Removes a backup so that what is left of it at any moment is taken for an abandoned one.
+fn remove_backup(directory: &Path, facts: &Facts) -> Result<()> {
+    interrupts::check();
+    if let Some(around) = facts.directory_around(directory) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            format!(
+                "\"{}\" is not apart from \"{}\", where this server keeps its data",
+                directory.display(),
+                around.display()
+            ),
+        ));
+    }
+    new_directory::abandon(directory)
+        .and_then(|abandoned| new_directory::remove_abandoned(&abandoned))
+        .map(drop)
+        .map_err(|error| file_error("could not remove directory", directory, &error))
+}
+
+/// What killed sessions have left: backups that were never complete, and copies of backups.
+fn abandoned(directory: &Path, dry_run: bool) -> Result<Vec<PrunedEntry>> {
+    let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        interrupts::check();
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Some(whole_name) = name.strip_suffix(name::INCOMPLETE) else { continue };
+        let is_ours = name::is_valid(whole_name) || whole_name.starts_with(".validate-");
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
+        if !new_directory::is_unfinished(&path) {
+            continue;
+        }
+        let bytes = disk::bytes_below(&path, &mut interrupts::check);
+        let failed = |error: std::io::Error| file_error("could not remove directory", &path, &error);
+        let is_free = if dry_run {
+            new_directory::is_abandoned(&path)
+        } else {
+            new_directory::remove_abandoned(&path).map_err(failed)?
+        };
+        let reason = if is_free { "nobody writes it any more" } else { "a session is just writing it" };
+        entries.push(PrunedEntry { entry: name.clone(), keep: !is_free, bytes, reason: reason.to_owned() });
+    }
+    Ok(entries)
+}

@@ -1,0 +1,296 @@
+//! A directory of backups, and the WAL archive in it. All that its files say may be wrong.
+
+use super::create::ends;
+use super::{absolute, files, server_time};
+use crate::error::{Error, Result};
+use crate::local::new_file::file_error;
+use crate::local::{disk, interrupts, new_directory, rights};
+use backups::manifest::Manifest;
+use backups::prune::Known;
+use backups::record::{self, Record};
+use backups::wal::{self, Archive, Reach, Segment, is_segment_size, parse_history};
+use backups::{name, prune, restore_page};
+use pgrx::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A backup that is complete, as far as its record and its manifest tell.
+#[derive(Debug, Clone)]
+pub(super) struct Whole {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+    pub(super) record: Record,
+    pub(super) manifest: Manifest,
+}
+
+/// A directory that is or might become a backup.
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+    pub(super) whole: std::result::Result<Whole, Fault>,
+    pub(super) bytes: u64,
+}
+
+pub(super) enum Fault {
+    /// It is being written, or was abandoned.
+    Incomplete,
+    Damaged(String),
+}
+
+/// What `backup_list` shows of a backup. Times are as the server counts them.
+#[derive(Debug, Clone)]
+pub struct ListedBackup {
+    pub name: String,
+    pub state: &'static str,
+    pub kind: Option<&'static str>,
+    pub parent: Option<String>,
+    pub format: Option<&'static str>,
+    pub started: Option<i64>,
+    pub finished: Option<i64>,
+    pub timeline: Option<i32>,
+    pub start: Option<String>,
+    pub stop: Option<String>,
+    pub bytes: u64,
+    pub restorable_from: Option<i64>,
+    pub restorable_until: Option<i64>,
+    pub restorable_until_lsn: Option<String>,
+    pub problem: Option<String>,
+}
+
+const MOST_ENTRIES: usize = 100_000;
+const MOST_SEGMENTS: usize = 1_000_000;
+
+pub(super) fn refuse_readers(doing: &str) -> Result<()> {
+    if rights::may_read_server_files() {
+        return Ok(());
+    }
+    Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("permission denied to {doing}")).detail(
+        "Only roles with privileges of the \"pg_read_server_files\" role may read files of the server's machine.",
+    ))
+}
+
+/// Reads one backup.
+pub(super) fn whole(directory: &Path, name: &str) -> std::result::Result<Whole, String> {
+    let directory = directory.join(name);
+    let text = files::read_capped(&directory.join(record::FILE), record::MOST_BYTES)
+        .map_err(|error| format!("\"{}\": {error}", record::FILE))?;
+    let record = Record::parse(&text).map_err(|reason| format!("\"{}\": {reason}", record::FILE))?;
+    let manifest = files::read_manifest(&directory.join("data"))?;
+    if manifest.system_identifier.is_some_and(|identifier| identifier != record.system_identifier) {
+        return Err("\"backup_manifest\": it is of another server".to_owned());
+    }
+    Ok(Whole { name: name.to_owned(), directory, record, manifest })
+}
+
+/// Reads a backup and those that it builds on, from the full one.
+///
+/// # Errors
+/// With the first that is missing or damaged.
+pub(super) fn chain(directory: &Path, name: &str) -> std::result::Result<Vec<Whole>, String> {
+    const MOST_LINKS: usize = 1000;
+    let mut chain: Vec<Whole> = Vec::new();
+    let mut next = Some(name.to_owned());
+    while let Some(name) = next {
+        interrupts::check();
+        if chain.len() >= MOST_LINKS || chain.iter().any(|link| link.name == name) {
+            return Err(format!("the parents of backup \"{name}\" lead round"));
+        }
+        let link =
+            whole(directory, &name).map_err(|reason| format!("backup \"{name}\" is damaged or missing: {reason}"))?;
+        next = link.record.parent.clone();
+        chain.push(link);
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// Reads a directory of backups. The size of each is that of its files.
+pub(super) fn read(directory: &Path) -> Result<Vec<Found>> {
+    let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
+    let mut found = Vec::new();
+    for (number, entry) in fs::read_dir(directory).map_err(unreadable)?.enumerate() {
+        let entry = entry.map_err(unreadable)?;
+        interrupts::check();
+        if number >= MOST_ENTRIES {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("directory \"{}\" has more than {MOST_ENTRIES} entries", directory.display()),
+            ));
+        }
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = entry.path();
+        let unfinished = name.strip_suffix(name::INCOMPLETE).filter(|name| name::is_valid(name));
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_directory || (unfinished.is_none() && !name::is_valid(&name)) {
+            continue;
+        }
+        let is_backup = |file: &str| fs::symlink_metadata(path.join(file)).is_ok();
+        // What has neither is somebody else's.
+        let is_ours = match unfinished {
+            Some(_) => new_directory::is_unfinished(&path),
+            None => is_backup(record::FILE) || is_backup(restore_page::FILE),
+        };
+        if !is_ours {
+            continue;
+        }
+        let bytes = disk::bytes_below(&path, &mut interrupts::check);
+        let (name, whole) = match unfinished {
+            Some(unfinished) => (unfinished.to_owned(), Err(Fault::Incomplete)),
+            None => (name.clone(), whole(directory, &name).map_err(Fault::Damaged)),
+        };
+        found.push(Found { name, directory: path, whole, bytes });
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+pub(super) fn known(found: &[Found]) -> Vec<Known> {
+    // What is being written is nobody's yet.
+    let settled = found.iter().filter(|found| !matches!(found.whole, Err(Fault::Incomplete)));
+    settled
+        .map(|found| {
+            let whole = found.whole.as_ref().ok();
+            let start = whole.and_then(|whole| ends(&whole.manifest).ok()).map(|(first, _)| first.start);
+            Known {
+                name: found.name.clone(),
+                parent: whole.and_then(|whole| whole.record.parent.clone()),
+                complete: whole.is_some(),
+                finished: whole.map(|whole| whole.record.finished),
+                start,
+            }
+        })
+        .collect()
+}
+
+/// Reads the names in a WAL archive; an empty one where there is none.
+pub(super) fn read_archive(directory: &Path, segment_size: u64) -> Result<Archive> {
+    const MOST_BYTES_OF_HISTORY: u64 = 1 << 20;
+    let mut archive = Archive { segment_size, ..Archive::default() };
+    let Ok(entries) = fs::read_dir(directory) else { return Ok(archive) };
+    for entry in entries.take(MOST_SEGMENTS).flatten() {
+        interrupts::check();
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if let Some(segment) = Segment::parse(&name, segment_size) {
+            // One that was cut off is as good as missing.
+            if entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == segment_size) {
+                archive.segments.insert(segment);
+            }
+        } else if let Some(timeline) = wal::history_name(&name)
+            && let Ok(text) = files::read_capped(&entry.path(), MOST_BYTES_OF_HISTORY)
+            && let Some(switches) = parse_history(&String::from_utf8_lossy(&text))
+        {
+            archive.histories.insert(timeline, switches);
+        }
+    }
+    Ok(archive)
+}
+
+/// Microseconds since 1970 when a segment was archived.
+pub(super) fn archived_at(directory: &Path, segment: Segment, size: u64) -> Option<i64> {
+    let metadata = fs::metadata(directory.join(segment.name(size))).ok()?;
+    metadata.mtime().checked_mul(1_000_000)?.checked_add(metadata.mtime_nsec() / 1000)
+}
+
+/// How far a backup can be recovered with the WAL of an archive.
+pub(super) fn reach(whole: &Whole, archive: &Archive) -> Result<Reach> {
+    let (_, last) = ends(&whole.manifest)?;
+    Ok(archive.reach(last.timeline, last.end))
+}
+
+/// Lists the backups in a directory.
+pub fn list_backups(directory: &str, wal_archive: Option<&str>) -> Result<Vec<ListedBackup>> {
+    refuse_readers("read a directory of backups")?;
+    let directory = absolute("the directory of backups", directory)?;
+    let archive_directory = archive_of(&directory, wal_archive)?;
+    let found = read(&directory)?;
+    let known = known(&found);
+    let good = prune::good(&known);
+    let mut archives: BTreeMap<u64, Archive> = BTreeMap::new();
+    let mut listed = Vec::new();
+    for found in &found {
+        let mut row = ListedBackup {
+            name: found.name.clone(),
+            state: "complete",
+            kind: None,
+            parent: None,
+            format: None,
+            started: None,
+            finished: None,
+            timeline: None,
+            start: None,
+            stop: None,
+            bytes: found.bytes,
+            restorable_from: None,
+            restorable_until: None,
+            restorable_until_lsn: None,
+            problem: None,
+        };
+        match &found.whole {
+            Err(Fault::Incomplete) => row.state = "incomplete",
+            Err(Fault::Damaged(reason)) => {
+                row.state = "damaged";
+                row.problem = Some(reason.clone());
+            }
+            Ok(whole) => {
+                let size = whole.record.segment_size;
+                if !is_segment_size(size) {
+                    continue;
+                }
+                if !archives.contains_key(&size) {
+                    archives.insert(size, read_archive(&archive_directory, size)?);
+                }
+                describe(&mut row, whole, &archives[&size], &archive_directory, good.contains(found.name.as_str()))?;
+            }
+        }
+        listed.push(row);
+    }
+    Ok(listed)
+}
+
+fn describe(row: &mut ListedBackup, whole: &Whole, archive: &Archive, directory: &Path, is_good: bool) -> Result<()> {
+    let (first, last) = ends(&whole.manifest)?;
+    row.kind = Some(if whole.record.parent.is_some() { "incremental" } else { "full" });
+    row.parent.clone_from(&whole.record.parent);
+    row.format = Some(whole.record.format.name());
+    row.started = Some(server_time(whole.record.started));
+    row.finished = Some(server_time(whole.record.finished));
+    row.timeline = i32::try_from(last.timeline).ok();
+    row.start = Some(first.start.to_string());
+    row.stop = Some(last.end.to_string());
+    if !is_good {
+        row.state = "damaged";
+        row.problem = Some("a backup that it builds on is missing or damaged".to_owned());
+        return Ok(());
+    }
+    let reach = reach(whole, archive)?;
+    let until = reach.last.and_then(|segment| archived_at(directory, segment, archive.segment_size));
+    row.restorable_from = row.finished;
+    row.restorable_until = Some(server_time(until.unwrap_or(whole.record.finished).max(whole.record.finished)));
+    row.restorable_until_lsn = Some(reach.end.filter(|&end| end > last.end).unwrap_or(last.end).to_string());
+    if let Some((from, to)) = reach.gaps.first() {
+        let (from, to) = (from.name(archive.segment_size), to.name(archive.segment_size));
+        row.problem = Some(format!("the WAL archive lacks {from} to {to}"));
+    }
+    Ok(())
+}
+
+/// The WAL archive of a directory of backups.
+pub(super) fn archive_of(directory: &Path, given: Option<&str>) -> Result<PathBuf> {
+    match given {
+        Some(given) => absolute("the WAL archive", given),
+        None => Ok(directory.join(name::WAL)),
+    }
+}
+
+/// Takes the path of a backup apart: its directory and its name.
+pub(super) fn locate(backup: &str) -> Result<(PathBuf, String)> {
+    let path = absolute("the path of a backup", backup)?;
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| name::is_valid(name));
+    match (path.parent(), name) {
+        (Some(directory), Some(name)) if path.is_dir() => Ok((directory.to_owned(), name.to_owned())),
+        _ => Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_FILE, format!("\"{}\" is no backup", path.display()))
+            .hint("Give the path of a directory that pgcopy.backup_create() has made; pgcopy.backup_list() shows their names.")),
+    }
+}

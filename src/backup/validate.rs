@@ -1,0 +1,144 @@
+//! Whether a backup is sound: its files, the WAL that it needs, and whether a server starts from it.
+
+pub use super::layout::BackupFault;
+
+use super::layout::Layout;
+use super::repository::{self, Whole, archive_of, locate, refuse_readers};
+use super::{create::ends, drill, files, refuse_others_than_superusers};
+use crate::error::{Error, Result, caution, tell};
+use crate::local::new_directory::NewDirectory;
+use crate::local::{disk, rights};
+use backups::record::Format;
+use pgrx::prelude::*;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Files are compared with the manifest, and WAL is read.
+    Manifest,
+    /// A server is started from a copy, too.
+    Restore,
+}
+
+/// Refuses what can be refused without reading the backup.
+pub fn check_validation(backup: &str, level: Level) -> Result<()> {
+    refuse_readers("read a backup")?;
+    if level == Level::Restore {
+        refuse_others_than_superusers(
+            "start a server from a backup",
+            "Settings in a backup name programs, which that server runs as the operating-system user of this one.",
+        )?;
+    } else if !rights::may_write_server_files() {
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied to unpack a backup")
+            .detail("Only roles with privileges of the \"pg_write_server_files\" role may write files of the server's machine."));
+    }
+    locate(backup).map(drop)
+}
+
+/// Validates a backup. Returns what is wrong with it.
+pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Result<Vec<BackupFault>> {
+    check_validation(backup, level)?;
+    let (directory, name) = locate(backup)?;
+    let fault = |finding: String| BackupFault {
+        backup: name.clone(),
+        file: finding.strip_prefix('"').and_then(|rest| rest.split('"').next()).map(str::to_owned),
+        finding,
+    };
+    let whole = match repository::whole(&directory, &name) {
+        Ok(whole) => whole,
+        Err(reason) => return Ok(vec![fault(reason)]),
+    };
+    let mut faults = check_beside(&whole);
+    faults.extend(check_wal(&directory, &whole)?);
+    let chain = match repository::chain(&directory, &name) {
+        Ok(chain) => chain,
+        Err(reason) => {
+            faults.push(fault(reason));
+            return Ok(faults);
+        }
+    };
+    if level == Level::Restore {
+        let scratch = scratch(&directory, &chain)?;
+        faults.extend(drill::run(&chain, scratch.path(), on_bytes)?);
+    } else if whole.record.format == Format::Plain {
+        faults.extend(whole.verify(&whole.directory.join("data"))?);
+    } else {
+        let scratch = scratch(&directory, std::slice::from_ref(&whole))?;
+        let layout = Layout::within(scratch.path(), &whole);
+        let of_archives = layout.fill(&whole, on_bytes)?;
+        if of_archives.is_empty() {
+            faults.extend(whole.verify(&layout.data)?);
+        }
+        faults.extend(of_archives);
+    }
+    tell(&format!(
+        "validated backup \"{name}\": {} files, {} MB, {} {}",
+        whole.manifest.files,
+        whole.manifest.bytes >> 20,
+        faults.len(),
+        if faults.len() == 1 { "fault" } else { "faults" }
+    ));
+    Ok(faults)
+}
+
+/// A directory for copies. It goes with the session.
+fn scratch(directory: &Path, chain: &[Whole]) -> Result<NewDirectory> {
+    let needed: u64 = chain.iter().map(|link| link.manifest.bytes).fold(0, u64::saturating_add);
+    // The combined one beside its parts.
+    let needed = if chain.len() > 1 { needed.saturating_mul(2) } else { needed };
+    refuse_without_room(directory, needed)?;
+    NewDirectory::create(&directory.join(format!(".validate-{}", std::process::id())))
+}
+
+pub(super) fn refuse_without_room(directory: &Path, needed: u64) -> Result<()> {
+    match disk::free_bytes(directory) {
+        Ok(free) if free < needed => Err(Error::new(
+            PgSqlErrorCode::ERRCODE_DISK_FULL,
+            format!("the disk of \"{}\" has no room for the unpacked backup", directory.display()),
+        )
+        .detail(format!("It takes {} MB, and {} MB are left.", needed >> 20, free >> 20))),
+        _ => Ok(()),
+    }
+}
+
+/// The files that pg_basebackup knows nothing of.
+fn check_beside(whole: &Whole) -> Vec<BackupFault> {
+    const MOST_BYTES: u64 = 16 << 20;
+    let differs = |(name, digest): (&String, &String)| {
+        let plain = Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let path: PathBuf = whole.directory.join(name);
+        let finding = match files::read_capped(&path, MOST_BYTES) {
+            _ if !plain => return None,
+            Err(error) => format!("\"{name}\": {error}"),
+            Ok(bytes) if files::digest(&bytes) != *digest => format!("\"{name}\" was changed"),
+            Ok(_) => return None,
+        };
+        Some(whole.fault(Some(name.clone()), finding))
+    };
+    whole.record.digests.iter().filter_map(differs).collect()
+}
+
+/// Gaps in the archive behind the backup.
+fn check_wal(directory: &Path, whole: &Whole) -> Result<Vec<BackupFault>> {
+    let archive_directory = archive_of(directory, None)?;
+    let size = whole.record.segment_size;
+    let archive = repository::read_archive(&archive_directory, size)?;
+    let reach = repository::reach(whole, &archive)?;
+    if archive.segments.is_empty() {
+        let (_, last) = ends(&whole.manifest)?;
+        caution(&format!(
+            "there is no WAL archive \"{}\": the backup restores to {}",
+            archive_directory.display(),
+            last.end
+        ));
+    }
+    Ok(reach
+        .gaps
+        .iter()
+        .map(|(from, to)| {
+            let (from, to) = (from.name(size), to.name(size));
+            let finding = format!("the WAL archive lacks {from} to {to}: moments after that cannot be restored");
+            whole.fault(Some(from), finding)
+        })
+        .collect())
+}

@@ -1,0 +1,131 @@
+//! Backups: taken, validated and restored as jobs.
+
+use super::leader;
+use super::{attended, history, shared};
+use crate::backup::{self, BackupFault, BackupTerms, CreatedBackup, Level, RestoreTerms, RestoredBackup};
+use crate::error::{Error, Result};
+use crate::local::locks::{self, Until};
+use crate::local::{client, messages};
+use crate::order::{InPlaceTable, Input, JobSpec, Loaded, ScriptInput};
+use crate::prepare;
+use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ffi::CStr;
+
+/// The arguments of a backup. The connection may hold a password.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct BackupRequest {
+    pub directory: String,
+    pub label: Option<String>,
+    pub format: String,
+    pub compress: Option<String>,
+    pub incremental_from: Option<String>,
+    pub max_rate: Option<i32>,
+    pub checkpoint: String,
+    pub connection: Option<String>,
+}
+
+impl BackupRequest {
+    fn terms(&self) -> BackupTerms {
+        let Self { directory, label, format, compress, incremental_from, max_rate, checkpoint, connection } =
+            self.clone();
+        BackupTerms { directory, label, format, compress, incremental_from, max_rate, checkpoint, connection }
+    }
+
+    /// The arguments as a JSON object, for those who look at the job later; without the connection, which may hold a password.
+    pub(super) fn described(&self) -> String {
+        prepare::described(self, &["connection"], [])
+    }
+}
+
+/// The arguments of a validation.
+#[derive(Clone, Serialize)]
+pub struct ValidateRequest {
+    pub backup: String,
+    pub level: String,
+}
+
+/// The arguments of a restore.
+#[derive(Clone, Serialize)]
+pub struct RestoreRequest {
+    pub backup: String,
+    pub target_directory: String,
+    pub until: String,
+    pub tablespaces: Vec<(String, String)>,
+    pub port: Option<i32>,
+    pub start: bool,
+    pub wal_archive: Option<String>,
+}
+
+/// What can be said of the arguments without asking the server. Returns what the job is about, as people may see it.
+pub(super) fn check_arguments(request: &BackupRequest) -> Result<String> {
+    Ok(backup::check_backup(&request.terms())?.path())
+}
+
+/// Takes a backup.
+pub fn backup_create(request: &BackupRequest) -> Result<CreatedBackup> {
+    client::while_there(|| backup_create_as(request, None))
+}
+
+/// `job` is the number of a job that is recorded already.
+pub(super) fn backup_create_as(request: &BackupRequest, job: Option<i64>) -> Result<CreatedBackup> {
+    let terms = request.terms();
+    let check = || backup::check_backup(&terms).map(|checked| (checked.path(), checked));
+    work(c"pgcopy.backup_create()", job, request.described(), check, |checked, on_bytes| {
+        backup::create_backup(&terms, checked, on_bytes)
+    })
+}
+
+/// Validates a backup, and returns what is wrong with it.
+pub fn backup_validate(request: &ValidateRequest) -> Result<Vec<BackupFault>> {
+    let level = match request.level.as_str() {
+        "manifest" => Level::Manifest,
+        "restore" => Level::Restore,
+        other => {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("level \"{other}\" not recognized"),
+            )
+            .hint("It is \"manifest\" or \"restore\"."));
+        }
+    };
+    let check = || backup::check_validation(&request.backup, level).map(|()| (request.backup.clone(), ()));
+    client::while_there(|| {
+        work(c"pgcopy.backup_validate()", None, prepare::described(request, &["backup"], []), check, |(), on_bytes| {
+            backup::validate_backup(&request.backup, level, on_bytes)
+        })
+    })
+}
+
+/// Restores a backup.
+pub fn backup_restore(request: &RestoreRequest) -> Result<RestoredBackup> {
+    let RestoreRequest { backup, target_directory, until, tablespaces, port, start, wal_archive } = request.clone();
+    let terms = RestoreTerms { backup, target_directory, until, tablespaces, port, start, wal_archive };
+    let check = || backup::check_restore(&terms).map(|()| (terms.backup.clone(), ()));
+    client::while_there(|| {
+        work(c"pgcopy.backup_restore()", None, prepare::described(request, &["backup"], []), check, |(), on_bytes| {
+            backup::restore_backup(&terms, on_bytes)
+        })
+    })
+}
+
+/// Does the work as a job. `check` returns what it is about, which stands for all that the job does.
+fn work<C, T>(
+    function: &CStr,
+    job: Option<i64>,
+    arguments: String,
+    check: impl FnOnce() -> Result<(String, C)>,
+    work: impl FnOnce(&C, &dyn Fn(u64)) -> Result<T>,
+) -> Result<T> {
+    let called = shared::now();
+    messages::keep();
+    leader::refuse_where_nothing_is_written(function)?;
+    let (name, checked) = check()?;
+    locks::keep_extension(Until::EndOfTransaction);
+    let input = Input::Script(ScriptInput { name: name.clone(), bytes: 0 });
+    let whole = InPlaceTable { schema: String::new(), name, pages: 0 };
+    let spec = JobSpec::of_session(job.map_or_else(history::next_job, Ok)?, input, whole, arguments);
+    attended::work_in_session(&spec, called, |on_progress| {
+        work(&checked, &|bytes| on_progress(Loaded { rows: 0, bytes }))
+    })
+}
