@@ -270,6 +270,17 @@ fn a_backup_restores_to_the_moment_that_was_asked_for() {
         there.batch_execute("INSERT INTO ledger DEFAULT VALUES").unwrap();
     }
     assert_eq!(text(&mut place.client, ROWS), at_end);
+    // A target that the backup brings along does not stand in the way.
+    let conf = place.server.data().join("postgresql.conf");
+    let kept = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{kept}\nrecovery_target_xid = '3'\n")).unwrap();
+    place.create("second", "");
+    fs::write(&conf, kept).unwrap();
+    let new_space = place.restored.path().join("space-4");
+    let arguments = format!(", until => 'consistent', tablespaces => '{{\"{space}\": \"{}\"}}'", new_space.display());
+    let restored = place.restore("second", "data-4", &arguments);
+    assert_eq!(text(&mut restored.connect(), ROWS), at_end);
+    drop(restored);
     // What cannot be reached is told before anything is unpacked.
     let target = place.restored.path().join("never");
     let with_space = |until: &str| {
@@ -309,7 +320,7 @@ fn a_backup_restores_to_the_moment_that_was_asked_for() {
     assert!(place.faults("first", "").iter().any(|fault| fault.contains(name)));
     let gaps = text(&mut place.client, "SELECT array_to_string(gaps, ', ') FROM pgcopy.wal_archive_status()");
     assert_eq!(gaps, name);
-    assert!(!target.exists() && fs::read_dir(place.restored.path()).unwrap().count() == 8);
+    assert!(!target.exists() && fs::read_dir(place.restored.path()).unwrap().count() == 10);
 }
 
 #[test]
@@ -757,6 +768,81 @@ fn killed_backups_are_never_called_complete() {
         );
         text(&mut place.client, &prune);
         assert_eq!(place.list().len(), 1, "seed {seed}, try {try_number}");
+    }
+}
+
+#[test]
+fn directories_of_anybody_are_read_without_harm() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::start("backup_hostile");
+    place.create("one", "");
+    let directory = place.directory.path().to_owned();
+    let shell = |script: &str| {
+        let output = as_server_user(&format!("cd {}; {script}", directory.display()), &directory);
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for name in ["fifo", "huge", "device", "text", "cut"] {
+        shell(&format!("cp -r one {name}; rm {name}/backup.json"));
+    }
+    shell("mkfifo fifo/backup.json; truncate -s 10G huge/backup.json; ln -s /dev/zero device/backup.json");
+    shell(
+        "cp one/backup.json text; rm text/data/backup_manifest; yes | head -c 10000000 | tr -d '\\n' > text/data/backup_manifest",
+    );
+    shell("head -c 100 one/backup.json > cut/backup.json; ln -s one link; mkdir \"$(printf 'a\\377')\"; touch file");
+    // Parents that lead round, and one that leads out.
+    for (name, parent) in [("a", "b"), ("b", "a"), ("out", "../one"), ("orphan", "gone")] {
+        shell(&format!("cp -r one {name}; sed -i 's|\"parent\": null|\"parent\": \"{parent}\"|' {name}/backup.json"));
+    }
+    let mut expected: Vec<String> = ["a", "b", "cut", "device", "fifo", "huge", "orphan", "out", "text"]
+        .map(|name| format!("{name} damaged"))
+        .into();
+    expected.insert(6, "one complete".to_owned());
+    assert_eq!(place.list(), expected);
+    for line in expected {
+        let name = line.split(' ').next().unwrap();
+        assert_eq!(place.faults(name, "").is_empty(), name == "one", "{name}");
+        if name != "one" {
+            let target = place.restored.path().join(name);
+            assert_eq!(place.restore_failure(name, &target, "").sqlstate, "XX001", "{name}");
+        }
+    }
+    let sql = format!(
+        "SELECT string_agg(entry, ' ' ORDER BY entry) FROM pgcopy.backup_prune('{}', keep_full => 1) WHERE keep",
+        directory.display()
+    );
+    assert_eq!(text(&mut place.client, &sql), "one");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::start("backup_disk");
+    // What compresses badly.
+    let rows =
+        "CREATE TABLE ballast AS SELECT md5(i::text) || md5((-i)::text) AS body FROM generate_series(1, 100000) i";
+    place.client.batch_execute(rows).unwrap();
+    place.create("whole", "");
+    // One that is known to be too small, and one that turns out to be.
+    for (size, sqlstate, words) in [("1m", "55000", "MB left"), ("6m", "53100", "pg_basebackup could not")] {
+        let disk = crate::faults::SmallDisk::mount(size);
+        let directory = disk.0.display();
+        for format in ["tar', compress => 'gzip", "plain"] {
+            let sql = format!("SELECT * FROM pgcopy.backup_create('{directory}', label => 'a', format => '{format}')");
+            let failed = Failure::of(&place.client.query(&sql, &[]).unwrap_err());
+            // Files of the plain format need all the room, which is known before.
+            let expected = if format == "plain" { "55000" } else { sqlstate };
+            assert_eq!(failed.sqlstate, expected, "{size} {format}: {failed:?}");
+            assert!(format == "plain" || failed.message.contains(words), "{failed:?}");
+        }
+        assert_eq!(fs::read_dir(&disk.0).unwrap().count(), 0);
+        // Nor is there room for what is unpacked.
+        let target = disk.0.join("restored");
+        assert_eq!(place.restore_failure("whole", &target, "").sqlstate, "53100");
+        assert_eq!(fs::read_dir(&disk.0).unwrap().count(), 0);
     }
 }
 

@@ -259,10 +259,10 @@ fn the_source_restarts_or_is_killed() {
 }
 
 /// A small file system that fills up.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
-    fn mount(size: &str) -> Self {
+    pub fn mount(size: &str) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // The name tells what a later run may remove.

@@ -92,25 +92,15 @@ impl Until {
         }
     }
 
-    /// The settings of the target. Those that are not meant are empty: the backup may have some of its own.
-    fn settings(&self) -> Vec<(&'static str, String)> {
-        let mut settings: Vec<(&str, String)> = [
-            "recovery_target",
-            "recovery_target_lsn",
-            "recovery_target_name",
-            "recovery_target_time",
-            "recovery_target_xid",
-        ]
-        .map(|name| (name, String::new()))
-        .into();
+    /// The setting of the target; none for all WAL.
+    fn setting(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::Latest => {}
-            Self::Consistent => "immediate".clone_into(&mut settings[0].1),
-            Self::Lsn(lsn) => settings[1].1 = lsn.to_string(),
-            Self::Point(name) => settings[2].1.clone_from(name),
-            Self::Time(time, _) => settings[3].1.clone_from(time),
+            Self::Latest => None,
+            Self::Consistent => Some(("recovery_target", "immediate".to_owned())),
+            Self::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
+            Self::Point(name) => Some(("recovery_target_name", name.clone())),
+            Self::Time(time, _) => Some(("recovery_target_time", time.clone())),
         }
-        settings
     }
 }
 
@@ -449,10 +439,13 @@ fn configure(
         ("primary_conninfo", String::new()),
         ("primary_slot_name", String::new()),
     ];
-    settings.extend(until.settings());
+    settings.extend(until.setting());
     settings.extend(terms.port.map(|port| ("port", port.to_string())));
     for (name, value) in settings {
         let _ = writeln!(lines, "{name} = {}", setting(&value));
+    }
+    for name in ["postgresql.conf", "postgresql.auto.conf"] {
+        drop_old_target(&data.join(name))?;
     }
     files::append(&data.join("postgresql.auto.conf"), lines.as_bytes())?;
     files::append(&data.join("recovery.signal"), b"")?;
@@ -479,6 +472,21 @@ fn configure(
         files::make_directory(&data.join("conf.d"))?;
     }
     Ok(())
+}
+
+/// Comments the recovery target out that the server of the backup was restored to itself: it takes no second one, not even an empty one.
+fn drop_old_target(path: &Path) -> Result<()> {
+    const MOST_BYTES: u64 = 16 << 20;
+    let Ok(text) = files::read_capped(path, MOST_BYTES) else { return Ok(()) };
+    let is_target = |line: &[u8]| line.trim_ascii_start().to_ascii_lowercase().starts_with(b"recovery_target");
+    if !text.split(|&byte| byte == b'\n').any(is_target) {
+        return Ok(());
+    }
+    let lines =
+        text.split(|&byte| byte == b'\n').map(|line| [if is_target(line) { &b"#"[..] } else { b"" }, line].concat());
+    let new = path.with_extension("new");
+    files::write(&new, &lines.collect::<Vec<_>>().join(&b'\n'))?;
+    fs::rename(&new, path).map_err(|error| file_error("could not rename file", &new, &error))
 }
 
 fn command(target: &Path) -> String {
