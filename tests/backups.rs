@@ -398,6 +398,15 @@ fn by_hand(place: &mut Place, name: &str) {
     assert_eq!(text(&mut restored.connect(), ROWS), "1000 rows to 1000", "{name}");
 }
 
+/// What gzip makes of a compressed file; nothing of one that it refuses.
+fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    let directory = ScratchDirectory::create("unpacked").unwrap();
+    let path = directory.path().join("file.gz");
+    fs::write(&path, bytes).unwrap();
+    let output = Command::new("gzip").arg("-dc").arg(path).output().unwrap();
+    output.status.success().then_some(output.stdout)
+}
+
 /// The files below a directory, by their names from it on.
 fn files_below(directory: &Path, within: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -445,6 +454,7 @@ fn damage_is_told_with_the_name_of_the_file() {
             flipped[position] ^= 1 << random.below(8);
             let truncated = whole[..random.below(whole.len() as u64) as usize].to_vec();
             for (damage, content) in [("bit", Some(flipped)), ("truncated", Some(truncated)), ("removed", None)] {
+                let damaged = content.clone().unwrap_or_default();
                 match content {
                     Some(content) => fs::write(&path, content).unwrap(),
                     None => fs::remove_file(&path).unwrap(),
@@ -455,7 +465,10 @@ fn damage_is_told_with_the_name_of_the_file() {
                 let is_wal =
                     file.parent().is_some_and(|parent| parent.ends_with("pg_wal")) || named.starts_with("pg_wal.tar");
                 let is_told = faults.iter().any(|fault| fault.contains(named) || (is_wal && fault.contains("WAL")));
-                assert!(is_told, "seed {seed}: {name} {file:?} {damage}: {faults:?}");
+                // Some bits of a compressed file do not change what it unpacks to.
+                let is_harmless =
+                    damage == "bit" && unpacked(&whole).is_some_and(|whole| unpacked(&damaged) == Some(whole));
+                assert!(is_told || is_harmless, "seed {seed}: {name} {file:?} {damage}: {faults:?}");
                 fs::write(&path, &whole).unwrap();
                 std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
             }
@@ -486,6 +499,7 @@ fn a_drill_starts_a_server_from_the_backup() {
     assert!(faults.len() == 1 && faults[0].contains("public.loose"), "{faults:?}");
     // The older one does not have the table: that is told, and no fault.
     assert_eq!(place.faults("sound", ", level => 'restore'"), [""; 0]);
+    crate::harness::no_process_left(&mut place.client);
     let told =
         text(&mut place.client, "SELECT array_to_string(warnings, '; ') FROM pgcopy.jobs ORDER BY job DESC LIMIT 1");
     assert!(told.contains("definitions of this database were changed since"), "{told}");

@@ -12,6 +12,7 @@ use backups::wal::{self, Archive, Reach, Segment, is_segment_size, parse_history
 use backups::{name, prune, restore_page};
 use pgrx::prelude::*;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -238,8 +239,8 @@ pub fn list_backups(directory: &str, wal_archive: Option<&str>) -> Result<Vec<Li
                 if !is_segment_size(size) {
                     continue;
                 }
-                if !archives.contains_key(&size) {
-                    archives.insert(size, read_archive(&archive_directory, size)?);
+                if let Entry::Vacant(unread) = archives.entry(size) {
+                    unread.insert(read_archive(&archive_directory, size)?);
                 }
                 describe(&mut row, whole, &archives[&size], &archive_directory, good.contains(found.name.as_str()))?;
             }

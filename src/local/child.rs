@@ -8,6 +8,7 @@ use pgrx::{pg_guard, pg_sys};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -110,7 +111,7 @@ fn spawn(
         )
     })?;
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id() as i32);
-    Ok(Running(child))
+    Ok(Running { child, is_gone: false })
 }
 
 /// The programs of this process that run.
@@ -146,14 +147,14 @@ pub struct Background(Running);
 impl Background {
     /// Returns whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.0.0.try_wait(), Ok(None))
+        !self.0.is_gone()
     }
 
     /// Asks it to end by this signal, and waits for that, but not for ever.
     pub fn stop(mut self, signal: i32, longest: Duration) {
         if self.is_running() {
             // SAFETY: signals a process that has not been waited for.
-            unsafe { libc::kill(self.0.0.id() as i32, signal) };
+            unsafe { libc::kill(self.0.child.id() as i32, signal) };
         }
         let begun = Instant::now();
         while self.is_running() && begun.elapsed() < longest {
@@ -203,27 +204,57 @@ unsafe fn close_files_on_exec() {
     }
 }
 
-/// A program that runs. Dropping it ends it.
-struct Running(Child);
+/// A program that runs. Dropping it ends it, with all that it has started.
+struct Running {
+    child: Child,
+    /// Whether it has ended and its number may be another's.
+    is_gone: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&pid| pid != self.0.id() as i32);
-        if matches!(self.0.try_wait(), Ok(None)) {
-            // SAFETY: signals the group of a process that has not been waited for, so that its number is its own.
-            unsafe { libc::kill(-(self.0.id() as i32), libc::SIGKILL) };
-            let _ = self.0.wait();
+        let pid = self.child.id() as i32;
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&running| running != pid);
+        if !self.is_gone {
+            self.end_group();
+            let _ = self.child.wait();
         }
     }
 }
 
 impl Running {
+    /// Returns whether the program has ended. Its number is another's from then on.
+    fn is_gone(&mut self) -> bool {
+        self.is_gone |= !matches!(self.child.try_wait(), Ok(None));
+        self.is_gone
+    }
+
+    /// Returns whether the program has ended, and lets it keep its number.
+    fn has_ended(&self) -> bool {
+        if self.is_gone {
+            return true;
+        }
+        let mut told = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the structure is zeroed, and filled where the child has ended.
+        unsafe {
+            libc::waitid(libc::P_PID, self.child.id(), told.as_mut_ptr(), flags) == 0
+                && told.assume_init().si_pid() != 0
+        }
+    }
+
+    /// Ends the program and all that it has started and left.
+    fn end_group(&self) {
+        // SAFETY: signals the group of a process that has not been waited for, so that its number is its own.
+        unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
+    }
+
     fn output(
         mut self,
         sink: &mut dyn FnMut(&[u8]) -> Result<()>,
         on_messages: &mut dyn FnMut(&[u8]),
     ) -> Result<Output> {
-        let (Some(mut text_pipe), Some(mut message_pipe)) = (self.0.stdout.take(), self.0.stderr.take()) else {
+        let (Some(mut text_pipe), Some(mut message_pipe)) = (self.child.stdout.take(), self.child.stderr.take()) else {
             return Err(Error::internal("a program was started without pipes"));
         };
         for pipe in [text_pipe.as_raw_fd(), message_pipe.as_raw_fd()] {
@@ -236,6 +267,10 @@ impl Running {
             let open = [(&text_pipe as &dyn AsRawFd, text_ended), (&message_pipe, messages_ended)];
             wait_for_any(open.map(|(pipe, ended)| if ended { -1 } else { pipe.as_raw_fd() }));
             interrupts::check();
+            // What it has started may go on and keep the pipes open, as pg_basebackup's receiver of WAL does after a failure.
+            if self.has_ended() {
+                self.end_group();
+            }
             if !text_ended {
                 text_ended = read_available(&mut text_pipe, sink)?;
             }
@@ -252,8 +287,11 @@ impl Running {
             }
         }
         let status = loop {
-            match self.0.try_wait() {
-                Ok(Some(status)) => break status,
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    self.is_gone = true;
+                    break status;
+                }
                 Ok(None) => wait_for_any([-1, -1]),
                 Err(error) => return Err(Error::internal(format!("a program was lost: {error}"))),
             }

@@ -75,8 +75,8 @@ pub fn read(mut input: impl BufRead, check: &mut dyn FnMut()) -> Result<Manifest
                 return Err("its checksum is wrong".into());
             }
             return match input.fill_buf() {
-                Ok(rest) if rest.is_empty() && !manifest.ranges.is_empty() => Ok(manifest),
-                Ok(rest) if rest.is_empty() => Err("it names no WAL".into()),
+                Ok([]) if !manifest.ranges.is_empty() => Ok(manifest),
+                Ok([]) => Err("it names no WAL".into()),
                 Ok(_) => Err("something follows its end".into()),
                 Err(error) => Err(error.to_string()),
             };
