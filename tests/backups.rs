@@ -842,7 +842,7 @@ fn a_full_disk_leaves_nothing() {
     place.create("whole", "");
     // One that is known to be too small, and one that turns out to be.
     for (size, sqlstate, words) in [("1m", "55000", "MB left"), ("6m", "53100", "pg_basebackup could not")] {
-        let disk = crate::faults::SmallDisk::mount(size);
+        let disk = crate::harness::disk::SmallDisk::mount(size);
         let directory = disk.0.display();
         for format in ["tar', compress => 'gzip", "plain"] {
             let sql = format!("SELECT * FROM pgcopy.backup_create('{directory}', label => 'a', format => '{format}')");
@@ -852,11 +852,11 @@ fn a_full_disk_leaves_nothing() {
             assert_eq!(failed.sqlstate, expected, "{size} {format}: {failed:?}");
             assert!(format == "plain" || failed.message.contains(words), "{failed:?}");
         }
-        assert_eq!(fs::read_dir(&disk.0).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
         // Nor is there room for what is unpacked.
-        let target = disk.0.join("restored");
+        let target = disk.path().join("restored");
         assert_eq!(place.restore_failure("whole", &target, "").sqlstate, "53100");
-        assert_eq!(fs::read_dir(&disk.0).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers that crash, and disks that fill up. Each test has servers of its own.
 
+use crate::harness::disk::SmallDisk;
 use crate::harness::{Failure, OwnServers, Pair, connect, describe, eventually, text, texts, wait_for_worker};
 use std::process::Command;
 use xtask::data;
@@ -131,47 +132,35 @@ fn a_standby_has_the_same_rows() {
 #[test]
 fn a_full_disk_is_an_error_and_nothing_is_lost() {
     // A small file system of its own for the table, so that the rows do not fit; the WAL is elsewhere.
-    let mount = xtask::server::work_directory().unwrap().join(format!("small-disk-{}", std::process::id()));
-    std::fs::create_dir_all(&mount).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=60m", "tmpfs"]).arg(&mount).status();
-    assert!(mounted.is_ok_and(|status| status.success()), "this test mounts a small tmpfs and needs root for it");
-    let result = std::panic::catch_unwind(|| {
-        let directory = xtask::server::new_directory(Some(&mount), "tablespace").unwrap();
-        let servers = OwnServers::start("disk", Options::named("disk-destination"));
-        let mut pair = servers.pair("disk");
-        pair.destination.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", directory.display())).unwrap();
-        pair.destination.batch_execute("SET default_tablespace = small").unwrap();
-        fill(&mut pair);
-        pair.both("ALTER TABLE item ALTER big SET STORAGE EXTERNAL");
-        pair.source
-            .batch_execute(
-                "INSERT INTO item SELECT i, 'n', repeat(md5(i::text), 100) FROM generate_series(3001, 40000) i",
-            )
-            .unwrap();
-        let before = pair.destination_state();
-        for workers in [2, 0] {
-            let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
-            assert_eq!(failure.sqlstate, "53100", "{failure:?}");
-            assert_eq!(pair.destination_state(), before);
-            pair.assert_nothing_left();
-            let orphans =
-                "SELECT count(*)::text FROM pg_tablespace s, pg_database d, pg_ls_dir('pg_tblspc/' || s.oid) v,
-                               pg_ls_dir('pg_tblspc/' || s.oid || '/' || v || '/' || d.oid) f
-                           WHERE s.spcname = 'small' AND d.datname = current_database()
-                             AND pg_filenode_relation(s.oid, substring(f from '^[0-9]+')::oid) IS NULL";
-            assert_eq!(text(&mut pair.destination, orphans), "0");
-        }
-        pair.source.batch_execute("DELETE FROM item WHERE id > 3000").unwrap();
-        pair.pull("overwrite => true, parallel => 2");
-        pair.assert_same_content();
-        let tablespace = "SELECT t.spcname::text FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE relname = 'item'";
-        assert_eq!(text(&mut pair.destination, tablespace), "small");
-    });
-    let _ = Command::new("umount").arg("--lazy").arg(&mount).status();
-    let _ = std::fs::remove_dir(&mount);
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
+    let disk = SmallDisk::mount("60m");
+    let directory = xtask::server::new_directory(Some(disk.path()), "tablespace").unwrap();
+    let servers = OwnServers::start("disk", Options::named("disk-destination"));
+    let mut pair = servers.pair("disk");
+    pair.destination.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", directory.display())).unwrap();
+    pair.destination.batch_execute("SET default_tablespace = small").unwrap();
+    fill(&mut pair);
+    pair.both("ALTER TABLE item ALTER big SET STORAGE EXTERNAL");
+    pair.source
+        .batch_execute("INSERT INTO item SELECT i, 'n', repeat(md5(i::text), 100) FROM generate_series(3001, 40000) i")
+        .unwrap();
+    let before = pair.destination_state();
+    for workers in [2, 0] {
+        let failure = pair.pull_error(&format!("overwrite => true, parallel => {workers}"));
+        assert_eq!(failure.sqlstate, "53100", "{failure:?}");
+        assert_eq!(pair.destination_state(), before);
+        pair.assert_nothing_left();
+        let orphans = "SELECT count(*)::text FROM pg_tablespace s, pg_database d, pg_ls_dir('pg_tblspc/' || s.oid) v,
+                           pg_ls_dir('pg_tblspc/' || s.oid || '/' || v || '/' || d.oid) f
+                       WHERE s.spcname = 'small' AND d.datname = current_database()
+                         AND pg_filenode_relation(s.oid, substring(f from '^[0-9]+')::oid) IS NULL";
+        assert_eq!(text(&mut pair.destination, orphans), "0");
     }
+    pair.source.batch_execute("DELETE FROM item WHERE id > 3000").unwrap();
+    pair.pull("overwrite => true, parallel => 2");
+    pair.assert_same_content();
+    let tablespace =
+        "SELECT t.spcname::text FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE relname = 'item'";
+    assert_eq!(text(&mut pair.destination, tablespace), "small");
 }
 
 #[test]

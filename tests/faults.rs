@@ -1,9 +1,9 @@
 //! Sources that misbehave, and destinations where others are at work. `docs/faults.md` lists every fault with its test.
 
+use crate::harness::disk::SmallDisk;
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::{Failure, OwnServers, Pair, State, describe, eventually, task_begins, text};
 use postgres::{Client, NoTls};
-use std::path::PathBuf;
 use std::process::Command;
 use xtask::server::{self, Options, Server};
 
@@ -258,42 +258,11 @@ fn the_source_restarts_or_is_killed() {
     }
 }
 
-/// A small file system that fills up.
-pub struct SmallDisk(pub PathBuf);
-
-impl SmallDisk {
-    pub fn mount(size: &str) -> Self {
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // The name tells what a later run may remove.
-        let path = server::work_directory().unwrap().join(format!("small-disk-faults{number}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "this test mounts a small tmpfs and needs root for it");
-        Self(path)
-    }
-
-    /// Takes all the space that is left.
-    fn fill(&self) -> PathBuf {
-        let ballast = self.0.join("ballast");
-        let _ = Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
-        ballast
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn the_source_runs_out_of_disk() {
     let disk = SmallDisk::mount("400m");
     let mut options = Options::named("full-source");
-    options.data_parent = Some(disk.0.clone());
+    options.data_parent = Some(disk.path().to_owned());
     let servers = OwnServers {
         source: Server::start(&crate::harness::installation(), options).unwrap(),
         destination: Server::start(&crate::harness::installation(), Options::named("full-destination")).unwrap(),
@@ -314,7 +283,7 @@ fn the_source_runs_out_of_disk() {
 #[test]
 fn the_disk_of_an_index_is_full() {
     let disk = SmallDisk::mount("20m");
-    let directory = server::new_directory(Some(&disk.0), "tablespace").unwrap();
+    let directory = server::new_directory(Some(disk.path()), "tablespace").unwrap();
     let servers = OwnServers::start("index-disk", Options::named("index-disk-destination"));
     let mut pair = servers.pair("index_disk");
     fill(&mut pair);
@@ -357,12 +326,12 @@ fn the_disk_of_the_log_is_full() {
         )
         .unwrap();
     servers.destination.stop("INT").unwrap();
-    let (wal, elsewhere) = (servers.destination.data().join("pg_wal"), disk.0.join("pg_wal"));
+    let (wal, elsewhere) = (servers.destination.data().join("pg_wal"), disk.path().join("pg_wal"));
     assert!(Command::new("cp").arg("-a").args([&wal, &elsewhere]).status().unwrap().success());
     std::fs::remove_dir_all(&wal).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &wal).unwrap();
     // The server's user must get there.
-    assert!(Command::new("chmod").arg("755").arg(&disk.0).status().unwrap().success());
+    assert!(Command::new("chmod").arg("755").arg(disk.path()).status().unwrap().success());
     servers.destination.restart().unwrap();
     pair.destination = servers.destination.connect("wal_disk");
     let ballast = disk.fill();

@@ -24,20 +24,27 @@ pub fn definitions(port: u16, database: &str) -> String {
     text.lines().filter(|line| !differs(line)).collect::<Vec<_>>().join("\n")
 }
 
+/// The same definitions without this extension, which a source need not have.
+fn without_this_extension(definitions: &str) -> String {
+    let of_extension = ["-- Name: pgcopy; Type: EXTENSION;", "-- Name: EXTENSION pgcopy; Type: COMMENT;"];
+    let entries = definitions.split("--\n-- ").map(|entry| format!("-- {entry}"));
+    entries.filter(|entry| !of_extension.iter().any(|head| entry.starts_with(head))).collect()
+}
+
 /// A line of the report.
-struct Line {
-    kind: String,
-    name: Option<String>,
-    objects: Option<i64>,
-    rows: Option<i64>,
+pub struct Line {
+    pub kind: String,
+    pub name: Option<String>,
+    pub objects: Option<i64>,
+    pub rows: Option<i64>,
 }
 
 impl Pair {
-    fn migrate_sql(&self, arguments: &str) -> String {
+    pub fn migrate_sql(&self, arguments: &str) -> String {
         format!("SELECT kind, name, objects, rows FROM pgcopy.migrate('{}'{arguments})", self.dsn())
     }
 
-    fn migrate(&mut self, arguments: &str) -> Vec<Line> {
+    pub fn migrate(&mut self, arguments: &str) -> Vec<Line> {
         let sql = self.migrate_sql(arguments);
         let rows = self.destination.query(&sql, &[]);
         let rows = rows.unwrap_or_else(|error| panic!("the migration failed: {}", describe(&error)));
@@ -46,13 +53,18 @@ impl Pair {
             .collect()
     }
 
-    fn migrate_error(&mut self, arguments: &str) -> Failure {
+    pub fn migrate_error(&mut self, arguments: &str) -> Failure {
         let sql = self.migrate_sql(arguments);
         Failure::of(&self.destination.query(&sql, &[]).expect_err("the migration succeeded"))
     }
 
-    fn assert_same_definitions(&self) {
-        let [there, here] = [self.source_port, self.destination_port].map(|port| definitions(port, &self.database));
+    pub fn assert_same_definitions(&mut self) {
+        let [there, mut here] = [self.source_port, self.destination_port]
+            .map(|port| without_this_extension(&definitions(port, &self.database)));
+        if text(&mut self.source, "SELECT (current_setting('server_version_num')::int < 140000)::text") == "true" {
+            // Of a range type of such a source the program says nothing of its multiranges.
+            here = here.replace(",\n    multirange_type_name = shop.span_multirange", "");
+        }
         if there != here {
             let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
             let (there, here) = (lines(&there), lines(&here));
@@ -413,6 +425,18 @@ fn an_ordinary_role_moves_what_it_may_create() {
     assert_eq!(texts(&mut pair.destination, owners), ["app"]);
 }
 
+/// The running programs that read the definitions of a database, with their arguments.
+pub fn programs_of(database: &str) -> Vec<(u32, String)> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let running = processes.filter_map(|process| {
+        let command = std::fs::read(process.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let number = process.file_name().to_string_lossy().parse().ok()?;
+        (command.contains("pg_dump") && command.contains(&format!("dbname='{database}'"))).then_some((number, command))
+    });
+    running.collect()
+}
+
 #[test]
 fn the_program_is_ended_with_the_call_and_shows_no_password() {
     if !has_pg_dump() {
@@ -424,16 +448,7 @@ fn the_program_is_ended_with_the_call_and_shows_no_password() {
     let mut blocker = pair.another_source_session();
     // The program reads it, and nobody else does.
     blocker.batch_execute("BEGIN; LOCK pg_catalog.pg_ts_template IN ACCESS EXCLUSIVE MODE").unwrap();
-    let programs = || -> Vec<(u32, String)> {
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let running = processes.filter_map(|process| {
-            let command = std::fs::read(process.path().join("cmdline")).ok()?;
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let number = process.file_name().to_string_lossy().parse().ok()?;
-            (command.contains("pg_dump") && command.contains("dbname='migrate_cancel'")).then_some((number, command))
-        });
-        running.collect()
-    };
+    let programs = || programs_of("migrate_cancel");
     for cancel in ["pg_cancel_backend", "pg_terminate_backend"] {
         let pid = text(&mut app, "SELECT pg_backend_pid()::text");
         let failure = std::thread::scope(|scope| {
@@ -500,14 +515,15 @@ fn sources_of_every_version() {
             continue;
         }
         fill(&mut pair);
-        if version == here {
-            pair.source.batch_execute("CREATE EXTENSION pgcopy").unwrap();
-        }
         pair.migrate("");
         pair.assert_same_content();
-        if version == here {
-            pair.assert_same_definitions();
-        }
+        pair.assert_same_definitions();
+        pair.assert_nothing_left();
+        let mut pair = Pair::on(source.port(), destination, &format!("{name}_odd"));
+        pair.source.batch_execute(&odd_schema(version)).unwrap_or_else(|error| panic!("{}", describe(&error)));
+        pair.migrate("");
+        pair.assert_same_content();
+        pair.assert_same_definitions();
         pair.assert_nothing_left();
     }
 }
@@ -608,7 +624,10 @@ const ODD: &str = r#"
     CREATE STATISTICS odd_stats (mcv) ON (id % 10), b FROM a; ALTER STATISTICS odd_stats SET STATISTICS 33;
     CREATE CAST (pair AS text) WITH INOUT AS ASSIGNMENT;
     CREATE CONVERSION own_conversion FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
-    CREATE SERVER_PLACEHOLDER;
+    CREATE FOREIGN DATA WRAPPER odd_wrapper OPTIONS (a 'b'); CREATE SERVER odd_server TYPE 't' VERSION '1' FOREIGN DATA WRAPPER odd_wrapper;
+    CREATE USER MAPPING FOR migrate_reader SERVER odd_server OPTIONS (secret 'none');
+    CREATE FOREIGN TABLE odd_far (id int OPTIONS (n 'm') NOT NULL, part int CHECK (part > 0)) SERVER odd_server OPTIONS (t 'u');
+    GRANT USAGE ON FOREIGN SERVER odd_server TO migrate_reader;
     ALTER TABLE a CLUSTER ON a_pkey; ALTER TABLE b REPLICA IDENTITY FULL;
     ALTER TABLE base SET (autovacuum_enabled = off, toast.vacuum_truncate = off);
     CREATE UNIQUE INDEX a_partial ON a (b NULLS FIRST) INCLUDE (c) WHERE b > 7;
@@ -633,6 +652,22 @@ const ODD: &str = r#"
     INSERT INTO booking SELECT int4range(i, i + 1), tsrange('2024-01-01', '2024-01-02') FROM generate_series(1, 100) i;
     REINDEX INDEX a_by_base; REFRESH MATERIALIZED VIEW four; ANALYZE"#;
 
+/// The odd definitions as far as a version knows their kinds.
+fn odd_schema(version: Version) -> String {
+    if version.major() >= 14 {
+        return ODD.to_owned();
+    }
+    [
+        (
+            "BEGIN ATOMIC SELECT count(*) FROM one WHERE id = $1; SELECT 1; END",
+            "AS 'SELECT count(*) FROM public.one WHERE id = $1'",
+        ),
+        ("ON (id % 10), b FROM a; ALTER STATISTICS odd_stats SET STATISTICS 33", "ON id, b FROM a"),
+    ]
+    .into_iter()
+    .fold(ODD.to_owned(), |schema, (known, replacement)| schema.replace(known, replacement))
+}
+
 #[test]
 fn odd_definitions_arrive_as_they_are() {
     if !has_pg_dump() {
@@ -643,14 +678,8 @@ fn odd_definitions_arrive_as_they_are() {
         for role in ["migrate_owner", "migrate_reader"] {
             make_role(&mut pair, role);
         }
-        let server = "CREATE FOREIGN DATA WRAPPER odd_wrapper OPTIONS (a 'b'); CREATE SERVER odd_server TYPE 't' VERSION '1' FOREIGN DATA WRAPPER odd_wrapper;
-            CREATE USER MAPPING FOR migrate_reader SERVER odd_server OPTIONS (secret 'none');
-            CREATE FOREIGN TABLE odd_far (id int OPTIONS (n 'm') NOT NULL, part int CHECK (part > 0)) SERVER odd_server OPTIONS (t 'u');
-            GRANT USAGE ON FOREIGN SERVER odd_server TO migrate_reader";
-        let schema = ODD.replace("CREATE SERVER_PLACEHOLDER", server);
+        let schema = odd_schema(installation().version());
         pair.source.batch_execute(&schema).unwrap_or_else(|error| panic!("{}", describe(&error)));
-        // Both have the extension itself.
-        pair.source.batch_execute("CREATE EXTENSION pgcopy").unwrap();
         pair.migrate(&format!(", parallel => {workers}"));
         pair.assert_same_definitions();
         pair.assert_same_content();
@@ -780,67 +809,6 @@ fn filters_bring_along_what_the_chosen_tables_need() {
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM shop.reading_1"), "1");
     let failure = pair.migrate_error(", include => '{shop.nothing}'");
     assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
-    pair.assert_nothing_left();
-}
-
-#[test]
-fn faults_in_the_middle_leave_nothing() {
-    if !has_pg_dump() {
-        return;
-    }
-    let mut pair = Pair::new("migrate_faults");
-    pair.source
-        .batch_execute(
-            "CREATE TYPE mood AS ENUM ('sad', 'glad');
-             CREATE FUNCTION slow_key(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN $1; END';
-             CREATE TABLE item (id serial PRIMARY KEY, felt mood, big text);
-             CREATE TABLE note (id int PRIMARY KEY, item int REFERENCES item, body text); CREATE INDEX note_body ON note (body);
-             INSERT INTO item (felt, big) SELECT 'sad', repeat(md5(i::text), 400) FROM generate_series(1, 3000) i;
-             INSERT INTO note SELECT i, i, repeat(md5(i::text), 30) FROM generate_series(1, 3000) i;
-             ALTER TABLE item ADD CONSTRAINT slow CHECK (slow_key(id) > 0) NOT VALID; UPDATE pg_constraint SET convalidated = true WHERE conname = 'slow';
-             SELECT lo_create(7); ANALYZE",
-        )
-        .unwrap_or_else(|error| panic!("{}", describe(&error)));
-    let before = definitions(pair.destination_port, "migrate_faults");
-    let sql = format!("SELECT count(*)::text FROM pgcopy.migrate('{}', parallel => 2)", pair.dsn());
-    let kill_here = |condition: &str, how: &str| {
-        format!(
-            "SELECT count({how}(pid))::text FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
-        )
-    };
-    let job_works = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'pgcopy job%: %ing %'
-                     AND backend_type = 'pgcopy'";
-    for (what, side, statement) in [
-        ("cancel", "here", kill_here("query LIKE 'SELECT count%pgcopy.migrate%'", "pg_cancel_backend")),
-        ("leader", "here", kill_here("query LIKE 'SELECT count%pgcopy.migrate%'", "pg_terminate_backend")),
-        ("worker", "here", kill_here("query LIKE 'pgcopy job%' AND query NOT LIKE '%steward'", "pg_terminate_backend")),
-        ("steward", "here", kill_here("query LIKE 'pgcopy job%steward'", "pg_terminate_backend")),
-        ("source", "there", kill_here("true", "pg_terminate_backend")),
-        ("timeout", "", String::new()),
-    ] {
-        let mut session = pair.another_destination_session();
-        let failure = std::thread::scope(|scope| {
-            let call = scope.spawn(|| {
-                if what == "timeout" {
-                    session.batch_execute("SET statement_timeout = '3s'").unwrap();
-                }
-                session.query(&sql, &[]).expect_err(what)
-            });
-            if !side.is_empty() {
-                let mut other = pair.another_destination_session();
-                eventually("workers are there", || text(&mut other, job_works) != "0");
-                let client = if side == "here" { &mut pair.destination } else { &mut pair.source };
-                assert_ne!(text(client, &statement), "0", "{what}");
-            }
-            call.join().unwrap()
-        });
-        assert!(failure.is_closed() || failure.code().is_some(), "{what}: {failure:?}");
-        eventually("nothing is left", || definitions(pair.destination_port, "migrate_faults") == before);
-        pair.assert_nothing_left();
-        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pg_largeobject_metadata"), "0", "{what}");
-    }
-    assert_ne!(text(&mut pair.destination, &sql), "0");
-    pair.assert_same_content();
     pair.assert_nothing_left();
 }
 

@@ -39,6 +39,7 @@ mod load_sql_hostile;
 mod load_sql_oracle;
 mod masks;
 mod migrate;
+mod migrate_faults;
 mod migrations;
 mod mismatches;
 mod other_servers;

@@ -73,13 +73,8 @@ const SETTINGS: [&CStr; 14] = [
 ];
 
 /// Further settings of a load: those that find a table by its name, and those that a new table gets.
-const LOAD_SETTINGS: [&CStr; 5] = [
-    c"search_path",
-    c"default_tablespace",
-    c"default_table_access_method",
-    c"default_toast_compression",
-    c"session_replication_role",
-];
+const LOAD_SETTINGS: [&CStr; 4] =
+    [c"search_path", c"default_tablespace", c"default_table_access_method", c"session_replication_role"];
 
 /// An order on its way. The text follows, and is followed by room for the reason to refuse it.
 #[repr(C)]

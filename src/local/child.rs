@@ -181,8 +181,27 @@ fn become_child(parent: i32) -> io::Result<()> {
             libc::write(score, c"0".as_ptr().cast(), 1);
             libc::close(score);
         }
+        take_all_signals();
     }
     Ok(())
+}
+
+/// Gives all signals their default meaning and unblocks them. Otherwise the program would begin with those blocked that are held
+/// while it is started, and only SIGKILL would end it.
+///
+/// # Safety
+/// Called in a process that becomes a program.
+unsafe fn take_all_signals() {
+    // SAFETY: system calls on this process alone. The server's handlers are gone before a signal can arrive.
+    unsafe {
+        for signal in 1..libc::SIGRTMIN() {
+            // SIGKILL, SIGSTOP and those of the C library cannot be changed, which is as well.
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
 }
 
 /// Keeps the files and sockets of this process out of the program. Before version 16 the server does not do so itself.

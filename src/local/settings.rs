@@ -58,8 +58,8 @@ pub fn read_values_alike() -> Result<()> {
 }
 
 /// The server's settings that input and output functions of types use, and functions in the defaults and checks of a
-/// table. The search path is not among them: it chooses code.
-const OF_VALUES: [&CStr; 13] = [
+/// table, and those for how values are stored. The search path is not among them: it chooses code.
+const OF_VALUES: [&CStr; 14] = [
     c"datestyle",
     c"intervalstyle",
     c"timezone",
@@ -73,6 +73,7 @@ const OF_VALUES: [&CStr; 13] = [
     c"xmlbinary",
     c"xmloption",
     c"default_text_search_config",
+    c"default_toast_compression",
 ];
 
 /// Settings of a session under which texts mean the same in another process.

@@ -130,7 +130,8 @@ fn make_batch(session: &Session, batch: &[&LargeObject], owner: Option<u32>) -> 
     interrupts::check();
     let oids: Vec<u32> = batch.iter().map(|object| object.oid).collect();
     let values = read_large_objects_from(session, &oids, FIRST_PART)?;
-    let (sent, texts): (Vec<u32>, Vec<&str>) = values.iter().map(|(oid, text)| (*oid, text.as_str())).unzip();
+    let (sent, texts): (Vec<u32>, Vec<String>) = values.iter().map(|(oid, value)| (*oid, digits(value))).unzip();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     if sent != oids {
         return Err(Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "the source has sent other large objects"));
     }
@@ -140,11 +141,11 @@ fn make_batch(session: &Session, batch: &[&LargeObject], owner: Option<u32>) -> 
             &[Param::OidArray(&oids), Param::TextArray(&texts)],
         )
     })?;
-    for (oid, _) in values.iter().filter(|(_, text)| text.len() == 2 * FIRST_PART) {
+    for (oid, _) in values.iter().filter(|(_, value)| value.len() == FIRST_PART) {
         let mut offset = FIRST_PART as i64;
         loop {
             interrupts::check();
-            let part = read_large_object_part(session, *oid, offset, NEXT_PART)?;
+            let part = digits(&read_large_object_part(session, *oid, offset, NEXT_PART)?);
             as_owner(&|| {
                 spi::fixed::query_text(
                     "SELECT lo_put($1, $2, decode($3, 'hex'))::text",
@@ -158,6 +159,12 @@ fn make_batch(session: &Session, batch: &[&LargeObject], owner: Option<u32>) -> 
         }
     }
     Ok(())
+}
+
+/// Returns bytes as hexadecimal digits.
+fn digits(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 struct Terms<'a> {

@@ -1,6 +1,7 @@
 //! Databases for tests, and ways to compare them that do not go through the extension.
 
 pub mod certificates;
+pub mod disk;
 pub mod forger;
 pub mod listener;
 pub mod proxy;

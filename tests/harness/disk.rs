@@ -1,0 +1,40 @@
+//! Disks that are too small.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use xtask::server;
+
+/// A small file system that fills up.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn mount(size: &str) -> Self {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // The name tells what a later run may remove.
+        let path = server::work_directory().unwrap().join(format!("small-disk-{number}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "this test mounts a small tmpfs and needs root for it");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Takes all the space that is left.
+    pub fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let _ = Command::new("dd").args(["if=/dev/zero", "bs=4k"]).arg(format!("of={}", ballast.display())).output();
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
