@@ -28,7 +28,10 @@ pub fn definitions(port: u16, database: &str) -> String {
 fn without_this_extension(definitions: &str) -> String {
     let of_extension = ["-- Name: pgcopy; Type: EXTENSION;", "-- Name: EXTENSION pgcopy; Type: COMMENT;"];
     let entries = definitions.split("--\n-- ").map(|entry| format!("-- {entry}"));
-    entries.filter(|entry| !of_extension.iter().any(|head| entry.starts_with(head))).collect()
+    let others = entries.filter(|entry| !of_extension.iter().any(|head| entry.starts_with(head)));
+    // They stand before the first table, and say what holds anyway.
+    let defaults = ["SET default_tablespace = '';\n\n", "SET default_table_access_method = heap;\n\n"];
+    defaults.into_iter().fold(others.collect(), |text: String, default| text.replacen(default, "", 1))
 }
 
 /// A line of the report.
@@ -302,13 +305,43 @@ fn what_exists_is_an_error_or_is_kept() {
 }
 
 #[test]
+fn what_old_rows_would_violate_is_made_over_the_new_ones() {
+    if !has_pg_dump() {
+        return;
+    }
+    let mut pair = Pair::new("migrate_old_rows");
+    pair.source
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY, price int, code text UNIQUE, CONSTRAINT sane CHECK (price > 0) NOT VALID);
+             ALTER TABLE item VALIDATE CONSTRAINT sane; CREATE TABLE part (id int PRIMARY KEY, item int REFERENCES item);
+             CREATE INDEX ON item (price); INSERT INTO item SELECT i, i, i FROM generate_series(1, 10) i; INSERT INTO part VALUES (1, 1)",
+        )
+        .unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE item (id int NOT NULL, price int, code text); INSERT INTO item VALUES (1, -1, 'x'), (1, -1, 'x');
+             CREATE MATERIALIZED VIEW shown AS SELECT sum(price) AS sum FROM item",
+        )
+        .unwrap();
+    pair.migrate(", existing => 'keep', overwrite => true");
+    pair.assert_same_content();
+    assert_eq!(text(&mut pair.destination, "SELECT sum::text FROM shown"), "55");
+    pair.destination.batch_execute("DROP MATERIALIZED VIEW shown").unwrap();
+    // A check that a table is made with is part of it.
+    pair.both("ALTER TABLE item DROP CONSTRAINT IF EXISTS sane");
+    pair.assert_same_definitions();
+}
+
+#[test]
 fn the_plan_shows_the_definitions_and_touches_nothing() {
     if !has_pg_dump() {
         return;
     }
     let mut pair = Pair::new("migrate_plan");
     pair.source
-        .batch_execute("CREATE TABLE item (id int PRIMARY KEY); CREATE VIEW v AS SELECT 'a;b'::text AS x")
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY); CREATE VIEW v AS SELECT 'a;b'::text AS x; SELECT lo_create(7), lo_create(8)",
+        )
         .unwrap();
     pair.destination.batch_execute("CREATE VIEW v AS SELECT 1").unwrap();
     let before = definitions(pair.destination_port, "migrate_plan");
@@ -327,6 +360,7 @@ fn the_plan_shows_the_definitions_and_touches_nothing() {
              ALTER TABLE public.v OWNER TO postgres;",
             "before rows|constraint|public|item item_pkey|postgres|create|ALTER TABLE ONLY public.item\n    \
              ADD CONSTRAINT item_pkey PRIMARY KEY (id);",
+            "before rows|large objects|2|create",
         ]
     );
     pair.migrate(", existing => 'keep'");
@@ -807,6 +841,15 @@ fn filters_bring_along_what_the_chosen_tables_need() {
         "shop.purchase shop.purchase_customer shop.purchase_id_seq shop.purchase_pkey shop.reading shop.reading_1"
     );
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM shop.reading_1"), "1");
+    // A partition that nobody wants.
+    pair.destination.batch_execute(clear).unwrap();
+    pair.source
+        .batch_execute("CREATE TABLE shop.reading_2 PARTITION OF shop.reading DEFAULT; INSERT INTO shop.reading SELECT r.* FROM shop.reading r")
+        .unwrap();
+    pair.migrate(", include => '{shop.reading}', exclude => '{shop.reading_2}'");
+    assert_eq!(text(&mut pair.destination, "SELECT (to_regclass('shop.reading_2') IS NULL)::text"), "true");
+    let rows = "SELECT string_agg(t::text, ' ') FROM shop.reading_1 t";
+    assert_eq!(text(&mut pair.destination, rows), text(&mut pair.source, rows));
     let failure = pair.migrate_error(", include => '{shop.nothing}'");
     assert_eq!(failure.sqlstate, "42P01", "{failure:?}");
     pair.assert_nothing_left();
@@ -822,16 +865,23 @@ fn publications_come_where_they_are_asked_for() {
         .batch_execute(
             "CREATE EXTENSION pgcopy; CREATE TABLE item (id int PRIMARY KEY, note text); INSERT INTO item VALUES (1, 'n');
              CREATE PUBLICATION one FOR TABLE item (id) WHERE (id > 0) WITH (publish = 'insert, update');
-             CREATE PUBLICATION whole FOR TABLES IN SCHEMA public; CREATE PUBLICATION everything FOR ALL TABLES",
+             CREATE PUBLICATION whole FOR TABLES IN SCHEMA public; CREATE PUBLICATION everything FOR ALL TABLES;
+             CREATE SUBSCRIPTION follows CONNECTION 'dbname=nowhere' PUBLICATION one WITH (connect = false)",
         )
         .unwrap_or_else(|error| panic!("{}", describe(&error)));
     let published = "SELECT string_agg(pubname, ' ' ORDER BY pubname) FROM pg_publication";
     pair.migrate("");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pg_publication"), "0");
-    pair.migrate(", publications => true, overwrite => true");
+    let subscriptions = "SELECT count(*)::text FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database()";
+    assert_eq!(text(&mut pair.destination, subscriptions), "0");
+    pair.migrate(", publications => true, subscriptions => true, overwrite => true");
     assert_eq!(text(&mut pair.destination, published), "everything one whole");
+    assert_eq!(text(&mut pair.destination, &format!("{subscriptions} AND NOT subenabled")), "1");
     pair.assert_same_definitions();
     pair.assert_same_content();
+    for client in [&mut pair.source, &mut pair.destination] {
+        client.batch_execute("ALTER SUBSCRIPTION follows SET (slot_name = NONE); DROP SUBSCRIPTION follows").unwrap();
+    }
 }
 
 #[test]

@@ -53,6 +53,42 @@ fn what_is_stored_is_what_the_source_holds() {
     pair.assert_nothing_left();
 }
 
+#[test]
+fn a_part_of_the_data_is_compared_with_that_part() {
+    let mut pair = Pair::with("verified_part", "", SCHEMA);
+    pair.source.batch_execute(ROWS).unwrap();
+    pair.source.batch_execute("CREATE TABLE person (id int PRIMARY KEY, name varchar(30), email text); INSERT INTO person SELECT i, 'n ' || i, i || '@x.org' FROM generate_series(1, 5000) i").unwrap();
+    pair.destination
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('sad', 'glad');
+             CREATE TABLE thing (number int PRIMARY KEY, a int, n numeric(12,2), text text, m mood, twice int GENERATED ALWAYS AS (a * 2) STORED, mine int DEFAULT 7);
+             CREATE TABLE person (id int PRIMARY KEY, name varchar(30), email text);
+             CREATE TABLE log (id int, at date)",
+        )
+        .unwrap();
+    let tables = r#"{"item": {"into": "thing", "where": "id > 100 AND m = 'glad'", "columns": {"id": {"into": "number"},
+            "n": {"value": "n / 3"}, "body": {"into": "text", "value": "left(body, 20)"}, "m": {"value": "'sad'"},
+            "padded": {"skip": true}, "raw": {"skip": true}, "facts": {"skip": true}, "doc": {"skip": true}, "words": {"skip": true},
+            "at": {"skip": true}, "c": {"skip": true}, "p": {"skip": true}, "span": {"skip": true}, "f": {"skip": true}}},
+        "person": {"sample": 0.5, "columns": {"email": {"mask": "email"}, "name": {"mask": "name"}}}, "log": {"where": "id % 2 = 0"}}"#;
+    let arguments = format!(
+        "include => '{{item,person,log}}', overwrite => true, mask_key => 'a key that nobody knows', verify => true, tables => '{}'",
+        tables.replace('\'', "''")
+    );
+    for more in ["parallel => 2", "parallel => 0", "method => 'in place'"] {
+        let report = pair.pull(&format!("{arguments}, {more}"));
+        let rows: std::collections::BTreeMap<&str, i64> =
+            report.iter().map(|table| (table.table.as_str(), table.rows)).collect();
+        assert_eq!((rows["thing"], rows["log"]), (2900, 50), "{more}");
+        assert!((2300..2700).contains(&rows["person"]), "{rows:?}");
+        let sums = "SELECT concat_ws(' ', count(*), sum(number), sum(n), count(DISTINCT text), min(m), sum(twice), sum(mine)) FROM thing";
+        let theirs = "SELECT concat_ws(' ', count(*), sum(id), sum((n / 3)::numeric(12,2)), count(DISTINCT left(body, 20)), 'sad', sum(a * 2), count(*) * 7)
+                      FROM item WHERE id > 100 AND m = 'glad'";
+        assert_eq!(text(&mut pair.destination, sums), text(&mut pair.source, theirs), "{more}");
+    }
+    pair.assert_nothing_left();
+}
+
 /// Changes the rows that a pull has stored for `item` before it compares them, and returns how the pull ended.
 fn pull_with_changed_rows(pair: &mut Pair, arguments: &str, change: &str) -> Result<(), Failure> {
     let mut holder = pair.another_destination_session();

@@ -299,7 +299,8 @@ pub(super) fn pull_of_migration(
         validate: true,
         wait,
         verbose,
-        refresh: false,
+        // Those that it makes show the new rows; so must those that were here.
+        refresh: true,
         in_place: false,
         skip_mismatched: false,
         verify: false,

@@ -240,8 +240,8 @@ impl<'a> Executor<'a> {
         let session = self.connect(server)?;
         session.end_queries_with_client();
         let source = &server.tables[table];
-        let (relation, with_partitions) = source.relation_of(part);
-        let running = verify::start_sum(&session, relation, with_partitions, source.parts[part], digest)?;
+        let rows = source.rows_as_from_names_them(Some(part), &spec.columns);
+        let running = verify::start_sum(&session, &rows, digest)?;
         let stored = stage::digest(self.stage(table).heap, spec.owner, digest, part, source.parts.len())?;
         self.shared.note_sums(table, verify::finish_sum(&session, running)?, stored);
         Ok(())

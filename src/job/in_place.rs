@@ -122,8 +122,8 @@ fn truncate_as_owner(table: &str) -> Result<()> {
 /// Compares the rows of a target with those of the source's snapshot, if that was asked for.
 fn refuse_differing(session: &Session, target: &Target, counterpart: &Counterpart, members: &[u32]) -> Result<()> {
     let Some(digest) = &target.spec.digest else { return Ok(()) };
-    let source = &counterpart.table;
-    let running = verify::start_sum(session, &source.name, source.partitioned, plan::Part::WHOLE, digest)?;
+    let rows = counterpart.table.rows_as_from_names_them(None, &target.spec.columns);
+    let running = verify::start_sum(session, &rows, digest)?;
     let mut stored = RowSum::default();
     for &member in members {
         let part = stage::digest(member, target.spec.owner, digest, 0, 1)?;

@@ -41,6 +41,7 @@ impl MigrateRequest {
         };
         Ok(Terms {
             keeps_existing,
+            overwrites: self.pull.overwrite,
             owners: self.owners,
             privileges: self.privileges,
             publications: self.publications,
@@ -159,6 +160,7 @@ fn plan(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
     let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
     let filter = request.filter()?;
     let definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms, filter.as_ref())?;
+    let large_objects = if filter.is_none() { LargeObjects::read(&open.session)?.planned() } else { Vec::new() };
     open.session.rollback()?;
     let of_section = |section: &'static str, objects: Vec<crate::script::Object>| {
         objects.into_iter().filter(|object| !object.entry.head.kind.is_empty()).map(move |object| PlannedObject {
@@ -171,7 +173,24 @@ fn plan(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
             owner: object.entry.head.owner,
         })
     };
-    Ok(of_section("before rows", definitions.before).chain(of_section("after rows", definitions.after)).collect())
+    // Of many, each in a line of its own would hide all others.
+    let large_objects = large_objects.into_iter().map(|(count, exists)| PlannedObject {
+        section: "before rows",
+        kind: "large objects".to_owned(),
+        schema: None,
+        name: count.to_string(),
+        owner: None,
+        action: if !exists {
+            "create"
+        } else if terms.keeps_existing {
+            "keep"
+        } else {
+            "differs"
+        },
+        ddl: None,
+    });
+    let before = of_section("before rows", definitions.before);
+    Ok(before.chain(large_objects).chain(of_section("after rows", definitions.after)).collect())
 }
 
 /// Makes new sequences continue where those of the source stand, also those that no column uses.

@@ -1,7 +1,7 @@
 use super::{FilesSpec, LocalInput};
 use crate::source::Origin;
 use pgrx::pg_sys;
-use plan::{Part, Wire};
+use plan::{ColumnPair, Part, Wire};
 use serde::{Deserialize, Serialize};
 
 /// Where the rows of a job come from, or what it does with those that are here.
@@ -77,6 +77,29 @@ impl SourceTable {
             Some(partition) => (partition, false),
             None => (&self.name, self.partitioned),
         }
+    }
+
+    /// Returns the rows of a part, or all rows, as FROM names them: with the values that are read for these columns of the target.
+    pub fn rows_as_from_names_them(&self, part: Option<usize>, columns: &[ColumnPair]) -> String {
+        let (relation, with_partitions) =
+            part.map_or((self.name.as_str(), self.partitioned), |part| self.relation_of(part));
+        let items: Vec<String> = match &self.chosen {
+            Some(chosen) => {
+                let named = |(item, column): (&String, &ColumnPair)| {
+                    format!("{item} AS {}", plan::quote_identifier(&column.name))
+                };
+                chosen.columns.iter().zip(columns).map(named).collect()
+            }
+            None => columns.iter().map(|column| plan::quote_identifier(&column.name)).collect(),
+        };
+        let of_part = part.map(|part| &self.parts[part]).filter(|part| !part.is_whole()).map(Part::condition);
+        let chosen = self.chosen.as_ref().and_then(|chosen| chosen.condition.clone());
+        let conditions: Vec<String> =
+            of_part.into_iter().chain(chosen.map(|condition| format!("({condition})"))).collect();
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let only = if with_partitions { "" } else { "ONLY " };
+        format!("(SELECT {} FROM {only}{relation}{condition}) AS chosen", items.join(", "))
     }
 }
 

@@ -125,14 +125,6 @@ impl Filters {
 impl Arguments {
     pub(super) fn of(request: &Request) -> Result<Self> {
         let mut filters = Filters::whole_tables(filters_of("pull", request)?);
-        if request.verify && request.tables.is_some() {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "a pull of part of the data cannot be verified",
-            )
-            .detail("The digests would be those of whole tables.")
-            .hint("Leave out \"verify\" or \"tables\"."));
-        }
         if let Some(tables) = &request.tables {
             filters.selection = Selection::parse(tables).map_err(|wrong| {
                 let error = Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, wrong.message);

@@ -183,7 +183,7 @@ impl Prepared {
                     ));
                 }
             }
-            let digest = hash.map(|hash| digest_of(&source, &local, &columns, hash));
+            let digest = hash.map(|hash| digest_of(arriving, &local, &columns, hash));
             let mut spec = TableSpec {
                 target: local.oid,
                 owner: definition.owner,

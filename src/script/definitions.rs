@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub struct Terms {
     /// Whether objects that exist here already are kept as they are. Otherwise those that differ are an error.
     pub keeps_existing: bool,
+    /// Whether tables that exist here already may hold rows, which are replaced.
+    pub overwrites: bool,
     pub owners: bool,
     pub privileges: bool,
     pub publications: bool,
@@ -176,8 +178,9 @@ impl Definitions {
         })?;
         let mut places = places(&mut entries);
         let mut left_out = LeftOut::default();
+        let dependencies =
+            if filter.is_some() || terms.overwrites { source::read_dependencies(session)? } else { Vec::new() };
         if let Some(filter) = filter {
-            let dependencies = source::read_dependencies(session)?;
             let selected = selection::select(&entries, &dependencies, filter, &interrupts::check);
             let chosen = || selected.chosen.iter().copied();
             entries = entries.into_iter().zip(chosen()).filter_map(|(entry, chosen)| chosen.then_some(entry)).collect();
@@ -186,9 +189,11 @@ impl Definitions {
             left_out.foreign_keys = selected.left_out_keys;
         }
         let calling = source::read_called_indexes(session)?.into_iter().collect();
-        let comes_after = coming_after(&entries, &calling);
+        let needs = terms.overwrites.then(|| selection::needs(&entries, &dependencies, &interrupts::check));
+        let objects = judge(entries, places, terms.keeps_existing, session)?;
+        let comes_after = coming_after(&objects, &calling, needs.as_deref());
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (object, is_after) in judge(entries, places, terms.keeps_existing, session)?.into_iter().zip(comes_after) {
+        for (object, is_after) in objects.into_iter().zip(comes_after) {
             if is_after { after.push(object) } else { before.push(object) }
         }
         Ok(Self { before, after, terms, made_large_objects: 0, left_out })
@@ -319,23 +324,30 @@ fn describe(head: &Head) -> String {
     }
 }
 
-/// Returns for each entry whether it is made after the rows have come. `calling` names indexes by the OIDs of catalog and
-/// object: their functions may read any table.
-fn coming_after(entries: &[Entry], calling: &HashSet<(u32, u32)>) -> Vec<bool> {
-    let mut after = HashSet::new();
-    entries
-        .iter()
-        .map(|Entry { head, .. }| {
-            let is_after = AFTER_ROWS.contains(&head.kind.as_str())
-                || head.oid != 0 && calling.contains(&(head.class, head.oid))
-                || head.dependencies.iter().any(|number| after.contains(number));
-            // The settings at the beginning have no number.
-            if is_after && head.number != 0 {
-                after.insert(head.number);
-            }
-            is_after
-        })
-        .collect()
+/// These must hold for the rows of their table, or are built over them.
+const OVER_ROWS: [&str; 4] = ["CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "INDEX"];
+
+/// Returns for each object whether it is made after the rows have come. `calling` names indexes by the OIDs of catalog and
+/// object: their functions may read any table. `needs` has the positions of what each object needs, where tables that exist here
+/// may hold rows that do not stay.
+fn coming_after(objects: &[Object], calling: &HashSet<(u32, u32)>, needs: Option<&[Vec<usize>]>) -> Vec<bool> {
+    let is_old_table =
+        |position: usize| objects[position].action == Action::Keep && objects[position].entry.head.kind == "TABLE";
+    let mut numbers = HashSet::new();
+    let mut after = vec![false; objects.len()];
+    for (position, Object { entry: Entry { head, .. }, action, .. }) in objects.iter().enumerate() {
+        let is_over_rows = *action == Action::Create && OVER_ROWS.contains(&head.kind.as_str());
+        let mut needed = needs.iter().flat_map(|needs| &needs[position]).copied();
+        after[position] = AFTER_ROWS.contains(&head.kind.as_str())
+            || head.oid != 0 && calling.contains(&(head.class, head.oid))
+            || head.dependencies.iter().any(|number| numbers.contains(number))
+            || needed.any(|needed| after[needed] || is_over_rows && is_old_table(needed));
+        // The settings at the beginning have no number.
+        if after[position] && head.number != 0 {
+            numbers.insert(head.number);
+        }
+    }
+    after
 }
 
 /// Takes the settings that say where objects lie out of the statements, so that the order of objects can be another one.

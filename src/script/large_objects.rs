@@ -40,6 +40,12 @@ impl LargeObjects {
         Ok(Self { objects, existing: existing.into_iter().collect() })
     }
 
+    /// Returns how many are to be made, and how many exist here already, where there are any.
+    pub fn planned(&self) -> Vec<(usize, bool)> {
+        let counts = [(self.objects.len() - self.existing.len(), false), (self.existing.len(), true)];
+        counts.into_iter().filter(|(count, _)| *count > 0).collect()
+    }
+
     /// # Errors
     /// Some of them exist here, and are not to be kept.
     pub fn refuse_existing(&self, keeps_existing: bool) -> Result<()> {

@@ -53,6 +53,15 @@ const TYING: [&str; 4] = ["TABLE ATTACH", "INDEX ATTACH", "FK CONSTRAINT", "SEQU
 /// Entries about the object that they depend on.
 const ABOUT: [&str; 3] = ["COMMENT", "ACL", "SECURITY LABEL"];
 
+/// Returns for each entry of a dump the positions of those that it needs, which come before it.
+pub(super) fn needs(
+    entries: &[Entry],
+    dependencies: &[(ObjectAddress, ObjectAddress, bool)],
+    interrupt: &dyn Fn(),
+) -> Vec<Vec<usize>> {
+    Dump::of(entries, dependencies, interrupt).needs
+}
+
 struct Dump<'a> {
     heads: Vec<&'a Head>,
     /// Positions of schemas by their names.

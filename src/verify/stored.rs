@@ -5,21 +5,12 @@ use crate::error::{Error, Result};
 use crate::source::{RunningValues, Session};
 use crate::stage::RowSum;
 use pgrx::prelude::*;
-use plan::Part;
 
-/// Has the source add up the digests of a part of a table. `relation` is its name in SQL.
-pub fn start_sum<'a>(
-    session: &'a Session,
-    relation: &str,
-    with_partitions: bool,
-    part: Part,
-    digest: &str,
-) -> Result<RunningValues<'a>> {
+/// Has the source add up the digests of rows, which are given as FROM names them.
+pub fn start_sum<'a>(session: &'a Session, rows: &str, digest: &str) -> Result<RunningValues<'a>> {
     set_value_settings(session, true)?;
-    let only = if with_partitions { "" } else { "ONLY " };
-    let condition = if part.is_whole() { String::new() } else { format!(" WHERE {}", part.condition()) };
     Ok(session.start_values(&[format!(
-        "SELECT json_build_array(count(*), coalesce(sum({digest}), 0)::text)::text FROM {only}{relation}{condition}"
+        "SELECT json_build_array(count(*), coalesce(sum({digest}), 0)::text)::text FROM {rows}"
     )]))
 }
 
