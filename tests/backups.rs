@@ -843,7 +843,7 @@ fn a_full_disk_leaves_nothing() {
     // One that is known to be too small, and one that turns out to be.
     for (size, sqlstate, words) in [("1m", "55000", "MB left"), ("6m", "53100", "pg_basebackup could not")] {
         let disk = crate::harness::disk::SmallDisk::mount(size);
-        let directory = disk.0.display();
+        let directory = disk.path().display();
         for format in ["tar', compress => 'gzip", "plain"] {
             let sql = format!("SELECT * FROM pgcopy.backup_create('{directory}', label => 'a', format => '{format}')");
             let failed = Failure::of(&place.client.query(&sql, &[]).unwrap_err());
