@@ -108,6 +108,10 @@ COMMENT ON COLUMN pgcopy.job_tables.state IS 'waiting, running or done while the
 COMMENT ON COLUMN pgcopy.job_tables.rows IS 'rows stored so far, or in all';
 COMMENT ON COLUMN pgcopy.job_tables.bytes IS 'bytes received so far, or in all';
 COMMENT ON COLUMN pgcopy.job_tables.seconds IS 'from the first task of the table to its last so far';
+COMMENT ON COLUMN pgcopy.job_tables.inserted IS 'rows that were added to those of the table, where the mode keeps them';
+COMMENT ON COLUMN pgcopy.job_tables.updated IS 'rows of the table that got other values';
+COMMENT ON COLUMN pgcopy.job_tables.deleted IS 'rows of the table that the source did not have';
+COMMENT ON COLUMN pgcopy.job_tables.unchanged IS 'rows of the source that changed nothing';
 COMMENT ON COLUMN pgcopy.job_tasks.job IS 'the number of the job';
 COMMENT ON COLUMN pgcopy.job_tasks.worker IS 'the number of the worker; 0 is the leader';
 COMMENT ON COLUMN pgcopy.job_tasks.task IS 'what the process did';

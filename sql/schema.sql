@@ -79,6 +79,10 @@ CREATE TABLE pgcopy_internal.job_table (
     rows     pg_catalog.int8 NOT NULL,
     bytes    pg_catalog.int8 NOT NULL,
     seconds  pg_catalog.float8 NOT NULL,
+    inserted pg_catalog.int8,
+    updated  pg_catalog.int8,
+    deleted  pg_catalog.int8,
+    unchanged pg_catalog.int8,
     PRIMARY KEY (job, schema, "table")
 );
 COMMENT ON TABLE pgcopy_internal.job_table IS 'the tables of running and past jobs';

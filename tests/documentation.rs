@@ -35,6 +35,7 @@ fn every_example_runs() {
         "docs/check-local.md",
         "docs/backups.md",
         "docs/part-of-the-data.md",
+        "docs/modes.md",
         "docs/performance.md",
         "docs/copy-parquet.md",
         "docs/parquet.md",

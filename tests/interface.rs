@@ -147,7 +147,9 @@ fn eighty_columns_are_enough() {
     fits(&recommended, &format!("SELECT \"table\", problem, mend FROM pgcopy.plan('{dsn}') WHERE problem IS NOT NULL"));
     fits(&[], &format!("SELECT \"table\", source_rows, method FROM pgcopy.plan('{dsn}') WHERE problem IS NULL"));
     fits(&[], &format!("SELECT \"table\", rows, bytes FROM pgcopy.list('{dsn}')"));
-    fits(&[], &format!("SELECT * FROM pgcopy.pull('{dsn}', exclude => '{{one_that_differs}}', overwrite => true)"));
+    let pull = format!("pgcopy.pull('{dsn}', exclude => '{{one_that_differs}}', overwrite => true)");
+    fits(&recommended, &format!("SELECT * FROM {pull}"));
+    fits(&[], &format!("SELECT schema, \"table\", rows, bytes, seconds FROM {pull}"));
     for view in ["jobs", "job_tables", "job_tasks", "timeline"] {
         fits(&recommended, &format!("TABLE pgcopy.{view}"));
     }

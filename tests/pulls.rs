@@ -42,6 +42,7 @@ mod migrate;
 mod migrate_faults;
 mod migrations;
 mod mismatches;
+mod modes;
 mod other_servers;
 mod own_storage;
 mod own_transaction;

@@ -2,8 +2,12 @@
 -- $1 bigint: the job
 -- $2 text[], $3 text[]: the schema and the name of each table
 -- $4 bigint[], $5 bigint[], $6 double precision[]: the rows, bytes and seconds of each
-INSERT INTO pgcopy_internal.job_table (job, position, schema, "table", rows, bytes, seconds)
-SELECT $1, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds
-FROM unnest($2, $3, $4, $5, $6) WITH ORDINALITY t(schema, name, rows, bytes, seconds, position)
+-- $7 bigint[] to $10 bigint[]: the rows of each that were inserted, updated, deleted, and left as they were; -1 for what is not known
+INSERT INTO pgcopy_internal.job_table (job, position, schema, "table", rows, bytes, seconds, inserted, updated, deleted, unchanged)
+SELECT $1, t.position - 1, t.schema, t.name, t.rows, t.bytes, t.seconds,
+       nullif(t.inserted, -1), nullif(t.updated, -1), nullif(t.deleted, -1), nullif(t.unchanged, -1)
+FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) WITH ORDINALITY
+     t(schema, name, rows, bytes, seconds, inserted, updated, deleted, unchanged, position)
 ON CONFLICT (job, schema, "table") DO UPDATE
-SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds
+SET rows = excluded.rows, bytes = excluded.bytes, seconds = excluded.seconds, inserted = excluded.inserted,
+    updated = excluded.updated, deleted = excluded.deleted, unchanged = excluded.unchanged

@@ -30,6 +30,7 @@ macro_rules! pull_function {
             verify: default!(Option<bool>, "false"),
             tables: default!(Option<pgrx::JsonB>, "NULL"),
             mask_key: default!(Option<Text>, "NULL"),
+            mode: default!(Option<Text>, "'replace'"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -47,6 +48,7 @@ macro_rules! pull_function {
                 verify: given("verify", verify),
                 tables: tables.map(|tables| tables.0),
                 mask_key: mask_key.map(String::from),
+                mode: given("mode", mode).0,
             };
             $body
         }
@@ -255,6 +257,7 @@ macro_rules! load_function {
             on_lossy: default!(Option<Text>, "'error'"),
             server: default!(Option<Text>, "NULL"),
             on_invalid_text: default!(Option<Text>, "'error'"),
+            key: default!(Option<Text>, "NULL"),
         ) -> $($returned)* {
             let $request = crate::prepare::load::LoadRequest {
                 paths: parameters::texts("a path", $paths),
@@ -269,6 +272,7 @@ macro_rules! load_function {
                 on_lossy: given("on_lossy", on_lossy).0,
                 server: server.map(String::from),
                 on_invalid_text: given("on_invalid_text", on_invalid_text).0,
+                key: key.map(String::from),
             };
             $body
         }
@@ -306,6 +310,7 @@ pub(super) fn pull_of_migration(
         verify: false,
         tables: None,
         mask_key: None,
+        mode: crate::order::Mode::Replace.name().to_owned(),
     }
 }
 

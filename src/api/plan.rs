@@ -33,7 +33,7 @@ pull_function! {
                 target.and_then(|target| target.source_rows),
                 target.map(|target| target.source_bytes),
                 target.map(|target| target.local_bytes),
-                target.map(|target| target.method.to_owned()),
+                target.map(|target| target.method.clone()),
                 target.map(|target| target.wire.to_owned()),
                 target.map(|target| target.parts as i32),
                 target.map(|target| target.indexes as i32),

@@ -216,6 +216,9 @@ impl<'a> Executor<'a> {
         .map_err(|error| self.with_user_names(error, table))
         .map_err(|error| match &sqlstate_class(error.sqlstate) {
             // The message names the index alone.
+            b"23" if spec.merges => error
+                .detail(format!("Table {}: rows of the source have the same key.", spec.qualified_name()))
+                .hint("Leave rows out with where in tables, or name another unique index there as the key."),
             b"22" | b"23" => error.detail(format!("Table {}.", spec.qualified_name())),
             _ => error,
         })

@@ -5,7 +5,7 @@ use crate::error::{Error, Result, capped, tell};
 use crate::local::identity::role_name;
 use crate::local::spi::{Param, extension};
 use crate::local::{interrupts, rights, transaction};
-use crate::order::{JobSpec, TableSpec};
+use crate::order::{Changes, JobSpec, TableSpec};
 use crate::stage;
 use crate::verify::Finding;
 use pgrx::prelude::*;
@@ -271,6 +271,11 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     )?;
     let (schemas, names): (Vec<_>, Vec<_>) = spec.table_names().unzip();
     let loaded: Vec<_> = (0..names.len()).map(|position| shared.progress(position)).collect();
+    let changes: Vec<_> = (0..names.len()).map(|position| shared.changes(position)).collect();
+    // -1 stands for what is not known.
+    let counts = |count: fn(&Changes) -> u64| -> Vec<i64> {
+        changes.iter().map(|changes| changes.as_ref().map_or(-1, |changes| count(changes) as i64)).collect()
+    };
     extension::execute(
         include_str!("../../sql/queries/note_job_tables.sql"),
         &[
@@ -280,6 +285,10 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             Param::Int8Array(&loaded.iter().map(|loaded| loaded.rows as i64).collect::<Vec<_>>()),
             Param::Int8Array(&loaded.iter().map(|loaded| loaded.bytes as i64).collect::<Vec<_>>()),
             Param::Float8Array(&(0..names.len()).map(|position| shared.table_seconds(position)).collect::<Vec<_>>()),
+            Param::Int8Array(&counts(|changes| changes.inserted)),
+            Param::Int8Array(&counts(|changes| changes.updated)),
+            Param::Int8Array(&counts(|changes| changes.deleted)),
+            Param::Int8Array(&counts(|changes| changes.unchanged)),
         ],
     )
 }
@@ -310,6 +319,7 @@ pub(super) fn timeline(spec: &JobSpec, shared: Shared) -> Vec<TimelineTask> {
         phase("starting the steward", shared.entered(Phase::Starting), &[Phase::Locking]),
         phase("locking the targets", shared.entered(Phase::Locking), &[Phase::Working]),
         phase("swapping", shared.entered(Phase::Swapping), &[Phase::InPlace, Phase::Swapped]),
+        phase("merging", shared.entered(Phase::Merging), &[Phase::Swapped]),
         phase("waiting for the end of the transaction", shared.entered(Phase::Swapped), &[]),
     ]
     .into_iter()

@@ -78,6 +78,7 @@ impl Pull<'_> {
                     rows: loaded.rows,
                     bytes: loaded.bytes,
                     seconds: shared.table_seconds(position),
+                    changes: None,
                 });
             }
             set_constraints(&deferred, "DEFERRED")?;

@@ -10,7 +10,7 @@ use crate::error::{Result, caution, tell, warn};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
-use crate::order::{ForeignKeyCheck, JobSpec, Stage, TableSpec};
+use crate::order::{Changes, ForeignKeyCheck, JobSpec, Mode as RowMode, Stage, TableSpec};
 use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
 use crate::stage::{self, RowSum, SwapTable};
 use crate::verify::{self, Verdict};
@@ -31,6 +31,8 @@ pub struct PulledTable {
     pub bytes: u64,
     /// From the first task of the table to its last.
     pub seconds: f64,
+    /// What became of the rows, where those that were there stay.
+    pub changes: Option<Changes>,
 }
 
 /// Plans a pull and describes what it would do with each target.
@@ -102,11 +104,15 @@ pub(super) fn pull_prepared(
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
     tell(&format!(
-        "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {} checked{}{}",
+        "pulled {}, {rows} rows, {} in {seconds:.1} s ({:.0} rows/s); {}{}{}",
         count_of(report.len(), "table"),
         pretty_bytes(bytes),
         rows as f64 / seconds.max(0.001),
-        count_of(checked, "foreign key"),
+        if prepared.terms.mode.merges() {
+            described_changes(&report)
+        } else {
+            format!("{} checked", count_of(checked, "foreign key"))
+        },
         match prepared.trusted_keys.len() {
             0 => String::new(),
             trusted => format!(", {trusted} guaranteed by the source"),
@@ -129,6 +135,9 @@ pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64) -> 
     let swap_times = Cell::new(None);
     let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times };
     let report = pull.run()?;
+    if prepared.terms.mode.merges() {
+        tell(&described_changes(&report));
+    }
     Ok(report.iter().map(|table| table.rows).sum())
 }
 
@@ -171,6 +180,18 @@ fn described_swap([waited, took]: [Duration; 2]) -> String {
         waited => format!(" after {:.1} s of waiting for readers", waited.as_secs_f64()),
     };
     format!("; swapped in {} ms{waiting}", took.as_millis())
+}
+
+/// Tells what became of rows in tables that keep theirs.
+fn described_changes(report: &[PulledTable]) -> String {
+    let sum = report.iter().filter_map(|table| table.changes).fold(Changes::default(), |sum, changes| Changes {
+        inserted: sum.inserted + changes.inserted,
+        updated: sum.updated + changes.updated,
+        deleted: sum.deleted + changes.deleted,
+        unchanged: sum.unchanged + changes.unchanged,
+    });
+    let Changes { inserted, updated, deleted, unchanged } = sum;
+    format!("inserted {inserted}, updated {updated}, deleted {deleted}, unchanged {unchanged}")
 }
 
 fn count_of(count: usize, what: &str) -> String {
@@ -323,6 +344,13 @@ impl Pull<'_> {
         let mut modes: BTreeMap<u32, Mode> =
             self.prepared.tied_tables().into_iter().map(|oid| (oid, Mode::ShareRowExclusive)).collect();
         modes.extend(self.prepared.targets_by(Method::Swap).map(|target| (target.local.oid, Mode::Exclusive)));
+        // Readers and writers of a table that keeps its rows go on. Two merges that update rows of one would get into each
+        // other's way; of those that only add rows, the later one waits where keys meet.
+        let merging = match self.prepared.terms.mode {
+            RowMode::Upsert | RowMode::Sync => Mode::ShareUpdateExclusive,
+            RowMode::Append | RowMode::InsertMissing | RowMode::Replace => Mode::RowExclusive,
+        };
+        modes.extend(self.prepared.targets_by(Method::Merge).map(|target| (target.local.oid, merging)));
         // A table that is loaded in place can hide intermediate states from readers only by keeping them out.
         modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
         if self.prepared.terms.wait {
@@ -337,21 +365,26 @@ impl Pull<'_> {
         self.prepared.refuse_changed_definitions()?;
         // Another session may have been faster than the locks.
         self.prepared.refuse_unasked_overwrite()?;
-        self.prepared.targets.iter().for_each(|target| stage::refuse_table_in_use(target.local.oid));
+        let taken_over = self.prepared.targets.iter().filter(|target| target.method != Method::Merge);
+        taken_over.for_each(|target| stage::refuse_table_in_use(target.local.oid));
         Ok(())
     }
 
     /// `all_made_here` tells whether the leader has done all the work.
     fn swap_in(&self, shared: Shared, stages: &[Stage], all_made_here: bool) -> Result<Vec<PulledTable>> {
         self.refuse_differing(shared)?;
-        shared.enter_phase(Phase::Swapping);
+        if !self.prepared.terms.mode.merges() {
+            shared.enter_phase(Phase::Swapping);
+        }
         // The source's answers come first: nothing must wait for the network once readers wait.
         let values = self.prepared.read_sequence_values()?;
         if self.prepared.in_place_members.is_empty() {
             self.prepared.end_snapshot()?;
         }
-        let (filled, mut order): (Vec<usize>, Vec<usize>) =
-            (0..stages.len()).partition(|&position| self.spec.tables[position].leader.fills_target);
+        self.merge(shared, stages, all_made_here)?;
+        let (filled, mut order): (Vec<usize>, Vec<usize>) = (0..stages.len())
+            .filter(|&position| !self.spec.tables[position].merges)
+            .partition(|&position| self.spec.tables[position].leader.fills_target);
         for position in filled {
             stage::finish_filled(self.spec.tables[position].target, shared.progress(position).rows);
         }
@@ -400,6 +433,7 @@ impl Pull<'_> {
                     rows: loaded.rows,
                     bytes: loaded.bytes,
                     seconds: shared.table_seconds(position),
+                    changes: shared.changes(position),
                 }
             })
             .collect();

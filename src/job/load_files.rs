@@ -9,8 +9,8 @@ use crate::local::catalog::{self, Generated};
 use crate::local::identity::{self, run_as};
 use crate::local::locks::{self, Mode as LockMode, Until};
 use crate::local::progress::CopyReport;
-use crate::local::{client, messages, names, spi, transaction};
-use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, Loaded, TableSpec};
+use crate::local::{client, messages, names, settings, spi, transaction};
+use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, Loaded, Mode, TableSpec};
 use crate::parquet::CopyFrom;
 use crate::parquet::parquet_file::FileOutline;
 use crate::prepare::load::arguments::{parse_on_invalid_text, parse_on_lossy};
@@ -20,7 +20,7 @@ use crate::prepare::load::target::{
     self, LockedTarget, TargetTable, exchangeable, lock_target, refuse_foreign_partitions, refuse_unasked_overwrite,
     table_spec, target_name, tell_of_rows_that_stay,
 };
-use crate::prepare::load::{Arguments, FoundFiles, LoadRequest, Mode};
+use crate::prepare::load::{Arguments, FoundFiles, LoadRequest};
 use crate::prepare::{OwnState, Prepared, Terms};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
@@ -41,7 +41,7 @@ pub struct LoadedFile {
 pub(super) fn refuse_where_forbidden(request: &LoadRequest, function: &CStr) -> Result<()> {
     match request.mode()? {
         Mode::Append => leader::refuse_where_nothing_is_written(function),
-        Mode::Replace => leader::refuse_where_forbidden(function),
+        Mode::Replace | Mode::InsertMissing | Mode::Upsert | Mode::Sync => leader::refuse_where_forbidden(function),
     }
 }
 
@@ -65,13 +65,15 @@ pub(super) fn load_as(request: &LoadRequest, job: Option<i64>) -> Result<Vec<Loa
     let files = found.spec(pairs, arguments.on_lossy, arguments.on_invalid_text);
     let spec = table_spec(table, pairs);
     let qualified = plan::qualified(&table.schema, &table.name);
-    if arguments.mode == Mode::Replace {
+    if arguments.mode.loses_rows() {
         refuse_unasked_overwrite(request, table, &qualified)?;
-    } else if !target.is_new {
+    } else if !target.is_new && arguments.mode == Mode::Append {
         tell_of_rows_that_stay(table, &qualified)?;
     }
     let load = Load { job: job.map_or_else(history::next_job, Ok)?, called, has_written, request, target: &target };
-    let rows = match exchangeable(table, arguments.mode, pairs)? {
+    let swapped = if arguments.mode.needs_key() { None } else { exchangeable(table, arguments.mode, pairs)? };
+    let rows = match swapped {
+        _ if arguments.mode.needs_key() => load.merge(spec, files, &found.outlines, &arguments)?,
         Some(local) => load.exchange(local, spec, files, &found.outlines, &arguments)?,
         None => {
             if arguments.mode == Mode::Replace {
@@ -192,8 +194,6 @@ impl Load<'_> {
     ) -> Result<Vec<u64>> {
         let table = &self.target.table;
         files.parts = divide(&files.parts, arguments.workers.max(1) * PARTS_PER_WORKER);
-        // Rows are wider in the heap than in a file.
-        const GROWTH: u64 = 3;
         spec.pages = pages_of(files.bytes() * GROWTH);
         spec.expects_long_rows = files.parts.len() > 1;
         let filled: Vec<i16> = spec.columns.iter().map(|column| column.number).collect();
@@ -209,19 +209,73 @@ impl Load<'_> {
         let rows_by_file: Vec<u64> = outlines.iter().map(FileOutline::rows).collect();
         let terms = Terms {
             overwrite: self.request.overwrite && arguments.mode == Mode::Replace,
-            wait: true,
-            verbose: false,
-            call_to_overwrite: "SELECT * FROM pgcopy.load_parquet(…, overwrite => true);".to_owned(),
-            arguments: self.request.described(),
+            mode: Mode::Replace,
+            ..self.terms(arguments)
         };
-        let changed_here = self.target.locked_by_load.is_none();
-        let own = OwnState { has_written: self.has_written, changed_here };
-        let prepared = Prepared::for_files(local, spec, files, terms, arguments.workers, own)?;
+        let prepared = Prepared::for_files(local, spec, files, terms, arguments.workers, self.own_state(), None)?;
         let stored = exchange_for_files(&prepared, self.job, self.called)?;
         load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
         Ok(rows_by_file)
     }
+
+    /// Loads into a stage table, with workers where there are some, and merges its rows into those that are there. Returns the
+    /// rows of each file.
+    fn merge(
+        &self,
+        mut spec: TableSpec,
+        mut files: FilesSpec,
+        outlines: &[FileOutline],
+        arguments: &Arguments,
+    ) -> Result<Vec<u64>> {
+        let table = &self.target.table;
+        let qualified = plan::qualified(&table.schema, &table.name);
+        let refuse = |column: &str, reason: &str| {
+            let text =
+                format!("cannot merge into column {} of table {qualified}: {reason}", plan::quote_identifier(column));
+            Err(Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, text).hint(
+                "Leave the column out with skip, or load the files into another table and merge its rows by hand.",
+            ))
+        };
+        for (column, _) in &self.target.pairs {
+            if files.partial.contains(&column.number) {
+                return refuse(&column.name, "not all of the files have it");
+            }
+            if load::Target::of(column.type_oid.into(), column.typmod).looks_up_names() {
+                return refuse(&column.name, "its values are names, which workers do not look up");
+            }
+        }
+        files.parts = divide(&files.parts, arguments.workers.max(1) * PARTS_PER_WORKER);
+        spec.pages = pages_of(files.bytes() * GROWTH);
+        spec.expects_long_rows = files.parts.len() > 1;
+        let local = settings::with_catalog_settings(|| catalog::read_relation(table.oid))?
+            .ok_or_else(|| Error::internal("a locked table is not there"))?;
+        let rows_by_file: Vec<u64> = outlines.iter().map(FileOutline::rows).collect();
+        let key = self.request.key.clone();
+        let own = self.own_state();
+        let prepared = Prepared::for_files(local, spec, files, self.terms(arguments), arguments.workers, own, key)?;
+        let stored = exchange_for_files(&prepared, self.job, self.called)?;
+        load::refuse_lost_rows(rows_by_file.iter().sum(), stored)?;
+        Ok(rows_by_file)
+    }
+
+    fn terms(&self, arguments: &Arguments) -> Terms {
+        Terms {
+            overwrite: self.request.overwrite,
+            wait: true,
+            verbose: false,
+            call_to_overwrite: "SELECT * FROM pgcopy.load_parquet(…, overwrite => true);".to_owned(),
+            arguments: self.request.described(),
+            mode: arguments.mode,
+        }
+    }
+
+    fn own_state(&self) -> OwnState {
+        OwnState { has_written: self.has_written, changed_here: self.target.locked_by_load.is_none() }
+    }
 }
+
+/// Rows are wider in the heap than in a file.
+const GROWTH: u64 = 3;
 
 fn pages_of(bytes: u64) -> u32 {
     u32::try_from(bytes / u64::from(pgrx::pg_sys::BLCKSZ)).unwrap_or(u32::MAX)

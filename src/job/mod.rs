@@ -14,6 +14,7 @@ mod in_place;
 mod leader;
 mod load_files;
 mod load_sql;
+mod merge;
 mod migrate;
 mod processes;
 mod progress;

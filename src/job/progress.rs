@@ -192,6 +192,7 @@ fn phase_name(shared: Shared) -> &'static str {
             Activity::Checking => "checking",
         },
         Phase::Swapping => "swapping",
+        Phase::Merging => "merging",
         Phase::InPlace => "in place",
         Phase::Swapped => "swapped",
     }

@@ -13,6 +13,8 @@ pub enum Mode {
     AccessShare,
     /// As a writer has it: the same, and nobody builds an index.
     RowExclusive,
+    /// Readers and writers go on, and nobody else has it.
+    ShareUpdateExclusive,
     /// Readers go on, writers wait.
     Exclusive,
     /// Nobody writes, and no foreign key or trigger appears.
@@ -25,6 +27,7 @@ impl Mode {
         (match self {
             Self::AccessShare => pg_sys::AccessShareLock,
             Self::RowExclusive => pg_sys::RowExclusiveLock,
+            Self::ShareUpdateExclusive => pg_sys::ShareUpdateExclusiveLock,
             Self::Exclusive => pg_sys::ExclusiveLock,
             Self::ShareRowExclusive => pg_sys::ShareRowExclusiveLock,
             Self::AccessExclusive => pg_sys::AccessExclusiveLock,

@@ -67,35 +67,25 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
     if values.is_empty() {
         return Ok(());
     }
-    for &sequence in values.keys() {
+    // The lock keeps others from taking numbers. Those that are far enough go no further back meanwhile.
+    let behind = settings::with_catalog_settings(|| to_change(values, &values.keys().copied().collect::<Vec<_>>()))?;
+    let oids: Vec<u32> = values.keys().copied().filter(|oid| !values[oid].never_back || behind.contains(oid)).collect();
+    for &sequence in &oids {
         locks::lock_or_tell(sequence, Mode::ShareRowExclusive)?;
     }
-    let oids: Vec<u32> = values.keys().copied().collect();
     // The owner of the sequence may have changed since the plan was made.
     if let Some(name) = rights::not_owned(&oids)?.into_iter().next() {
         let text = format!("must be owner of sequence {name}");
         return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, text));
     }
     settings::with_catalog_settings(|| {
-        let values_of = |oids: &[u32]| -> Vec<Continuation> { oids.iter().map(|oid| values[oid]).collect() };
-        let numbers = |values: &[Continuation]| -> Vec<i64> { values.iter().map(|to| to.value.last_value).collect() };
-        let called = |values: &[Continuation]| -> Vec<bool> { values.iter().map(|to| to.value.is_called).collect() };
-        let wanted = values_of(&oids);
         // Sequences that already have the right value get no new storage, which is slow for thousands.
-        let changed: Vec<u32> = spi::fixed::query_json(
-            include_str!("../../sql/queries/sequences_to_change.sql"),
-            &[
-                Param::OidArray(&oids),
-                Param::Int8Array(&numbers(&wanted)),
-                Param::BoolArray(&called(&wanted)),
-                Param::BoolArray(&wanted.iter().map(|to| to.never_back).collect::<Vec<_>>()),
-            ],
-        )?;
+        let changed = to_change(values, &oids)?;
         for &sequence in &changed {
             // SAFETY: the caller owns it and it is locked; one that is gone is an ERROR.
             unsafe { bindings::ResetSequence(sequence.into()) };
         }
-        let wanted = values_of(&changed);
+        let wanted: Vec<Continuation> = changed.iter().map(|oid| values[oid]).collect();
         spi::fixed::query_text(
             "SELECT count(setval(v.sequence, v.value, v.is_called))
              FROM unnest($1, $2, $3) v(sequence, value, is_called)",
@@ -103,4 +93,26 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
         )
         .map(drop)
     })
+}
+
+fn numbers(values: &[Continuation]) -> Vec<i64> {
+    values.iter().map(|to| to.value.last_value).collect()
+}
+
+fn called(values: &[Continuation]) -> Vec<bool> {
+    values.iter().map(|to| to.value.is_called).collect()
+}
+
+/// Returns those of some sequences that do not stand where they are to continue.
+fn to_change(values: &BTreeMap<u32, Continuation>, sequences: &[u32]) -> Result<Vec<u32>> {
+    let wanted: Vec<Continuation> = sequences.iter().map(|oid| values[oid]).collect();
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/sequences_to_change.sql"),
+        &[
+            Param::OidArray(sequences),
+            Param::Int8Array(&numbers(&wanted)),
+            Param::BoolArray(&called(&wanted)),
+            Param::BoolArray(&wanted.iter().map(|to| to.never_back).collect::<Vec<_>>()),
+        ],
+    )
 }

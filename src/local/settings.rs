@@ -250,6 +250,12 @@ pub fn maintenance_work_mem() -> i64 {
     unsafe { pg_sys::maintenance_work_mem.into() }
 }
 
+/// Returns `work_mem` in kilobytes.
+pub fn work_mem() -> i64 {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::work_mem.into() }
+}
+
 /// Returns the settings that are not the server's own and that every user may set, with their values where they were
 /// given one.
 fn custom_settings() -> Vec<(CString, CString)> {

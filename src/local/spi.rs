@@ -159,7 +159,18 @@ fn run(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Option<String>>
     })
 }
 
+/// Executes a statement that changes rows as one of the session's own, with its settings, and returns the number of these rows.
+/// All names in it are schema-qualified.
+pub fn execute_counting(sql: &str) -> Result<u64> {
+    Ok(run_counting(sql, &[], 0)?.1)
+}
+
 fn run_in_session(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Option<String>> {
+    Ok(run_counting(sql, parameters, most)?.0)
+}
+
+/// Returns the first column of the first row, and the number of rows.
+fn run_counting(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<(Option<String>, u64)> {
     let command = encoding::to_database(sql)?;
     // SAFETY: connected and finished in pairs, which the end of the (sub)transaction does after an ERROR. All that is made
     // here belongs to the connection, which is open until the text has been copied. The arrays are as long as their count
@@ -190,9 +201,9 @@ fn run_in_session(sql: &str, parameters: &[Param<'_>], most: i64) -> Result<Opti
             true,
             most,
         );
-        let text = first_value();
+        let (text, rows) = (first_value(), pg_sys::SPI_processed);
         pg_sys::SPI_finish();
-        if code >= 0 { Ok(text) } else { Err(Error::internal(format!("SPI: error {code}"))) }
+        if code >= 0 { Ok((text, rows)) } else { Err(Error::internal(format!("SPI: error {code}"))) }
     }
 }
 

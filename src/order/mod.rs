@@ -6,6 +6,7 @@ mod foreign_key;
 mod input;
 mod job;
 mod local_input;
+mod mode;
 mod table;
 
 pub use files_input::{ColumnSource, FilesSpec, Found, OnInvalidText, OnLossy, RowGroup, kept};
@@ -13,7 +14,8 @@ pub use foreign_key::{ForeignKeyCheck, IntegerKeys, KeyColumn, KeyColumns, KeyEn
 pub use input::{ChosenRows, Input, ScriptInput, ServerInput, SourceTable};
 pub use job::JobSpec;
 pub use local_input::{Amcheck, CheckKind, LocalCheck, LocalInput};
-pub use table::{InPlaceTable, LeaderWork, Loaded, Stage, TableSpec};
+pub use mode::Mode;
+pub use table::{Changes, InPlaceTable, LeaderWork, Loaded, Stage, TableSpec};
 
 /// Returns the unqualified name of a target's stage table.
 pub fn stage_name(job: i64, target: u32) -> String {

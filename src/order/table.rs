@@ -3,7 +3,7 @@ use crate::local::new_tables::NewTable;
 use plan::ColumnPair;
 use serde::{Deserialize, Serialize};
 
-/// A target whose storage is exchanged, with all facts for loading, indexing and checking its stage table.
+/// A target whose rows go into a stage table first, with all facts for loading, indexing and checking that table.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TableSpec {
     pub target: u32,
@@ -33,6 +33,9 @@ pub struct TableSpec {
     pub leader: LeaderWork,
     /// A digest of its rows, as an expression that both sides compute alike; `None` where they are not compared.
     pub digest: Option<String>,
+    /// Set where the rows of the stage table are merged into the target, which keeps its storage. The owner is the role that merges
+    /// them then, and the only index is the key that tells rows apart.
+    pub merges: bool,
 }
 
 /// The work for a table that the leader alone can do: it needs something that other processes do not see, because the
@@ -77,6 +80,16 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
+/// What a merge has done with the staged rows, and with those that were there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub inserted: u64,
+    pub updated: u64,
+    pub deleted: u64,
+    /// Staged rows that changed nothing.
+    pub unchanged: u64,
+}
+
 impl TableSpec {
     /// A table that is read where it is, and not replaced.
     pub fn read_in_place(target: u32, owner: u32, schema: String, name: String, pages: u32) -> Self {
@@ -100,6 +113,7 @@ impl TableSpec {
             new_table: None,
             leader: LeaderWork::default(),
             digest: None,
+            merges: false,
         }
     }
 

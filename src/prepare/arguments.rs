@@ -3,6 +3,7 @@
 use super::Terms;
 use crate::error::{Error, Result, capped};
 use crate::local::{interrupts, logging};
+use crate::order::Mode;
 use crate::source::Origin;
 use pgrx::prelude::*;
 use plan::Pattern;
@@ -39,6 +40,8 @@ pub struct Request {
     pub tables: Option<Value>,
     /// The secret that masks depend on.
     pub mask_key: Option<String>,
+    /// What becomes of the rows that are there.
+    pub mode: String,
 }
 
 impl Request {
@@ -49,6 +52,7 @@ impl Request {
             verbose: self.verbose,
             call_to_overwrite: format!("SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(self)),
             arguments: self.described(),
+            mode: self.mode().unwrap_or_default(),
         }
     }
 
@@ -57,6 +61,10 @@ impl Request {
         if let Some(key) = &self.mask_key {
             logging::hide_statement(key);
         }
+    }
+
+    fn mode(&self) -> Result<Mode> {
+        parse_mode(&self.mode)
     }
 
     /// The arguments as a JSON object, for those who look at the job later; without the source, which may hold a password and
@@ -131,6 +139,13 @@ impl Arguments {
                 wrong.hint.into_iter().fold(error, Error::hint)
             })?;
         }
+        if request.mode()?.merges() && request.in_place {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("method => 'in place' is for mode => 'replace', and not for '{}'", request.mode),
+            )
+            .hint("Other modes change tables as they stand anyway: leave out \"method\"."));
+        }
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
             return Err(Error::new(
@@ -203,6 +218,17 @@ fn parse_patterns(texts: &[Option<String>]) -> Result<Vec<Pattern>> {
         .collect()
 }
 
+/// Returns the mode of that name.
+pub(super) fn parse_mode(name: &str) -> Result<Mode> {
+    Mode::parse(name).ok_or_else(|| {
+        Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"mode\": \"{name}\""),
+        )
+        .hint(format!("Available values: {}.", Mode::NAMES))
+    })
+}
+
 pub(super) fn worker_count(parallel: Option<i32>) -> Result<usize> {
     match parallel {
         // Copying and building indexes both keep a processor busy; more workers only get into each other's way.
@@ -230,8 +256,10 @@ fn arguments(request: &Request) -> String {
     // To leave it out would be to ask for more than was asked for.
     let tables = if request.tables.is_some() { ", tables => …" } else { "" };
     let mask_key = if request.mask_key.is_some() { ", mask_key => …" } else { "" };
+    let mode =
+        if request.mode == Mode::Replace.name() { String::new() } else { format!(", mode => '{}'", request.mode) };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

@@ -14,6 +14,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 impl Prepared {
     pub(super) fn plan_foreign_keys(&mut self, problems: &mut Vec<Problem>) -> Result<()> {
+        if self.terms.mode.merges() {
+            // The server checks them with each statement.
+            return Ok(());
+        }
         let in_place = self.oids_by(Method::InPlace);
         self.in_place_members = catalog::partition_members(&in_place)?;
         self.foreign_keys = self.read_foreign_keys_to_check()?;

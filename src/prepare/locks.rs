@@ -1,9 +1,10 @@
 //! Decisions under the locks on the targets, and the room for locks.
 
-use super::{Method, Prepared, Target};
+use super::{Prepared, Target};
 use crate::error::{Error, Result};
 use crate::local::catalog::Definition;
 use crate::local::{catalog, lock_holders, rights, rows, settings};
+use crate::order::Mode;
 use pgrx::prelude::*;
 use plan::catalog::{LockTable, Relation, RelationColumn};
 use plan::pretty_bytes;
@@ -16,7 +17,7 @@ impl Prepared {
         let of_target = |target: &Target| {
             let toasts = target.spec.expects_long_rows || target.local.toast_pages > 0;
             let relations = 1 + target.spec.indexes.len() + if toasts { 2 } else { 0 };
-            if target.method == Method::Swap { 2 * relations } else { relations }
+            if target.method.stages() { 2 * relations } else { relations }
         };
         const OTHERS: usize = 50;
         let locks = self.targets.iter().map(of_target).sum::<usize>()
@@ -38,7 +39,7 @@ impl Prepared {
 
     /// Refuses to replace rows that the caller has not given up with `overwrite`.
     pub fn refuse_unasked_overwrite(&self) -> Result<()> {
-        if self.terms.overwrite {
+        if self.terms.overwrite || !self.terms.mode.loses_rows() {
             return Ok(());
         }
         let mut full = BTreeSet::new();
@@ -76,12 +77,16 @@ impl Prepared {
         }
         let what =
             if full.len() == 1 { "1 table holds rows".to_owned() } else { format!("{} tables hold rows", full.len()) };
+        let (words, verb) = match self.terms.mode {
+            Mode::Sync => ("that the pull would delete where the source does not have them", "delete"),
+            _ => ("that the pull would replace", "replace"),
+        };
         Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("{what} that the pull would replace; nothing was touched"),
+            format!("{what} {words}; nothing was touched"),
         )
         .details(lines)
-        .hint(format!("To replace them: {}", self.terms.call_to_overwrite)))
+        .hint(format!("To {verb} them: {}", self.terms.call_to_overwrite)))
     }
 
     /// Returns whether each target still has the name, the place among partitions and the kind of storage by which it
@@ -99,7 +104,8 @@ impl Prepared {
     pub fn refuse_changed_definitions(&self) -> Result<()> {
         settings::with_catalog_settings(|| {
             let oids = self.target_oids();
-            let foreign = rights::not_owned(&oids)?;
+            self.refuse_missing_merge_rights()?;
+            let foreign = if self.terms.mode.merges() { Vec::new() } else { rights::not_owned(&oids)? };
             if !foreign.is_empty() {
                 let names: Vec<String> = foreign.iter().map(ToString::to_string).collect();
                 return Err(Error::new(

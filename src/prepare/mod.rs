@@ -7,6 +7,7 @@ mod left_out;
 pub mod load;
 mod local_checks;
 mod locks;
+mod merges;
 mod own_changes;
 mod plan_pull;
 mod problems;
@@ -23,7 +24,9 @@ use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
 use crate::local::{encoding, interrupts, messages, parameters};
-use crate::order::{FilesSpec, InPlaceTable, Input, JobSpec, ServerInput, SourceTable, TableSpec, group_foreign_keys};
+use crate::order::{
+    FilesSpec, InPlaceTable, Input, JobSpec, Mode, ServerInput, SourceTable, TableSpec, group_foreign_keys,
+};
 use crate::source::{Origin, Session};
 use ::selection::Selection;
 use arguments::Arguments;
@@ -31,13 +34,14 @@ use left_out::{LeftOut, LeftOutTable};
 use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
 use plan::{Pairing, Problem};
-use problems::{nothing_to_pull, refuse_problems};
+use problems::{nothing_to_pull, refuse_problems, refuse_problems_of};
 use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 pub use arguments::{Request, check_arguments, described, filters_of, parse_filters};
 pub use local_checks::{CheckRequest, local_checks};
+pub use merges::{Merge, Merges};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
@@ -54,6 +58,8 @@ pub struct Prepared {
     pub trusted_keys: BTreeSet<u32>,
     /// Tables that are loaded in place, with all their partitions.
     pub in_place_members: Vec<u32>,
+    /// The order in which targets that keep their storage get their rows.
+    pub merges: Merges,
     /// Whether the caller's transaction had written anything when it called.
     has_written: bool,
     own: OwnWork,
@@ -91,6 +97,8 @@ pub struct Counterpart {
     pub table: SourceTable,
     /// Names of the target's columns that do not get the values of the source's column of that name.
     pub changed: BTreeSet<String>,
+    /// The unique index that is to tell its rows apart, by its name here, where one is named.
+    pub key: Option<String>,
 }
 
 /// The terms of a call: what its caller allows and wants to hear of.
@@ -106,6 +114,8 @@ pub struct Terms {
     pub call_to_overwrite: String,
     /// The arguments of the call as a JSON object without secrets.
     pub arguments: String,
+    /// What becomes of the rows that are there.
+    pub mode: Mode,
 }
 
 /// A target of a job.
@@ -114,6 +124,8 @@ pub struct Target {
     pub spec: TableSpec,
     pub method: Method,
     pub warnings: Vec<String>,
+    /// The way that staged rows get into it, where it keeps its storage.
+    pub merge: Option<Merge>,
 }
 
 /// The way that a target gets its new rows.
@@ -123,13 +135,21 @@ pub enum Method {
     Swap,
     /// Into the target itself, by the leader.
     InPlace,
+    /// Into a stage table, from which statements bring them into the target.
+    Merge,
 }
 
 impl Method {
+    /// Returns whether the rows go into a stage table first.
+    pub fn stages(self) -> bool {
+        self != Self::InPlace
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Swap => "swap",
             Self::InPlace => "in place",
+            Self::Merge => "merge",
         }
     }
 }
@@ -236,6 +256,7 @@ impl Prepared {
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
         self.pair_targets(source, local, request.in_place, request.verify, selection, pairing)?;
+        self.plan_merges(None, &mut pairing.problems)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)
@@ -252,6 +273,7 @@ impl Prepared {
             foreign_keys: Vec::new(),
             trusted_keys: BTreeSet::new(),
             in_place_members: Vec::new(),
+            merges: Merges::default(),
             has_written,
             own: OwnWork::default(),
             sequences: Vec::new(),
@@ -264,7 +286,8 @@ impl Prepared {
         }
     }
 
-    /// A load of files into one table, whose storage will be exchanged. `own` tells of the caller's transaction as it was when
+    /// A load of files into one table, whose storage will be exchanged, or which their rows are merged into by the named unique
+    /// index, or by the primary key. `own` tells of the caller's transaction as it was when
     /// it called.
     pub fn for_files(
         local: Relation,
@@ -273,6 +296,7 @@ impl Prepared {
         terms: Terms,
         workers: usize,
         own: OwnState,
+        key: Option<String>,
     ) -> Result<Self> {
         settings::with_catalog_settings(|| {
             let oids = [local.oid];
@@ -287,16 +311,19 @@ impl Prepared {
             spec.column_options = definition.column_options.clone();
             spec.extended_statistics = definition.extended_statistics.clone();
             spec.share_analyze(workers, true);
+            spec.merges = terms.mode.merges();
+            let method = if spec.merges { Method::Merge } else { Method::Swap };
             let mut prepared = Self {
                 all_targets: oids.to_vec(),
                 columns: catalog::read_columns(settings::version(), &oids)?,
                 definitions,
                 ..Self::of(From::Files(files), terms, workers, own.has_written)
             };
-            prepared.targets.push(Target { local, spec, method: Method::Swap, warnings: Vec::new() });
+            prepared.targets.push(Target { local, spec, method, warnings: Vec::new(), merge: None });
             let mut problems = Vec::new();
+            prepared.plan_merges(key, &mut problems)?;
             prepared.plan_foreign_keys(&mut problems)?;
-            refuse_problems(&problems)?;
+            refuse_problems_of(if prepared.terms.mode.merges() { "load" } else { "pull" }, &problems)?;
             prepared.plan_who_works(Some(own.changed_here))?;
             Ok(prepared)
         })
@@ -340,6 +367,11 @@ impl Prepared {
         self.targets.iter().filter(move |target| target.method == method)
     }
 
+    /// Returns the targets whose rows go into stage tables first, in the order of the job's tables.
+    pub fn staged_targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|target| target.method.stages())
+    }
+
     fn oids_by(&self, method: Method) -> Vec<u32> {
         self.targets_by(method).map(|target| target.local.oid).collect()
     }
@@ -347,9 +379,9 @@ impl Prepared {
     /// The plan as all processes of the job know it.
     pub fn job_spec(&self, job: i64) -> Result<JobSpec> {
         let positions: HashMap<u32, usize> =
-            self.targets_by(Method::Swap).enumerate().map(|(position, target)| (target.local.oid, position)).collect();
+            self.staged_targets().enumerate().map(|(position, target)| (target.local.oid, position)).collect();
         let mut tables: Vec<TableSpec> =
-            self.targets_by(Method::Swap).map(|target| self.spec_for_caller(target)).collect::<Result<_>>()?;
+            self.staged_targets().map(|target| self.spec_for_caller(target)).collect::<Result<_>>()?;
         self.leave_session_defaults_to_leader(&mut tables)?;
         let by_leader: HashSet<u32> =
             tables.iter().filter(|table| table.leader.does_all).map(|table| table.target).collect();
@@ -382,7 +414,7 @@ impl Prepared {
         })
     }
 
-    /// Returns the origin of the rows of the targets that are swapped.
+    /// Returns the origin of the rows of the targets that are staged.
     fn input(&self) -> Input {
         match &self.from {
             From::Server(side) => Input::Server(ServerInput {
@@ -393,7 +425,7 @@ impl Prepared {
                     .targets
                     .iter()
                     .zip(&side.counterparts)
-                    .filter(|(target, _)| target.method == Method::Swap)
+                    .filter(|(target, _)| target.method.stages())
                     .map(|(_, counterpart)| counterpart.table.clone())
                     .collect(),
             }),

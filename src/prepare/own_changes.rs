@@ -30,6 +30,7 @@ impl Prepared {
     /// Decides which work the leader must do, and describes the tables that workers do not see.
     pub(super) fn plan_who_works(&mut self, changed_here: Option<bool>) -> Result<()> {
         let swapped = self.oids_by(Method::Swap);
+        let merged = self.oids_by(Method::Merge);
         if !self.has_written && changed_here.is_none() {
             return Ok(());
         }
@@ -38,7 +39,11 @@ impl Prepared {
             changed_here.filter(|_| swapped.contains(oid)).unwrap_or_else(|| locks::is_written_or_locked_here(*oid))
         };
         let tables: BTreeSet<u32> = involved.filter(is_changed).collect();
-        let changes = if self.has_written { catalog::depend_on_own_changes(&swapped)? } else { OwnChanges::default() };
+        let changes = if self.has_written {
+            catalog::depend_on_own_changes(&[swapped.as_slice(), &merged].concat())?
+        } else {
+            OwnChanges::default()
+        };
         let changed: Vec<u32> = swapped.iter().copied().filter(|oid| tables.contains(oid)).collect();
         let mut definitions: HashMap<u32, NewTable> =
             read_new_tables(&changed)?.into_iter().map(|table| (table.oid, table)).collect();
@@ -83,6 +88,12 @@ impl Prepared {
             if leader.analyzes {
                 spec.analyze_slices = 1;
             }
+        }
+        for target in self.targets.iter_mut().filter(|target| target.method == Method::Merge) {
+            // The stage table is made from the order, and nothing of the target is needed but its types and the key.
+            let spec = &mut target.spec;
+            spec.leader.does_all = changes.tables.contains(&spec.target)
+                || spec.indexes.iter().any(|index| changes.indexes.contains(&index.oid));
         }
         self.own = OwnWork { changes, tables };
         Ok(())

@@ -1,6 +1,6 @@
 //! The dry run of a pull.
 
-use super::{From, Method, Prepared, Request, Target};
+use super::{From, Prepared, Request, Target};
 use crate::error::{Result, tell, warn};
 use crate::local::{catalog, rights, rows, settings};
 use plan::{Problem, ProblemKind, pretty_bytes};
@@ -26,7 +26,7 @@ pub struct PlannedTable {
     pub source_rows: Option<i64>,
     pub source_bytes: i64,
     pub local_bytes: i64,
-    pub method: &'static str,
+    pub method: String,
     pub wire: &'static str,
     pub parts: usize,
     pub indexes: usize,
@@ -50,7 +50,7 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
                 .mended_by(format!("ALTER DATABASE {database} RESET pgcopy.protected;")),
         );
     }
-    if !request.overwrite {
+    if !request.overwrite && prepared.terms.mode.loses_rows() {
         problems.extend(prepared.unasked_overwrites(&problems)?);
     }
     let (keys, mut key_warnings) = prepared.keys_of_targets()?;
@@ -78,7 +78,10 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
             source_rows: counterpart.relation.estimated_rows(),
             source_bytes: counterpart.relation.bytes,
             local_bytes: local.bytes,
-            method: target.method.name(),
+            method: match &target.merge {
+                Some(merge) => merge.described(prepared.terms.mode),
+                None => target.method.name().to_owned(),
+            },
             wire: counterpart.table.wire.name(),
             parts: counterpart.table.parts.len(),
             indexes: target.spec.indexes.len(),
@@ -179,7 +182,7 @@ impl Prepared {
     /// Tells what a pull takes of both servers, in lines for a terminal of 80 columns.
     fn tell_needs(&self) {
         let From::Server(side) = &self.from else { return };
-        let swapped = self.targets.iter().zip(&side.counterparts).filter(|(target, _)| target.method == Method::Swap);
+        let swapped = self.targets.iter().zip(&side.counterparts).filter(|(target, _)| target.method.stages());
         let bytes: i64 = swapped.map(|(_, counterpart)| counterpart.relation.bytes).sum();
         tell(&format!(
             "takes {} and indexes here, beside the old rows until COMMIT",

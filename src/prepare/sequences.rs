@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub struct SequencePair {
     pub local: ColumnSequence,
     pub source: NamedSequence,
-    /// Whether tables outside of the pull hold numbers of the local one.
+    /// Whether rows that the pull does not replace hold numbers of the local one.
     pub used_elsewhere: bool,
 }
 
@@ -49,8 +49,19 @@ impl Prepared {
         let their_sequences: Vec<u32> = of_others.iter().map(|(_, sequence)| *sequence).collect();
         let not_owned = rights::not_owned(&their_sequences)?;
         of_others.retain(|(_, sequence)| not_owned.iter().all(|other| other.relation != *sequence));
+        // Rows that stay hold numbers of theirs, and who may insert rows need not own the sequences.
+        let merges = self.terms.mode.merges();
+        let mut unowned: HashSet<u32> = HashSet::new();
+        if merges {
+            let oids: Vec<u32> = uses.iter().map(|sequence| sequence.oid).collect();
+            unowned.extend(rights::not_owned(&oids)?.into_iter().map(|sequence| sequence.relation));
+        }
         let mut here: BTreeMap<u32, Vec<ColumnSequence>> = BTreeMap::new();
         for sequence in uses {
+            if unowned.contains(&sequence.oid) {
+                notices.push(left_as_it_is(&sequence, "it belongs to somebody else"));
+                continue;
+            }
             if of_others.contains(&(sequence.relation, sequence.oid)) {
                 notices.push(left_as_it_is(&sequence, "the table's owner may not set it"));
                 continue;
@@ -125,7 +136,7 @@ impl Prepared {
                 });
             }
             let source = NamedSequence { oid: other.oid, name };
-            pairs.push(SequencePair { source, local: local.clone(), used_elsewhere });
+            pairs.push(SequencePair { source, local: local.clone(), used_elsewhere: used_elsewhere || merges });
         }
         self.sequences = pairs;
         self.notices.extend(notices);

@@ -46,7 +46,9 @@ impl Prepared {
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
-        for table in rights::not_owned(&target_oids)? {
+        let merges = self.terms.mode.merges();
+        // Statements take rights of their own.
+        for table in if merges { Vec::new() } else { rights::not_owned(&target_oids)? } {
             let target = targets.iter().filter(|target| target.oid == table.relation);
             pairing.problems.push(target.fold(must_own("table", &table), Problem::at));
         }
@@ -91,12 +93,18 @@ impl Prepared {
             if local.persistence == 't' {
                 pairing.problems.push(Problem::of(ProblemKind::Storage, &local, "is a temporary table"));
             }
-            let mut warnings = reasons_to_load_in_place(&local, definition);
+            let mut warnings = if merges { Vec::new() } else { reasons_to_load_in_place(&local, definition) };
             if all_in_place && warnings.is_empty() {
                 warnings.push("loaded in place: as asked for".to_owned());
             }
-            let method = if warnings.is_empty() { Method::Swap } else { Method::InPlace };
-            pairing.problems.extend(half_published(&local, definition, &target_oids));
+            let method = match (merges, warnings.is_empty()) {
+                (true, _) => Method::Merge,
+                (false, true) => Method::Swap,
+                (false, false) => Method::InPlace,
+            };
+            if !merges {
+                pairing.problems.extend(half_published(&local, definition, &target_oids));
+            }
             let chosen = if choice.is_empty() {
                 None
             } else {
@@ -205,13 +213,15 @@ impl Prepared {
                 new_table: None,
                 leader: LeaderWork::default(),
                 digest,
+                merges,
             };
             spec.share_analyze(self.workers, target_oids.len() == 1);
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            counterparts.push(Counterpart { relation: source, table, changed });
-            self.targets.push(Target { local, spec, method, warnings });
+            let key = choice.index.map(|index| index.value);
+            counterparts.push(Counterpart { relation: source, table, changed, key });
+            self.targets.push(Target { local, spec, method, warnings, merge: None });
         }
         if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {
             let them = if slots.len() == 1 { "it gets" } else { "they get" };

@@ -5,6 +5,7 @@
 pub mod catalog;
 mod columns;
 pub mod digest;
+mod merge;
 mod nearest;
 mod owners;
 mod pairing;
@@ -16,6 +17,7 @@ mod schedule;
 mod short;
 
 pub use columns::{ColumnPair, PairedColumns, Wire, is_rounded};
+pub use merge::{MergeColumn, MergeKeyColumn, MergeOrder, MergeReference, MergeTable, merge_order};
 pub use nearest::nearest;
 pub use owners::{Owner, comparing_role};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};

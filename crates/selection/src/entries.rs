@@ -23,6 +23,8 @@ pub struct Entry {
     pub(crate) filter: Option<Expression>,
     pub(crate) sample: Option<f64>,
     pub(crate) into: Option<TargetName>,
+    /// The unique index that tells rows apart, by its name on the destination.
+    pub(crate) index: Option<String>,
     pub(crate) columns: BTreeMap<String, ColumnChoice>,
 }
 
@@ -80,7 +82,7 @@ impl fmt::Display for SelectionError {
 impl std::error::Error for SelectionError {}
 
 /// The keys of an entry, and those of a column.
-pub(crate) const ENTRY_KEYS: [&str; 4] = ["columns", "into", "sample", "where"];
+pub(crate) const ENTRY_KEYS: [&str; 5] = ["columns", "into", "key", "sample", "where"];
 pub(crate) const COLUMN_KEYS: [&str; 4] = ["into", "mask", "skip", "value"];
 
 impl Selection {
@@ -141,13 +143,21 @@ fn entry(key: &str, value: &Value) -> Result<Entry, SelectionError> {
     let place = format!("tables entry {}", quoted(key));
     let pattern = Pattern::parse(key).map_err(|error| SelectionError::new(format!("{place}: {error}")))?;
     let object = members(&place, value, &ENTRY_KEYS)?;
-    let mut entry =
-        Entry { key: pattern.to_string(), pattern, filter: None, sample: None, into: None, columns: BTreeMap::new() };
+    let mut entry = Entry {
+        key: pattern.to_string(),
+        pattern,
+        filter: None,
+        sample: None,
+        into: None,
+        index: None,
+        columns: BTreeMap::new(),
+    };
     for (name, value) in object {
         let place = format!("{place}, {name}");
         match name.as_str() {
             "where" => entry.filter = Some(expression(&place, value)?),
             "sample" => entry.sample = Some(fraction(&place, value)?),
+            "key" => entry.index = Some(text(&place, value)?.to_owned()),
             "into" => {
                 let text = text(&place, value)?;
                 entry.into =
@@ -333,7 +343,7 @@ mod tests {
             ),
             (
                 r#"{"a": {"limit": 1}}"#,
-                "tables entry \"a\": key \"limit\" is not known (Keys are: columns, into, sample, where.)",
+                "tables entry \"a\": key \"limit\" is not known (Keys are: columns, into, key, sample, where.)",
             ),
             (r#"{"a": {"where": true}}"#, "tables entry \"a\", where must be a string, not a boolean"),
             (r#"{"a": {"where": "a = 1) OR (b"}}"#, "tables entry \"a\", where: unexpected \")\" at character 6"),

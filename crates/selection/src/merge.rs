@@ -10,6 +10,8 @@ pub struct Choice {
     pub filter: Option<Given<Expression>>,
     pub sample: Option<Given<f64>>,
     pub into: Option<Given<TargetName>>,
+    /// The unique index that tells rows apart, by its name on the destination.
+    pub index: Option<Given<String>>,
     /// By the names of the source's columns.
     pub columns: BTreeMap<String, ChosenColumn>,
 }
@@ -54,7 +56,7 @@ pub struct Contradiction {
 impl Choice {
     /// Returns whether everything is taken as it is.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        Self { index: None, ..self.clone() } == Self::default()
     }
 }
 
@@ -76,6 +78,7 @@ impl Selection {
             if names.first().is_some_and(matches) {
                 give(&mut choice.into, entry, entry.into.as_ref(), "into")?;
             }
+            give(&mut choice.index, entry, entry.index.as_ref(), "key")?;
             for (name, ColumnChoice { content, into }) in &entry.columns {
                 let column = choice.columns.entry(name.clone()).or_default();
                 let what = format!("column {}", plan::quote_identifier(name));

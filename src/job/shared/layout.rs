@@ -94,6 +94,8 @@ pub(super) struct TableSlot {
     /// How many more rows, and how much more in the sum of their digests, the source has than what was stored, as far as both
     /// were added up: rows, and the upper and the lower part of the sum.
     pub(super) beyond: [AtomicI64; 3],
+    /// What a merge has inserted, updated, deleted and left as it was, each one more; 0 before it is known.
+    pub(super) changes: [AtomicU64; 4],
 }
 
 #[repr(C)]

@@ -3,7 +3,7 @@
 use super::layout::{TASK_DONE, TableSlot};
 use super::tasks::Activity;
 use super::{Shared, now};
-use crate::order::Loaded;
+use crate::order::{Changes, Loaded};
 use crate::stage::RowSum;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,9 +18,11 @@ pub(in super::super) enum Phase {
     Locking = 2,
     Working = 3,
     Swapping = 4,
-    InPlace = 5,
+    /// Staged rows are merged into tables that keep theirs.
+    Merging = 5,
+    InPlace = 6,
     /// The leader has done its part; its transaction decides the outcome.
-    Swapped = 6,
+    Swapped = 7,
 }
 
 pub(super) const PHASES: usize = Phase::Swapped as usize + 1;
@@ -33,7 +35,8 @@ impl Phase {
             2 => Self::Locking,
             3 => Self::Working,
             4 => Self::Swapping,
-            5 => Self::InPlace,
+            5 => Self::Merging,
+            6 => Self::InPlace,
             _ => Self::Swapped,
         }
     }
@@ -120,6 +123,20 @@ impl Shared {
     pub(in super::super) fn sum_beyond(&self, table: usize) -> RowSum {
         let [rows, upper, lower] = self.table_slots()[table].beyond.each_ref().map(|part| part.load(SeqCst));
         RowSum { rows, sum: (i128::from(upper) << 32) + i128::from(lower) }
+    }
+
+    pub(in super::super) fn note_changes(&self, table: usize, changes: Changes) {
+        let Changes { inserted, updated, deleted, unchanged } = changes;
+        for (slot, count) in self.table_slots()[table].changes.iter().zip([inserted, updated, deleted, unchanged]) {
+            slot.store(count + 1, SeqCst);
+        }
+    }
+
+    /// Returns what a merge has done; `None` for a table that is replaced, or not there yet.
+    pub(in super::super) fn changes(&self, table: usize) -> Option<Changes> {
+        let [inserted, updated, deleted, unchanged] =
+            self.table_slots()[table].changes.each_ref().map(|slot| slot.load(SeqCst).checked_sub(1));
+        Some(Changes { inserted: inserted?, updated: updated?, deleted: deleted?, unchanged: unchanged? })
     }
 
     pub(in super::super) fn progress(&self, table: usize) -> Loaded {

@@ -3,10 +3,10 @@
 use super::mapping::Matching;
 use super::target::resolve_name;
 use crate::error::{Error, Result};
-use crate::order::{OnInvalidText, OnLossy};
+use crate::order::{Mode, OnInvalidText, OnLossy};
 use crate::parquet::new_table::{clipped, last_of, stem_of};
 use crate::parquet::store::Store;
-use crate::prepare::arguments::{described, worker_count};
+use crate::prepare::arguments::{described, parse_mode, worker_count};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +26,8 @@ pub struct LoadRequest {
     pub on_lossy: String,
     pub on_invalid_text: String,
     pub server: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    Append,
-    Replace,
+    /// The unique index that tells rows apart.
+    pub key: Option<String>,
 }
 
 impl LoadRequest {
@@ -45,11 +41,15 @@ impl LoadRequest {
     }
 
     pub fn mode(&self) -> Result<Mode> {
-        match self.mode.as_deref() {
-            None | Some("append") => Ok(Mode::Append),
-            Some("replace") => Ok(Mode::Replace),
-            Some(other) => Err(not_among("mode", other, "append and replace")),
+        let mode = self.mode.as_deref().map_or(Ok(Mode::Append), parse_mode)?;
+        if self.key.is_some() && !mode.needs_key() {
+            return Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("key is not for mode => '{}'", mode.name()),
+            )
+            .hint("It is for insert_missing, upsert and sync, which tell rows apart."));
         }
+        Ok(mode)
     }
 
     fn matching(&self) -> Result<Matching> {

@@ -5,5 +5,5 @@ pub mod found;
 pub mod mapping;
 pub mod target;
 
-pub use arguments::{Arguments, LoadRequest, Mode, check_arguments};
+pub use arguments::{Arguments, LoadRequest, check_arguments};
 pub use found::FoundFiles;

@@ -1,6 +1,6 @@
 //! The table that files go into.
 
-use super::arguments::{Arguments, LoadRequest, Mode};
+use super::arguments::{Arguments, LoadRequest};
 use super::found::FoundFiles;
 use super::mapping::{self, Matching, TargetColumn};
 use crate::error::{Error, Result, tell};
@@ -10,7 +10,7 @@ use crate::local::locks::{self, Mode as LockMode};
 use crate::local::rights as owners;
 use crate::local::spi::{self, Param};
 use crate::local::{catalog, names, rows, settings};
-use crate::order::{ColumnSource, LeaderWork, TableSpec};
+use crate::order::{ColumnSource, LeaderWork, Mode, TableSpec};
 use crate::parquet::data_files::DataFile;
 use crate::parquet::new_table::{self, InferredColumn, stem_of};
 use crate::prepare::targets::reasons_to_load_in_place;
@@ -74,18 +74,20 @@ pub fn lock_target(
             return Ok(LockedTarget { pairs: pair(&table)?, table, is_new: true, locked_by_load: None });
         };
         let pairs = pair(&table)?;
-        let exchange = exchangeable(&table, arguments.mode, &pairs)?.is_some();
-        if !exchange {
+        // The statements of a merge take rights and locks of their own, which its plan tells.
+        let merges = arguments.mode.needs_key();
+        let exchange = !merges && exchangeable(&table, arguments.mode, &pairs)?.is_some();
+        if !exchange && !merges {
             let numbers: Vec<i16> = pairs.iter().map(|(column, _)| column.number).collect();
             rights::refuse_insert(table.oid, &numbers)?;
         }
-        if arguments.mode == Mode::Replace {
+        if arguments.mode.loses_rows() {
             // Before a lock is waited for; it is decided under the lock.
             refuse_unasked_overwrite(request, &table, &plan::qualified(&table.schema, &table.name))?;
         }
         let mode = match (exchange, arguments.mode) {
             (true, _) => LockMode::Exclusive,
-            (false, Mode::Append) => LockMode::RowExclusive,
+            (false, Mode::Append | Mode::InsertMissing | Mode::Upsert | Mode::Sync) => LockMode::RowExclusive,
             (false, Mode::Replace) => {
                 rights::refuse_truncate(table.oid)?;
                 LockMode::AccessExclusive
@@ -169,11 +171,18 @@ pub fn refuse_unasked_overwrite(request: &LoadRequest, table: &TargetTable, qual
     if request.overwrite || !holds_rows(table.oid)? {
         return Ok(());
     }
+    let (words, hint) = match request.mode()? {
+        Mode::Sync => (
+            "that the load would delete where the files do not have them",
+            "To delete them, add overwrite => true; to keep them, mode => 'upsert'.",
+        ),
+        _ => ("that the load would replace", "To replace them, add overwrite => true; to keep them, mode => 'append'."),
+    };
     Err(Error::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("table {qualified} holds rows that the load would replace; nothing was touched"),
+        format!("table {qualified} holds rows {words}; nothing was touched"),
     )
-    .hint("To replace them, add overwrite => true; to keep them, mode => 'append'."))
+    .hint(hint))
 }
 
 /// Returns the target's schema and name: as given, or after the only file.
@@ -261,5 +270,6 @@ pub fn table_spec(table: &TargetTable, pairs: &[(TargetColumn, ColumnSource)]) -
         new_table: None,
         leader: LeaderWork::default(),
         digest: None,
+        merges: false,
     }
 }

@@ -10,6 +10,7 @@ mod report;
 mod script;
 mod suite;
 mod timeline;
+mod upsert;
 mod workload;
 
 use crate::Options;

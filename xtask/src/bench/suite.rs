@@ -28,10 +28,11 @@ pub enum Suite {
     MigrateObjects,
     MigrateLargeObjects,
     Script,
+    Upsert,
 }
 
 impl Suite {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -49,6 +50,7 @@ impl Suite {
         Self::MigrateObjects,
         Self::MigrateLargeObjects,
         Self::Script,
+        Self::Upsert,
     ];
 
     /// Those named, `tpch` if none is.
@@ -84,6 +86,7 @@ impl Suite {
             Self::MigrateObjects => "migrate-objects",
             Self::MigrateLargeObjects => "migrate-large-objects",
             Self::Script => "load_sql",
+            Self::Upsert => "upsert",
         }
     }
 
@@ -102,6 +105,9 @@ impl Suite {
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
             Self::Verify => "TPC-H compared by digests, row by row where rows differ, and inside a pull",
             Self::Script => "TPC-H from a script of pg_dump, against psql",
+            Self::Upsert => {
+                "changes of a hundredth of lineitem, merged into the other rows, against statements by hand"
+            }
             Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
             Self::Migrate => "TPC-H into an empty database",
             Self::MigrateObjects => {
@@ -128,7 +134,7 @@ impl Suite {
             Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
             Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
             // It has its own.
-            Self::Parquet | Self::Script => Vec::new(),
+            Self::Parquet | Self::Script | Self::Upsert => Vec::new(),
         }
     }
 
@@ -201,6 +207,7 @@ impl Suite {
             Self::MigrateObjects => compare_migrations(race(Workload::many_objects(2000))?.run(options)?),
             Self::MigrateLargeObjects => compare_migrations(race(Workload::large_objects(100_000))?.run(options)?),
             Self::Script => super::script::run(installation, options)?,
+            Self::Upsert => super::upsert::run(installation, options)?,
             Self::Swap => {
                 let mut all = Vec::new();
                 let tpch = self.tpch_scales(scale).into_iter().map(Workload::tpch);

@@ -1,0 +1,236 @@
+//! The targets that keep their storage: statements of the caller's transaction merge the staged rows into them.
+
+use super::leader::Pull;
+use super::shared::{Phase, Shared};
+use crate::error::{Error, Result};
+use crate::local::identity::{Role, run_as, with_definitions_kept};
+use crate::local::spi::{self, Moment, Param, extension};
+use crate::local::{catalog, settings, transaction};
+use crate::order::{Changes, Mode, Stage, TableSpec, stage_name};
+use crate::prepare::{Merge, Target};
+use crate::stage;
+use pgrx::prelude::*;
+use plan::MergeTable;
+
+/// A target, and what is to be merged into it.
+struct Merging<'a> {
+    target: &'a Target,
+    merge: &'a Merge,
+    table: &'a TableSpec,
+    /// Qualified names.
+    names: [String; 2],
+    /// The number of staged rows.
+    rows: u64,
+}
+
+impl Merging<'_> {
+    fn statements(&self) -> MergeTable<'_> {
+        let [target, stage] = &self.names;
+        MergeTable {
+            target,
+            stage,
+            is_partitioned: self.target.local.kind == 'p',
+            columns: &self.merge.columns,
+            key: &self.merge.key,
+        }
+    }
+}
+
+impl Pull<'_> {
+    /// Merges the staged rows into the targets, where the mode is one that keeps the rows that are there. `all_made_here` tells
+    /// whether the leader has done all the work.
+    pub(super) fn merge(&self, shared: Shared, stages: &[Stage], all_made_here: bool) -> Result<()> {
+        if !self.prepared.terms.mode.merges() {
+            return Ok(());
+        }
+        shared.enter_phase(Phase::Merging);
+        let heaps: Vec<u32> = stages.iter().map(|stage| stage.heap).collect();
+        // Roles that own stage tables have no USAGE on their schema, so that nobody changes what is in them on the way. The names
+        // are within reach in this transaction alone, and only as long as its statements need them.
+        extension::execute(
+            "UPDATE pg_class SET relnamespace = 'pgcopy'::regnamespace
+             WHERE oid = ANY ($1) AND relnamespace = 'pgcopy_stage'::regnamespace",
+            &[Param::OidArray(&heaps)],
+        )?;
+        transaction::make_changes_visible();
+        self.merge_named(shared)?;
+        extension::execute(
+            "UPDATE pg_class SET relnamespace = 'pgcopy_stage'::regnamespace
+             WHERE oid = ANY ($1) AND relnamespace = 'pgcopy'::regnamespace",
+            &[Param::OidArray(&heaps)],
+        )?;
+        transaction::make_changes_visible();
+        let made_here = (0..stages.len())
+            .filter(|&position| all_made_here || self.spec.tables[position].leader.does_all)
+            .map(|position| stages[position].heap);
+        stage::remove(made_here)
+    }
+
+    fn merge_named(&self, shared: Shared) -> Result<()> {
+        let mode = self.prepared.terms.mode;
+        let plans = &self.prepared.merges;
+        let all: Vec<Merging<'_>> = self
+            .spec
+            .tables
+            .iter()
+            .zip(self.prepared.staged_targets())
+            .enumerate()
+            .map(|(position, (table, target))| {
+                let merge = target.merge.as_ref().ok_or_else(|| Error::internal("a merge without a plan"))?;
+                let names =
+                    [table.qualified_name(), plan::qualified("pgcopy", &stage_name(self.spec.job, table.target))];
+                Ok(Merging { target, merge, table, names, rows: shared.progress(position).rows })
+            })
+            .collect::<Result<_>>()?;
+        all.iter().try_for_each(|merging| self.refuse_null_keys(merging))?;
+        // Code that runs with rights of its own cannot leave checks for later.
+        if all.iter().any(|merging| merging.merge.role.is_some()) {
+            set_constraints(&plans.initially_deferred, "IMMEDIATE")?;
+        }
+        set_constraints(&plans.deferred, "DEFERRED")?;
+        let mut changes = vec![Changes::default(); all.len()];
+        let delete = |position: usize, changes: &mut [Changes]| -> Result<()> {
+            changes[position].deleted = self.change_rows(&all[position], &all[position].statements().delete())?;
+            Ok(())
+        };
+        // Rows of a table that nobody references can go first: what replaces them may have their values in other unique keys.
+        let goes_first = |position: usize| mode == Mode::Sync && all[position].merge.is_unreferenced;
+        for &position in &plans.order {
+            if goes_first(position) {
+                delete(position, &mut changes)?;
+            }
+            self.bring(&all[position], mode, &mut changes[position])?;
+        }
+        if mode == Mode::Sync {
+            for &position in plans.order.iter().rev().filter(|&&position| !goes_first(position)) {
+                delete(position, &mut changes)?;
+            }
+        }
+        let mut checked = plans.deferred.clone();
+        checked.extend(plans.initially_deferred.iter().filter(|name| !plans.deferred.contains(name)).cloned());
+        set_constraints(&checked, "IMMEDIATE")?;
+        set_constraints(&plans.initially_deferred, "DEFERRED")?;
+        for (position, (merging, mut changes)) in all.iter().zip(changes).enumerate() {
+            changes.unchanged = merging.rows.saturating_sub(changes.inserted + changes.updated);
+            shared.note_changes(position, changes);
+        }
+        Ok(())
+    }
+
+    /// Rows without a key would come again with every call.
+    fn refuse_null_keys(&self, merging: &Merging<'_>) -> Result<()> {
+        let Some(query) = merging.statements().find_null_key() else { return Ok(()) };
+        let found = self.in_role(merging, || Moment::newest().query_text(&query))?;
+        if found.is_none() {
+            return Ok(());
+        }
+        let columns: Vec<String> =
+            merging.merge.key.iter().map(|column| plan::quote_identifier(&column.name)).collect();
+        Err(Error::new(
+            PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+            format!("rows for table {} have no value for their key ({})", merging.names[0], columns.join(", ")),
+        )
+        .detail("Such rows would be new ones each time.")
+        .hint("Leave them out with where in tables, or name another unique index there as the key.")
+        .of_table(&merging.table.schema, &merging.table.name))
+    }
+
+    /// Adds and updates rows.
+    fn bring(&self, merging: &Merging<'_>, mode: Mode, changes: &mut Changes) -> Result<()> {
+        let statements = merging.statements();
+        match mode {
+            Mode::Replace => {}
+            Mode::Append => changes.inserted = self.change_rows(merging, &statements.append())?,
+            Mode::InsertMissing => changes.inserted = self.change_rows(merging, &statements.insert_missing())?,
+            Mode::Upsert | Mode::Sync => {
+                let members = match merging.target.local.kind {
+                    'p' => catalog::partition_members(&[merging.table.target])?,
+                    _ => vec![merging.table.target],
+                };
+                let missing = match settings::value(c"track_counts").as_deref() {
+                    Some("on") => None,
+                    _ => self.in_role(merging, || Moment::newest().query_text(&statements.count_missing()))?,
+                };
+                let sql = statements.upsert();
+                let (changed, counted) = run_again_where_others_insert(merging.merge.index.as_deref(), || {
+                    // What was rolled back counts, too.
+                    let before = inserted_into(&members)?;
+                    let changed = self.change_rows(merging, &sql)?;
+                    Ok((changed, inserted_into(&members)?.saturating_sub(before)))
+                })?;
+                // The answer to the statement is the sum of both.
+                let inserted = missing.and_then(|count| count.parse().ok()).unwrap_or(counted);
+                changes.inserted = inserted.min(changed);
+                changes.updated = changed - changes.inserted;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement with the code of the table, and returns the number of rows that it changed.
+    fn change_rows(&self, merging: &Merging<'_>, sql: &str) -> Result<u64> {
+        self.in_role(merging, || spi::execute_counting(sql))
+    }
+
+    /// Runs work as the role that may write to the target, with memory to join two tables.
+    fn in_role<T>(&self, merging: &Merging<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let memory = self.spec.maintenance_memory.max(settings::work_mem());
+        let with_memory = || {
+            settings::scoped(|| {
+                settings::set_local(c"work_mem", &memory.to_string())?;
+                work()
+            })
+        };
+        let done = crate::error::catch(|| match merging.merge.role {
+            Some(role) => as_owner(role, with_memory),
+            None => with_memory(),
+        });
+        done.map_err(|error| {
+            let table = merging.table;
+            let error = error.rename(&stage_name(self.spec.job, table.target), &table.name);
+            match &crate::error::sqlstate_class(error.sqlstate) {
+                b"22" | b"23" | b"42" => error.detail(format!("Table {}.", merging.names[0])),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// Runs a statement, and again where another session has inserted a row with the same key at the same moment: the next try finds
+/// it.
+fn run_again_where_others_insert<T>(index: Option<&str>, statement: impl Fn() -> Result<T>) -> Result<T> {
+    const MOST_TRIES: usize = 5;
+    for _ in 1..MOST_TRIES {
+        match transaction::attempt(&statement) {
+            Err(error) if is_violation_of(&error, index) => {}
+            done => return done,
+        }
+    }
+    statement()
+}
+
+/// The owner's code must not change the definitions of tables that the statements are about.
+fn as_owner<T>(role: Role, work: impl FnOnce() -> T) -> T {
+    with_definitions_kept(|| run_as(role, work))
+}
+
+fn is_violation_of(error: &Error, index: Option<&str>) -> bool {
+    let constraint = error.objects.as_ref().and_then(|objects| objects.constraint.as_deref());
+    error.sqlstate == PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION as i32 && constraint.is_some() && constraint == index
+}
+
+/// Returns how many rows this transaction has inserted into the tables so far.
+fn inserted_into(tables: &[u32]) -> Result<u64> {
+    let count = spi::fixed::query_text(
+        "SELECT coalesce(sum(pg_stat_get_xact_tuples_inserted(t)), 0)::bigint::text FROM unnest($1) t",
+        &[Param::OidArray(tables)],
+    )?;
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or_default())
+}
+
+fn set_constraints(names: &[String], when: &str) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    spi::execute_in_session(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
+}
