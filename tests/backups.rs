@@ -328,7 +328,12 @@ fn every_format_is_sound_and_restores_by_hand() {
     if !has_programs(&ALL) {
         return;
     }
-    let mut place = Place::new("backup_formats", Options::named("backup_formats").with_checksums());
+    // As packages have it, a file of the configuration is not among the data.
+    let configuration = ScratchDirectory::create("backup_formats-conf").unwrap();
+    let access = configuration.path().join("access.conf");
+    fs::write(&access, "host all,replication all 127.0.0.1/32 trust\n").unwrap();
+    let options = Options::named("backup_formats").setting(format!("hba_file = '{}'", access.display()));
+    let mut place = Place::new("backup_formats", options.with_checksums());
     let elsewhere = ScratchDirectory::create("backup_formats-space").unwrap();
     let space = elsewhere.path().display().to_string();
     place.client.batch_execute(&format!("CREATE TABLESPACE elsewhere LOCATION '{space}'")).unwrap();
@@ -360,6 +365,13 @@ fn every_format_is_sound_and_restores_by_hand() {
     for name in expected.iter().map(|line| line.split(' ').next().unwrap()) {
         by_hand(&mut place, name);
     }
+    let arguments =
+        format!(", tablespaces => '{{\"{space}\": \"{}\"}}'", place.restored.path().join("space").display());
+    let restored = place.restore("plain", "by-call", &arguments);
+    let mut there = restored.connect();
+    assert_eq!(text(&mut there, ROWS), "1000 rows to 1000");
+    assert_eq!(text(&mut there, "SHOW hba_file"), restored.data.join("pg_hba.conf").display().to_string());
+    crate::harness::no_process_left(&mut place.client);
     let jobs = texts(&mut place.client, "SELECT DISTINCT state FROM pgcopy.jobs");
     assert_eq!(jobs, ["completed"]);
     let sizes = text(
@@ -395,7 +407,9 @@ fn by_hand(place: &mut Place, name: &str) {
     let log = fs::read_to_string(target.join("restore.log")).unwrap_or_default();
     assert!(output.status.success(), "{name}: {told}\n{script}\n{log}");
     let restored = Restored { data: target, port };
-    assert_eq!(text(&mut restored.connect(), ROWS), "1000 rows to 1000", "{name}");
+    let mut there = restored.connect();
+    assert_eq!(text(&mut there, ROWS), "1000 rows to 1000", "{name}");
+    assert_eq!(text(&mut there, "SHOW hba_file"), restored.data.join("pg_hba.conf").display().to_string());
 }
 
 /// What gzip makes of a compressed file; nothing of one that it refuses.

@@ -440,6 +440,12 @@ fn configure(
         ("primary_slot_name", String::new()),
     ];
     settings.extend(until.setting());
+    // Those of the server of the backup were elsewhere.
+    for (name, file) in [("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")] {
+        if last.record.configuration.iter().any(|known| known == file) {
+            settings.push((name, target.join(file).display().to_string()));
+        }
+    }
     settings.extend(terms.port.map(|port| ("port", port.to_string())));
     for (name, value) in settings {
         let _ = writeln!(lines, "{name} = {}", setting(&value));
@@ -458,16 +464,12 @@ fn configure(
             files::write(&to, &text)?;
         }
     }
-    let place = |name: &str| setting(&target.join(name).display().to_string());
-    let main = data.join("postgresql.conf");
     if last.record.configuration.iter().any(|name| name == "postgresql.conf") {
         let own = format!(
-            "\n# Written by pgcopy.backup_restore.\ndata_directory = {}\nhba_file = {}\nident_file = {}\nexternal_pid_file = ''\n",
-            setting(&target.display().to_string()),
-            place("pg_hba.conf"),
-            place("pg_ident.conf")
+            "\n# Written by pgcopy.backup_restore.\ndata_directory = {}\nexternal_pid_file = ''\n",
+            setting(&target.display().to_string())
         );
-        files::append(&main, own.as_bytes())?;
+        files::append(&data.join("postgresql.conf"), own.as_bytes())?;
         // The packages of Debian include it.
         files::make_directory(&data.join("conf.d"))?;
     }

@@ -95,10 +95,19 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     );
     for file in &record.configuration {
         let _ = writeln!(page, "cp {} \"$TARGET\"/", quoted(&format!("{}/config/{file}", last.directory)));
+        if let Some(setting) =
+            [("pg_hba.conf", "hba_file"), ("pg_ident.conf", "ident_file")].iter().find(|(name, _)| name == file)
+        {
+            let _ = writeln!(
+                page,
+                "printf \"{} = '%s/{file}'\\n\" \"$TARGET\" >> \"$TARGET\"/postgresql.auto.conf",
+                setting.1
+            );
+        }
     }
     if record.configuration.iter().any(|file| file == "postgresql.conf") {
         page.push_str(
-            "printf \"data_directory = '%s'\\nhba_file = '%s/pg_hba.conf'\\nident_file = '%s/pg_ident.conf'\\n\" \"$TARGET\" \"$TARGET\" \"$TARGET\" >> \"$TARGET\"/postgresql.conf\n",
+            "mkdir -p \"$TARGET\"/conf.d\nprintf \"data_directory = '%s'\\nexternal_pid_file = ''\\n\" \"$TARGET\" >> \"$TARGET\"/postgresql.conf\n",
         );
     }
     page.push_str(
