@@ -260,7 +260,9 @@ impl From<copystream::StreamError> for Error {
             BadSignature | UnknownHeaderFlags(_) | HeaderLength(_) | DataAfterEnd | Truncated => {
                 PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION
             }
-            FieldCount { .. } | FieldLength { .. } | DanglingEscape => PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT,
+            FieldCount { .. } | FieldLength { .. } | DanglingEscape | CarriageReturn | EndMarker => {
+                PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT
+            }
             FieldTooLong { .. } | RowTooLong { .. } => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             OutOfMemory { .. } => PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
         };

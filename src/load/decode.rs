@@ -1,8 +1,8 @@
 //! Fields of a COPY stream to values.
 
-use super::kind::{Kind, kind_of};
-use super::numeric;
+use super::kind::{Kind, TextKind, kind_of, text_kind_of};
 use super::to_datum::store_varlena;
+use super::{numeric, text};
 use crate::error::{Error, Result};
 use crate::local::{memory, relation};
 use crate::storage::tuple::{Accept, Value};
@@ -13,6 +13,10 @@ use std::collections::HashMap;
 /// The decoder of the fields of one column.
 pub(super) struct ColumnDecoder {
     kind: Kind,
+    /// How texts are decoded.
+    text_kind: TextKind,
+    /// A text with a NUL behind it, for the type's own function.
+    text: Vec<u8>,
     /// The type's own function, for every value that `kind` does not take.
     function: pg_sys::FmgrInfo,
     io_parameter: pg_sys::Oid,
@@ -49,7 +53,7 @@ impl ColumnDecoder {
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeBinaryInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self::new(kind_of(type_oid, typmod), function_oid, io_parameter, typmod)
+        Self::new(kind_of(type_oid, typmod), TextKind::Function, function_oid, io_parameter, typmod)
     }
 
     /// Makes a decoder for binary COPY that uses the type's receive function alone.
@@ -57,18 +61,19 @@ impl ColumnDecoder {
         Self { kind: Kind::Function, ..Self::binary(type_oid, typmod) }
     }
 
-    /// Makes a decoder for text COPY, which always uses the type's input function.
+    /// Makes a decoder for text COPY, which leaves texts that it is not sure of to the type's input function.
     pub(super) fn text(type_oid: pg_sys::Oid, typmod: i32) -> Self {
         let mut function_oid = pg_sys::Oid::INVALID;
         let mut io_parameter = pg_sys::Oid::INVALID;
         // SAFETY: a syscache lookup that fills both.
         unsafe { pg_sys::getTypeInputInfo(type_oid, &mut function_oid, &mut io_parameter) };
-        Self::new(Kind::Function, function_oid, io_parameter, typmod)
+        Self::new(Kind::Function, text_kind_of(type_oid, typmod), function_oid, io_parameter, typmod)
     }
 
-    fn new(kind: Kind, function: pg_sys::Oid, io_parameter: pg_sys::Oid, typmod: i32) -> Self {
+    fn new(kind: Kind, text_kind: TextKind, function: pg_sys::Oid, io_parameter: pg_sys::Oid, typmod: i32) -> Self {
         let (json, labels) = (jsonb::Encoder::default(), HashMap::new());
-        Self { kind, function: lookup(function), io_parameter, typmod, json, labels, watched: None }
+        let function = lookup(function);
+        Self { kind, text_kind, text: Vec::new(), function, io_parameter, typmod, json, labels, watched: None }
     }
 
     /// Makes the decoder refuse values that the type modifier would change, since COPY rounds numbers and times.
@@ -80,7 +85,7 @@ impl ColumnDecoder {
         };
         // SAFETY: as above. A type without equality has no modifier that changes values.
         if self.typmod >= 0 && unsafe { (*equal).fn_oid } != pg_sys::Oid::INVALID {
-            self.kind = Kind::Watched;
+            (self.kind, self.text_kind) = (Kind::Watched, TextKind::Function);
             self.watched = Some(Watched { type_oid, equal });
         }
         self
@@ -265,29 +270,120 @@ impl ColumnDecoder {
         Ok(Value::Datum(datum))
     }
 
-    /// Calls the type's input function.
-    pub(super) fn decode_text(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
-        match field {
-            Some(bytes) if self.watched.is_some() => self.read_watched(|decoder| {
-                let mut copy = Vec::new();
-                memory::reserve(&mut copy, bytes.len() + 1);
-                copy.extend_from_slice(bytes);
-                decoder.input(Some(&mut copy))
-            }),
-            field => self.input(field),
+    /// Hands the value of a text to `to`; `None` is NULL.
+    #[inline]
+    pub(super) fn decode_text<R>(&mut self, field: Option<&[u8]>, to: impl Accept<R>) -> Result<R> {
+        let Some(bytes) = field else {
+            return match self.text_kind {
+                // A domain may refuse NULL.
+                TextKind::Function => Ok(to.accept(self.input(None)?)),
+                _ => Ok(to.accept(Value::Null)),
+            };
+        };
+        match self.text_kind {
+            TextKind::Bool => {
+                if let [b't' | b'f'] = bytes {
+                    return Ok(to.accept(Value::Bits((bytes == b"t").into())));
+                }
+            }
+            TextKind::Integer { least, most } => {
+                if let Some(value) = text::integer(bytes).filter(|value| (least..=most).contains(value)) {
+                    return Ok(to.accept(Value::Bits(value as u64)));
+                }
+            }
+            TextKind::Float4 => {
+                if let Some(value) = text::float::<f32>(bytes) {
+                    return Ok(to.accept(Value::Bits(value.to_bits().into())));
+                }
+            }
+            TextKind::Float8 => {
+                if let Some(value) = text::float::<f64>(bytes) {
+                    return Ok(to.accept(Value::Bits(value.to_bits())));
+                }
+            }
+            TextKind::Date => {
+                if let Some(days) = text::date(bytes) {
+                    return Ok(to.accept(Value::Bits(days as u64)));
+                }
+            }
+            TextKind::Timestamp { with_zone } => {
+                if let Some(time) = text::timestamp(bytes, with_zone) {
+                    return Ok(to.accept(Value::Bits(time as u64)));
+                }
+            }
+            TextKind::Uuid => {
+                if let Some(value) = text::uuid(bytes) {
+                    return Ok(to.accept(Value::Fixed(&value)));
+                }
+            }
+            TextKind::Text { limit } => {
+                // The number of bytes bounds the number of characters.
+                if limit.is_none_or(|limit| bytes.len() <= limit as usize) && is_text(bytes) {
+                    return Ok(to.accept(Value::Varlena(bytes)));
+                }
+            }
+            TextKind::PaddedText { length } => {
+                if bytes.len() == length as usize && is_ascii_text(bytes) {
+                    return Ok(to.accept(Value::Varlena(bytes)));
+                }
+            }
+            TextKind::Numeric { limits } => {
+                self.text.clear();
+                if let Some(header) = text::numeric(bytes, limits, &mut self.text) {
+                    return Ok(to.accept(Value::Numeric { header, digits: &self.text }));
+                }
+            }
+            TextKind::Json => {
+                if is_text(bytes) && self.json.is_valid(bytes) {
+                    return Ok(to.accept(Value::Varlena(bytes)));
+                }
+            }
+            TextKind::Jsonb => {
+                if is_text(bytes)
+                    && let Some(value) = self.json.encode(bytes).map(store_varlena)
+                {
+                    return Ok(to.accept(value));
+                }
+            }
+            TextKind::Enum => {
+                return Ok(to.accept(match self.labels.get(bytes) {
+                    Some(&label) => Value::Bits(label),
+                    None => self.input_label(bytes)?,
+                }));
+            }
+            TextKind::Function => {}
         }
+        if self.watched.is_some() {
+            return Ok(to.accept(self.read_watched(|decoder| decoder.input(Some(bytes)))?));
+        }
+        Ok(to.accept(self.input(Some(bytes))?))
     }
 
-    fn input(&mut self, field: Option<&mut Vec<u8>>) -> Result<Value<'static>> {
+    #[cold]
+    fn input_label(&mut self, bytes: &[u8]) -> Result<Value<'static>> {
+        let value = self.input(Some(bytes))?;
+        if let Value::Datum(label) = value {
+            self.labels.insert(bytes.to_vec(), label.value() as u64);
+        }
+        Ok(value)
+    }
+
+    /// Calls the type's input function.
+    fn input(&mut self, field: Option<&[u8]>) -> Result<Value<'static>> {
         let text = match field {
             None => std::ptr::null_mut(),
             Some(bytes) => {
                 let length = i32::try_from(bytes.len()).expect("fields are shorter than 1 GB");
                 // SAFETY: the bytes are valid for the call, which raises when they are not in the server's encoding.
                 unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), length, false) };
-                memory::reserve(bytes, 1);
-                bytes.push(0);
-                bytes.as_mut_ptr().cast()
+                if self.text.capacity() > LARGE && bytes.len() < LARGE {
+                    self.text = Vec::new();
+                }
+                self.text.clear();
+                memory::reserve(&mut self.text, bytes.len() + 1);
+                self.text.extend_from_slice(bytes);
+                self.text.push(0);
+                self.text.as_mut_ptr().cast()
             }
         };
         // SAFETY: a null text is how InputFunctionCall is told of NULL.

@@ -73,3 +73,61 @@ pub(super) fn kind_of(type_oid: pg_sys::Oid, typmod: i32) -> Kind {
         _ => Kind::Function,
     }
 }
+
+/// The types whose texts are decoded here. A text that the decoder is not sure of is left to the type's own function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextKind {
+    Bool,
+    Integer {
+        least: i64,
+        most: i64,
+    },
+    Float4,
+    Float8,
+    Date,
+    /// Without a precision.
+    Timestamp {
+        with_zone: bool,
+    },
+    Uuid,
+    Text {
+        limit: Option<u32>,
+    },
+    PaddedText {
+        length: u32,
+    },
+    Numeric {
+        limits: Option<Limits>,
+    },
+    Json,
+    Jsonb,
+    Enum,
+    Function,
+}
+
+/// Chooses how texts of a type are decoded.
+pub(super) fn text_kind_of(type_oid: pg_sys::Oid, typmod: i32) -> TextKind {
+    match type_oid {
+        pg_sys::OIDOID | pg_sys::MONEYOID => TextKind::Function,
+        pg_sys::FLOAT4OID => TextKind::Float4,
+        pg_sys::FLOAT8OID => TextKind::Float8,
+        pg_sys::UUIDOID => TextKind::Uuid,
+        _ => match kind_of(type_oid, typmod) {
+            Kind::Bool => TextKind::Bool,
+            Kind::Int2 => TextKind::Integer { least: i16::MIN.into(), most: i16::MAX.into() },
+            Kind::Int4 => TextKind::Integer { least: i32::MIN.into(), most: i32::MAX.into() },
+            Kind::Int8 => TextKind::Integer { least: i64::MIN, most: i64::MAX },
+            Kind::Date => TextKind::Date,
+            Kind::Timestamp => TextKind::Timestamp { with_zone: type_oid == pg_sys::TIMESTAMPTZOID },
+            Kind::Text { limit } => TextKind::Text { limit },
+            Kind::PaddedText { length } => TextKind::PaddedText { length },
+            Kind::Numeric { limits } => TextKind::Numeric { limits },
+            Kind::Json => TextKind::Json,
+            Kind::Jsonb => TextKind::Jsonb,
+            Kind::Enum => TextKind::Enum,
+            Kind::Time | Kind::Bytes | Kind::Inet | Kind::Fixed { .. } | Kind::Function | Kind::Watched => {
+                TextKind::Function
+            }
+        },
+    }
+}

@@ -11,6 +11,7 @@ mod insert;
 mod kind;
 mod numeric;
 mod selfcheck;
+mod text;
 mod to_datum;
 mod writer;
 

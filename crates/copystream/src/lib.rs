@@ -9,7 +9,7 @@ mod carry;
 mod text;
 
 pub use binary::{BinaryRow, BinaryStream};
-pub use text::{TextRow, TextStream};
+pub use text::{TextField, TextRow, TextStream};
 
 /// The bytes of the longest field: a server allocates no more for a value (`MaxAllocSize`, `utils/memutils.h`),
 /// including its length word.
@@ -42,6 +42,10 @@ pub enum StreamError {
     Truncated,
     /// A backslash ends the stream or the row.
     DanglingEscape,
+    /// A carriage return stands in a row as it is.
+    CarriageReturn,
+    /// The mark that ends rows stands within a row.
+    EndMarker,
 }
 
 impl std::fmt::Display for StreamError {
@@ -73,6 +77,8 @@ impl std::fmt::Display for StreamError {
             Self::DataAfterEnd => write!(f, "the COPY stream goes on after its end marker"),
             Self::Truncated => write!(f, "the COPY stream ended early"),
             Self::DanglingEscape => write!(f, "a row of the COPY stream ends in a backslash"),
+            Self::CarriageReturn => write!(f, "literal carriage return found in data"),
+            Self::EndMarker => write!(f, "end-of-copy marker is not alone on its line"),
         }
     }
 }

@@ -1,44 +1,115 @@
 use crate::{LONGEST_ROW, StreamError, carry::Carry};
+use memchr::{memchr, memchr_iter, memchr2};
 
 /// Reads text COPY with its default delimiter, NULL marker and escapes.
 pub struct TextStream {
     columns: usize,
     carry: Carry,
-    /// How much of the carried bytes is known to hold no newline, so that a huge row is searched once.
+    /// How much of the carried bytes is known to hold no end of a row, so that a huge row is searched once.
     searched: usize,
     longest_row: usize,
+    /// The lines of all whole rows, and with those of the row that has begun.
+    lines_of_rows: u64,
+    lines: u64,
+    is_of_file: bool,
 }
 
 /// One whole row, without its newline. Its fields are read in order with [`TextRow::next_field`].
 pub struct TextRow<'a> {
     rest: Option<&'a [u8]>,
+    is_of_file: bool,
+    lines_before: u64,
 }
 
-impl TextRow<'_> {
-    /// Reads the next field: `Ok(true)` with its unescaped bytes in `value`, or `Ok(false)` for NULL.
+/// A field of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextField<'a> {
+    Null,
+    /// The value's own bytes.
+    Plain(&'a [u8]),
+    /// Bytes of which [`TextRow::unescape`] makes the value.
+    Escaped(&'a [u8]),
+}
+
+impl<'a> TextRow<'a> {
+    /// Returns how many lines the rows before have taken.
+    pub fn lines_before(&self) -> u64 {
+        self.lines_before
+    }
+
+    /// Returns the bytes of the fields that were not read yet.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.rest.unwrap_or_default()
+    }
+
+    /// Returns the next field as it travels.
     ///
     /// # Errors
-    /// [`StreamError::DanglingEscape`], [`StreamError::FieldCount`] when the row has no further field, or
-    /// [`StreamError::OutOfMemory`].
-    pub fn next_field(&mut self, value: &mut Vec<u8>) -> Result<bool, StreamError> {
-        value.clear();
+    /// [`StreamError::FieldCount`] when the row has no further field.
+    pub fn next_field(&mut self) -> Result<TextField<'a>, StreamError> {
         let rest = self.rest.ok_or(StreamError::FieldCount { expected: 1, found: 0 })?;
-        let end = rest.iter().position(|&byte| byte == b'\t');
+        let end = if self.is_of_file { end_of_field(rest) } else { memchr(b'\t', rest) };
         let field = &rest[..end.unwrap_or(rest.len())];
         self.rest = end.map(|end| &rest[end + 1..]);
-        if field == b"\\N" {
-            return Ok(false);
-        }
+        Ok(match memchr(b'\\', field) {
+            None => TextField::Plain(field),
+            Some(_) if field == b"\\N" => TextField::Null,
+            Some(_) => TextField::Escaped(field),
+        })
+    }
+
+    /// Writes the value of an escaped field to `value`.
+    ///
+    /// # Errors
+    /// [`StreamError::DanglingEscape`], [`StreamError::EndMarker`] or [`StreamError::OutOfMemory`].
+    pub fn unescape(&self, field: &[u8], value: &mut Vec<u8>) -> Result<(), StreamError> {
+        value.clear();
         // With room for the NUL that a caller may need behind it.
         value.try_reserve(field.len() + 1).map_err(|_| StreamError::OutOfMemory { bytes: field.len() })?;
-        unescape(field, value)?;
-        Ok(true)
+        unescape(field, value, self.is_of_file)
     }
 }
 
+/// The position of the tab that ends the first field, in a row in which a backslash may stand before a tab of the value.
+fn end_of_field(rest: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let end = from + memchr(b'\t', &rest[from..])?;
+        if !is_escaped(rest, end) {
+            return Some(end);
+        }
+        from = end + 1;
+    }
+}
+
+/// Whether the byte at the position follows a backslash that is not itself escaped.
+fn is_escaped(bytes: &[u8], position: usize) -> bool {
+    bytes[..position].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
+}
+
 impl TextStream {
+    /// Reads what a server sends.
     pub fn new(columns: usize) -> Self {
-        Self { columns, carry: Carry::default(), searched: 0, longest_row: LONGEST_ROW }
+        Self {
+            columns,
+            carry: Carry::default(),
+            searched: 0,
+            longest_row: LONGEST_ROW,
+            lines_of_rows: 0,
+            lines: 0,
+            is_of_file: false,
+        }
+    }
+
+    /// Reads what people may have written: a backslash may stand before any byte of a value, a newline or a tab included,
+    /// and what `COPY FROM` refuses is refused.
+    pub fn of_file(columns: usize) -> Self {
+        Self { is_of_file: true, ..Self::new(columns) }
+    }
+
+    /// Returns how many lines the whole rows so far have taken.
+    pub fn lines(&self) -> u64 {
+        self.lines_of_rows
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -53,21 +124,41 @@ impl TextStream {
         let bytes = self.carry.join(chunk)?;
         let mut position = 0;
         let mut searched = std::mem::take(&mut self.searched);
-        while let Some(length) = bytes[searched..].iter().position(|&byte| byte == b'\n') {
-            let length = searched + length - position;
+        loop {
+            let found = if self.is_of_file {
+                memchr2(b'\n', b'\r', &bytes[searched..])
+            } else {
+                memchr(b'\n', &bytes[searched..])
+            };
+            let Some(end) = found.map(|length| searched + length) else { break };
+            if self.is_of_file && is_escaped(&bytes[position..], end - position) {
+                self.lines += u64::from(bytes[end] == b'\n');
+                searched = end + 1;
+                continue;
+            }
+            if bytes[end] == b'\r' {
+                return Err(StreamError::CarriageReturn.into());
+            }
+            let length = end - position;
             if length > self.longest_row {
                 return Err(StreamError::RowTooLong { column: None }.into());
             }
-            let row = &bytes[position..position + length];
+            let row = &bytes[position..end];
             let found = match self.columns {
                 0 if row.is_empty() => 0,
-                _ => row.iter().filter(|&&byte| byte == b'\t').count() + 1,
+                _ => memchr_iter(b'\t', row).count() + 1,
             };
             if found != self.columns {
-                return Err(StreamError::FieldCount { expected: self.columns, found: found as i64 }.into());
+                let escaped = memchr_iter(b'\t', row).filter(|&tab| self.is_of_file && is_escaped(row, tab)).count();
+                if found - escaped != self.columns {
+                    let found = (found - escaped) as i64;
+                    return Err(StreamError::FieldCount { expected: self.columns, found }.into());
+                }
             }
-            on_row(TextRow { rest: Some(row) })?;
-            position += length + 1;
+            on_row(TextRow { rest: Some(row), is_of_file: self.is_of_file, lines_before: self.lines_of_rows })?;
+            self.lines += 1;
+            self.lines_of_rows = self.lines;
+            position = end + 1;
             searched = position;
         }
         self.searched = bytes.len() - position;
@@ -87,34 +178,36 @@ impl TextStream {
 }
 
 /// Undoes the escapes that `COPY TO` writes, and octal and hexadecimal ones, which the manual allows.
-fn unescape(field: &[u8], value: &mut Vec<u8>) -> Result<(), StreamError> {
-    let mut bytes = field.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            value.push(byte);
-            continue;
-        }
-        match bytes.next().ok_or(StreamError::DanglingEscape)? {
+fn unescape(field: &[u8], value: &mut Vec<u8>, is_of_file: bool) -> Result<(), StreamError> {
+    let mut rest = field;
+    while let Some(backslash) = memchr(b'\\', rest) {
+        value.extend_from_slice(&rest[..backslash]);
+        let (&escaped, behind) = rest[backslash + 1..].split_first().ok_or(StreamError::DanglingEscape)?;
+        rest = behind;
+        match escaped {
             b'b' => value.push(0x08),
             b'f' => value.push(0x0c),
             b'n' => value.push(b'\n'),
             b'r' => value.push(b'\r'),
             b't' => value.push(b'\t'),
             b'v' => value.push(0x0b),
-            digit @ b'0'..=b'7' => {
-                let mut code = u32::from(digit - b'0');
-                for _ in 0..2 {
-                    match bytes.peek() {
-                        Some(next @ b'0'..=b'7') => code = code * 8 + u32::from(next - b'0'),
-                        _ => break,
-                    }
-                    bytes.next();
-                }
-                value.push(code as u8);
+            b'0'..=b'7' => {
+                let more = rest.iter().take(2).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+                let digits = rest[..more].iter().map(|byte| u32::from(byte - b'0'));
+                value.push(digits.fold(u32::from(escaped - b'0'), |code, digit| code * 8 + digit) as u8);
+                rest = &rest[more..];
             }
+            b'x' if rest.first().is_some_and(u8::is_ascii_hexdigit) => {
+                let length = rest.iter().take(2).take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let digits = rest[..length].iter().filter_map(|&byte| char::from(byte).to_digit(16));
+                value.push(digits.fold(0, |code, digit| code * 16 + digit) as u8);
+                rest = &rest[length..];
+            }
+            b'.' if is_of_file => return Err(StreamError::EndMarker),
             other => value.push(other),
         }
     }
+    value.extend_from_slice(rest);
     Ok(())
 }
 
@@ -123,15 +216,30 @@ mod tests {
     use super::*;
 
     fn read(stream: &[u8], columns: usize, chunk: usize) -> Result<Vec<Vec<Option<String>>>, StreamError> {
-        let mut reader = TextStream::new(columns);
+        read_by(TextStream::new(columns), stream, columns, chunk)
+    }
+
+    fn read_by(
+        mut reader: TextStream,
+        stream: &[u8],
+        columns: usize,
+        chunk: usize,
+    ) -> Result<Vec<Vec<Option<String>>>, StreamError> {
         let mut rows = Vec::new();
         for piece in stream.chunks(chunk) {
             reader.feed::<StreamError>(piece, |mut row| {
                 let mut fields = Vec::new();
                 let mut value = Vec::new();
                 for _ in 0..columns {
-                    let present = row.next_field(&mut value)?;
-                    fields.push(present.then(|| String::from_utf8(value.clone()).unwrap()));
+                    let bytes = match row.next_field()? {
+                        TextField::Null => None,
+                        TextField::Plain(bytes) => Some(bytes),
+                        TextField::Escaped(field) => {
+                            row.unescape(field, &mut value)?;
+                            Some(value.as_slice())
+                        }
+                    };
+                    fields.push(bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()));
                 }
                 rows.push(fields);
                 Ok(())
@@ -151,6 +259,27 @@ mod tests {
         for chunk in 1..stream.len() + 1 {
             assert_eq!(read(stream, 3, chunk).unwrap(), expected, "chunks of {chunk}");
         }
+    }
+
+    #[test]
+    fn files_may_escape_any_byte() {
+        let stream = b"a\\\nb\t\\\tc\\\\\td\\\r\n\\x41\\x4g\t\\N\t\\\\\\\\\n";
+        let expected = vec![
+            vec![Some("a\nb".to_owned()), Some("\tc\\".to_owned()), Some("d\r".to_owned())],
+            vec![Some("A\u{4}g".to_owned()), None, Some("\\\\".to_owned())],
+        ];
+        for chunk in 1..stream.len() + 1 {
+            assert_eq!(read_by(TextStream::of_file(3), stream, 3, chunk).unwrap(), expected, "chunks of {chunk}");
+        }
+        let refused = |stream: &[u8]| read_by(TextStream::of_file(1), stream, 1, 3).unwrap_err();
+        assert_eq!(refused(b"a\rb\n"), StreamError::CarriageReturn);
+        assert_eq!(refused(b"a\\\\\r\n"), StreamError::CarriageReturn);
+        assert_eq!(refused(b"a\\.\n"), StreamError::EndMarker);
+        assert_eq!(refused(b"a\\\n"), StreamError::Truncated);
+        assert_eq!(refused(b"a\tb\\\tc\n"), StreamError::FieldCount { expected: 1, found: 2 });
+        let mut reader = TextStream::of_file(1);
+        reader.feed::<StreamError>(b"a\\\nb\nc\nd", |_| Ok(())).unwrap();
+        assert_eq!(reader.lines(), 3);
     }
 
     #[test]

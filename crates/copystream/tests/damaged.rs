@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "the allocator is watched")]
 
-use copystream::{BinaryStream, StreamError, TextStream};
+use copystream::{BinaryStream, StreamError, TextField, TextStream};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -193,11 +193,20 @@ fn read_text(
         reader.feed::<StreamError>(head, |mut row| {
             rows += 1;
             for _ in 0..columns {
-                let present = row.next_field(&mut value)?;
-                out.push(present.into());
-                out.extend_from_slice(&value);
+                match row.next_field()? {
+                    TextField::Null => out.push(0),
+                    TextField::Plain(bytes) => {
+                        out.push(1);
+                        out.extend_from_slice(bytes);
+                    }
+                    TextField::Escaped(field) => {
+                        row.unescape(field, &mut value)?;
+                        out.push(1);
+                        out.extend_from_slice(&value);
+                    }
+                }
             }
-            assert!(row.next_field(&mut value).is_err(), "a row ends with its last field");
+            assert!(row.next_field().is_err(), "a row ends with its last field");
             Ok(())
         })?;
     }

@@ -17,7 +17,7 @@ use crate::storage::relation_file::WRITER_LOCK;
 use crate::storage::server_rows::ServerRows;
 use crate::storage::tuple::{Accept, LONGEST_FORMED_ROW, TupleBuilder, Value, too_big};
 use checked_rows::CheckedRows;
-use copystream::{BinaryRow, TextRow};
+use copystream::{BinaryRow, TextField, TextRow};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use plan::Wire;
@@ -58,8 +58,17 @@ impl RowValues<ColumnDecoder> for BinaryRow<'_> {
 
 impl RowValues<ColumnDecoder> for TextRow<'_> {
     fn next<R>(&mut self, decoder: &mut ColumnDecoder, scratch: &mut Vec<u8>, to: impl Accept<R>) -> Result<R> {
-        let present = self.next_field(scratch)?;
-        Ok(to.accept(decoder.decode_text(present.then_some(scratch))?))
+        match self.next_field()? {
+            TextField::Null => decoder.decode_text(None, to),
+            TextField::Plain(bytes) => decoder.decode_text(Some(bytes), to),
+            TextField::Escaped(field) => {
+                if scratch.capacity() > LARGE && field.len() < LARGE {
+                    *scratch = Vec::new();
+                }
+                self.unescape(field, scratch)?;
+                decoder.decode_text(Some(scratch.as_slice()), to)
+            }
+        }
     }
 }
 
@@ -96,6 +105,8 @@ struct WrittenAttribute<D> {
 /// Longer rows are compressed and moved to the TOAST table until they are not: `TOAST_TUPLE_THRESHOLD`
 /// (`access/heaptoast.h`).
 const TOAST_THRESHOLD: usize = 2032;
+/// A buffer of more bytes is freed after the value that needed it.
+const LARGE: usize = 1 << 20;
 /// The memory that values may take before it is freed: more than one chunk of the arena, or every row would allocate a
 /// chunk anew.
 const ARENA_BYTES: usize = 2 * super::arena::CHUNK_BYTES;
@@ -125,8 +136,12 @@ impl<'a> TableWriter<'a, ColumnDecoder> {
         self.add_row(bytes, row)
     }
 
+    #[inline]
     pub(super) fn add_text(&mut self, row: TextRow<'_>) -> Result<()> {
-        self.add_row(0, row)
+        // The shortest text of eight bytes is one character.
+        const LENGTH_AND_PADDING: usize = 24;
+        let bytes = row.as_bytes().len() + self.attributes.len() * LENGTH_AND_PADDING;
+        self.add_row(bytes, row)
     }
 }
 
