@@ -1,6 +1,6 @@
 //! Scripts of `pg_dump` are loaded: what arrives is what was dumped, and nothing else happens.
 
-use crate::harness::{Failure, Pair, connect, describe, eventually, installation, text, texts};
+use crate::harness::{Failure, Pair, Random, connect, describe, eventually, installation, text, texts};
 use crate::migrate::{definitions, fill, has_pg_dump};
 use postgres::Client;
 use std::fs;
@@ -213,7 +213,8 @@ fn compressed_scripts_are_told_by_their_content() {
     pair.assert_nothing_left();
 }
 
-/// Every beginning of a dump is an error in the eyes of the splitter; the server sees a sample.
+/// Every beginning of a dump is an error in the eyes of the splitter; the server sees a sample. `PGCOPY_TEST_CUTS` sets how many
+/// random ones, `PGCOPY_TEST_SEED` which.
 #[test]
 fn scripts_that_are_cut_off_leave_nothing() {
     if !has_pg_dump() {
@@ -256,10 +257,14 @@ fn scripts_that_are_cut_off_leave_nothing() {
     }
     assert_eq!(whole, 0, "a beginning that is a whole script");
     let before = definitions(pair.destination_port, "load_sql_cut");
-    let cuts = (0..40).map(|number| number * 1601 % end).chain((0..20).map(|number| number * 104_729 % end));
-    for cut in cuts {
+    let mut random = Random(crate::harness::number("PGCOPY_TEST_SEED", 1));
+    let count = crate::harness::number("PGCOPY_TEST_CUTS", 20);
+    let at_random = (0..count).map(|_| random.below(end as u64) as usize);
+    let cuts: Vec<usize> = (0..40).map(|place| place * 1601 % end).chain(at_random).collect();
+    for (turn, cut) in cuts.into_iter().enumerate() {
         let path = write(&directory, "cut.sql", &script[..cut]);
-        let failure = failure(&mut pair.destination, &path, "");
+        let arguments = if turn % 2 == 0 { "" } else { ", parallel => 2" };
+        let failure = failure(&mut pair.destination, &path, arguments);
         assert!(failure.message.contains("cannot be run"), "{cut}: {failure:?}");
     }
     assert_eq!(definitions(pair.destination_port, "load_sql_cut"), before);
@@ -274,7 +279,7 @@ fn errors_name_the_line_and_the_row() {
     let path = write(&directory, "a.sql", script);
     let failed = failure(client, &path, "");
     assert_eq!(failed.sqlstate, "22007");
-    assert!(failed.detail.contains("Line 6 of") && failed.detail.contains("row 2 of COPY t"), "{failed:?}");
+    assert!(failed.detail.contains("Line 6 of") && failed.detail.contains("row 2, column b of COPY t"), "{failed:?}");
     let error = client.query(&format!("SELECT pgcopy.load_sql('{path}')"), &[]).unwrap_err();
     assert_eq!(error.as_db_error().and_then(|error| error.table()), Some("t"));
     let path = write(&directory, "b.sql", "CREATE TABLE t (a int);\nINSERT INTO t\nVALUES ('x');");
@@ -322,6 +327,66 @@ fn statements_that_fail_are_passed_over_on_request() {
     assert!(failure(client, &path, ", on_error => 'skip'").message.contains("ends within the rows"));
     assert_eq!(text(client, "SELECT count(*)::text FROM t"), "1");
     assert!(failure(client, &path, ", on_error => 'stop'").message.contains("not recognized"));
+}
+
+/// Roles of another server are made by a script of `pg_dumpall`, where the caller may make roles.
+#[test]
+fn roles_of_another_server() {
+    let program = installation().program("pg_dumpall");
+    if !program.exists() {
+        return;
+    }
+    let (mut pair, directory) = Pair::with_files("load_sql_globals");
+    let drop_roles = "DROP ROLE IF EXISTS load_sql_member; DROP ROLE IF EXISTS load_sql_group";
+    pair.both(drop_roles);
+    pair.source
+        .batch_execute(
+            "CREATE ROLE load_sql_group; CREATE ROLE load_sql_member LOGIN CONNECTION LIMIT 3;
+             GRANT load_sql_group TO load_sql_member; ALTER ROLE load_sql_member SET work_mem = '5MB';
+             COMMENT ON ROLE load_sql_group IS 'it''s; theirs'",
+        )
+        .unwrap();
+    let output = Command::new(program)
+        .args(["--globals-only", "--no-password", "--host=127.0.0.1", "--username=postgres"])
+        .arg(format!("--port={}", pair.source_port))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Those of other tests are none of ours.
+    let is_ours = |line: &&str| {
+        let of_roles =
+            ["CREATE ROLE", "ALTER ROLE", "COMMENT ON ROLE", "GRANT ", "CREATE TABLESPACE", "ALTER TABLESPACE"];
+        line.contains("load_sql_") || !of_roles.iter().any(|words| line.starts_with(words))
+    };
+    let script: Vec<String> =
+        String::from_utf8(output.stdout).unwrap().lines().filter(is_ours).map(str::to_owned).collect();
+    let path = write(&directory, "roles.sql", script.join("\n") + "\n");
+    let client = &mut pair.destination;
+    load_well(client, &path, "");
+    let sql = "SELECT concat_ws(' ', rolname, rolcanlogin, rolconnlimit, rolconfig, pg_has_role(oid, 'load_sql_group', 'USAGE'),
+                   shobj_description(oid, 'pg_authid'))
+               FROM pg_roles WHERE rolname ~ '^load_sql_(group|member)' ORDER BY rolname";
+    assert_eq!(texts(client, sql), ["load_sql_group f -1 t it's; theirs", "load_sql_member t 3 {work_mem=5MB} t"]);
+    client.batch_execute("GRANT pg_read_server_files TO load_sql_member; SET ROLE load_sql_member").unwrap();
+    let failed = failure(client, &path, "");
+    assert!(failed.sqlstate == "42501" && failed.message.contains("create role"), "{failed:?}");
+    client.batch_execute("RESET ROLE").unwrap();
+    pair.both(drop_roles);
+}
+
+/// Newer versions of `pg_dump` set what older servers do not know.
+#[test]
+fn settings_of_other_versions_are_ignored() {
+    let (mut pair, directory) = Pair::with_files("load_sql_settings");
+    let client = &mut pair.destination;
+    let script = "SET transaction_timeout = 0;\nCREATE TABLE t (a int);\n";
+    let path = write(&directory, "a.sql", script);
+    load_well(client, &path, "");
+    let known = text(client, "SELECT (count(*) > 0)::text FROM pg_settings WHERE name = 'transaction_timeout'");
+    let ignored = "setting \"transaction_timeout\" of the script is ignored: this server does not have it";
+    assert_eq!(pair.notices().iter().any(|notice| notice.contains(ignored)), known == "false");
+    let path = write(&directory, "b.sql", "SET no_such_setting = 0;\n");
+    assert_eq!(failure(&mut pair.destination, &path, "").sqlstate, "42704");
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod limits;
 mod load_sql;
 mod load_sql_hostile;
 mod load_sql_oracle;
+mod load_sql_workers;
 mod masks;
 mod migrate;
 mod migrate_faults;

@@ -142,6 +142,7 @@ macro_rules! load_sql_function {
             privileges: default!(Option<bool>, "true"),
             on_error: default!(Option<Text>, "'error'"),
             server: default!(Option<Text>, "NULL"),
+            parallel: default!(Option<i32>, "NULL"),
         ) -> $($returned)* {
             let $request = crate::job::LoadSqlRequest {
                 path: given("path", path).0,
@@ -151,6 +152,7 @@ macro_rules! load_sql_function {
                 privileges: given("privileges", privileges),
                 on_error: given("on_error", on_error).0,
                 server: server.map(String::from),
+                parallel,
             };
             $body
         }

@@ -6,7 +6,9 @@ use crate::load::{self, LoadHelper, OpenFiles};
 use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::progress::{CopyReport, IndexReport};
 use crate::local::{encoding, interrupts, settings, transaction};
-use crate::order::{FilesSpec, Input, JobSpec, Loaded, ServerInput, Stage, TableSpec, stage_index_name, stage_name};
+use crate::order::{
+    FilesSpec, Input, JobSpec, Loaded, ScriptRows, ServerInput, Stage, TableSpec, stage_index_name, stage_name,
+};
 use crate::source::{self, RunningCopies, Session};
 use crate::stage;
 use crate::storage::visibility_map;
@@ -63,6 +65,13 @@ impl<'a> Executor<'a> {
             Input::Server(server) => self.copy(server, &loads)?,
             Input::Local(_) => {}
             Input::Script(_) => {}
+            Input::ScriptRows(rows) => {
+                for load in loads {
+                    self.begin(load.task);
+                    self.load_script_rows(rows, load)?;
+                    self.end(load.task);
+                }
+            }
             Input::Files(files) => {
                 for load in loads {
                     self.begin(load.task);
@@ -172,6 +181,23 @@ impl<'a> Executor<'a> {
             files.settings.adopt();
             let helper = Helper { shared, task, table, stage, makes_toast_here, report };
             let loaded = load::load_row_groups(files, part, open_files, spec, stage, &helper);
+            helper.report.end();
+            loaded
+        });
+        loaded.map(|_| ()).map_err(|error| self.with_user_names(error, table))
+    }
+
+    /// Loads a part of the rows that a script has for a table.
+    fn load_script_rows(&self, rows: &ScriptRows, load: Load) -> Result<()> {
+        let Load { task, table, part } = load;
+        let (spec, stage) = (&self.spec.tables[table], self.stage(table).heap);
+        let report = CopyReport::of_files(spec.target, rows.tables[table].part_bytes(part));
+        let loaded = run_as(Role::TableOwner(spec.owner), || {
+            settings::set_local(c"search_path", "pg_catalog, pg_temp")?;
+            self.spec.settings.adopt();
+            let helper =
+                Helper { shared: self.shared, task, table, stage, makes_toast_here: self.works_in_leader, report };
+            let loaded = load::load_script_rows(rows, table, part, spec, stage, &helper);
             helper.report.end();
             loaded
         });

@@ -10,7 +10,7 @@ use crate::error::{Result, caution, tell, warn};
 use crate::local::locks::{self, Mode, Until};
 use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
-use crate::order::{Changes, ForeignKeyCheck, JobSpec, Mode as RowMode, Stage, TableSpec};
+use crate::order::{Changes, ForeignKeyCheck, JobSpec, Loaded, Mode as RowMode, Stage, TableSpec};
 use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
 use crate::stage::{self, RowSum, SwapTable};
 use crate::verify::{self, Verdict};
@@ -98,8 +98,9 @@ pub(super) fn pull_prepared(
     let checked = spec.foreign_keys.len() + in_place_checks.len();
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
+    let swap_times = Cell::new(None);
     let pull =
-        Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times: Cell::new(None) };
+        Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times, watcher: None };
     let report = pull.run()?;
     let (rows, bytes) = report.iter().fold((0, 0), |(rows, bytes), table| (rows + table.rows, bytes + table.bytes));
     let seconds = started.elapsed().as_secs_f64();
@@ -128,17 +129,31 @@ pub(super) fn pull_prepared(
 
 /// Replaces the rows of a table by those of files, and returns their number.
 pub(super) fn exchange_for_files(prepared: &Prepared, job: i64, called: i64) -> Result<u64> {
+    Ok(exchange(prepared, job, called, None)?.iter().map(|table| table.rows).sum())
+}
+
+/// Fills tables of the caller's transaction with rows that a script has for them. `watcher` is told of all that is loaded so far.
+pub(super) fn fill_from_script(
+    prepared: &Prepared,
+    job: i64,
+    called: i64,
+    watcher: &dyn Fn(Loaded),
+) -> Result<Vec<PulledTable>> {
+    exchange(prepared, job, called, Some(watcher))
+}
+
+fn exchange(prepared: &Prepared, job: i64, called: i64, watcher: Option<&dyn Fn(Loaded)>) -> Result<Vec<PulledTable>> {
     let spec = prepared.job_spec(job)?;
     let schedule = spec.schedule();
     let told = RefCell::new(vec![false; prepared.targets.len()]);
     let in_place_checks = Vec::new();
     let swap_times = Cell::new(None);
-    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times };
+    let pull = Pull { prepared, spec: &spec, schedule: &schedule, in_place_checks, called, told, swap_times, watcher };
     let report = pull.run()?;
     if prepared.terms.mode.merges() {
         tell(&described_changes(&report));
     }
-    Ok(report.iter().map(|table| table.rows).sum())
+    Ok(report)
 }
 
 /// Does all tasks in this session. `tell` is called after each.
@@ -210,6 +225,8 @@ pub(super) struct Pull<'a> {
     told: RefCell<Vec<bool>>,
     /// How long the swap waited for readers, and how long they waited for it then.
     swap_times: Cell<Option<[Duration; 2]>>,
+    /// The function that is told now and then of all that is loaded so far.
+    watcher: Option<&'a dyn Fn(Loaded)>,
 }
 
 impl Pull<'_> {
@@ -303,6 +320,9 @@ impl Pull<'_> {
 
     /// With `verbose`, sends one NOTICE for each finished table.
     pub(super) fn tell_finished_tables(&self, shared: Shared) {
+        if let Some(watcher) = self.watcher {
+            watcher(shared.total());
+        }
         if !self.prepared.terms.verbose {
             return;
         }

@@ -53,11 +53,20 @@ pub fn copy_from_script(
     let reader = unsafe { std::mem::transmute::<*mut Reader<'_>, *mut Reader<'static>>(reader) };
     // A trigger may load a script, too.
     let outer = ROWS.replace(Some(reader));
-    let (rows, row) = RowWatcher::during(&name, || catch(|| Ok(copy.copy_from(&table, &encoding, Some(read_rows)))));
+    let copying = || catch(|| Ok(copy.copy_from(&table, &encoding, Some(read_rows))));
+    let (rows, (row, column)) = RowWatcher::during(&name, &table.filled, copying);
     ROWS.set(outer);
     match rows {
         Ok(rows) => Ok(CopiedRows { schema, table: name, rows }),
-        Err(error) => Err((error.of_table(&schema, &name), row)),
+        Err(error) => {
+            let names_column = error.objects.as_ref().is_some_and(|objects| objects.column.is_some());
+            let error = error.of_table(&schema, &name);
+            let error = match column.filter(|_| !names_column) {
+                Some(column) => error.of_column(&column),
+                None => error,
+            };
+            Err((error, row))
+        }
     }
 }
 

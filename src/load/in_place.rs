@@ -102,7 +102,7 @@ fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<
     SOURCE.with_borrow_mut(|source| {
         *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener })
     });
-    let (rows, here) = RowWatcher::during(&table.name, || crate::error::catch(|| Ok(copy_from(table, wire))));
+    let (rows, (here, _)) = RowWatcher::during(&table.name, &[], || crate::error::catch(|| Ok(copy_from(table, wire))));
     let source = SOURCE.with_borrow_mut(Option::take).ok_or_else(|| Error::internal("the stream of COPY was lost"))?;
     let here = here.filter(|&row| row <= source.rows + 1);
     let rows = rows.map_err(|error| source.locate(error, table, here))?;
@@ -127,18 +127,25 @@ fn refuse_unfit_defaults(table: &TableSpec) -> Result<()> {
     .map_err(|error| error.detail(format!("Table {}.", table.qualified_name())))
 }
 
-/// Learns from COPY FROM which row an error is about. It tells that in the context of its messages and nowhere else.
-pub(super) struct RowWatcher {
+/// Learns from COPY FROM which row and column an error is about. It tells that in the context of its messages and nowhere
+/// else.
+pub(super) struct RowWatcher<'a> {
     /// The table's name as the context has it: without the schema.
     table: CString,
+    columns: &'a [String],
     row: Option<u64>,
+    column: Option<String>,
 }
 
-impl RowWatcher {
-    /// `table` is the name without the schema.
-    pub(super) fn during<T>(table: &str, work: impl FnOnce() -> T) -> (T, Option<u64>) {
+impl<'a> RowWatcher<'a> {
+    /// `table` is the name without the schema, `columns` are those that an error can be about.
+    pub(super) fn during<T>(
+        table: &str,
+        columns: &'a [String],
+        work: impl FnOnce() -> T,
+    ) -> (T, (Option<u64>, Option<String>)) {
         let table = encoding::to_database(table).unwrap_or_default();
-        let mut watcher = Self { table, row: None };
+        let mut watcher = Self { table, columns, row: None, column: None };
         // SAFETY: the place in the chain is taken out again before it goes; errors do not get past `work`.
         let value = unsafe {
             let mut place = pg_sys::ErrorContextCallback {
@@ -151,19 +158,25 @@ impl RowWatcher {
             pg_sys::error_context_stack = place.previous;
             value
         };
-        (value, watcher.row)
+        (value, (watcher.row, watcher.column))
     }
 
     /// Finds the row in `COPY item, line 3, column note`, which may be in any language: it is the first number after
     /// the table's name, in the last line that has one, because functions that COPY FROM called have added their lines
     /// before it.
-    fn row_of(&self, context: &[u8]) -> Option<u64> {
+    /// The column's name is after it, in front of a colon.
+    fn place_of(&self, context: &[u8]) -> Option<(u64, Option<String>)> {
         let name = self.table.to_bytes();
         let row_in = |line: &[u8]| {
             let after = line.windows(name.len()).position(|part| part == name)? + name.len();
-            let number = line[after..].iter().skip_while(|byte| !byte.is_ascii_digit());
-            let digits: Vec<u8> = number.copied().take_while(u8::is_ascii_digit).collect();
-            std::str::from_utf8(&digits).ok()?.parse().ok()
+            let start = after + line[after..].iter().position(u8::is_ascii_digit)?;
+            let end = start + line[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let row = std::str::from_utf8(&line[start..end]).ok()?.parse().ok()?;
+            let behind = encoding::to_utf8(&line[end..]);
+            let behind = String::from_utf8_lossy(&behind);
+            let place = |column: &&String| behind.find(&format!(" {column}:"));
+            let named = self.columns.iter().filter(|column| place(column).is_some());
+            Some((row, named.min_by_key(|column| (place(column), usize::MAX - column.len())).cloned()))
         };
         context.split(|&byte| byte == b'\n').rev().find_map(row_in)
     }
@@ -177,7 +190,8 @@ unsafe extern "C-unwind" fn note_row(watcher: *mut std::ffi::c_void) {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let message = pg_sys::CopyErrorData();
         if (*message).elevel >= PgLogLevel::ERROR as i32 && !(*message).context.is_null() {
-            watcher.row = watcher.row_of(CStr::from_ptr((*message).context).to_bytes());
+            let place = watcher.place_of(CStr::from_ptr((*message).context).to_bytes());
+            (watcher.row, watcher.column) = place.map_or((None, None), |(row, column)| (Some(row), column));
         }
         pg_sys::FreeErrorData(message);
         pg_sys::MemoryContextSwitchTo(context);

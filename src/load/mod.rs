@@ -10,6 +10,7 @@ mod in_place;
 mod insert;
 mod kind;
 mod numeric;
+mod script_rows;
 mod selfcheck;
 mod text;
 mod to_datum;
@@ -30,6 +31,7 @@ pub use expressions::Filter;
 pub use from_files::{OpenFiles, insert_row_groups, load_row_groups};
 pub use from_script::{CopiedRows, copy_from_script};
 pub use in_place::load_in_place;
+pub use script_rows::load_script_rows;
 
 /// The decoder's position, for the message of a row that cannot be stored.
 #[derive(Default)]

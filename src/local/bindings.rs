@@ -66,6 +66,8 @@ unsafe extern "C-unwind" {
         slot: *mut pg_sys::TupleTableSlot,
         command: pg_sys::CmdType::Type,
     );
+    /// Returns the conditions that the bounds of a partition set, all of which must hold (`utils/partcache.h`).
+    pub fn RelationGetPartitionQual(relation: pg_sys::Relation) -> *mut pg_sys::List;
     /// Keeps serializable transactions right when tuples move (`storage/predicate.h`).
     pub fn TransferPredicateLocksToHeapRelation(relation: pg_sys::Relation);
 }

@@ -40,8 +40,10 @@ pub struct CopyOption {
 /// The table of a COPY FROM, locked as COPY locks it, with the caller's rights checked.
 pub struct CopyTable {
     pub relation: u32,
-    /// The columns, where the statement lists them.
-    pub columns: Option<Vec<String>>,
+    /// The columns that the rows have values for, in the order of these.
+    pub filled: Vec<String>,
+    /// Whether the statement lists them.
+    pub lists_columns: bool,
     pub where_clause: Option<WhereClause>,
 }
 
@@ -202,8 +204,9 @@ impl CopyStatement {
             let oid = (*relation).rd_id;
             let table = self.check_table(relation, item);
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
-            let (columns, qualification) = table?;
-            Ok(CopyTable { relation: oid.to_u32(), columns, where_clause: qualification.map(WhereClause) })
+            let (filled, lists_columns, qualification) = table?;
+            let where_clause = qualification.map(WhereClause);
+            Ok(CopyTable { relation: oid.to_u32(), filled, lists_columns, where_clause })
         }
     }
 
@@ -211,7 +214,7 @@ impl CopyStatement {
         &self,
         relation: pg_sys::Relation,
         item: *mut pg_sys::ParseNamespaceItem,
-    ) -> Result<(Option<Vec<String>>, Option<*mut pg_sys::List>)> {
+    ) -> Result<(Vec<String>, bool, Option<*mut pg_sys::List>)> {
         // SAFETY: the caller opened the relation.
         unsafe {
             let qualification = self.plan_where(relation, item)?;
@@ -232,7 +235,7 @@ impl CopyStatement {
             let attributes = relation::attributes((*relation).rd_att);
             let names = numbers.iter().map(|number| attributes[*number as usize - 1].name.clone()).collect();
             let listed = !(*self.copy).attlist.is_null();
-            Ok((listed.then_some(names), qualification))
+            Ok((names, listed, qualification))
         }
     }
 

@@ -1,7 +1,7 @@
 //! Tables that only this transaction sees, as other processes need to know them.
 
-use super::encoding;
 use super::spi::{self, Param};
+use super::{bindings, encoding};
 use crate::error::Result;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub struct NewTable {
     pub options: Vec<String>,
     /// The target's TOAST table, if it has one.
     pub toast: Option<NewToast>,
+    /// The condition, as a node tree, that rows of a partition must satisfy where they are not known to belong there.
+    #[serde(default)]
+    pub bounds: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +87,22 @@ pub fn read_new_tables(relations: &[u32]) -> Result<Vec<NewTable>> {
     spi::fixed::query_json(include_str!("../../sql/queries/new_tables.sql"), &[Param::OidArray(relations)])
 }
 
+/// Returns the condition that the bounds of a partition, and of those above it, set for its rows. There is none that other
+/// processes could evaluate where one of them is by hash: it looks at the table above.
+pub fn partition_bounds(relation: u32) -> Option<String> {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: locked by this transaction, and closed again; the nodes are palloc'd in the current context.
+    let bounds = unsafe {
+        let table = pg_sys::table_open(relation.into(), no_lock);
+        let bounds = pg_sys::make_ands_explicit(bindings::RelationGetPartitionQual(table));
+        let bounds = super::expressions::text_of(bounds.cast());
+        pg_sys::table_close(table, no_lock);
+        bounds
+    };
+    let by_hash = format!(":funcid {} ", pg_sys::F_SATISFIES_HASH_PARTITION);
+    (!bounds.contains(&by_hash)).then_some(bounds)
+}
+
 /// Returns whether an empty table was made by the present subtransaction, so that rows which are written to it, as if they
 /// had always been there, go with the table in whatever way that ends. The caller holds a lock on it.
 pub fn is_made_here(relation: u32) -> bool {
@@ -105,6 +124,21 @@ pub fn is_made_here(relation: u32) -> bool {
         }
         pg_sys::table_close(table, no_lock);
         made_here
+    }
+}
+
+/// Returns whether this transaction has made the table, which nobody else sees then, and it holds nothing. The caller holds a
+/// lock on it.
+pub fn is_new_and_empty(relation: u32) -> bool {
+    let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+    // SAFETY: locked by this transaction, and closed again. Only a table has storage of its own here.
+    unsafe {
+        let table = pg_sys::table_open(relation.into(), no_lock);
+        let is_new = (*table).rd_createSubid != 0
+            && (*(*table).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION
+            && pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM) == 0;
+        pg_sys::table_close(table, no_lock);
+        is_new
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{FilesSpec, LocalInput};
+use super::{FilesSpec, LocalInput, ScriptInput, ScriptRows};
 use crate::source::Origin;
 use pgrx::pg_sys;
 use plan::{ColumnPair, Part, Wire};
@@ -14,14 +14,8 @@ pub enum Input {
     Local(LocalInput),
     /// The job has one table, which stands for all that the script does.
     Script(ScriptInput),
-}
-
-/// A script that the leader runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ScriptInput {
-    /// The name of its file for people.
-    pub name: String,
-    pub bytes: u64,
+    /// Rows that a script has for tables of its own.
+    ScriptRows(ScriptRows),
 }
 
 /// One snapshot of another server.
@@ -111,6 +105,7 @@ impl Input {
             Self::Files(files) => files.parts.len(),
             Self::Local(_) => 0,
             Self::Script(_) => 0,
+            Self::ScriptRows(rows) => rows.tables[table].parts.len(),
         }
     }
 
@@ -127,6 +122,11 @@ impl Input {
             }
             Self::Local(_) => 0,
             Self::Script(_) => 0,
+            Self::ScriptRows(rows) => {
+                let rows = &rows.tables[table];
+                let share = rows.part_bytes(part) as f64 / rows.bytes().max(1) as f64;
+                (f64::from(pages) * share) as u32
+            }
         }
     }
 
@@ -137,6 +137,7 @@ impl Input {
             Self::Files(files) => files.part_bytes(part),
             Self::Local(_) => 0,
             Self::Script(_) => 0,
+            Self::ScriptRows(rows) => rows.tables[table].part_bytes(part),
         }
     }
 
@@ -147,6 +148,7 @@ impl Input {
             Self::Files(files) => files.describe(),
             Self::Local(_) => "this database".to_owned(),
             Self::Script(script) => script.name.clone(),
+            Self::ScriptRows(rows) => rows.name.clone(),
         }
     }
 }

@@ -182,7 +182,7 @@ fn from_file(statement: &CopyStatement, file: &[u8], options: &[(&str, &str)]) -
     let from = FROM_HANDLER.get().ok_or_else(|| Error::internal("nobody carries out COPY FROM"))?;
     from(CopyFrom {
         relation: table.relation,
-        columns: table.columns,
+        columns: table.lists_columns.then_some(table.filled),
         paths: vec![utf8_name(file)],
         match_by_position: match_by == Some("position"),
         where_clause: table.where_clause,

@@ -229,7 +229,8 @@ pub(super) fn parse_mode(name: &str) -> Result<Mode> {
     })
 }
 
-pub(super) fn worker_count(parallel: Option<i32>) -> Result<usize> {
+/// Returns the number of workers that a call asks for.
+pub fn worker_count(parallel: Option<i32>) -> Result<usize> {
     match parallel {
         // Copying and building indexes both keep a processor busy; more workers only get into each other's way.
         None => Ok(std::thread::available_parallelism().map_or(2, |count| count.get()).clamp(2, 8)),

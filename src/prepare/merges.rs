@@ -143,7 +143,7 @@ impl Prepared {
                 .iter()
                 .map(|it| (it.key.clone(), it.table.chosen.as_ref().is_some_and(|chosen| chosen.condition.is_some())))
                 .collect(),
-            From::Files(_) => vec![(key, false)],
+            From::Files(_) | From::Script(_) => vec![(key, false)],
         };
         for (target, (wanted, is_partial)) in targets.iter_mut().zip(asked) {
             let oid = target.local.oid;

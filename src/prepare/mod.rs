@@ -12,6 +12,7 @@ mod own_changes;
 mod plan_pull;
 mod problems;
 mod refresh;
+mod script;
 mod selection;
 mod sequences;
 mod snapshot;
@@ -25,7 +26,7 @@ use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
 use crate::local::{encoding, interrupts, messages, parameters};
 use crate::order::{
-    FilesSpec, InPlaceTable, Input, JobSpec, Mode, ServerInput, SourceTable, TableSpec, group_foreign_keys,
+    FilesSpec, InPlaceTable, Input, JobSpec, Mode, ScriptRows, ServerInput, SourceTable, TableSpec, group_foreign_keys,
 };
 use crate::source::{Origin, Session};
 use ::selection::Selection;
@@ -39,7 +40,7 @@ use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-pub use arguments::{Request, check_arguments, described, filters_of, parse_filters};
+pub use arguments::{Request, check_arguments, described, filters_of, parse_filters, worker_count};
 pub use local_checks::{CheckRequest, local_checks};
 pub use merges::{Merge, Merges};
 pub use own_changes::OwnState;
@@ -80,6 +81,7 @@ pub struct Prepared {
 pub enum From {
     Server(ServerSide),
     Files(FilesSpec),
+    Script(ScriptRows),
 }
 
 /// A source whose snapshot is open.
@@ -333,7 +335,7 @@ impl Prepared {
     fn source_version(&self) -> u32 {
         match &self.from {
             From::Server(side) => side.session.version,
-            From::Files(_) => settings::version(),
+            From::Files(_) | From::Script(_) => settings::version(),
         }
     }
 
@@ -341,7 +343,7 @@ impl Prepared {
     pub fn end_snapshot(&self) -> Result<()> {
         match &self.from {
             From::Server(side) => side.session.rollback(),
-            From::Files(_) => Ok(()),
+            From::Files(_) | From::Script(_) => Ok(()),
         }
     }
 
@@ -430,6 +432,7 @@ impl Prepared {
                     .collect(),
             }),
             From::Files(files) => Input::Files(files.clone()),
+            From::Script(rows) => Input::ScriptRows(rows.clone()),
         }
     }
 }

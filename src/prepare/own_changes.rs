@@ -4,7 +4,7 @@
 use super::{From, Method, Prepared};
 use crate::error::Result;
 use crate::local::catalog::{self, ForeignKey, OwnChanges};
-use crate::local::new_tables::{NewTable, is_made_here, read_new_tables};
+use crate::local::new_tables::{NewTable, is_made_here, partition_bounds, read_new_tables};
 use crate::local::{expressions, load_rights, locks};
 use crate::order::TableSpec;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -49,7 +49,14 @@ impl Prepared {
             read_new_tables(&changed)?.into_iter().map(|table| (table.oid, table)).collect();
         // The commit syncs unlogged changes of tables that it has made, and only to files that it has made, too.
         let files_of_others = load_rights::logs_new_relations();
-        let (from_server, no_workers) = (matches!(self.from, From::Server(_)), self.workers == 0);
+        // Thousands of tables must not take thousands of stage tables.
+        const MOST_STAGE_TABLES: usize = 100;
+        let keeps_small = match &self.from {
+            From::Server(_) => true,
+            From::Files(_) => false,
+            From::Script(_) => self.targets.len() > MOST_STAGE_TABLES,
+        };
+        let no_workers = self.workers == 0;
         for target in self.targets.iter_mut().filter(|target| target.method == Method::Swap) {
             let spec = &mut target.spec;
             let definition = definitions.remove(&spec.target);
@@ -63,7 +70,11 @@ impl Prepared {
             leader.does_all = changes.tables.contains(&spec.target);
             leader.indexes = positions(&spec.indexes, |index| changes.indexes.contains(&index.oid));
             leader.analyzes = changes.statistics.contains(&spec.target);
-            if let Some(definition) = definition {
+            if let Some(mut definition) = definition {
+                let computes = self.definitions.iter().any(|it| it.oid == spec.target && it.computes_partition_key);
+                if spec.checks_bounds && !computes {
+                    definition.bounds = partition_bounds(spec.target);
+                }
                 let told = is_told(spec, &definition);
                 let leader = &mut spec.leader;
                 leader.does_all |= !told || !files_of_others;
@@ -71,7 +82,7 @@ impl Prepared {
                 let excludes = definition.indexes.iter().enumerate().filter(|(_, index)| index.excludes);
                 leader.indexes.extend(excludes.map(|(position, _)| position));
                 // A stage table and its exchange would take longer than the rows.
-                let is_better_here = leader.does_all || no_workers || from_server && plan::is_small(spec.pages);
+                let is_better_here = leader.does_all || no_workers || keeps_small && plan::is_small(spec.pages);
                 let is_decoded = load_rights::logs_for_decoding();
                 if is_better_here && !calls_functions && !is_decoded && is_made_here(spec.target) {
                     leader.does_all = true;
@@ -139,7 +150,7 @@ fn is_told(spec: &TableSpec, definition: &NewTable) -> bool {
     let checks = spec.checks.iter().map(|check| check.expression.as_str());
     let generated = spec.generated.iter().map(|column| column.expression.as_str());
     same_indexes
-        && !spec.checks_bounds
+        && (!spec.checks_bounds || definition.bounds.is_some())
         && spec.virtuals.is_empty()
         // A sequence of a default may be new, too.
         && spec.defaults.is_empty()

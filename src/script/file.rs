@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
+use crate::order::ScriptText;
 use crate::parquet::data_files::{DataFile, RandomAccess, error_of};
 use crate::parquet::store::Store;
 use dumpscript::{Compression, FIRST_BYTES, Format};
@@ -23,6 +24,9 @@ pub struct ScriptFile {
     first: Vec<u8>,
     /// How much of the file was read.
     position: Rc<Cell<u64>>,
+    /// Set where the script can be read at any position: it is a file of this machine as it is.
+    in_place: Option<ScriptText>,
+    is_compressed: bool,
     buffer: Vec<u8>,
 }
 
@@ -63,7 +67,12 @@ impl ScriptFile {
             used: 0,
         };
         let beginning = raw.fill_buf().map_err(|error| error_of(&file.name, &error))?;
-        let text: Box<dyn Read> = match Compression::of(beginning) {
+        let compression = Compression::of(beginning);
+        let is_compressed = !matches!(compression, Compression::None);
+        let is_local = path.starts_with('/');
+        let in_place =
+            (is_local && !is_compressed).then(|| ScriptText::File { store: Box::new(store), file: file.clone() });
+        let text: Box<dyn Read> = match compression {
             Compression::None => Box::new(raw),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
             Compression::Zstd => {
@@ -77,8 +86,16 @@ impl ScriptFile {
                 .hint("Scripts are read as they are, or compressed with gzip or zstd."));
             }
         };
-        let mut script =
-            Self { name: file.name, bytes: file.bytes, text, first: Vec::new(), position, buffer: Vec::new() };
+        let mut script = Self {
+            name: file.name,
+            bytes: file.bytes,
+            text,
+            first: Vec::new(),
+            position,
+            in_place,
+            is_compressed,
+            buffer: Vec::new(),
+        };
         script.look_at_beginning()?;
         Ok(script)
     }
@@ -146,6 +163,17 @@ impl ScriptFile {
         let length = self.read_some(&mut buffer, 0);
         self.buffer = buffer;
         Ok(&self.buffer[..length?])
+    }
+
+    /// Returns the script as others can read it at any position, where they can.
+    pub fn in_place(&self) -> Option<&ScriptText> {
+        self.in_place.as_ref()
+    }
+
+    /// Returns about how long the script is.
+    pub fn length_of_text(&self) -> u64 {
+        const USUAL_RATIO: u64 = 5;
+        if self.is_compressed { self.bytes.saturating_mul(USUAL_RATIO) } else { self.bytes }
     }
 
     /// How much of the file was read.

@@ -1,16 +1,24 @@
 //! A script, carried out in the caller's transaction: one statement after the other, with the caller's rights.
+//!
+//! Rows for tables that the script has made are held back as long as no statement could see them, see `held`.
 
 use super::file::ScriptFile;
+use super::held::{HeldRows, RowLoader, StoredTable};
 use crate::error::{Error, Result, catch, caution, sqlstate_class, warn};
 use crate::load::copy_from_script;
+use crate::local::copy_statement::CopyStatement;
 use crate::local::script_statement::{self, Encoding};
-use crate::local::{identity, interrupts, names, script_objects, settings, transaction};
-use crate::order::Loaded;
-use dumpscript::{Commands, Name, Piece, Rules, ScriptError, ScriptErrorKind, Splitter, Transaction};
+use crate::local::spi::{self, Param};
+use crate::local::{catalog, identity, interrupts, names, new_tables, rows, script_objects, settings, transaction};
+use crate::order::{HeldTable, Loaded, RowBlock, ScriptText};
+use crate::storage::spool::SpoolWriter;
+use dumpscript::{Commands, Effect, Name, Piece, Rules, ScriptError, ScriptErrorKind, Splitter, Transaction};
 use pgrx::prelude::*;
 use plan::Pattern;
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::CStr;
+use serde::Deserialize;
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::{CStr, CString};
 use std::time::Instant;
 
 /// The terms on which a script is run.
@@ -50,16 +58,21 @@ pub struct RunReport {
     pub skipped: Vec<SkippedStatement>,
 }
 
-/// Runs the script. `on_progress` is told of rows, and of bytes of the file.
+/// Runs the script. `on_progress` is told of rows, and of bytes of the file. `loader` stores rows that can wait.
 ///
 /// # Errors
 /// The first error, with its line, unless the terms pass over it. The transaction must then be given up.
-pub fn run_script(file: &mut ScriptFile, terms: RunTerms, on_progress: &dyn Fn(Loaded)) -> Result<RunReport> {
+pub fn run_script(
+    file: &mut ScriptFile,
+    terms: RunTerms,
+    loader: &dyn RowLoader,
+    on_progress: &dyn Fn(Loaded),
+) -> Result<RunReport> {
     // Who has put rights down does not take them up again in a script.
     if identity::has_put_rights_down() {
-        identity::with_role_kept(|| Run::new(file, terms, on_progress).finish())
+        identity::with_role_kept(|| Run::new(file, terms, loader, on_progress).finish())
     } else {
-        settings::scoped(|| Run::new(file, terms, on_progress).finish())
+        settings::scoped(|| Run::new(file, terms, loader, on_progress).finish())
     }
 }
 
@@ -80,6 +93,25 @@ struct Run<'a> {
     told_of_transactions: bool,
     /// The table of the last INSERT, and the text before its values.
     last_insert: Option<(Vec<u8>, Option<Name>)>,
+    /// Set where rows may be held back.
+    loader: Option<&'a dyn RowLoader>,
+    held: Vec<HeldTable>,
+    /// The file that they are kept in, where the script cannot be read again.
+    spool: Option<SpoolWriter>,
+    /// Bytes of the file that were read for rows which are held back.
+    held_bytes: u64,
+    is_holding: bool,
+    /// Statements that wait for those rows.
+    waiting: Vec<(CString, usize)>,
+    /// Lines and beginnings of the statements that have made indexes and constraints meanwhile, by their names.
+    makers: HashMap<String, (usize, String)>,
+}
+
+/// A table whose rows can be held back.
+struct HoldableTable {
+    relation: u32,
+    /// Names and numbers, in the order of the rows' values.
+    columns: Vec<(String, i16)>,
 }
 
 /// A piece of the script that owns its text.
@@ -93,17 +125,31 @@ enum Step {
         text: Vec<u8>,
         line: usize,
     },
-    /// Rows were added to the buffer.
+    /// Rows were added to the buffer, which are at this position of the script.
     Rows {
         line: usize,
+        at: u64,
     },
     EndOfRows,
     End,
 }
 
 impl<'a> Run<'a> {
-    fn new(file: &'a mut ScriptFile, terms: RunTerms, on_progress: &'a dyn Fn(Loaded)) -> Self {
+    fn new(
+        file: &'a mut ScriptFile,
+        terms: RunTerms,
+        loader: &'a dyn RowLoader,
+        on_progress: &'a dyn Fn(Loaded),
+    ) -> Self {
+        let holds_back = !terms.skips_errors && loader.holds_back(file.length_of_text());
         Self {
+            loader: holds_back.then_some(loader),
+            held: Vec::new(),
+            spool: None,
+            held_bytes: 0,
+            is_holding: false,
+            waiting: Vec::new(),
+            makers: HashMap::new(),
             file,
             terms,
             on_progress,
@@ -131,6 +177,7 @@ impl<'a> Run<'a> {
                 Step::End => break,
             }
         }
+        self.store_held_rows()?;
         let (_, line) = self.splitter.place();
         self.commands.end(line).map_err(|error| self.unfit(&error))?;
         self.refuse_unmatched_patterns()?;
@@ -147,10 +194,10 @@ impl<'a> Run<'a> {
                     Some(Step::Statement { text: copied(text), line, copies })
                 }
                 Ok(Some(Piece::Command { text, line })) => Some(Step::Command { text: copied(text), line }),
-                Ok(Some(Piece::Rows { bytes, line, .. })) => {
+                Ok(Some(Piece::Rows { bytes, line, at })) => {
                     crate::local::memory::reserve(rows, bytes.len());
                     rows.extend_from_slice(bytes);
-                    Some(Step::Rows { line })
+                    Some(Step::Rows { line, at })
                 }
                 Ok(Some(Piece::EndOfRows { .. })) => Some(Step::EndOfRows),
                 Ok(None) => None,
@@ -174,8 +221,13 @@ impl<'a> Run<'a> {
         let fed = self.splitter.feed(chunk);
         fed.map_err(|error| self.unfit(&error))?;
         let position = self.file.position();
-        (self.on_progress)(Loaded { rows: 0, bytes: position - self.told_position });
+        let bytes = position - self.told_position;
         self.told_position = position;
+        if self.is_holding {
+            self.held_bytes += bytes;
+        } else {
+            (self.on_progress)(Loaded { rows: 0, bytes });
+        }
         Ok(())
     }
 
@@ -236,6 +288,10 @@ impl<'a> Run<'a> {
         if self.is_left_out(&outline, line)? {
             return Ok(());
         }
+        if !self.held.is_empty() && self.waits_for_rows(&text, line, &outline)? {
+            self.waiting.push((text, line));
+            return Ok(());
+        }
         if dumpscript::setting_of(&outline).is_some_and(|(name, _)| name.eq_ignore_ascii_case("client_encoding")) {
             // The session's own stays as it is: its client is not the script's.
             let encoding = settings::scoped(|| {
@@ -272,6 +328,7 @@ impl<'a> Run<'a> {
         {
             return Ok(());
         }
+        self.store_held_rows()?;
         // The text is looked at only when something is wrong with it.
         let rows = if self.terms.skips_errors {
             let outline = script_statement::outline(text);
@@ -360,6 +417,13 @@ impl<'a> Run<'a> {
             caution("the script's statement to drop extension pgcopy is ignored");
             return Ok(true);
         }
+        if let Some((name, _)) = dumpscript::setting_of(outline)
+            && dumpscript::is_setting_of_dumps(&name)
+            && CString::new(name.as_str()).is_ok_and(|setting| settings::value(&setting).is_none())
+        {
+            caution(&format!("setting \"{name}\" of the script is ignored: this server does not have it"));
+            return Ok(true);
+        }
         if !self.terms.owners && (dumpscript::changes_owner(outline) || dumpscript::is_change_of_session_role(outline))
         {
             return Ok(true);
@@ -440,8 +504,20 @@ impl<'a> Run<'a> {
         {
             return self.pass_rows().map(drop);
         }
-        let started = Instant::now();
         let mut rows = RowsOfCopy::default();
+        if self.hold_rows(&statement, line, &outline, &mut rows)? {
+            return Ok(());
+        }
+        if !self.held.is_empty() {
+            // Without rows there is nothing that could look at others.
+            if rows.left() == 0 && !rows.ended {
+                rows.read_on(self)?;
+            }
+            if rows.left() > 0 {
+                self.store_held_rows()?;
+            }
+        }
+        let started = Instant::now();
         let copied = if self.terms.skips_errors {
             let mut place = None;
             let copied = transaction::attempt(|| {
@@ -482,7 +558,9 @@ impl<'a> Run<'a> {
                 }
                 match row {
                     Some(row) => {
-                        let words = format!("row {row} of {}", first_words(&outline));
+                        let column = error.objects.as_ref().and_then(|objects| objects.column.as_deref());
+                        let column = column.map(|column| format!(", column {}", plan::quote_identifier(column)));
+                        let words = format!("row {row}{} of {}", column.unwrap_or_default(), first_words(&outline));
                         Err(self.at(error, rows.line_of(row), &words))
                     }
                     None => Err(self.at(error, line, &outline)),
@@ -517,6 +595,206 @@ impl<'a> Run<'a> {
     /// The same after a COPY, unless its error is the end of all.
     fn pass_rows_after<T>(&mut self, copied: &std::result::Result<T, (Error, Option<u64>)>) -> Result<u64> {
         if copied.is_err() && !self.terms.skips_errors { Ok(0) } else { self.pass_rows() }
+    }
+}
+
+impl Run<'_> {
+    /// Decides about a statement while rows are held back: they are stored first, unless the statement sees none of them.
+    /// Returns whether it is the statement that waits for the rows.
+    fn waits_for_rows(&mut self, text: &CStr, line: usize, outline: &str) -> Result<bool> {
+        // Where backslashes escape, strings end elsewhere.
+        let is_read_alike = !self.splitter.rules().escapes || !text.to_bytes().contains(&b'\\');
+        let effect = if is_read_alike { dumpscript::effect_on_rows(outline) } else { Effect::Unknown };
+        match effect {
+            Effect::None => {}
+            Effect::ForeignKey(table) if self.are_rows_held(&table)? => {}
+            Effect::AfterRows => return Ok(true),
+            Effect::ForeignKey(_) | Effect::Unknown => {
+                self.store_held_rows()?;
+                return Ok(false);
+            }
+        }
+        if let Some(made) = dumpscript::subject_of(outline).makes_index {
+            self.makers.insert(made.name, (line, first_words(outline)));
+        }
+        Ok(false)
+    }
+
+    /// Whether all rows of a table are held back, those of its partitions included.
+    fn are_rows_held(&self, table: &Name) -> Result<bool> {
+        let relation = match &table.schema {
+            Some(schema) => names::relation_in(schema, &table.name)?,
+            None => names::visible_relation(&table.name)?,
+        };
+        let Some(relation) = relation else { return Ok(false) };
+        let members = settings::with_catalog_settings(|| catalog::partition_members(&[relation]))?;
+        let is_held = |member: u32| self.held.iter().any(|table| table.relation == member);
+        Ok(members.into_iter().all(|member| is_held(member) || rows::are_in_now(member) == Some(false)))
+    }
+
+    /// Returns the table of a COPY where its rows can be stored later, with the same outcome.
+    fn holdable_table(&self, statement: &CStr, outline: &str) -> Result<Option<HoldableTable>> {
+        #[derive(Deserialize)]
+        struct Column {
+            name: String,
+            number: i16,
+        }
+        let has_empty_path = || matches!(settings::value(c"search_path").as_deref(), Some("" | "\"\""));
+        if self.loader.is_none()
+            || self.encoding != Encoding::of_database()
+            || !has_empty_path()
+            || !dumpscript::is_plain_copy(outline)
+        {
+            return Ok(None);
+        }
+        catch(|| {
+            let copy = CopyStatement::parse(statement)?;
+            copy.refuse_where_writing_is_forbidden();
+            let table = copy.open_table()?;
+            if table.where_clause.is_some() || !new_tables::is_new_and_empty(table.relation) {
+                return Ok(None);
+            }
+            let query = include_str!("../../sql/queries/may_be_held.sql");
+            let found =
+                settings::with_catalog_settings(|| spi::fixed::query_text(query, &[Param::Oid(table.relation)]))?;
+            let Some(found) = found else { return Ok(None) };
+            let all: Vec<Column> = serde_json::from_str(&found).map_err(|error| Error::internal(error.to_string()))?;
+            // Other columns would get their defaults.
+            if table.filled.len() != all.len() {
+                return Ok(None);
+            }
+            let number = |name: &String| all.iter().find(|column| column.name == *name).map(|column| column.number);
+            let columns: Option<Vec<_>> = table.filled.iter().map(|name| Some((name.clone(), number(name)?))).collect();
+            // Rows are formed in the order of the table's columns.
+            let columns = columns.filter(|columns| columns.is_sorted_by_key(|(_, number)| *number));
+            Ok(columns.map(|columns| HoldableTable { relation: table.relation, columns }))
+        })
+    }
+
+    /// Holds the rows of a COPY back, where that is possible. What was read of them otherwise is in `rows`.
+    fn hold_rows(&mut self, statement: &CStr, line: usize, outline: &str, rows: &mut RowsOfCopy) -> Result<bool> {
+        let table = self.holdable_table(statement, outline).map_err(|error| self.at(error, line, outline))?;
+        let Some(table) = table else { return Ok(false) };
+        let position = self.held.iter().position(|held| held.relation == table.relation);
+        if position.is_some_and(|position| self.held[position].columns != table.columns) {
+            return Ok(false);
+        }
+        // Where lines end in something else, the first one tells.
+        const LONGEST_FIRST_LINE: usize = 1 << 20;
+        let mut start = None;
+        while !rows.ended && !rows.pending.contains(&b'\n') && rows.pending.len() < LONGEST_FIRST_LINE {
+            match self.next_step(&mut rows.pending)? {
+                Step::Rows { line, at } => {
+                    rows.first_line.get_or_insert(line);
+                    start.get_or_insert(at);
+                }
+                Step::EndOfRows => rows.ended = true,
+                _ => return Err(Error::internal("a statement within rows")),
+            }
+        }
+        rows.bytes = rows.pending.len() as u64;
+        let first_line = rows.pending.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let (Some(mut start), Some(line)) = (start, rows.first_line) else { return Ok(false) };
+        if first_line.len() == rows.pending.len() || first_line.contains(&b'\r') {
+            return Ok(false);
+        }
+        if self.file.in_place().is_none() {
+            if self.spool.is_none() {
+                self.spool = Some(SpoolWriter::create()?);
+            }
+            if let Some(spool) = &mut self.spool {
+                start = spool.append(&rows.pending);
+            }
+        }
+        self.is_holding = true;
+        let passed = self.pass_held_rows();
+        self.is_holding = false;
+        let more = passed?;
+        let block = RowBlock { statement: first_words(outline), line, start, end: start + rows.bytes + more };
+        match position {
+            Some(position) => self.held[position].blocks.push(block),
+            None => {
+                let HoldableTable { relation, columns } = table;
+                self.held.push(HeldTable { relation, columns, blocks: vec![block] });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads on to the end of rows that are held back. Returns their bytes.
+    fn pass_held_rows(&mut self) -> Result<u64> {
+        let mut passed = 0;
+        loop {
+            interrupts::check();
+            match self.splitter.next_piece() {
+                Ok(Some(Piece::Rows { bytes, .. })) => {
+                    if let Some(spool) = &mut self.spool {
+                        spool.append(bytes);
+                    }
+                    passed += bytes.len() as u64;
+                }
+                Ok(Some(Piece::EndOfRows { .. })) => return Ok(passed),
+                Ok(Some(_)) => return Err(Error::internal("a statement within rows")),
+                Ok(None) if self.has_ended => return Err(Error::internal("rows without an end")),
+                Ok(None) => self.read_on()?,
+                Err(error) => return Err(self.unfit(&error)),
+            }
+        }
+    }
+
+    /// Stores the rows that were held back, and executes the statements that wait for them.
+    fn store_held_rows(&mut self) -> Result<()> {
+        let (Some(loader), false) = (self.loader, self.held.is_empty()) else { return Ok(()) };
+        transaction::make_changes_visible();
+        let tables = std::mem::take(&mut self.held);
+        let mut spool = self.spool.take();
+        let text = match (&mut spool, self.file.in_place()) {
+            (Some(spool), _) => ScriptText::Spool(spool.export()),
+            (None, Some(text)) => text.clone(),
+            (None, None) => return Err(Error::internal("rows that are nowhere")),
+        };
+        let total: u64 = tables.iter().map(HeldTable::bytes).sum();
+        let of_file = std::mem::take(&mut self.held_bytes);
+        let told = Cell::new(Loaded::default());
+        let tell = |now: Loaded| {
+            let share = now.bytes.min(total) as f64 / total.max(1) as f64;
+            let now = Loaded { rows: now.rows, bytes: (of_file as f64 * share) as u64 };
+            let before = told.replace(now);
+            let (rows, bytes) = (now.rows.saturating_sub(before.rows), now.bytes.saturating_sub(before.bytes));
+            (self.on_progress)(Loaded { rows, bytes });
+        };
+        let stored = loader.store(&HeldRows { name: &self.file.name, text: &text, tables: &tables }, &tell);
+        let stored = stored.map_err(|error| self.at_maker(error))?;
+        let rows = stored.iter().map(|table| table.filled.rows).sum();
+        tell(Loaded { rows, bytes: total });
+        if let Some(spool) = spool {
+            spool.remove();
+        }
+        for StoredTable { schema, name, filled } in stored {
+            let table = self.report.tables.entry((Some(schema), name)).or_default();
+            table.rows += filled.rows;
+            table.bytes += filled.bytes;
+            table.seconds += filled.seconds;
+        }
+        self.makers.clear();
+        transaction::make_changes_visible();
+        for (statement, line) in std::mem::take(&mut self.waiting) {
+            let outline = script_statement::outline(&statement);
+            self.execute(&statement, line, &outline)?;
+        }
+        Ok(())
+    }
+
+    /// Names the statement that has made the index or the constraint which an error is about.
+    fn at_maker(&self, error: Error) -> Error {
+        let name = error.objects.as_ref().and_then(|objects| objects.constraint.as_deref());
+        match name.and_then(|name| self.makers.get(name)) {
+            Some((line, statement)) => {
+                let line = format!("Line {line} of \"{}\": {statement}", self.file.name);
+                error.detail(line)
+            }
+            None => error,
+        }
     }
 }
 
@@ -563,7 +841,7 @@ impl RowsOfCopy {
         self.pending.clear();
         self.used = 0;
         match run.next_step(&mut self.pending)? {
-            Step::Rows { line } => {
+            Step::Rows { line, .. } => {
                 self.first_line.get_or_insert(line);
                 self.bytes += self.pending.len() as u64;
                 Ok(true)

@@ -8,5 +8,6 @@ pub mod key_scan;
 pub mod page;
 pub mod relation_file;
 pub mod server_rows;
+pub mod spool;
 pub mod tuple;
 pub mod visibility_map;

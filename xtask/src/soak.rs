@@ -10,20 +10,24 @@ const HISTORY: Duration = Duration::from_secs(120);
 const HISTORIES: &str = "soak::a_long_history";
 
 /// Random tests that are slow and seldom broken, by their names, and what makes them longer than in `cargo xtask test`.
-const REPEATED: [&str; 6] = [
+const REPEATED: [&str; 8] = [
     "kills::processes",
     "killed_backups_are_never_called_complete",
     "changed_files_do_not_end_the_server",
     "damaged_rows_are_stored_or_refused",
     "values_and_refusals_are_those_of_the_server",
     "random_tables_both_ways",
+    "scripts_are_divided_as_by_psql",
+    "scripts_that_are_cut_off_leave_nothing",
 ];
-const MORE_OF_THEM: [(&str, u64); 5] = [
+const MORE_OF_THEM: [(&str, u64); 7] = [
     ("PGCOPY_FAULT_TRIES", 25),
     ("PGCOPY_TEST_CHANGES", 1000),
     ("PGCOPY_FUZZ_PULLS", 80),
     ("PGCOPY_FUZZ_FORMS", 300),
     ("PGCOPY_TEST_ROUNDS", 4),
+    ("PGCOPY_TEST_SCRIPTS", 4000),
+    ("PGCOPY_TEST_CUTS", 1000),
 ];
 
 /// Plays random histories and runs the slow random tests, in turns with a seed each, until the minutes are over or a test

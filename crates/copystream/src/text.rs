@@ -9,8 +9,8 @@ pub struct TextStream {
     searched: usize,
     longest_row: usize,
     /// The lines of all whole rows, and with those of the row that has begun.
-    lines_of_rows: u64,
     lines: u64,
+    lines_begun: u64,
     is_of_file: bool,
 }
 
@@ -95,8 +95,8 @@ impl TextStream {
             carry: Carry::default(),
             searched: 0,
             longest_row: LONGEST_ROW,
-            lines_of_rows: 0,
             lines: 0,
+            lines_begun: 0,
             is_of_file: false,
         }
     }
@@ -109,7 +109,7 @@ impl TextStream {
 
     /// Returns how many lines the whole rows so far have taken.
     pub fn lines(&self) -> u64 {
-        self.lines_of_rows
+        self.lines
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -132,7 +132,7 @@ impl TextStream {
             };
             let Some(end) = found.map(|length| searched + length) else { break };
             if self.is_of_file && is_escaped(&bytes[position..], end - position) {
-                self.lines += u64::from(bytes[end] == b'\n');
+                self.lines_begun += u64::from(bytes[end] == b'\n');
                 searched = end + 1;
                 continue;
             }
@@ -155,9 +155,9 @@ impl TextStream {
                     return Err(StreamError::FieldCount { expected: self.columns, found }.into());
                 }
             }
-            on_row(TextRow { rest: Some(row), is_of_file: self.is_of_file, lines_before: self.lines_of_rows })?;
-            self.lines += 1;
-            self.lines_of_rows = self.lines;
+            on_row(TextRow { rest: Some(row), is_of_file: self.is_of_file, lines_before: self.lines })?;
+            self.lines_begun += 1;
+            self.lines = self.lines_begun;
             position = end + 1;
             searched = position;
         }

@@ -5,6 +5,7 @@
 //! input that could not be taken: a script is a list of pieces, or an error that names the line.
 
 mod commands;
+mod effect;
 mod encoding;
 mod entries;
 mod format;
@@ -13,6 +14,7 @@ mod splitter;
 mod statement;
 
 pub use commands::Commands;
+pub use effect::{Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps};
 pub use encoding::Encoding;
 pub use entries::{Entry, Head, Statement, entries};
 pub use format::{Compression, FIRST_BYTES, Format};

@@ -6,9 +6,9 @@ use crate::lexer::{Token, TokenKind, next_token};
 /// The rules of statements in UTF-8 whose strings were read already.
 const RULES: Rules = Rules { escapes: false, encoding: crate::Encoding::Plain };
 
-struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     text: &'a str,
-    tokens: Vec<Token>,
+    pub(crate) tokens: Vec<Token>,
 }
 
 impl<'a> Tokens<'a> {
@@ -29,32 +29,41 @@ impl<'a> Tokens<'a> {
         Self { text, tokens }
     }
 
-    fn text_of(&self, token: Token) -> &'a str {
+    /// All tokens of one statement with its semicolon, unless they are too many.
+    pub(crate) fn whole(text: &'a str) -> Option<Self> {
+        let tokens = Self::first(text, MOST_TOKENS + 1);
+        let last = tokens.tokens.last()?;
+        let is_end = |token: &&Token| token.kind == TokenKind::Symbol(b';');
+        let ends = last.end == text.trim_end().len() && tokens.tokens.iter().filter(is_end).count() == 1;
+        (ends && tokens.tokens.len() <= MOST_TOKENS && last.kind == TokenKind::Symbol(b';')).then_some(tokens)
+    }
+
+    pub(crate) fn text_of(&self, token: Token) -> &'a str {
         &self.text[token.start..token.end]
     }
 
-    fn is_word(&self, position: usize, word: &str) -> bool {
+    pub(crate) fn is_word(&self, position: usize, word: &str) -> bool {
         self.tokens
             .get(position)
             .is_some_and(|&token| token.kind == TokenKind::Word && self.text_of(token).eq_ignore_ascii_case(word))
     }
 
     /// Whether these words, divided by blanks, begin at the position.
-    fn are_words(&self, position: usize, words: &str) -> bool {
+    pub(crate) fn are_words(&self, position: usize, words: &str) -> bool {
         words.split(' ').enumerate().all(|(number, word)| self.is_word(position + number, word))
     }
 
-    fn is_symbol(&self, position: usize, symbol: u8) -> bool {
+    pub(crate) fn is_symbol(&self, position: usize, symbol: u8) -> bool {
         self.tokens.get(position).is_some_and(|token| token.kind == TokenKind::Symbol(symbol))
     }
 
     /// The position after the words, where they are there.
-    fn past(&self, position: usize, words: &str) -> usize {
+    pub(crate) fn past(&self, position: usize, words: &str) -> usize {
         if self.are_words(position, words) { position + words.split(' ').count() } else { position }
     }
 
     /// The position after the first word of this kind that is not in parentheses.
-    fn after(&self, mut position: usize, word: &str) -> Option<usize> {
+    pub(crate) fn after(&self, mut position: usize, word: &str) -> Option<usize> {
         let mut depth = 0_usize;
         while position < self.tokens.len() {
             if self.is_symbol(position, b'(') {
@@ -70,7 +79,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The qualified name at the position. The last name of one that ends in a column's is left out on request.
-    fn qualified(&self, mut position: usize, with_column: bool) -> Option<Name> {
+    pub(crate) fn qualified(&self, mut position: usize, with_column: bool) -> Option<Name> {
         let mut names = vec![self.name(position)?];
         while self.is_symbol(position + 1, b'.') {
             position += 2;
@@ -84,7 +93,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The name that an identifier stands for.
-    fn name(&self, position: usize) -> Option<String> {
+    pub(crate) fn name(&self, position: usize) -> Option<String> {
         let token = *self.tokens.get(position)?;
         match token.kind {
             TokenKind::Word => Some(self.text_of(token).to_ascii_lowercase()),

@@ -18,6 +18,8 @@ pub(super) struct CheckedRows<'a> {
     /// Generated columns that no row holds, and that must not be NULL when they are read.
     pub(super) not_null: Vec<(usize, Expression)>,
     pub(super) bounds: Option<PartitionBounds>,
+    /// The bounds of a target that this process does not see.
+    pub(super) told_bounds: Option<Expression>,
 }
 
 impl<'a> CheckedRows<'a> {
@@ -46,7 +48,10 @@ impl<'a> CheckedRows<'a> {
             // SAFETY: opened above.
             unsafe { pg_sys::table_close(target, lock) };
         }
-        let bounds = table.checks_bounds.then(|| PartitionBounds::of(table.target));
+        let told = table.new_table.as_ref().and_then(|new_table| new_table.bounds.as_ref());
+        let told_bounds = told.map(|bounds| expressions.prepare(bounds)).transpose()?;
+        let sees_bounds = table.checks_bounds && table.new_table.is_none();
+        let bounds = sees_bounds.then(|| PartitionBounds::of(table.target));
         let mut not_null = Vec::new();
         for column in table.virtuals.iter().filter(|column| column.not_null) {
             not_null.push(((column.number - 1) as usize, expressions.prepare(&column.expression)?));
@@ -59,7 +64,7 @@ impl<'a> CheckedRows<'a> {
         // SAFETY: the relation is open.
         let mut supplied = vec![false; unsafe { (*(*relation).rd_att).natts } as usize];
         table.columns.iter().for_each(|column| supplied[(column.number - 1) as usize] = true);
-        Ok(Self { slot, expressions, computed, supplied, checks, not_null, bounds })
+        Ok(Self { slot, expressions, computed, supplied, checks, not_null, bounds, told_bounds })
     }
 
     /// Declares the slot's arrays filled, and computes the columns that the rows do not supply.

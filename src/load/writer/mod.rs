@@ -403,6 +403,11 @@ impl<'a, D> TableWriter<'a, D> {
         {
             return Err(self.partition_violation());
         }
+        if let Some(bounds) = &checked.told_bounds
+            && !checked.expressions.passes(bounds, checked.slot)
+        {
+            return Err(self.partition_violation());
+        }
         let violated = checked.checks.iter().find(|(_, check)| !checked.expressions.passes(check, checked.slot));
         violated.map(|(name, _)| *name).map_or(Ok(()), |name| Err(self.check_violation(name)))
     }
