@@ -353,7 +353,7 @@ fn every_format_is_sound_and_restores_by_hand() {
     ] {
         match place.try_create(name, arguments) {
             Ok(backup) => assert_eq!(backup, place.path(name)),
-            Err(error) if describe(&error).contains("not supported") => continue,
+            Err(error) if describe(&error).contains("does not support") => continue,
             Err(error) => panic!("{name}: {}", describe(&error)),
         }
         expected.push(format!("{name} complete"));
@@ -516,7 +516,11 @@ fn a_drill_starts_a_server_from_the_backup() {
     crate::harness::no_process_left(&mut place.client);
     let told =
         text(&mut place.client, "SELECT array_to_string(warnings, '; ') FROM pgcopy.jobs ORDER BY job DESC LIMIT 1");
-    assert!(told.contains("definitions of this database were changed since"), "{told}");
+    let expected = match has_programs(&["pg_dump"]) {
+        true => "definitions of this database were changed since",
+        false => "pg_dump is not installed",
+    };
+    assert!(told.contains(expected), "{told}");
     // Nothing is left, and no server.
     assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 2);
     let running =
