@@ -87,6 +87,31 @@ fn a_part_of_the_data_is_compared_with_that_part() {
         assert_eq!(text(&mut pair.destination, sums), text(&mut pair.source, theirs), "{more}");
     }
     pair.assert_nothing_left();
+    // The same can be asked for later.
+    let dsn = pair.dsn();
+    let quoted = tables.replace('\'', "''");
+    let verify = |level: &str, key: &str| {
+        format!(
+            "SELECT string_agg(\"table\" || ': ' || array_to_string(differences, ', '), '; ' ORDER BY \"table\") FROM pgcopy.verify('{dsn}',
+                 include => '{{item,person,log}}', level => '{level}', mask_key => '{key}', tables => '{quoted}')"
+        )
+    };
+    let key = "a key that nobody knows";
+    for level in ["count", "digest", "rows"] {
+        assert_eq!(text(&mut pair.destination, &verify(level, key)), "log: ; person: ; thing: ", "{level}");
+    }
+    assert_eq!(
+        text(&mut pair.destination, &verify("digest", "another key, as long")),
+        "log: ; person: rows differ; thing: "
+    );
+    pair.destination.batch_execute("UPDATE log SET at = at + 1 WHERE id = 50; DELETE FROM thing WHERE number = 2000; UPDATE person SET email = 'x' WHERE id = (SELECT max(id) FROM person)").unwrap();
+    let told = text(&mut pair.destination, &verify("rows", key));
+    assert!(
+        told.contains("thing: 2900 rows on the source and 2899 rows on the destination, missing here: the row at ("),
+        "{told}"
+    );
+    let id = text(&mut pair.destination, "SELECT max(id)::text FROM person");
+    assert!(told.contains(&format!("person: rows differ, changed: (id)=({id}) in email")), "{told}");
 }
 
 /// Changes the rows that a pull has stored for `item` before it compares them, and returns how the pull ended.

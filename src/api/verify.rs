@@ -16,6 +16,8 @@ fn verify(
     fail: default!(Option<bool>, "false"),
     most_rows: default!(Option<i32>, 10),
     definitions: default!(Option<bool>, "false"),
+    tables: default!(Option<pgrx::JsonB>, "NULL"),
+    mask_key: default!(Option<Text>, "NULL"),
 ) -> TableIterator<
     'static,
     (
@@ -39,6 +41,8 @@ fn verify(
         definitions: given("definitions", definitions),
         fail: given("fail", fail),
         most_rows: given("most_rows", most_rows),
+        tables: tables.map(|tables| tables.0),
+        mask_key: mask_key.map(String::from),
     };
     let verdicts = or_raise(job::verify(&request));
     TableIterator::new(verdicts.into_iter().map(|verdict| {

@@ -56,13 +56,6 @@ impl Request {
         }
     }
 
-    /// Keeps the statement with the key of masks out of the log.
-    pub(super) fn hide_key(&self) {
-        if let Some(key) = &self.mask_key {
-            logging::hide_statement(key);
-        }
-    }
-
     fn mode(&self) -> Result<Mode> {
         parse_mode(&self.mode)
     }
@@ -105,7 +98,7 @@ const LONGEST_KEY: usize = 1024;
 
 /// What can be said of the arguments without asking the source. Returns the source as people may see it.
 pub fn check_arguments(request: &Request) -> Result<String> {
-    request.hide_key();
+    hide_key(request.mask_key.as_deref());
     Arguments::of(request)?;
     Ok(Origin::resolve(&request.source)?.to_string())
 }
@@ -128,17 +121,45 @@ impl Filters {
     pub(super) fn whole_tables((include, exclude): (Option<Vec<Pattern>>, Vec<Pattern>)) -> Self {
         Self { include, exclude, selection: Selection::default() }
     }
+
+    /// What `tables` says of those tables.
+    pub(super) fn with_selection(self, tables: Option<&Value>, mask_key: Option<&str>) -> Result<Self> {
+        let Some(tables) = tables else { return self.with_key(mask_key) };
+        let selection = Selection::parse(tables).map_err(|wrong| {
+            let error = Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, wrong.message);
+            wrong.hint.into_iter().fold(error, Error::hint)
+        })?;
+        Self { selection, ..self }.with_key(mask_key)
+    }
+
+    fn with_key(self, mask_key: Option<&str>) -> Result<Self> {
+        match mask_key {
+            None if self.selection.needs_key() => {
+                Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "masks need mask_key").hint(
+                    "Give mask_key => '…', a secret of 16 bytes or more: masks of the same value are the same in all pulls with it.",
+                ))
+            }
+            Some(key) if key.len() < LEAST_KEY || key.len() > LONGEST_KEY => Err(Error::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("mask_key must have from {LEAST_KEY} to {LONGEST_KEY} bytes"),
+            )
+            .hint("SELECT gen_random_uuid() makes one that nobody guesses.")),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// Keeps the statement with the key of masks out of the log.
+pub(super) fn hide_key(mask_key: Option<&str>) {
+    if let Some(key) = mask_key {
+        logging::hide_statement(key);
+    }
 }
 
 impl Arguments {
     pub(super) fn of(request: &Request) -> Result<Self> {
-        let mut filters = Filters::whole_tables(filters_of("pull", request)?);
-        if let Some(tables) = &request.tables {
-            filters.selection = Selection::parse(tables).map_err(|wrong| {
-                let error = Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, wrong.message);
-                wrong.hint.into_iter().fold(error, Error::hint)
-            })?;
-        }
+        let filters = Filters::whole_tables(filters_of("pull", request)?)
+            .with_selection(request.tables.as_ref(), request.mask_key.as_deref())?;
         if request.mode()?.merges() && request.in_place {
             return Err(Error::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -152,22 +173,6 @@ impl Arguments {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 format!("batch_size must be between 1 and {LARGEST_BATCH}"),
             ));
-        }
-        let needs_key = filters.selection.needs_key();
-        match &request.mask_key {
-            None if needs_key => {
-                return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "masks need mask_key").hint(
-                    "Give mask_key => '…', a secret of 16 bytes or more: masks of the same value are the same in all pulls with it.",
-                ));
-            }
-            Some(key) if key.len() < LEAST_KEY || key.len() > LONGEST_KEY => {
-                return Err(Error::new(
-                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                    format!("mask_key must have from {LEAST_KEY} to {LONGEST_KEY} bytes"),
-                )
-                .hint("SELECT gen_random_uuid() makes one that nobody guesses."));
-            }
-            _ => {}
         }
         Ok(Self { filters, workers })
     }

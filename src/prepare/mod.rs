@@ -217,7 +217,7 @@ pub fn prepare(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Resul
 /// Plans a pull, and finds out what stands in its way.
 fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Prepared, Vec<Problem>)> {
     let has_written = transaction::has_written();
-    request.hide_key();
+    arguments::hide_key(request.mask_key.as_deref());
     let Arguments { filters, workers } = Arguments::of(request)?;
     let (origin, mut session) = snapshot::connect(&request.source, request.mask_key.as_deref())?;
     snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;

@@ -9,6 +9,54 @@ use plan::{PairedColumns, Problem, ProblemKind};
 use selection::{Choice, Content, Expression, Given, Mask, MaskedColumn, Selection};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// Returns what is read of each table, where that is not all of it as it is, and the unique index here that rows are to be told
+/// apart by. Sources and targets are in the same order, with their columns; `all` are the source's relations by their OIDs.
+pub(super) fn choose(
+    session: &Session,
+    selection: &Selection,
+    sources: &[Relation],
+    targets: &[Relation],
+    all: &HashMap<u32, &Relation>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<(Option<Chosen>, Option<String>)>> {
+    if selection.is_empty() {
+        return Ok(sources.iter().map(|_| (None, None)).collect());
+    }
+    let oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
+    problems.extend(unmatched_columns(selection, sources));
+    let instant = session.query_value("SELECT pg_catalog.now()::pg_catalog.text")?;
+    let mut keys: HashMap<u32, Vec<String>> = HashMap::new();
+    for key in source::read_unique_keys(session, &oids)? {
+        keys.entry(key.relation).or_insert(key.columns);
+    }
+    let mut choices: Vec<Choice> = Vec::with_capacity(sources.len());
+    for source in sources {
+        choices.push(choice_of(selection, source, all).unwrap_or_else(|problem| {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+            Choice::default()
+        }));
+    }
+    let mut unique = HashSet::new();
+    if selection.needs_key() {
+        unique = source::read_unique_columns(session, &oids)?.into_iter().collect();
+        let with_above: BTreeSet<u32> = sources.iter().flat_map(Relation::ancestors).collect();
+        let keys = source::read_key_columns(session, &with_above.into_iter().collect::<Vec<_>>())?;
+        problems.extend(mask_referencing_columns(sources, targets, all, &mut choices, &keys));
+    }
+    let mut chooser = Chooser { session, instant: &instant, keys: &keys, unique: &unique, problems };
+    sources
+        .iter()
+        .zip(targets)
+        .zip(choices)
+        .map(|((source, target), choice)| {
+            let chosen = if choice.is_empty() { None } else { Some(chooser.choose(source, target, &choice)?) };
+            Ok((chosen, choice.index.map(|index| index.value)))
+        })
+        .collect()
+}
+
 /// Gives each table of the source the name that it is to have here.
 pub(super) fn name_counterparts(selection: &Selection, relations: &mut [Relation]) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -67,7 +115,7 @@ pub(super) fn choice_of(
 
 /// Returns a problem for each column that an entry with a wildcard names and none of its tables has. `tables` are those of the pull,
 /// with their columns.
-pub(super) fn unmatched_columns(selection: &Selection, tables: &[Relation]) -> Vec<Problem> {
+fn unmatched_columns(selection: &Selection, tables: &[Relation]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for entry in selection.entries().iter().filter(|entry| !entry.is_literal()) {
         let matched: Vec<&Relation> =
@@ -89,7 +137,7 @@ pub(super) fn unmatched_columns(selection: &Selection, tables: &[Relation]) -> V
 
 /// Has columns that refer to masked ones be masked alike, found through the source's foreign keys, so that the keys still match.
 /// Sources, targets and choices are in the same order; `all` are the source's relations by their OIDs. Returns the problems.
-pub(super) fn mask_referencing_columns(
+fn mask_referencing_columns(
     sources: &[Relation],
     targets: &[Relation],
     all: &HashMap<u32, &Relation>,
@@ -294,6 +342,15 @@ struct Item {
 }
 
 impl Chosen {
+    /// Returns the rows as FROM names them, with these columns and the place that each row lies in.
+    pub(super) fn rows_as_from_names_them<'a>(&self, relation: &str, columns: impl Iterator<Item = &'a str>) -> String {
+        let items = columns
+            .filter_map(|name| Some(format!("{} AS {}", self.items.get(name)?.sql, plan::quote_identifier(name))));
+        let items: Vec<String> = std::iter::once("ctid".to_owned()).chain(items).collect();
+        let condition = self.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
+        format!("(SELECT {} FROM {relation}{condition}) AS chosen", items.join(", "))
+    }
+
     /// Returns what is read for the target's columns.
     pub(super) fn rows(&self, columns: &PairedColumns) -> ChosenRows {
         let items: Vec<&Item> = columns.copied.iter().filter_map(|column| self.items.get(&column.name)).collect();

@@ -1,7 +1,7 @@
 //! Targets with their counterparts: columns, wire format, parts, and the way that the rows take.
 
 use super::problems::must_own;
-use super::selection::{Chooser, choice_of, mask_referencing_columns, unmatched_columns};
+use super::selection::choose;
 use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
@@ -12,8 +12,8 @@ use crate::source::{self, Session};
 use plan::catalog::{Column, Relation, attach_columns};
 use plan::digest::{DigestColumn, Hash};
 use plan::{PairedColumns, Pairing, PartLimits, Problem, ProblemKind, Wire};
-use selection::{Choice, Selection};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use selection::Selection;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 impl Prepared {
@@ -57,35 +57,10 @@ impl Prepared {
             .map(|code| (code.relation, code.authors))
             .collect();
         let all: HashMap<u32, &Relation> = source_relations.iter().map(|relation| (relation.oid, relation)).collect();
-        let mut keys: HashMap<u32, Vec<String>> = HashMap::new();
-        let mut instant = String::new();
-        if !selection.is_empty() {
-            pairing.problems.extend(unmatched_columns(selection, &sources));
-            instant = session.query_value("SELECT pg_catalog.now()::pg_catalog.text")?;
-            for key in source::read_unique_keys(&session, &source_oids)? {
-                keys.entry(key.relation).or_insert(key.columns);
-            }
-        }
-        let mut choices: Vec<Choice> = Vec::with_capacity(sources.len());
-        for source in &sources {
-            choices.push(choice_of(selection, source, &all).unwrap_or_else(|problem| {
-                if !pairing.problems.contains(&problem) {
-                    pairing.problems.push(problem);
-                }
-                Choice::default()
-            }));
-        }
-        let mut unique = HashSet::new();
-        if selection.needs_key() {
-            unique = source::read_unique_columns(&session, &source_oids)?.into_iter().collect();
-            let with_above: BTreeSet<u32> = sources.iter().flat_map(Relation::ancestors).collect();
-            let keys = source::read_key_columns(&session, &with_above.into_iter().collect::<Vec<_>>())?;
-            let problems = mask_referencing_columns(&sources, &targets, &all, &mut choices, &keys);
-            pairing.problems.extend(problems);
-        }
+        let chosen = choose(&session, selection, &sources, &targets, &all, &mut pairing.problems)?;
         let mut other_money = None;
         let hash = if verify { Some(crate::verify::common_hash(&session)?) } else { None };
-        for ((source, local), choice) in sources.into_iter().zip(targets).zip(choices) {
+        for ((source, local), (chosen, key)) in sources.into_iter().zip(targets).zip(chosen) {
             let Some(definition) = definitions.get(&local.oid) else {
                 pairing.problems.push(Problem::of(ProblemKind::MissingTable, &local, "was dropped meanwhile"));
                 continue;
@@ -105,14 +80,6 @@ impl Prepared {
             if !merges {
                 pairing.problems.extend(half_published(&local, definition, &target_oids));
             }
-            let chosen = if choice.is_empty() {
-                None
-            } else {
-                let problems = &mut pairing.problems;
-                let mut chooser =
-                    Chooser { session: &session, instant: &instant, keys: &keys, unique: &unique, problems };
-                Some(chooser.choose(&source, &local, &choice)?)
-            };
             let arriving = chosen.as_ref().map_or(&source, |chosen| &chosen.source);
             let Some(columns) = pairing.columns(arriving, &local) else {
                 continue;
@@ -219,7 +186,6 @@ impl Prepared {
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            let key = choice.index.map(|index| index.value);
             counterparts.push(Counterpart { relation: source, table, changed, key });
             self.targets.push(Target { local, spec, method, warnings, merge: None });
         }

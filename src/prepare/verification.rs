@@ -1,9 +1,10 @@
 //! What is compared with what, before rows are read.
 
-use super::arguments::{Filters, parse_filters, worker_count};
+use super::arguments::{Filters, hide_key, parse_filters, worker_count};
 use super::compared::Compared;
 use super::left_out::LeftOut;
 use super::problems::refuse_problems_of;
+use super::selection::choose;
 use super::snapshot;
 use crate::error::{Error, Result, tell};
 use crate::local::locks::{Mode, lock_or_tell};
@@ -14,7 +15,9 @@ use pgrx::prelude::*;
 use plan::catalog::{Column, Relation, UniqueKey, attach_columns};
 use plan::digest::DigestColumn;
 use plan::{Pairing, Problem, ProblemKind};
-use std::collections::{HashMap, HashSet};
+use selection::Selection;
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The arguments of a comparison, as given.
 pub struct VerifyRequest {
@@ -29,6 +32,10 @@ pub struct VerifyRequest {
     pub definitions: bool,
     /// Whether a difference is an error.
     pub fail: bool,
+    /// What a pull takes of each table, as a JSON object: the comparison is with that.
+    pub tables: Option<Value>,
+    /// The secret that masks depend on.
+    pub mask_key: Option<String>,
 }
 
 /// The most differing rows of each kind that a call can ask for.
@@ -38,24 +45,27 @@ const MOST_ROWS: usize = 1000;
 /// of a query. `may_wait_on` is asked while another session of the source is in the way.
 pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Vec<Verdict>> {
     let level = Level::parse(&request.level)?;
+    hide_key(request.mask_key.as_deref());
     let filters =
-        Filters::whole_tables(parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?);
+        Filters::whole_tables(parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?)
+            .with_selection(request.tables.as_ref(), request.mask_key.as_deref())?;
     let processes = worker_count(request.parallel)?;
     let most =
         usize::try_from(request.most_rows).ok().filter(|most| (1..=MOST_ROWS).contains(most)).ok_or_else(|| {
             let text = format!("most_rows must be between 1 and {MOST_ROWS}");
             Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, text)
         })?;
-    let (origin, session) = snapshot::connect(&request.source, None)?;
+    let (origin, session) = snapshot::connect(&request.source, request.mask_key.as_deref())?;
     snapshot::refuse_own_database(&session, "that it would be compared with")?;
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
         let (there, pairing, _) =
             snapshot::open(&session, origin.user(), &local, &filters, &LeftOut::default(), may_wait_on)?;
-        let mut pairs = pair_tables(&session, &there, &local, pairing, request.definitions)?;
+        let (mut pairs, changed) =
+            pair_tables(&session, &there, &local, pairing, &filters.selection, request.definitions)?;
         if level == Level::Rows {
-            find_identities(&session, &mut pairs)?;
+            find_identities(&session, &mut pairs, &changed)?;
         }
         compare(&session, pairs, level, processes, most)
     })?;
@@ -82,14 +92,16 @@ fn refuse_differences(verdicts: &[Verdict]) -> Result<()> {
         .details(lines))
 }
 
-/// Locks this side's tables as a query would, and finds the columns that both sides have.
+/// Locks this side's tables as a query would, and finds the columns that both sides have. Returns for each table also the columns
+/// that do not hold the values of the source's columns of these names.
 fn pair_tables(
     session: &Session,
     there: &[Relation],
     local: &[Relation],
     mut pairing: Pairing,
+    selection: &Selection,
     definitions: bool,
-) -> Result<Vec<TablePair>> {
+) -> Result<(Vec<TablePair>, Vec<BTreeSet<String>>)> {
     let mut sources: Vec<Relation> = pairing.pairs.iter().map(|pair| there[pair.source].clone()).collect();
     let mut targets: Vec<Relation> = pairing.pairs.iter().map(|pair| local[pair.target].clone()).collect();
     let source_oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
@@ -111,11 +123,16 @@ fn pair_tables(
     refuse_problems_of("verify", &missing_rights(&targets, &oids)?)?;
     attach_columns(&mut sources, source::read_columns(session, settings::version(), &source_oids)?);
     attach_columns(&mut targets, catalog::read_columns(session.version, &oids)?);
+    let all: HashMap<u32, &Relation> = there.iter().map(|relation| (relation.oid, relation)).collect();
+    let mut problems = Vec::new();
+    let chosen = choose(session, selection, &sources, &targets, &all, &mut problems)?;
+    refuse_problems_of("verify", &problems)?;
     let mut pairs = Vec::with_capacity(oids.len());
-    for (source, target) in sources.iter().zip(&targets) {
+    for ((source, target), (chosen, _)) in sources.iter().zip(&targets).zip(&chosen) {
         let mut differences = Pairing::default();
-        let paired = differences.columns(source, target);
-        let (columns, left_out) = common_columns(source, target);
+        let arriving = chosen.as_ref().map_or(source, |chosen| &chosen.source);
+        let paired = differences.columns(arriving, target);
+        let (columns, left_out) = common_columns(arriving, target);
         if paired.is_some() && !left_out.is_empty() {
             let name = target.qualified_name();
             tell(&format!(
@@ -127,7 +144,11 @@ fn pair_tables(
         pairs.push(TablePair {
             schema: target.schema.clone(),
             name: target.name.clone(),
-            source: from_clause(source),
+            source: match chosen {
+                Some(chosen) => chosen
+                    .rows_as_from_names_them(&from_clause(source), columns.iter().map(|column| column.name.as_str())),
+                None => from_clause(source),
+            },
             here: from_clause(target),
             owner: owners.get(&target.oid).copied().ok_or_else(|| changed(target))?,
             oids: [source.oid, target.oid],
@@ -147,11 +168,13 @@ fn pair_tables(
         told.extend(compared.definitions()?);
     }
     told.into_iter().for_each(|(position, text)| pairs[position].differences.push(text));
-    Ok(pairs)
+    let changed =
+        chosen.into_iter().map(|(chosen, _)| chosen.map(|chosen| chosen.changed).unwrap_or_default()).collect();
+    Ok((pairs, changed))
 }
 
 /// Finds what rows of the tables are told from each other by.
-fn find_identities(session: &Session, pairs: &mut [TablePair]) -> Result<()> {
+fn find_identities(session: &Session, pairs: &mut [TablePair], changed: &[BTreeSet<String>]) -> Result<()> {
     /// Of 8 kB, a few hundred rows.
     const PAGES_OF_A_BUCKET: i64 = 4;
     /// Their summaries travel.
@@ -166,12 +189,13 @@ fn find_identities(session: &Session, pairs: &mut [TablePair]) -> Result<()> {
     for key in catalog::read_unique_keys(&targets)? {
         ours.entry(key.relation).or_default().push(key);
     }
-    for pair in pairs {
+    for (pair, changed) in pairs.iter_mut().zip(changed) {
         let Some(columns) = &pair.columns else { continue };
         let [source, target] = pair.oids;
         let column_of = |name: &String| columns.iter().find(|column| column.name == *name).cloned();
         let key = ours.get(&target).into_iter().flatten().find_map(|key| {
-            let of_both = theirs.contains(&(source, sorted(key.columns.clone())));
+            let of_both = theirs.contains(&(source, sorted(key.columns.clone())))
+                && !key.columns.iter().any(|column| changed.contains(column));
             of_both.then(|| key.columns.iter().map(column_of).collect::<Option<Vec<_>>>()).flatten()
         });
         let buckets = u32::try_from(pair.pages / PAGES_OF_A_BUCKET).unwrap_or(MOST_BUCKETS).clamp(1, MOST_BUCKETS);
