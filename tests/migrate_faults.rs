@@ -175,7 +175,7 @@ fn a_program_that_is_killed_is_an_error() {
     for signal in ["-TERM", "-KILL"] {
         let failure = std::thread::scope(|scope| {
             let call = scope.spawn(|| pair.migrate_error(""));
-            eventually("the program waits", || !programs_of("migrate_program").is_empty());
+            eventually("the program waits", || call.is_finished() || !programs_of("migrate_program").is_empty());
             for (number, _) in programs_of("migrate_program") {
                 let _ = Command::new("kill").args([signal, &number.to_string()]).status();
             }
