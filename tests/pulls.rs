@@ -16,6 +16,7 @@ mod dump;
 mod error_fields;
 mod failures;
 mod faults;
+mod follow_keys;
 mod foreign_keys;
 mod foreign_servers;
 mod hostile_source;

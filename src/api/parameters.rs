@@ -31,6 +31,7 @@ macro_rules! pull_function {
             tables: default!(Option<pgrx::JsonB>, "NULL"),
             mask_key: default!(Option<Text>, "NULL"),
             mode: default!(Option<Text>, "'replace'"),
+            follow_keys: default!(Option<bool>, "false"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -49,6 +50,7 @@ macro_rules! pull_function {
                 tables: tables.map(|tables| tables.0),
                 mask_key: mask_key.map(String::from),
                 mode: given("mode", mode).0,
+                follow_keys: given("follow_keys", follow_keys),
             };
             $body
         }
@@ -313,6 +315,7 @@ pub(super) fn pull_of_migration(
         tables: None,
         mask_key: None,
         mode: crate::order::Mode::Replace.name().to_owned(),
+        follow_keys: false,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Request {
     pub mask_key: Option<String>,
     /// What becomes of the rows that are there.
     pub mode: String,
+    /// Whether tables are reduced to what belongs together with the rows that `tables` chooses.
+    pub follow_keys: bool,
 }
 
 impl Request {
@@ -264,8 +266,9 @@ fn arguments(request: &Request) -> String {
     let mask_key = if request.mask_key.is_some() { ", mask_key => …" } else { "" };
     let mode =
         if request.mode == Mode::Replace.name() { String::new() } else { format!(", mode => '{}'", request.mode) };
+    let follow_keys = if request.follow_keys { ", follow_keys => true" } else { "" };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{follow_keys}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

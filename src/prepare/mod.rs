@@ -2,6 +2,7 @@
 
 mod arguments;
 mod compared;
+mod follow;
 mod foreign_keys;
 mod left_out;
 pub mod load;
@@ -31,6 +32,7 @@ use crate::order::{
 use crate::source::{Origin, Session};
 use ::selection::Selection;
 use arguments::Arguments;
+use follow::Ties;
 use left_out::{LeftOut, LeftOutTable};
 use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
@@ -257,7 +259,11 @@ impl Prepared {
         pairing: &mut Pairing,
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
+        let ties = request.follow_keys.then(|| Ties::of(selection, &source));
         self.pair_targets(source, local, request.in_place, request.verify, selection, pairing)?;
+        if let Some(ties) = ties {
+            self.follow_keys(&ties, &mut pairing.problems)?;
+        }
         self.plan_merges(None, &mut pairing.problems)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;

@@ -54,6 +54,11 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
         problems.extend(prepared.unasked_overwrites(&problems)?);
     }
     let (keys, mut key_warnings) = prepared.keys_of_targets()?;
+    let chosen = if request.follow_keys && problems.iter().all(|problem| problem.kind == ProblemKind::Storage) {
+        prepared.count_chosen_rows()?
+    } else {
+        HashMap::new()
+    };
     // Problems of each table, and those of none.
     let mut of_table: BTreeMap<(&str, &str), Vec<&Problem>> = BTreeMap::new();
     let mut rows = Vec::new();
@@ -73,6 +78,7 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
     for (target, counterpart) in prepared.targets.iter().zip(&side.counterparts) {
         let local = &target.local;
         let mut warnings = target.warnings.clone();
+        warnings.extend(chosen.get(&local.oid).map(|count| format!("takes {count} rows")));
         warnings.extend(key_warnings.remove(&local.oid).unwrap_or_default());
         let planned = PlannedTable {
             source_rows: counterpart.relation.estimated_rows(),

@@ -395,12 +395,7 @@ impl Chooser<'_> {
         let mut conditions = Vec::new();
         if let Some(filter) = &choice.filter {
             let filter = &filter.value;
-            if self.names_are_usable(source, "where", filter)? {
-                match source::check_condition(self.session, source, filter)? {
-                    None => conditions.push(filter.at_instant(self.instant)),
-                    Some(reason) => self.refuse(source, "where", filter, &reason),
-                }
-            }
+            conditions.extend(self.condition(source, "where", filter)?);
             chosen.warnings.push(format!("only rows where {}", shown(filter)));
         }
         if let Some(sample) = &choice.sample {
@@ -413,6 +408,18 @@ impl Chooser<'_> {
         }
         chosen.condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
         Ok(())
+    }
+
+    /// Returns a condition over a table's rows as SQL, unless there is a problem.
+    pub(super) fn condition(&mut self, source: &Relation, place: &str, filter: &Expression) -> Result<Option<String>> {
+        if !self.names_are_usable(source, place, filter)? {
+            return Ok(None);
+        }
+        if let Some(reason) = source::check_condition(self.session, source, filter)? {
+            self.refuse(source, place, filter, &reason);
+            return Ok(None);
+        }
+        Ok(Some(filter.at_instant(self.instant)))
     }
 
     fn choose_columns(
@@ -652,7 +659,7 @@ fn arriving_column(column: &Column) -> (String, Column) {
 }
 
 /// These two names without a modifier mean a length of 1 in a cast.
-fn type_without_length(type_name: &str) -> String {
+pub(super) fn type_without_length(type_name: &str) -> String {
     let (element, brackets) = type_name.split_at(type_name.find('[').unwrap_or(type_name.len()));
     match element {
         "character" => format!("pg_catalog.bpchar{brackets}"),

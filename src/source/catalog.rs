@@ -1,5 +1,6 @@
 use super::Session;
 use super::list::ListedDatabase;
+use super::session::without_values;
 use crate::error::{Error, Result};
 use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
@@ -263,6 +264,34 @@ pub fn read_key_columns(session: &Session, relations: &[u32]) -> Result<Vec<KeyC
     read_json(session, &of_relations(include_str!("../../sql/queries/key_columns.sql"), relations))
 }
 
+/// Returns the different values of columns, as texts, in the rows that satisfy a condition and have a value in each column. `from`,
+/// `columns` and `condition` are SQL.
+pub fn read_distinct_values(
+    session: &Session,
+    from: &str,
+    columns: &[String],
+    condition: &str,
+) -> Result<Vec<Vec<String>>> {
+    let each = |write: &dyn Fn(usize, &String) -> String| {
+        columns.iter().enumerate().map(|(number, column)| write(number, column)).collect::<Vec<_>>()
+    };
+    let selected = each(&|number, column| format!("{column}::pg_catalog.text AS k{number}")).join(", ");
+    let named = each(&|number, _| format!("v.k{number}")).join(", ");
+    let there = each(&|_, column| format!("{column} IS NOT NULL")).join(" AND ");
+    let query = format!(
+        "SELECT coalesce(json_agg(json_build_array({named})), '[]'::json)::text
+         FROM (SELECT DISTINCT {selected} FROM {from} WHERE {condition} AND {there}) v"
+    );
+    read_json_of_rows(session, &query).map_err(without_values)
+}
+
+/// Counts the rows that satisfy a condition. `from` and `condition` are SQL.
+pub fn count_chosen_rows(session: &Session, from: &str, condition: &str) -> Result<i64> {
+    let query = format!("SELECT json_build_array(count(*))::text FROM {from} WHERE {condition}");
+    let count = read_json_of_rows(session, &query);
+    count.map_err(without_values)?.pop().ok_or_else(|| unexpected("no value".to_owned()))
+}
+
 /// Returns the columns of the given tables that are unique by themselves: the table and the column's name.
 pub fn read_unique_columns(session: &Session, relations: &[u32]) -> Result<Vec<(u32, String)>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/unique_columns.sql"), relations))
@@ -317,6 +346,12 @@ fn of_relations(query: &str, relations: &[u32]) -> String {
 
 pub(super) fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
     let text = one(session.query_values(&[sql.to_owned()])?)?;
+    Ok(parse::<Elements<T>>(&text)?.0)
+}
+
+/// As [`read_json`], for a query that reads tables, which may take long.
+fn read_json_of_rows<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
+    let text = one(session.start_values(&[sql.to_owned()]).finish()?)?;
     Ok(parse::<Elements<T>>(&text)?.0)
 }
 

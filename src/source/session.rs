@@ -484,24 +484,13 @@ impl RunningCopies {
         Ok(self.rows.take().unwrap_or_default())
     }
 
-    /// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
-    fn without_values(&self, error: Error) -> Error {
-        let is_of_value = &sqlstate_class(error.sqlstate) == b"22"
-            && error.sqlstate != PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32;
-        if !(self.computed && is_of_value) {
-            return error;
-        }
-        let mut hidden = Error::internal("an expression of tables fails for a value of the source");
-        hidden.sqlstate = error.sqlstate;
-        hidden.hint("The source's words are left out, because they may hold the value. Its log has them.")
-    }
-
     fn wait(&mut self) -> Result<CopyEvent> {
         self.session.copy_event(self.answers.as_mut())
     }
 
     fn note_answers(&mut self, answers: CopyAnswers) -> Result<()> {
-        let mut rows = answers.map_err(|error| self.without_values(error.error))?.rows;
+        let mut rows =
+            answers.map_err(|error| if self.computed { without_values(error.error) } else { error.error })?.rows;
         let mut others = self.preparations;
         if self.session.copy_encoding.is_some() {
             // The last command and one before the first COPY set the encoding.
@@ -512,6 +501,18 @@ impl RunningCopies {
         self.rows = Some(rows);
         Ok(())
     }
+}
+
+/// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
+pub(super) fn without_values(error: Error) -> Error {
+    let is_of_value =
+        &sqlstate_class(error.sqlstate) == b"22" && error.sqlstate != PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32;
+    if !is_of_value {
+        return error;
+    }
+    let mut hidden = Error::internal("an expression of tables fails for a value of the source");
+    hidden.sqlstate = error.sqlstate;
+    hidden.hint("The source's words are left out, because they may hold the value. Its log has them.")
 }
 
 /// Returns whether the error is one of `ImportSnapshot` or `ProcArrayInstallImportedXmin` (`snapmgr.c`).

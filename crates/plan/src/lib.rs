@@ -56,9 +56,14 @@ pub fn quote_literal(text: &str) -> String {
 
 /// Returns an array constant of texts for SQL text.
 pub fn text_array<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    typed_array(texts, "pg_catalog.text")
+}
+
+/// Returns an array constant for SQL text, of values of a type as texts.
+pub fn typed_array<'a>(texts: impl IntoIterator<Item = &'a str>, type_name: &str) -> String {
     let quoted: Vec<_> =
         texts.into_iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))).collect();
-    format!("{}::pg_catalog.text[]", quote_literal(&format!("{{{}}}", quoted.join(","))))
+    format!("{}::{type_name}[]", quote_literal(&format!("{{{}}}", quoted.join(","))))
 }
 
 /// Returns an array constant of numbers of a type.

@@ -26,6 +26,19 @@ pub struct Entry {
     /// The unique index that tells rows apart, by its name on the destination.
     pub(crate) index: Option<String>,
     pub(crate) columns: BTreeMap<String, ColumnChoice>,
+    pub(crate) references: Option<Vec<Reference>>,
+}
+
+/// Columns that refer to those of another table without a foreign key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    pub columns: Vec<String>,
+    /// The name of the other table.
+    pub table: Pattern,
+    /// Its columns, in the order of the referring ones.
+    pub to: Vec<String>,
+    /// The condition, over the referring row, under which they do so.
+    pub condition: Option<Expression>,
 }
 
 /// What is said of a column.
@@ -82,13 +95,15 @@ impl fmt::Display for SelectionError {
 impl std::error::Error for SelectionError {}
 
 /// The keys of an entry, and those of a column.
-pub(crate) const ENTRY_KEYS: [&str; 5] = ["columns", "into", "key", "sample", "where"];
+pub(crate) const ENTRY_KEYS: [&str; 6] = ["columns", "into", "key", "references", "sample", "where"];
+pub(crate) const REFERENCE_KEYS: [&str; 4] = ["columns", "table", "to", "where"];
 pub(crate) const COLUMN_KEYS: [&str; 4] = ["into", "mask", "skip", "value"];
 
 impl Selection {
     /// The most entries, and the most columns of one.
     const MOST_ENTRIES: usize = 10_000;
     const MOST_COLUMNS: usize = 1_600;
+    const MOST_REFERENCES: usize = 1_000;
 
     /// # Errors
     /// [`SelectionError`] names the place, and the nearest known key for one that is not known.
@@ -151,6 +166,7 @@ fn entry(key: &str, value: &Value) -> Result<Entry, SelectionError> {
         into: None,
         index: None,
         columns: BTreeMap::new(),
+        references: None,
     };
     for (name, value) in object {
         let place = format!("{place}, {name}");
@@ -162,6 +178,13 @@ fn entry(key: &str, value: &Value) -> Result<Entry, SelectionError> {
                 let text = text(&place, value)?;
                 entry.into =
                     Some(TargetName::parse(text).map_err(|reason| SelectionError::new(format!("{place}: {reason}")))?);
+            }
+            "references" => {
+                let list = value.as_array().ok_or_else(|| wrong_type(&place, "an array", value))?;
+                if list.len() > Selection::MOST_REFERENCES {
+                    return Err(SelectionError::new(format!("{place}: more than {} keys", Selection::MOST_REFERENCES)));
+                }
+                entry.references = Some(list.iter().map(|value| reference(&place, value)).collect::<Result<_, _>>()?);
             }
             _ => {
                 let columns = value.as_object().ok_or_else(|| wrong_type(&place, "an object", value))?;
@@ -177,6 +200,33 @@ fn entry(key: &str, value: &Value) -> Result<Entry, SelectionError> {
         }
     }
     Ok(entry)
+}
+
+fn reference(place: &str, value: &Value) -> Result<Reference, SelectionError> {
+    const MOST_COLUMNS_OF_KEY: usize = 32;
+    let object = members(place, value, &REFERENCE_KEYS)?;
+    let given = |key: &str| {
+        object.get(key).ok_or_else(|| {
+            SelectionError::new(format!("{place}: {key} is missing"))
+                .hint("Write [{\"columns\": [\"owner\"], \"table\": \"public.users\", \"to\": [\"id\"]}].")
+        })
+    };
+    let names = |key: &str| {
+        let (place, value) = (format!("{place}, {key}"), given(key)?);
+        let list = value.as_array().ok_or_else(|| wrong_type(&place, "an array", value))?;
+        if list.is_empty() || list.len() > MOST_COLUMNS_OF_KEY {
+            return Err(SelectionError::new(format!("{place} must hold from 1 to {MOST_COLUMNS_OF_KEY} names")));
+        }
+        list.iter().map(|name| text(&place, name).map(str::to_owned)).collect::<Result<Vec<_>, _>>()
+    };
+    let (columns, to) = (names("columns")?, names("to")?);
+    if columns.len() != to.len() {
+        return Err(SelectionError::new(format!("{place}: columns and to must hold as many names")));
+    }
+    let table = text(&format!("{place}, table"), given("table")?)?;
+    let table = Pattern::parse(table).map_err(|error| SelectionError::new(format!("{place}, table: {error}")))?;
+    let condition = object.get("where").map(|value| expression(&format!("{place}, where"), value)).transpose()?;
+    Ok(Reference { columns, table, to, condition })
 }
 
 fn column_choice(place: &str, value: &Value) -> Result<ColumnChoice, SelectionError> {
@@ -343,7 +393,7 @@ mod tests {
             ),
             (
                 r#"{"a": {"limit": 1}}"#,
-                "tables entry \"a\": key \"limit\" is not known (Keys are: columns, into, key, sample, where.)",
+                "tables entry \"a\": key \"limit\" is not known (Keys are: columns, into, key, references, sample, where.)",
             ),
             (r#"{"a": {"where": true}}"#, "tables entry \"a\", where must be a string, not a boolean"),
             (r#"{"a": {"where": "a = 1) OR (b"}}"#, "tables entry \"a\", where: unexpected \")\" at character 6"),
@@ -355,6 +405,19 @@ mod tests {
             (
                 r#"{"a": {"sample": 0}}"#,
                 "tables entry \"a\", sample: a fraction must be greater than 0 and at most 1 ({\"where\": \"false\"} takes no row.)",
+            ),
+            (r#"{"a": {"references": {}}}"#, "tables entry \"a\", references must be an array, not an object"),
+            (
+                r#"{"a": {"references": [{"columns": ["b"], "table": "c"}]}}"#,
+                "tables entry \"a\", references: to is missing (Write [{\"columns\": [\"owner\"], \"table\": \"public.users\", \"to\": [\"id\"]}].)",
+            ),
+            (
+                r#"{"a": {"references": [{"columns": ["b"], "table": "c", "to": ["d", "e"]}]}}"#,
+                "tables entry \"a\", references: columns and to must hold as many names",
+            ),
+            (
+                r#"{"a": {"references": [{"columns": ["b"], "table": "c", "to": ["d"], "when": "x"}]}}"#,
+                "tables entry \"a\", references: key \"when\" is not known (Perhaps you meant \"where\".)",
             ),
             (r#"{"a": {"columns": ["b"]}}"#, "tables entry \"a\", columns must be an object, not an array"),
             (

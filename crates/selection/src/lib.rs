@@ -9,7 +9,7 @@ mod expression;
 mod mask;
 mod merge;
 
-pub use entries::{ColumnChoice, Content, Entry, Selection, SelectionError, TargetName};
+pub use entries::{ColumnChoice, Content, Entry, Reference, Selection, SelectionError, TargetName};
 pub use expression::{Expression, ExpressionError, Name, NameUse};
 pub use mask::{KEY_SETTING, Mask, MaskedColumn};
 pub use merge::{Choice, ChosenColumn, Contradiction, Given};

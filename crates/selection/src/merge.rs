@@ -1,6 +1,6 @@
 //! What all entries together say of one table.
 
-use crate::entries::{ColumnChoice, Content, Entry, Selection, TargetName};
+use crate::entries::{ColumnChoice, Content, Entry, Reference, Selection, TargetName};
 use crate::expression::Expression;
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ pub struct Choice {
     pub into: Option<Given<TargetName>>,
     /// The unique index that tells rows apart, by its name on the destination.
     pub index: Option<Given<String>>,
+    /// Keys that are no constraints.
+    pub references: Option<Given<Vec<Reference>>>,
     /// By the names of the source's columns.
     pub columns: BTreeMap<String, ChosenColumn>,
 }
@@ -75,6 +77,7 @@ impl Selection {
             }
             give(&mut choice.filter, entry, entry.filter.as_ref(), "where")?;
             give(&mut choice.sample, entry, entry.sample.as_ref(), "sample")?;
+            give(&mut choice.references, entry, entry.references.as_ref(), "references")?;
             if names.first().is_some_and(matches) {
                 give(&mut choice.into, entry, entry.into.as_ref(), "into")?;
             }

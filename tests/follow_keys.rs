@@ -1,0 +1,243 @@
+//! A subset that holds together: `follow_keys` takes what the chosen rows refer to, and what refers to them.
+
+use crate::harness::proxy::Proxy;
+use crate::harness::{Failure, Pair, describe, text, texts};
+
+const KEY: &str = "correct horse battery";
+
+fn pull_through(pair: &mut Pair, dsn: &str, tables: &str, arguments: &str) -> Result<u64, Failure> {
+    let sql = format!(
+        "SELECT pgcopy.pull($1, tables => $2::text::jsonb, mask_key => $3, follow_keys => true, overwrite => true{arguments})"
+    );
+    pair.destination.execute(&sql, &[&dsn, &tables, &KEY]).map_err(|error| Failure::of(&error))
+}
+
+fn pulled(pair: &mut Pair, tables: &str, arguments: &str) {
+    let dsn = pair.dsn();
+    pull_through(pair, &dsn, tables, arguments).unwrap_or_else(|failure| panic!("{tables}: {failure:?}"));
+}
+
+/// Lines of a plan.
+fn planned(pair: &mut Pair, tables: &str, line: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT p.line FROM (SELECT {line} AS line FROM pgcopy.plan($1, tables => $2::text::jsonb, mask_key => $3, follow_keys => true, overwrite => true)) p
+         WHERE p.line <> ''"
+    );
+    let dsn = pair.dsn();
+    let rows = pair.destination.query(&sql, &[&dsn, &tables, &KEY]);
+    let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn problems(pair: &mut Pair, tables: &str) -> Vec<String> {
+    planned(pair, tables, "coalesce(\"table\" || ': ', '') || problem")
+}
+
+/// Keys to primary and to unique keys, of one column and of two, in circles, to itself, NULL, of partitions, and declared ones.
+const SHOP: &str = "
+    CREATE TABLE region (id int PRIMARY KEY, name text);
+    CREATE TABLE customer (id int PRIMARY KEY, code text UNIQUE, region int REFERENCES region, referrer int REFERENCES customer);
+    CREATE TABLE address (id int PRIMARY KEY, customer text REFERENCES customer (code));
+    CREATE TABLE product (id int PRIMARY KEY, code varchar(20) UNIQUE, supplier int);
+    CREATE TABLE supplier (id int PRIMARY KEY, favourite varchar(20) REFERENCES product (code));
+    ALTER TABLE product ADD FOREIGN KEY (supplier) REFERENCES supplier;
+    CREATE TABLE stock (product int REFERENCES product, region int REFERENCES region, PRIMARY KEY (product, region));
+    CREATE TABLE purchase (id int PRIMARY KEY, customer int REFERENCES customer, note text);
+    CREATE TABLE line (purchase bigint REFERENCES purchase, number smallint, product varchar(20) REFERENCES product (code),
+                       PRIMARY KEY (purchase, number));
+    CREATE TABLE line_note (id int PRIMARY KEY, purchase int, number int, FOREIGN KEY (purchase, number) REFERENCES line);
+    CREATE TABLE shelf (region int, code text, PRIMARY KEY (region, code)) PARTITION BY LIST (region);
+    CREATE TABLE shelf_1 PARTITION OF shelf FOR VALUES IN (1); CREATE TABLE shelf_2 PARTITION OF shelf FOR VALUES IN (2, 0);
+    CREATE TABLE visit (id int, customer int REFERENCES customer, region int, shelf text, FOREIGN KEY (region, shelf) REFERENCES shelf)
+        PARTITION BY HASH (id);
+    CREATE TABLE visit_1 PARTITION OF visit FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+    CREATE TABLE visit_2 PARTITION OF visit FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+    CREATE TABLE attachment (id int PRIMARY KEY, owner_type text, owner int);
+    CREATE TABLE setting (name text PRIMARY KEY)";
+
+const ROWS: &str = "
+    INSERT INTO region SELECT i, 'region ' || i FROM generate_series(0, 2) i; INSERT INTO region VALUES (9, 'unused');
+    INSERT INTO customer SELECT i, 'Secretcode' || i, i % 3, CASE WHEN i > 100 THEN i - 100 END FROM generate_series(1, 400) i;
+    INSERT INTO address SELECT i, 'Secretcode' || i % 400 + 1 FROM generate_series(1, 800) i; INSERT INTO address VALUES (0, NULL);
+    INSERT INTO product SELECT i, 'p''\\\\\"' || i FROM generate_series(1, 100) i;
+    INSERT INTO supplier SELECT i, 'p''\\\\\"' || i + 10 FROM generate_series(1, 50) i;
+    UPDATE product SET supplier = id / 2 WHERE id BETWEEN 2 AND 80;
+    INSERT INTO stock SELECT i, i % 3 FROM generate_series(1, 100) i;
+    INSERT INTO purchase SELECT i, CASE WHEN i % 10 > 0 THEN i % 400 + 1 END, 'Secretnote' || i FROM generate_series(1, 1000) i;
+    INSERT INTO line SELECT i, n, CASE n WHEN 1 THEN 'p''\\\\\"' || i % 100 + 1 END FROM generate_series(1, 1000) i, generate_series(1, 2) n;
+    INSERT INTO line_note SELECT i, i, 1 FROM generate_series(1, 1000) i; INSERT INTO line_note VALUES (0, NULL, 1);
+    INSERT INTO shelf SELECT i % 3, 's' || i FROM generate_series(1, 60) i;
+    INSERT INTO visit SELECT i, i % 400 + 1, (i % 60 + 1) % 3, 's' || i % 60 + 1 FROM generate_series(1, 800) i;
+    INSERT INTO attachment SELECT i, (ARRAY['purchase', 'customer', 'other'])[1 + i % 3], i FROM generate_series(1, 900) i;
+    INSERT INTO setting SELECT 's' || i FROM generate_series(1, 5) i; ANALYZE";
+
+const TABLES: &str = r#"{"purchase": {"where": "id <= 20"}, "attachment": {"references": [
+    {"columns": ["owner"], "table": "public.purchase", "to": ["id"], "where": "owner_type = 'purchase'"},
+    {"columns": ["owner"], "table": "customer", "to": ["id"], "where": "owner_type = 'customer'"}]}}"#;
+
+/// What is to be taken, in SQL of the source.
+const EXPECTED: [(&str, &str); 14] = [
+    ("purchase", "id <= 20"),
+    ("line", "purchase <= 20"),
+    ("line_note", "purchase <= 20"),
+    (
+        "customer",
+        "id IN (WITH RECURSIVE c AS (SELECT customer AS id FROM purchase WHERE id <= 20 UNION SELECT referrer FROM customer JOIN c USING (id)) SELECT id FROM c)",
+    ),
+    (
+        "region",
+        "id IN (SELECT region FROM customer WHERE id IN (WITH RECURSIVE c AS (SELECT customer AS id FROM purchase WHERE id <= 20 UNION SELECT referrer FROM customer JOIN c USING (id)) SELECT id FROM c))",
+    ),
+    (
+        "product",
+        "code IN (WITH RECURSIVE p AS (SELECT product AS code FROM line WHERE purchase <= 20 UNION SELECT s.favourite FROM product q JOIN p USING (code) JOIN supplier s ON s.id = q.supplier) SELECT code FROM p)",
+    ),
+    (
+        "supplier",
+        "id IN (SELECT supplier FROM product WHERE code IN (WITH RECURSIVE p AS (SELECT product AS code FROM line WHERE purchase <= 20 UNION SELECT s.favourite FROM product q JOIN p USING (code) JOIN supplier s ON s.id = q.supplier) SELECT code FROM p))",
+    ),
+    ("setting", "true"),
+    ("address", "customer IN (SELECT code FROM taken_customer)"),
+    ("visit", "customer IN (SELECT id FROM taken_customer)"),
+    ("shelf", "(region, code) IN (SELECT region, shelf FROM visit WHERE customer IN (SELECT id FROM taken_customer))"),
+    ("stock", "product IN (SELECT id FROM taken_product) AND region IN (SELECT id FROM taken_region)"),
+    (
+        "attachment",
+        "owner_type = 'purchase' AND owner <= 20 OR owner_type = 'customer' AND owner IN (SELECT id FROM taken_customer)",
+    ),
+    (
+        "shelf_1",
+        "(region, code) IN (SELECT region, shelf FROM visit WHERE customer IN (SELECT id FROM taken_customer))",
+    ),
+];
+
+fn digest(table: &str, condition: &str) -> String {
+    format!(
+        "SELECT concat(count(*), ' ', md5(string_agg(t::text, ',' ORDER BY t::text))) FROM {table} t WHERE {condition}"
+    )
+}
+
+#[test]
+fn rows_that_belong_together() {
+    let mut pair = Pair::with("follow_all", SHOP, ROWS);
+    for (table, condition) in &EXPECTED[3..7] {
+        if *table != "supplier" {
+            let sql = format!("CREATE TEMP TABLE taken_{table} AS SELECT * FROM {table} WHERE {condition}");
+            pair.source.batch_execute(&sql).unwrap();
+        }
+    }
+    for arguments in ["", ", validate => false", ", parallel => 0", ", method => 'in place'"] {
+        pulled(&mut pair, TABLES, arguments);
+        for (table, condition) in EXPECTED {
+            let expected = text(&mut pair.source, &digest(table, condition));
+            assert_eq!(text(&mut pair.destination, &digest(table, "true")), expected, "{table}{arguments}");
+        }
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM purchase"), "20");
+    }
+    let lines = planned(&mut pair, TABLES, "\"table\" || ': ' || array_to_string(warnings, '; ')");
+    for line in [
+        "purchase: only rows where id <= 20; keys are followed from here; takes 20 rows",
+        "line_note: only rows that refer to what is taken of public.line; takes 20 rows",
+        "supplier: only rows that are referred to by public.product",
+    ] {
+        assert!(lines.iter().any(|other| other.starts_with(line)), "{line}: {lines:#?}");
+    }
+    assert!(lines.iter().any(|line| line == "setting: "), "{lines:#?}");
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn rows_of_a_table_that_refers_to_itself() {
+    let mut pair = Pair::with(
+        "follow_self",
+        "CREATE TABLE employee (id int PRIMARY KEY, manager int REFERENCES employee, twin int UNIQUE, of_twin int REFERENCES employee (twin));
+         CREATE TABLE badge (id int PRIMARY KEY, employee int NOT NULL REFERENCES employee, older int REFERENCES badge)",
+        "INSERT INTO employee SELECT i, nullif(i / 2, 0), -i, CASE WHEN i % 7 = 0 THEN -i - 1 END FROM generate_series(1, 1000) i;
+         INSERT INTO badge SELECT i, 1 + i % 1000, nullif(i - 1, 0) FROM generate_series(1, 1000) i",
+    );
+    // Those above are taken although the condition is not theirs.
+    pulled(&mut pair, r#"{"employee": {"where": "id BETWEEN 700 AND 710"}}"#, ", exclude => '{badge}'");
+    let expected = "WITH RECURSIVE e AS (SELECT * FROM employee WHERE id BETWEEN 700 AND 710
+                     UNION SELECT f.* FROM e JOIN employee f ON f.id = e.manager OR f.twin = e.of_twin)
+         SELECT string_agg(id::text, ' ' ORDER BY id) FROM e";
+    let expected = text(&mut pair.source, expected);
+    assert_eq!(text(&mut pair.destination, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM employee"), expected);
+    // Each badge needs all older ones, and these their employees, and so everybody up to the last.
+    pulled(&mut pair, r#"{"badge": {"where": "id = 50"}}"#, "");
+    assert_eq!(text(&mut pair.destination, "SELECT concat(count(*), ' ', max(id)) FROM badge"), "50 50");
+    pulled(&mut pair, r#"{"employee": {"where": "false"}}"#, "");
+    assert_eq!(
+        text(&mut pair.destination, "SELECT concat((SELECT count(*) FROM badge), (SELECT count(*) FROM employee))"),
+        "00"
+    );
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn rows_that_do_not_belong_to_it_do_not_travel() {
+    let mut pair = Pair::with("follow_wire", SHOP, ROWS);
+    let proxy = Proxy::start(pair.source_port);
+    proxy.record();
+    let through = proxy.dsn(&pair.database);
+    let tables = r#"{"purchase": {"where": "id <= 20", "columns": {"note": {"mask": "hash"}}}}"#;
+    pull_through(&mut pair, &through, tables, "").unwrap();
+    let wire = proxy.recorded();
+    let in_wire = |needle: &str| wire.windows(needle.len()).any(|part| part == needle.as_bytes());
+    assert!(in_wire("Secretcode19") && !in_wire("Secretcode399") && !in_wire("unused") && !in_wire("Secretnote"));
+}
+
+#[test]
+fn what_cannot_be_followed_is_found_before_anything_is_touched() {
+    let mut pair = Pair::with("follow_problems", SHOP, ROWS);
+    let with_references = |references: &str| {
+        format!(r#"{{"purchase": {{"where": "id = 1"}}, "attachment": {{"references": [{references}]}}}}"#)
+    };
+    for (tables, problem) in [
+        (
+            r#"{"purchase": {"columns": {"note": {"skip": true}}}}"#.to_owned(),
+            "follow_keys needs a table to begin with",
+        ),
+        (
+            r#"{"address": {"where": "id = 1"}, "customer": {"columns": {"code": {"mask": "hash"}}}}"#.to_owned(),
+            "customer: column code is masked, and follow_keys would need its values here",
+        ),
+        (
+            with_references(r#"{"columns": ["owner"], "table": "nothing", "to": ["id"]}"#),
+            "attachment: references: nothing is not one table of the pull",
+        ),
+        (
+            with_references(r#"{"columns": ["owner"], "table": "customer", "to": ["nothing"]}"#),
+            "attachment: references: public.customer has no column nothing",
+        ),
+        (
+            with_references(r#"{"columns": ["owner_type"], "table": "customer", "to": ["id"]}"#),
+            "attachment: references: column owner_type is of type text, and id of public.customer is of type integer",
+        ),
+        (
+            with_references(
+                r#"{"columns": ["owner"], "table": "customer", "to": ["id"], "where": "owner_tpye = 'a'"}"#,
+            ),
+            "attachment: references, where: column \"owner_tpye\" does not exist at character 1: owner_tpye = 'a'",
+        ),
+    ] {
+        assert_eq!(problems(&mut pair, &tables), [problem]);
+    }
+    // A query would run code of others.
+    pair.source
+        .batch_execute(
+            "CREATE ROLE other_of_follow; CREATE FUNCTION other(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+             ALTER FUNCTION other OWNER TO other_of_follow; CREATE INDEX ON customer (other(id))",
+        )
+        .unwrap();
+    assert_eq!(
+        problems(&mut pair, r#"{"purchase": {"where": "id = 1"}}"#),
+        ["customer: a query over it would run functions of other_of_follow as the user of the source"]
+    );
+    pair.source.batch_execute("DROP FUNCTION other CASCADE; DROP ROLE other_of_follow").unwrap();
+    // An error for a value does not tell the value.
+    let dsn = pair.dsn();
+    let failure = pull_through(&mut pair, &dsn, r#"{"purchase": {"where": "note::int > 1"}}"#, "").unwrap_err();
+    assert_eq!(failure.message, "an expression of tables fails for a value of the source");
+    assert!(!format!("{failure:?}").contains("Secretnote"), "{failure:?}");
+    assert_eq!(texts(&mut pair.destination, "SELECT id::text FROM purchase"), [] as [&str; 0]);
+}
