@@ -5,7 +5,8 @@
 //! other table that refers to a reduced one keeps the rows whose keys are kept. All of it is done with sets of keys, which the
 //! source is asked for table by table.
 
-use super::selection::{Chooser, choice_of, type_without_length};
+use super::chooser::{Chooser, type_without_length};
+use super::selection::choice_of;
 use super::{Counterpart, From, Prepared};
 use crate::error::{Error, Result};
 use crate::local::interrupts;

@@ -1,6 +1,7 @@
 //! Everything before anything is touched: arguments, rights, connection, catalogs, pairs of tables. Makes an order.
 
 mod arguments;
+mod chooser;
 mod compared;
 mod follow;
 mod foreign_keys;
@@ -8,6 +9,7 @@ mod left_out;
 pub mod load;
 mod local_checks;
 mod locks;
+mod masked_keys;
 mod merges;
 mod own_changes;
 mod plan_pull;

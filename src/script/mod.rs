@@ -4,15 +4,17 @@ mod definitions;
 mod dump;
 mod file;
 mod held;
+mod judged;
 mod large_objects;
 mod pg_dump;
 mod run;
 mod selection;
 
-pub use definitions::{Definitions, Object, Terms};
+pub use definitions::{Definitions, Terms};
 pub use dump::{DumpTerms, WrittenDump, check_dump_path, dump_origin, write_dump};
 pub use file::{ScriptFile, check_path};
 pub use held::{HeldRows, RowLoader, StoredTable};
+pub use judged::Object;
 pub use large_objects::LargeObjects;
 pub use run::{FilledTable, RunReport, RunTerms, SkippedStatement, run_script};
 pub use selection::Filter;

@@ -1,0 +1,250 @@
+//! The objects of a source, and what is done with each: made before the rows come or after, kept, or refused.
+
+use crate::error::Result;
+use crate::local::script_objects::{self, existing};
+use crate::local::settings;
+use crate::source::{self, Session};
+use dumpscript::{Entry, Head, setting_of};
+use std::collections::{HashMap, HashSet};
+
+/// What is done with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    /// It exists already, and stays as it is.
+    Keep,
+    /// It exists already and is another one, which is an error.
+    Refuse,
+    /// An extension that this server does not have.
+    Unavailable,
+}
+
+impl Action {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Keep => "keep",
+            Self::Refuse => "differs",
+            Self::Unavailable => "not available",
+        }
+    }
+}
+
+/// The tablespace and the access method that a script gives to what it makes, by settings that hold from one object to the
+/// next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) tablespace: String,
+    pub(super) access_method: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { tablespace: String::new(), access_method: "heap".to_owned() }
+    }
+}
+
+/// An object of the source with the statements that make it.
+pub struct Object {
+    pub entry: Entry,
+    pub action: Action,
+    pub(super) place: Place,
+    /// What is different in the object that exists here.
+    pub(super) difference: Option<String>,
+}
+
+impl Object {
+    /// The statements as one text.
+    pub fn text(&self) -> String {
+        let mut statements: Vec<String> = Vec::new();
+        // Other objects are in no such place.
+        if ["TABLE", "MATERIALIZED VIEW", "INDEX", "CONSTRAINT"].contains(&self.entry.head.kind.as_str()) {
+            let Place { tablespace, access_method } = &self.place;
+            if !tablespace.is_empty() {
+                statements.push(format!("SET default_tablespace = {};", plan::quote_identifier(tablespace)));
+            }
+            if access_method != "heap" {
+                statements
+                    .push(format!("SET default_table_access_method = {};", plan::quote_identifier(access_method)));
+            }
+        }
+        statements.extend(self.entry.statements.iter().map(|statement| statement.text.clone()));
+        statements.join("\n")
+    }
+}
+
+/// These hold others, and are shared where they exist.
+const CONTAINERS: [&str; 3] = ["SCHEMA", "EXTENSION", "PROCEDURAL LANGUAGE"];
+
+/// These come after the rows: they would act on what the migration itself does, or show rows that must be there.
+const AFTER_ROWS: [&str; 12] = [
+    "TRIGGER",
+    "EVENT TRIGGER",
+    "RULE",
+    "POLICY",
+    "ROW SECURITY",
+    "MATERIALIZED VIEW DATA",
+    "DEFAULT ACL",
+    "PUBLICATION",
+    "PUBLICATION TABLE",
+    "PUBLICATION TABLES IN SCHEMA",
+    "SUBSCRIPTION",
+    "SUBSCRIPTION TABLE",
+];
+
+/// These belong to an object above them in the dump, by which they are judged.
+const ATTACHED: [&str; 6] =
+    ["DEFAULT", "TABLE ATTACH", "INDEX ATTACH", "ROW SECURITY", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"];
+
+/// These are about the entry that they depend on.
+const ABOUT_OTHERS: [&str; 4] = ["COMMENT", "ACL", "SECURITY LABEL", "SEQUENCE OWNED BY"];
+
+/// Every database has it, and its owner, comment and privileges are taken over.
+fn is_public_schema(head: &Head) -> bool {
+    head.kind == "SCHEMA" && head.name == "public"
+}
+
+/// The name of an object for people.
+pub(super) fn describe(head: &Head) -> String {
+    match &head.schema {
+        Some(schema) => format!("{} {}.{}", head.kind.to_lowercase(), plan::quote_identifier(schema), head.name),
+        None => format!("{} {}", head.kind.to_lowercase(), head.name),
+    }
+}
+
+/// These must hold for the rows of their table, or are built over them.
+const OVER_ROWS: [&str; 4] = ["CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "INDEX"];
+
+/// Returns for each object whether it is made after the rows have come. `calling` names indexes by the OIDs of catalog and
+/// object: their functions may read any table. `needs` has the positions of what each object needs, where tables that exist here
+/// may hold rows that do not stay.
+pub(super) fn coming_after(
+    objects: &[Object],
+    calling: &HashSet<(u32, u32)>,
+    needs: Option<&[Vec<usize>]>,
+) -> Vec<bool> {
+    let is_old_table =
+        |position: usize| objects[position].action == Action::Keep && objects[position].entry.head.kind == "TABLE";
+    let mut numbers = HashSet::new();
+    let mut after = vec![false; objects.len()];
+    for (position, Object { entry: Entry { head, .. }, action, .. }) in objects.iter().enumerate() {
+        let is_over_rows = *action == Action::Create && OVER_ROWS.contains(&head.kind.as_str());
+        let mut needed = needs.iter().flat_map(|needs| &needs[position]).copied();
+        after[position] = AFTER_ROWS.contains(&head.kind.as_str())
+            || head.oid != 0 && calling.contains(&(head.class, head.oid))
+            || head.dependencies.iter().any(|number| numbers.contains(number))
+            || needed.any(|needed| after[needed] || is_over_rows && is_old_table(needed));
+        // The settings at the beginning have no number.
+        if after[position] && head.number != 0 {
+            numbers.insert(head.number);
+        }
+    }
+    after
+}
+
+/// Takes the settings that say where objects lie out of the statements, so that the order of objects can be another one.
+pub(super) fn places(entries: &mut [Entry]) -> Vec<Place> {
+    let mut current = Place::default();
+    entries
+        .iter_mut()
+        .map(|entry| {
+            // A script makes them before the head of the object that needs them.
+            let place = current.clone();
+            entry.statements.retain(|statement| {
+                let Some((name, value)) = setting_of(&statement.text) else { return true };
+                match name.as_str() {
+                    "default_tablespace" => current.tablespace = value,
+                    "default_table_access_method" => current.access_method = value,
+                    // The others are made when the statements run, or are about the session that would run the script.
+                    _ => {}
+                }
+                false
+            });
+            place
+        })
+        .collect()
+}
+
+/// Decides what is done with each object, before anything is touched.
+pub(super) fn judge(
+    entries: Vec<Entry>,
+    places: Vec<Place>,
+    keeps_existing: bool,
+    session: &Session,
+) -> Result<Vec<Object>> {
+    let heads: Vec<&Head> = entries.iter().map(|entry| &entry.head).collect();
+    let kinds: Vec<&str> = heads.iter().map(|head| head.kind.as_str()).collect();
+    let schemas: Vec<&str> = heads.iter().map(|head| head.schema.as_deref().unwrap_or_default()).collect();
+    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    let extensions: Vec<&str> =
+        heads.iter().filter(|head| head.kind == "EXTENSION").map(|head| head.name.as_str()).collect();
+    let (here, unavailable) = settings::with_catalog_settings(|| {
+        Ok((existing(&kinds, &schemas, &names)?, script_objects::missing_extensions(&extensions)?))
+    })?;
+    let differences = if keeps_existing { HashMap::new() } else { differences(&heads, &here, session)? };
+    let here: HashSet<usize> = here.into_iter().collect();
+    let mut actions = vec![Action::Create; heads.len()];
+    let mut kept_numbers = HashSet::new();
+    for (position, head) in heads.iter().enumerate() {
+        if head.kind == "EXTENSION" && unavailable.contains(&head.name) {
+            actions[position] = Action::Unavailable;
+        } else if here.contains(&position) && !is_public_schema(head) {
+            let is_shared = CONTAINERS.contains(&head.kind.as_str()) || ATTACHED.contains(&head.kind.as_str());
+            let is_kept = is_shared || !differences.contains_key(&position);
+            actions[position] = if is_kept { Action::Keep } else { Action::Refuse };
+            kept_numbers.insert(head.number);
+        }
+    }
+    for (position, head) in heads.iter().enumerate() {
+        let is_about_kept = head.dependencies.iter().any(|number| kept_numbers.contains(number));
+        if ABOUT_OTHERS.contains(&head.kind.as_str()) && is_about_kept {
+            actions[position] = Action::Keep;
+        }
+    }
+    let mut differences = differences;
+    let objects = entries.into_iter().zip(actions).zip(places).enumerate();
+    let objects = objects.map(|(position, ((entry, action), place))| {
+        let difference = differences.remove(&position).filter(|_| action == Action::Refuse);
+        Object { entry, action, place, difference }
+    });
+    Ok(objects.collect())
+}
+
+/// Compares objects that exist here, by their positions, with those of the source. Returns how those differ that do.
+fn differences(heads: &[&Head], here: &[usize], session: &Session) -> Result<HashMap<usize, String>> {
+    if here.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let kinds: Vec<&str> = here.iter().map(|&position| heads[position].kind.as_str()).collect();
+    let schemas: Vec<&str> =
+        here.iter().map(|&position| heads[position].schema.as_deref().unwrap_or_default()).collect();
+    let names: Vec<&str> = here.iter().map(|&position| heads[position].name.as_str()).collect();
+    let ours = settings::with_catalog_settings(|| script_objects::definitions(&kinds, &schemas, &names))?;
+    let theirs = source::read_object_definitions(session, &kinds, &schemas, &names)?;
+    let mut differences = HashMap::new();
+    for ((&position, ours), theirs) in here.iter().zip(ours).zip(theirs) {
+        let difference = match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => continue,
+            (Some(ours), Some(theirs)) => first_difference(&theirs, &ours),
+            _ => "objects of this kind are not compared".to_owned(),
+        };
+        differences.insert(position, difference);
+    }
+    Ok(differences)
+}
+
+/// Describes the first line in which two definitions differ.
+fn first_difference(theirs: &str, ours: &str) -> String {
+    const MOST_BYTES: usize = 200;
+    let mut lines = (theirs.lines(), ours.lines());
+    loop {
+        let (there, here) = (lines.0.next(), lines.1.next());
+        if there != here || there.is_none() {
+            let shown = |line: Option<&str>| match line {
+                Some(line) => plan::one_line(&crate::error::capped(line.trim(), MOST_BYTES)),
+                None => "nothing more".to_owned(),
+            };
+            return format!("there {}, here {}", shown(there), shown(here));
+        }
+    }
+}
