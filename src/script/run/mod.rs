@@ -2,21 +2,22 @@
 //!
 //! Rows for tables that the script has made are held back as long as no statement could see them, see `held`.
 
+mod copied_rows;
+mod filters;
+mod holding;
+
 use super::file::ScriptFile;
-use super::held::{HeldRows, RowLoader, StoredTable};
+use super::held::RowLoader;
 use crate::error::{Error, Result, catch, caution, sqlstate_class, warn};
 use crate::load::copy_from_script;
-use crate::local::copy_statement::CopyStatement;
 use crate::local::script_statement::{self, Encoding};
-use crate::local::spi::{self, Param};
-use crate::local::{catalog, identity, interrupts, names, new_tables, rows, script_objects, settings, transaction};
-use crate::order::{HeldTable, Loaded, RowBlock, ScriptText};
+use crate::local::{identity, interrupts, script_objects, settings, transaction};
+use crate::order::{HeldTable, Loaded};
 use crate::storage::spool::SpoolWriter;
-use dumpscript::{Commands, Effect, Name, Piece, Rules, ScriptError, ScriptErrorKind, Splitter, Transaction};
+use copied_rows::RowsOfCopy;
+use dumpscript::{Commands, Name, Piece, Rules, ScriptError, ScriptErrorKind, Splitter, Transaction};
 use pgrx::prelude::*;
 use plan::Pattern;
-use serde::Deserialize;
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::time::Instant;
@@ -434,66 +435,6 @@ impl<'a> Run<'a> {
         self.is_filtered_out(outline)
     }
 
-    fn has_filters(&self) -> bool {
-        self.terms.include.is_some() || !self.terms.exclude.is_empty()
-    }
-
-    fn is_filtered_out(&mut self, outline: &str) -> Result<bool> {
-        if !self.has_filters() {
-            return Ok(false);
-        }
-        if let Some(sequence) = dumpscript::sequence_of(outline) {
-            // That of an identity column goes with its table.
-            return Ok(!script_objects::relation_exists(&sequence)?);
-        }
-        let subject = dumpscript::subject_of(outline);
-        // All of them are looked at, so that patterns that match no table are known.
-        let left_out = subject.tables.iter().filter(|table| !self.is_chosen(table)).count();
-        let is_left_out = left_out > 0 || subject.indexes.iter().any(|index| self.left_out_indexes.contains(index));
-        if is_left_out {
-            self.left_out_indexes.extend(subject.makes_index);
-        }
-        Ok(is_left_out)
-    }
-
-    /// Whether the filters choose a table.
-    fn is_chosen(&mut self, table: &Name) -> bool {
-        if !self.has_filters() {
-            return true;
-        }
-        let schema = table.schema.clone().or_else(names::creation_schema).unwrap_or_default();
-        let mut matches = |is_include: bool, patterns: &[Pattern]| {
-            let mut any = false;
-            for (position, pattern) in patterns.iter().enumerate() {
-                if pattern.matches(&schema, &table.name) {
-                    self.matched.insert((is_include, position));
-                    any = true;
-                }
-            }
-            any
-        };
-        let included = self.terms.include.as_deref().is_none_or(|patterns| matches(true, patterns));
-        let excluded = matches(false, &self.terms.exclude);
-        included && !excluded
-    }
-
-    fn refuse_unmatched_patterns(&self) -> Result<()> {
-        let unmatched = |is_include: bool, patterns: &[Pattern]| -> Vec<String> {
-            let of_all = patterns.iter().enumerate();
-            of_all
-                .filter(|(position, _)| !self.matched.contains(&(is_include, *position)))
-                .map(|(_, pattern)| pattern.to_string())
-                .collect()
-        };
-        let include = unmatched(true, self.terms.include.as_deref().unwrap_or_default());
-        let exclude = unmatched(false, &self.terms.exclude);
-        let all = [include, exclude].concat();
-        if all.is_empty() {
-            return Ok(());
-        }
-        Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, "patterns match no table of the script").details(all))
-    }
-
     /// Executes a COPY whose rows follow.
     fn copy(&mut self, text: &[u8], line: usize) -> Result<()> {
         let statement = self.encoding.statement(text)?;
@@ -595,267 +536,6 @@ impl<'a> Run<'a> {
     /// The same after a COPY, unless its error is the end of all.
     fn pass_rows_after<T>(&mut self, copied: &std::result::Result<T, (Error, Option<u64>)>) -> Result<u64> {
         if copied.is_err() && !self.terms.skips_errors { Ok(0) } else { self.pass_rows() }
-    }
-}
-
-impl Run<'_> {
-    /// Decides about a statement while rows are held back: they are stored first, unless the statement sees none of them.
-    /// Returns whether it is the statement that waits for the rows.
-    fn waits_for_rows(&mut self, text: &CStr, line: usize, outline: &str) -> Result<bool> {
-        // Where backslashes escape, strings end elsewhere.
-        let is_read_alike = !self.splitter.rules().escapes || !text.to_bytes().contains(&b'\\');
-        let effect = if is_read_alike { dumpscript::effect_on_rows(outline) } else { Effect::Unknown };
-        match effect {
-            Effect::None => {}
-            Effect::ForeignKey(table) if self.are_rows_held(&table)? => {}
-            Effect::AfterRows => return Ok(true),
-            Effect::ForeignKey(_) | Effect::Unknown => {
-                self.store_held_rows()?;
-                return Ok(false);
-            }
-        }
-        if let Some(made) = dumpscript::subject_of(outline).makes_index {
-            self.makers.insert(made.name, (line, first_words(outline)));
-        }
-        Ok(false)
-    }
-
-    /// Whether all rows of a table are held back, those of its partitions included.
-    fn are_rows_held(&self, table: &Name) -> Result<bool> {
-        let relation = match &table.schema {
-            Some(schema) => names::relation_in(schema, &table.name)?,
-            None => names::visible_relation(&table.name)?,
-        };
-        let Some(relation) = relation else { return Ok(false) };
-        let members = settings::with_catalog_settings(|| catalog::partition_members(&[relation]))?;
-        let is_held = |member: u32| self.held.iter().any(|table| table.relation == member);
-        Ok(members.into_iter().all(|member| is_held(member) || rows::are_in_now(member) == Some(false)))
-    }
-
-    /// Returns the table of a COPY where its rows can be stored later, with the same outcome.
-    fn holdable_table(&self, statement: &CStr, outline: &str) -> Result<Option<HoldableTable>> {
-        #[derive(Deserialize)]
-        struct Column {
-            name: String,
-            number: i16,
-        }
-        let has_empty_path = || matches!(settings::value(c"search_path").as_deref(), Some("" | "\"\""));
-        if self.loader.is_none()
-            || self.encoding != Encoding::of_database()
-            || !has_empty_path()
-            || !dumpscript::is_plain_copy(outline)
-        {
-            return Ok(None);
-        }
-        catch(|| {
-            let copy = CopyStatement::parse(statement)?;
-            copy.refuse_where_writing_is_forbidden();
-            let table = copy.open_table()?;
-            if table.where_clause.is_some() || !new_tables::is_new_and_empty(table.relation) {
-                return Ok(None);
-            }
-            let query = include_str!("../../sql/queries/may_be_held.sql");
-            let found =
-                settings::with_catalog_settings(|| spi::fixed::query_text(query, &[Param::Oid(table.relation)]))?;
-            let Some(found) = found else { return Ok(None) };
-            let all: Vec<Column> = serde_json::from_str(&found).map_err(|error| Error::internal(error.to_string()))?;
-            // Other columns would get their defaults.
-            if table.filled.len() != all.len() {
-                return Ok(None);
-            }
-            let number = |name: &String| all.iter().find(|column| column.name == *name).map(|column| column.number);
-            let columns: Option<Vec<_>> = table.filled.iter().map(|name| Some((name.clone(), number(name)?))).collect();
-            // Rows are formed in the order of the table's columns.
-            let columns = columns.filter(|columns| columns.is_sorted_by_key(|(_, number)| *number));
-            Ok(columns.map(|columns| HoldableTable { relation: table.relation, columns }))
-        })
-    }
-
-    /// Holds the rows of a COPY back, where that is possible. What was read of them otherwise is in `rows`.
-    fn hold_rows(&mut self, statement: &CStr, line: usize, outline: &str, rows: &mut RowsOfCopy) -> Result<bool> {
-        let table = self.holdable_table(statement, outline).map_err(|error| self.at(error, line, outline))?;
-        let Some(table) = table else { return Ok(false) };
-        let position = self.held.iter().position(|held| held.relation == table.relation);
-        if position.is_some_and(|position| self.held[position].columns != table.columns) {
-            return Ok(false);
-        }
-        // Where lines end in something else, the first one tells.
-        const LONGEST_FIRST_LINE: usize = 1 << 20;
-        let mut start = None;
-        while !rows.ended && !rows.pending.contains(&b'\n') && rows.pending.len() < LONGEST_FIRST_LINE {
-            match self.next_step(&mut rows.pending)? {
-                Step::Rows { line, at } => {
-                    rows.first_line.get_or_insert(line);
-                    start.get_or_insert(at);
-                }
-                Step::EndOfRows => rows.ended = true,
-                _ => return Err(Error::internal("a statement within rows")),
-            }
-        }
-        rows.bytes = rows.pending.len() as u64;
-        let first_line = rows.pending.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let (Some(mut start), Some(line)) = (start, rows.first_line) else { return Ok(false) };
-        if first_line.len() == rows.pending.len() || first_line.contains(&b'\r') {
-            return Ok(false);
-        }
-        if self.file.in_place().is_none() {
-            if self.spool.is_none() {
-                self.spool = Some(SpoolWriter::create()?);
-            }
-            if let Some(spool) = &mut self.spool {
-                start = spool.append(&rows.pending);
-            }
-        }
-        self.is_holding = true;
-        let passed = self.pass_held_rows();
-        self.is_holding = false;
-        let more = passed?;
-        let block = RowBlock { statement: first_words(outline), line, start, end: start + rows.bytes + more };
-        match position {
-            Some(position) => self.held[position].blocks.push(block),
-            None => {
-                let HoldableTable { relation, columns } = table;
-                self.held.push(HeldTable { relation, columns, blocks: vec![block] });
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads on to the end of rows that are held back. Returns their bytes.
-    fn pass_held_rows(&mut self) -> Result<u64> {
-        let mut passed = 0;
-        loop {
-            interrupts::check();
-            match self.splitter.next_piece() {
-                Ok(Some(Piece::Rows { bytes, .. })) => {
-                    if let Some(spool) = &mut self.spool {
-                        spool.append(bytes);
-                    }
-                    passed += bytes.len() as u64;
-                }
-                Ok(Some(Piece::EndOfRows { .. })) => return Ok(passed),
-                Ok(Some(_)) => return Err(Error::internal("a statement within rows")),
-                Ok(None) if self.has_ended => return Err(Error::internal("rows without an end")),
-                Ok(None) => self.read_on()?,
-                Err(error) => return Err(self.unfit(&error)),
-            }
-        }
-    }
-
-    /// Stores the rows that were held back, and executes the statements that wait for them.
-    fn store_held_rows(&mut self) -> Result<()> {
-        let (Some(loader), false) = (self.loader, self.held.is_empty()) else { return Ok(()) };
-        transaction::make_changes_visible();
-        let tables = std::mem::take(&mut self.held);
-        let mut spool = self.spool.take();
-        let text = match (&mut spool, self.file.in_place()) {
-            (Some(spool), _) => ScriptText::Spool(spool.export()),
-            (None, Some(text)) => text.clone(),
-            (None, None) => return Err(Error::internal("rows that are nowhere")),
-        };
-        let total: u64 = tables.iter().map(HeldTable::bytes).sum();
-        let of_file = std::mem::take(&mut self.held_bytes);
-        let told = Cell::new(Loaded::default());
-        let tell = |now: Loaded| {
-            let share = now.bytes.min(total) as f64 / total.max(1) as f64;
-            let now = Loaded { rows: now.rows, bytes: (of_file as f64 * share) as u64 };
-            let before = told.replace(now);
-            let (rows, bytes) = (now.rows.saturating_sub(before.rows), now.bytes.saturating_sub(before.bytes));
-            (self.on_progress)(Loaded { rows, bytes });
-        };
-        let stored = loader.store(&HeldRows { name: &self.file.name, text: &text, tables: &tables }, &tell);
-        let stored = stored.map_err(|error| self.at_maker(error))?;
-        let rows = stored.iter().map(|table| table.filled.rows).sum();
-        tell(Loaded { rows, bytes: total });
-        if let Some(spool) = spool {
-            spool.remove();
-        }
-        for StoredTable { schema, name, filled } in stored {
-            let table = self.report.tables.entry((Some(schema), name)).or_default();
-            table.rows += filled.rows;
-            table.bytes += filled.bytes;
-            table.seconds += filled.seconds;
-        }
-        self.makers.clear();
-        transaction::make_changes_visible();
-        for (statement, line) in std::mem::take(&mut self.waiting) {
-            let outline = script_statement::outline(&statement);
-            self.execute(&statement, line, &outline)?;
-        }
-        Ok(())
-    }
-
-    /// Names the statement that has made the index or the constraint which an error is about.
-    fn at_maker(&self, error: Error) -> Error {
-        let name = error.objects.as_ref().and_then(|objects| objects.constraint.as_deref());
-        match name.and_then(|name| self.makers.get(name)) {
-            Some((line, statement)) => {
-                let line = format!("Line {line} of \"{}\": {statement}", self.file.name);
-                error.detail(line)
-            }
-            None => error,
-        }
-    }
-}
-
-/// The rows of one COPY, on their way.
-#[derive(Default)]
-struct RowsOfCopy {
-    pending: Vec<u8>,
-    used: usize,
-    /// The line of the first row.
-    first_line: Option<usize>,
-    bytes: u64,
-    ended: bool,
-    /// Whether the script could not be read on.
-    failed: bool,
-}
-
-impl RowsOfCopy {
-    /// Fills `buffer` with at least `least` bytes, unless the rows end before.
-    fn read(&mut self, run: &mut Run<'_>, buffer: &mut [u8], least: usize) -> Result<usize> {
-        let mut filled = 0;
-        while filled < least.max(1) {
-            if self.left() == 0 {
-                if self.ended || !self.read_on(run).inspect_err(|_| self.failed = true)? {
-                    break;
-                }
-                continue;
-            }
-            let length = (self.pending.len() - self.used).min(buffer.len() - filled);
-            if length == 0 {
-                break;
-            }
-            buffer[filled..filled + length].copy_from_slice(&self.pending[self.used..self.used + length]);
-            self.used += length;
-            filled += length;
-        }
-        Ok(filled)
-    }
-
-    fn left(&self) -> u64 {
-        (self.pending.len() - self.used) as u64
-    }
-
-    fn read_on(&mut self, run: &mut Run<'_>) -> Result<bool> {
-        self.pending.clear();
-        self.used = 0;
-        match run.next_step(&mut self.pending)? {
-            Step::Rows { line, .. } => {
-                self.first_line.get_or_insert(line);
-                self.bytes += self.pending.len() as u64;
-                Ok(true)
-            }
-            Step::EndOfRows => {
-                self.ended = true;
-                Ok(false)
-            }
-            _ => Err(Error::internal("a statement within rows")),
-        }
-    }
-
-    fn line_of(&self, row: u64) -> usize {
-        self.first_line.unwrap_or_default() + row.saturating_sub(1) as usize
     }
 }
 

@@ -1,0 +1,302 @@
+//! The rounds in which keys are asked for, until nothing new is found.
+
+use super::super::chooser::type_without_length;
+use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS, from_clause};
+use crate::error::{Error, Result};
+use crate::local::interrupts;
+use crate::source;
+use pgrx::PgSqlErrorCode;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+impl Follower<'_> {
+    pub(super) fn follow(&mut self) -> Result<()> {
+        // What lies below.
+        self.reduce_referring()?;
+        let mut kept: Vec<u32> = self.places.keys().copied().collect();
+        while !kept.is_empty() {
+            self.need_of(&kept)?;
+            self.close()?;
+            // What refers to anything that is reduced by now.
+            kept = self.reduce_referring()?;
+            if kept.is_empty() {
+                kept = self.keep_other_kinds()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has tables that refer to reduced ones keep the rows whose keys are kept, and then those that refer to these. Returns them.
+    pub(super) fn reduce_referring(&mut self) -> Result<Vec<u32>> {
+        let mut all = Vec::new();
+        loop {
+            let children: BTreeSet<u32> = self
+                .edges
+                .iter()
+                .filter(|edge| self.places.contains_key(&edge.parent) && !self.places.contains_key(&edge.child))
+                .map(|edge| edge.child)
+                .collect();
+            if children.is_empty() {
+                return Ok(all);
+            }
+            self.round += 1;
+            self.places.extend(children.iter().map(|child| (*child, self.round)));
+            for child in children {
+                self.keep_referring(child)?;
+                all.push(child);
+            }
+        }
+    }
+
+    pub(super) fn keep_referring(&mut self, child: u32) -> Result<()> {
+        let place = self.places[&child];
+        let deciding: Vec<Edge> = self
+            .edges
+            .iter()
+            .filter(|edge| edge.child == child && self.places.get(&edge.parent).is_some_and(|other| *other < place))
+            .cloned()
+            .collect();
+        let (mut conditions, mut count) = (Vec::new(), 0);
+        for edge in &deciding {
+            let keys = self.kept(edge.parent, &edge.to)?;
+            count += keys.len();
+            let kept = self.is_in(edge.parent, &edge.to, &edge.from, &keys);
+            conditions.push(if deciding.len() > 1 {
+                format!("({kept} OR ({}) IS NOT TRUE)", edge.is_there())
+            } else if edge.condition.is_some() {
+                format!("({}) AND {kept}", edge.is_there())
+            } else {
+                kept
+            });
+        }
+        if deciding.len() > 1 {
+            let any: Vec<String> = deciding.iter().map(Edge::is_there).collect();
+            conditions.push(format!("(({}))", any.join(") OR (")));
+        }
+        self.parents.entry(child).or_default().extend(deciding.iter().map(|edge| edge.parent));
+        self.deciding.extend(deciding);
+        for &position in &self.members[&child] {
+            self.base.insert(position, conditions.join(" AND "));
+            self.keys_in_base.insert(position, count);
+        }
+        Ok(())
+    }
+
+    /// Keeps rows of other kinds, too, in tables whose rows refer to one table or another by their kinds. Returns these tables.
+    pub(super) fn keep_other_kinds(&mut self) -> Result<Vec<u32>> {
+        let is_other = |edge: &&Edge| {
+            edge.condition.is_some()
+                && edge.parent != edge.child
+                && !self.deciding.contains(edge)
+                && self.places.get(&edge.child).is_some_and(|place| *place > 0)
+                && self.base.contains_key(&self.members[&edge.child][0])
+                && self.places.contains_key(&edge.parent)
+        };
+        let others: Vec<Edge> = self.edges.iter().filter(is_other).cloned().collect();
+        for edge in &others {
+            let keys = self.kept(edge.parent, &edge.to)?;
+            let kept = self.is_in(edge.parent, &edge.to, &edge.from, &keys);
+            for position in &self.members[&edge.child] {
+                if let Some(base) = self.base.get_mut(position) {
+                    *base = format!("({base}) OR ({} AND {kept})", edge.is_there());
+                }
+                *self.keys_in_base.entry(*position).or_default() += keys.len();
+            }
+            self.kept_by_base.retain(|(top, _), _| *top != edge.child);
+            self.parents.entry(edge.child).or_default().insert(edge.parent);
+        }
+        let tables: BTreeSet<u32> = others.iter().map(|edge| edge.child).collect();
+        self.deciding.extend(others);
+        Ok(tables.into_iter().collect())
+    }
+
+    /// Notes what the rows of tables refer to that their conditions keep.
+    pub(super) fn need_of(&mut self, tops: &[u32]) -> Result<()> {
+        for edge in self.edges.clone() {
+            if !tops.contains(&edge.child) || self.deciding.contains(&edge) {
+                continue;
+            }
+            for position in self.members[&edge.child].clone() {
+                let condition = format!("({}) AND {}", self.base[&position], edge.is_there());
+                let keys = self.select(position, &edge.from, &condition)?;
+                self.need(&edge, keys)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes keys that are needed.
+    pub(super) fn need(&mut self, edge: &Edge, mut keys: Keys) -> Result<()> {
+        self.places.entry(edge.parent).or_insert(self.round);
+        if self.base.contains_key(&self.members[&edge.parent][0]) {
+            let kept = self.kept_by_base(edge.parent, &edge.to)?;
+            keys.retain(|key| !kept.contains(key));
+        }
+        let known = self.needed.entry((edge.parent, edge.to.clone())).or_default();
+        keys.retain(|key| !known.contains(key));
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.keys += keys.len();
+        if self.keys > MOST_KEYS {
+            let text = format!("follow_keys finds more than {MOST_KEYS} keys");
+            return Err(Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, text)
+                .hint("Begin with fewer rows, or pull the tables as a whole."));
+        }
+        known.extend(keys.iter().cloned());
+        self.children.entry(edge.parent).or_default().insert(edge.child);
+        self.new.push((edge.parent, edge.to.clone(), keys));
+        Ok(())
+    }
+
+    /// Follows what is needed, until nothing is new.
+    pub(super) fn close(&mut self) -> Result<()> {
+        while let Some((top, to, mut keys)) = self.new.pop() {
+            let edges: Vec<Edge> = self.edges.iter().filter(|edge| edge.child == top).cloned().collect();
+            while !keys.is_empty() && !edges.is_empty() {
+                let rest = keys.iter().nth(KEYS_OF_A_QUESTION).cloned();
+                let rest = rest.map(|first| keys.split_off(&first)).unwrap_or_default();
+                for edge in &edges {
+                    for position in self.members[&top].clone() {
+                        let condition = format!("{} AND {}", self.is_in(top, &to, &to, &keys), edge.is_there());
+                        let found = self.select(position, &edge.from, &condition)?;
+                        self.need(edge, found)?;
+                    }
+                }
+                keys = rest;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the keys of the rows that are kept of a table.
+    pub(super) fn kept(&mut self, top: u32, columns: &[String]) -> Result<Keys> {
+        let mut kept = match self.base.contains_key(&self.members[&top][0]) {
+            true => self.kept_by_base(top, columns)?.as_ref().clone(),
+            false => Keys::new(),
+        };
+        let needed: Vec<(Vec<String>, Keys)> = self
+            .needed
+            .iter()
+            .filter(|((other, _), _)| *other == top)
+            .map(|((_, columns), keys)| (columns.clone(), keys.clone()))
+            .collect();
+        for (others, keys) in needed {
+            if others == columns {
+                kept.extend(keys);
+                continue;
+            }
+            for position in self.members[&top].clone() {
+                kept.extend(self.select(position, columns, &self.is_in(top, &others, &others, &keys))?);
+            }
+        }
+        Ok(kept)
+    }
+
+    pub(super) fn kept_by_base(&mut self, top: u32, columns: &[String]) -> Result<Rc<Keys>> {
+        let name = (top, columns.to_vec());
+        if let Some(known) = self.kept_by_base.get(&name) {
+            return Ok(Rc::clone(known));
+        }
+        let mut kept = Keys::new();
+        for &position in &self.members[&top] {
+            kept.extend(self.select(position, columns, &format!("({})", self.base[&position]))?);
+        }
+        let kept = Rc::new(kept);
+        self.kept_by_base.insert(name, Rc::clone(&kept));
+        Ok(kept)
+    }
+
+    /// Asks the source for the values of columns in the rows that satisfy a condition.
+    pub(super) fn select(&self, position: usize, columns: &[String], condition: &str) -> Result<Keys> {
+        interrupts::check();
+        let columns: Vec<String> = columns.iter().map(|column| plan::quote_identifier(column)).collect();
+        let from = from_clause(&self.tables[position].relation);
+        let values = source::read_distinct_values(self.session, &from, &columns, condition)?;
+        Ok(values.into_iter().collect())
+    }
+
+    /// Returns the condition that columns have values of a set, which is one of another table's columns.
+    pub(super) fn is_in(&self, top: u32, typed_as: &[String], columns: &[String], keys: &Keys) -> String {
+        if keys.is_empty() {
+            return "false".to_owned();
+        }
+        let table = &self.tables[self.members[&top][0]].relation;
+        let arrays: Vec<String> = typed_as
+            .iter()
+            .enumerate()
+            .map(|(number, name)| {
+                let base_type = table
+                    .columns
+                    .iter()
+                    .find(|column| column.name == *name)
+                    .map_or("text".to_owned(), |column| type_without_length(&column.base_type));
+                let texts = keys.iter().filter_map(|key| key.get(number)).map(String::as_str);
+                plan::typed_array(texts, &base_type)
+            })
+            .collect();
+        let columns: Vec<String> = columns.iter().map(|column| plan::quote_identifier(column)).collect();
+        let names: Vec<String> = (0..columns.len()).map(|number| format!("k{number}")).collect();
+        let of_set: Vec<String> = names.iter().map(|name| format!("pgcopy_keys.{name}")).collect();
+        // Older servers would compare with each element in turn.
+        if let ([column], [array], true) = (columns.as_slice(), arrays.as_slice(), self.session.version >= 140_000) {
+            return format!("{column} = ANY ({array})");
+        }
+        format!(
+            "({}) IN (SELECT {} FROM ROWS FROM ({}) pgcopy_keys({}))",
+            columns.join(", "),
+            of_set.join(", "),
+            arrays.iter().map(|array| format!("pg_catalog.unnest({array})")).collect::<Vec<_>>().join(", "),
+            names.join(", ")
+        )
+    }
+
+    /// Returns for each table that is reduced its position, the condition, the number of keys in it, and the words for a plan.
+    pub(super) fn conditions(&self) -> Vec<(usize, String, usize, String)> {
+        let names = |tops: Option<&BTreeSet<u32>>| -> Vec<String> {
+            let name = |top: &u32| {
+                let members = &self.members[top];
+                let whole =
+                    members.iter().map(|&position| &self.tables[position].relation).find(|table| table.oid == *top);
+                whole.unwrap_or(&self.tables[members[0]].relation).qualified_name()
+            };
+            tops.into_iter().flatten().map(name).collect()
+        };
+        let mut all = Vec::new();
+        for (&top, &place) in &self.places {
+            let (parents, children) = (names(self.parents.get(&top)), names(self.children.get(&top)));
+            let mut words = Vec::new();
+            if place == 0 {
+                words.push("keys are followed from here".to_owned());
+            }
+            if !parents.is_empty() {
+                words.push(format!("only rows that refer to what is taken of {}", parents.join(", ")));
+            }
+            match (words.is_empty(), children.is_empty()) {
+                (true, _) => words.push(format!("only rows that are referred to by {}", children.join(", "))),
+                (false, false) => words.push(format!("and rows that are referred to by {}", children.join(", "))),
+                (false, true) => {}
+            }
+            for &position in &self.members[&top] {
+                let mut keys = self.keys_in_base.get(&position).copied().unwrap_or_default();
+                let base = self.base.get(&position).map(|base| format!("({base})"));
+                let mut conditions: Vec<String> = base.into_iter().collect();
+                for ((other, columns), needed) in &self.needed {
+                    if *other == top && !needed.is_empty() {
+                        conditions.push(self.is_in(top, columns, columns, needed));
+                        keys += needed.len();
+                    }
+                }
+                let condition = match conditions.as_slice() {
+                    [] => "false".to_owned(),
+                    [one] => one.clone(),
+                    several => format!("({})", several.join(" OR ")),
+                };
+                // How many rows a condition of the caller's takes is not known.
+                let keys = if place == 0 { usize::MAX } else { keys };
+                all.push((position, condition, keys, words.join("; ")));
+            }
+        }
+        all
+    }
+}
