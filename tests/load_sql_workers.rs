@@ -403,8 +403,9 @@ fn scripts_that_are_cut_off_within_held_rows_leave_nothing() {
     }
     assert!(texts(&mut pair.destination, "SELECT relname::text FROM pg_class WHERE relname = 't'").is_empty());
     pair.assert_nothing_left();
-    // No temporary file is left, either.
-    let files = "SELECT name::text FROM pg_ls_tmpdir()";
+    // No temporary file of the session is left, either.
+    let files = "SELECT name FROM pg_ls_dir('base/pgsql_tmp', true, false) name
+                 WHERE starts_with(name, 'pgsql_tmp' || pg_backend_pid() || '.')";
     assert!(texts(&mut pair.destination, files).is_empty());
 }
 
