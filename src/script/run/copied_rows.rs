@@ -1,8 +1,7 @@
 //! The rows of a COPY block, as they come out of the script.
 
 use super::{Run, Step};
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The rows of one COPY, on their way.
 #[derive(Default)]

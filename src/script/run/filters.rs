@@ -1,10 +1,8 @@
 //! The tables that `include` and `exclude` choose of a script.
 
 use super::Run;
-use crate::error::Error;
-use crate::error::Result;
-use crate::local::names;
-use crate::local::script_objects;
+use crate::error::{Error, Result};
+use crate::local::{names, script_objects};
 use dumpscript::Name;
 use pgrx::prelude::*;
 use plan::Pattern;
