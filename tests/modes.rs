@@ -205,6 +205,10 @@ fn whoever_may_insert_and_update_by_hand_needs_no_more() {
         "{failure:?}"
     );
     pair.destination.batch_execute("GRANT SELECT, INSERT, UPDATE ON mine, ruled TO mode_clerk").unwrap();
+    // Triggers are the owner's.
+    let call_without = call("mode => 'upsert', triggers => false, include => '{mine}'");
+    let failure = Failure::of(&clerk.query(&call_without, &[]).unwrap_err());
+    assert_eq!(failure.message, "cannot pull: must be owner of table public.mine, owned by postgres", "{failure:?}");
     assert_eq!(texts(&mut clerk, &call("mode => 'upsert', include => '{mine}'")), ["mine 50 0 0 0"]);
     // To replace the rows takes more, as before.
     let failure = Failure::of(&clerk.query(&call("overwrite => true, include => '{mine}'"), &[]).unwrap_err());
@@ -248,6 +252,52 @@ fn triggers_of_another_owner_do_not_run_with_the_callers_rights() {
         assert_eq!(changes(&mut pair, &format!("mode => '{mode}', include => '{{theirs}}'")), [expected]);
     }
     assert_eq!(texts(&mut pair.destination, "SELECT DISTINCT role FROM acted"), ["mode_owner"]);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn triggers_of_the_tables_can_be_left_out_by_their_owner() {
+    let mut pair = Pair::with(
+        "mode_without_triggers",
+        "CREATE TABLE item (id int PRIMARY KEY, name text); CREATE TABLE part (id int PRIMARY KEY, item int REFERENCES item ON DELETE RESTRICT);
+         CREATE TABLE log (id int PRIMARY KEY, name text) PARTITION BY RANGE (id)",
+        "CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (100); INSERT INTO item SELECT i, 'n' || i FROM generate_series(1, 50) i;
+         INSERT INTO part SELECT i, i FROM generate_series(1, 50) i; INSERT INTO log SELECT i, 'n' || i FROM generate_series(1, 50) i",
+    );
+    let other = "SELECT string_agg(tgrelid::regclass || ' ' || tgname || ' ' || tgenabled::text, ', ' ORDER BY tgrelid::regclass::text, tgname) FROM pg_trigger WHERE NOT tgisinternal";
+    pair.destination
+        .batch_execute(
+            "CREATE TABLE log_low PARTITION OF log FOR VALUES FROM (0) TO (10); CREATE TABLE log_high PARTITION OF log FOR VALUES FROM (10) TO (100);
+             CREATE TABLE fired (what text);
+             CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fired VALUES (TG_TABLE_NAME); RETURN coalesce(NEW, OLD); END $$;
+             CREATE TRIGGER one BEFORE INSERT OR UPDATE OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION fires();
+             CREATE TRIGGER two AFTER INSERT OR UPDATE OR DELETE ON item EXECUTE FUNCTION fires(); ALTER TABLE item ENABLE ALWAYS TRIGGER two;
+             CREATE TRIGGER three AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION fires(); ALTER TABLE item DISABLE TRIGGER three;
+             CREATE TRIGGER four AFTER INSERT OR UPDATE ON log FOR EACH ROW EXECUTE FUNCTION fires();
+             CREATE TRIGGER five AFTER INSERT OR UPDATE ON log_low FOR EACH ROW EXECUTE FUNCTION fires(); ALTER TABLE log_low ENABLE REPLICA TRIGGER five;
+             INSERT INTO item VALUES (1, 'ours'), (99, 'ours'); INSERT INTO log VALUES (1, 'ours'); TRUNCATE fired",
+        )
+        .unwrap();
+    let before = text(&mut pair.destination, other);
+    assert_eq!(
+        changes(&mut pair, "mode => 'sync', overwrite => true, triggers => false"),
+        ["item 49 1 1 0", "log 49 1 0 0", "part 50 0 0 0"]
+    );
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM fired"), "0");
+    assert_eq!(text(&mut pair.destination, other), before);
+    // The triggers of foreign keys are not those of users.
+    pair.destination
+        .batch_execute("INSERT INTO item VALUES (99, 'ours'); INSERT INTO part VALUES (99, 99); TRUNCATE fired")
+        .unwrap();
+    let failure = pair.pull_error("mode => 'sync', overwrite => true, triggers => false, include => '{item}'");
+    assert_eq!(failure.sqlstate, "23503", "{failure:?}");
+    assert_eq!(text(&mut pair.destination, other), before);
+    pair.destination.batch_execute("DELETE FROM part WHERE id = 99").unwrap();
+    assert_eq!(
+        changes(&mut pair, "mode => 'sync', overwrite => true"),
+        ["item 0 0 1 50", "log 0 0 0 50", "part 0 0 0 50"]
+    );
+    assert_ne!(text(&mut pair.destination, "SELECT count(*)::text FROM fired WHERE what = 'item'"), "0");
     pair.assert_nothing_left();
 }
 
@@ -377,14 +427,63 @@ fn a_sync_changes_no_table_that_was_not_asked_for() {
         failure.message,
         "cannot pull: public.kept: foreign key public.beside_id_fkey of public.beside, which is not pulled, would change rows there when rows here go"
     );
-    let failure = pair.pull_error("mode => 'sync', overwrite => true, tables => '{\"kept\": {\"where\": \"id = 1\"}}'");
-    assert!(
-        failure.detail.contains("only some of its rows are taken, so that mode 'sync' would delete the others"),
-        "{failure:?}"
-    );
     assert_eq!(
         changes(&mut pair, "mode => 'upsert', tables => '{\"kept\": {\"where\": \"id = 1\"}}'"),
         ["kept 0 0 0 1"]
+    );
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn a_sync_of_a_part_deletes_within_that_part() {
+    let mut pair = Pair::with(
+        "mode_sync_part",
+        "CREATE TABLE sale (id int PRIMARY KEY, region text, day date, name text); CREATE TABLE region (id int PRIMARY KEY, code text)",
+        "INSERT INTO sale SELECT i, CASE WHEN i % 2 = 0 THEN 'north' ELSE 'south' END, '2024-01-01'::date + i, 'n' || i FROM generate_series(1, 100) i;
+         INSERT INTO region VALUES (1, 'a')",
+    );
+    pair.destination
+        .batch_execute(
+            "INSERT INTO sale VALUES (2, 'north', '2024-01-03', 'old'), (3, 'south', '2024-01-04', 'ours'), (5, 'north', '2024-01-06', 'moved'),
+             (200, 'north', '2024-01-05', 'gone'), (201, 'south', '2024-01-05', 'ours'), (202, NULL, NULL, 'ours'), (203, 'north', '2030-01-01', 'ours');
+             CREATE SCHEMA planted; CREATE FUNCTION planted.always(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true';
+             CREATE OPERATOR planted.= (LEFTARG = text, RIGHTARG = text, FUNCTION = planted.always);
+             SET search_path = planted, pg_catalog, public; SET datestyle = 'SQL, DMY'",
+        )
+        .unwrap();
+    let tables = r#"{"public.sale": {"where": "region = ''north'' AND day < ''2024-05-06''"}}"#;
+    let arguments = format!("mode => 'sync', overwrite => true, include => '{{public.sale}}', tables => '{tables}'");
+    // 5 is of the south now, and no row of the part any more.
+    assert_eq!(changes(&mut pair, &arguments), ["sale 49 1 2 0"]);
+    pair.destination.batch_execute("RESET search_path; RESET datestyle").unwrap();
+    let left = "SELECT string_agg(id || name, ' ' ORDER BY id) FROM sale WHERE name NOT LIKE 'n%'";
+    assert_eq!(text(&mut pair.destination, left), "3ours 201ours 202ours 203ours");
+    assert_eq!(changes(&mut pair, &arguments), ["sale 0 0 0 50"]);
+    // A condition that does not tell what is within it here.
+    for (tables, words) in [
+        (
+            r#"{"sale": {"where": "region = ''north''", "columns": {"region": {"value": "upper(region)"}}}}"#,
+            "the condition may be about region, which does not get the source's values",
+        ),
+        (r#"{"sale": {"where": "gone > 1", "columns": {"gone": {"skip": true}}}}"#, "gone"),
+    ] {
+        if words.contains("gone") {
+            pair.source.batch_execute("ALTER TABLE sale ADD gone int DEFAULT 2").unwrap();
+        }
+        let failure =
+            pair.pull_error(&format!("mode => 'sync', overwrite => true, include => '{{sale}}', tables => '{tables}'"));
+        assert!(failure.problems().contains(words), "{failure:?}");
+    }
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM sale"), "54");
+    let sample = r#"{"sale": {"sample": 0.5, "columns": {"gone": {"skip": true}}}}"#;
+    let before = text(&mut pair.destination, "SELECT count(*)::text FROM sale WHERE id < 200");
+    let told =
+        changes(&mut pair, &format!("mode => 'sync', overwrite => true, include => '{{sale}}', tables => '{sample}'"));
+    // Of the sample alone something goes; what the source does not have and is in the sample is gone.
+    assert!(told[0].starts_with("sale "), "{told:?}");
+    assert!(
+        text(&mut pair.destination, "SELECT count(*)::text FROM sale WHERE id < 200").parse::<i64>().unwrap()
+            >= before.parse::<i64>().unwrap()
     );
     pair.assert_nothing_left();
 }

@@ -32,6 +32,7 @@ macro_rules! pull_function {
             mask_key: default!(Option<Text>, "NULL"),
             mode: default!(Option<Text>, "'replace'"),
             follow_keys: default!(Option<bool>, "false"),
+            triggers: default!(Option<bool>, "true"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -51,6 +52,7 @@ macro_rules! pull_function {
                 mask_key: mask_key.map(String::from),
                 mode: given("mode", mode).0,
                 follow_keys: given("follow_keys", follow_keys),
+                triggers: given("triggers", triggers),
             };
             $body
         }
@@ -316,6 +318,7 @@ pub(super) fn pull_of_migration(
         mask_key: None,
         mode: crate::order::Mode::Replace.name().to_owned(),
         follow_keys: false,
+        triggers: true,
     }
 }
 

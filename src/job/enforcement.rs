@@ -70,6 +70,20 @@ impl Suspended {
         Ok(suspended)
     }
 
+    /// Suspends the triggers that users have made. The caller holds the tables so that nobody writes to them, owns them, and keeps
+    /// all constraints in force.
+    pub(super) fn triggers_of(tables: &[u32]) -> Result<Self> {
+        let triggers =
+            extension::query_json(include_str!("../../sql/queries/user_triggers.sql"), &[Param::OidArray(tables)])?;
+        let suspended = Self { constraints: Vec::new(), triggers };
+        extension::execute(
+            "UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = ANY ($1)",
+            &[Param::OidArray(&suspended.trigger_oids())],
+        )?;
+        suspended.announce();
+        Ok(suspended)
+    }
+
     pub(super) fn resume(self) -> Result<()> {
         let constraints = self.constraint_oids();
         let kinds: Vec<&str> = self.constraints.iter().map(|constraint| constraint.kind.as_str()).collect();

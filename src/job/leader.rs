@@ -370,7 +370,9 @@ impl Pull<'_> {
             RowMode::Upsert | RowMode::Sync => Mode::ShareUpdateExclusive,
             RowMode::Append | RowMode::InsertMissing | RowMode::Replace => Mode::RowExclusive,
         };
-        modes.extend(self.prepared.targets_by(Method::Merge).map(|target| (target.local.oid, merging)));
+        // Which triggers fire is a part of the definition.
+        let merging = if self.prepared.terms.triggers { merging } else { Mode::ShareRowExclusive };
+        modes.extend(self.prepared.merged_members()?.into_iter().map(|oid| (oid, merging)));
         // A table that is loaded in place can hide intermediate states from readers only by keeping them out.
         modes.extend(self.prepared.in_place_members.iter().map(|&oid| (oid, Mode::AccessExclusive)));
         if self.prepared.terms.wait {

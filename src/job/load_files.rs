@@ -266,6 +266,7 @@ impl Load<'_> {
             call_to_overwrite: "SELECT * FROM pgcopy.load_parquet(…, overwrite => true);".to_owned(),
             arguments: self.request.described(),
             mode: arguments.mode,
+            triggers: true,
         }
     }
 

@@ -105,6 +105,7 @@ impl RowLoader for Loader<'_> {
             call_to_overwrite: String::new(),
             arguments: self.request.described(),
             mode: Mode::Replace,
+            triggers: true,
         };
         let prepared = Prepared::for_script(rows.tables, rows.name, rows.text, &terms, self.workers)?;
         let stored = leader::fill_from_script(&prepared, history::next_job()?, called, watcher)?;

@@ -1,5 +1,6 @@
 //! The targets that keep their storage: statements of the caller's transaction merge the staged rows into them.
 
+use super::enforcement::Suspended;
 use super::leader::Pull;
 use super::shared::{Phase, Shared};
 use crate::error::{Error, Result};
@@ -32,6 +33,7 @@ impl Merging<'_> {
             is_partitioned: self.target.local.kind == 'p',
             columns: &self.merge.columns,
             key: &self.merge.key,
+            filter: self.merge.filter.as_deref(),
         }
     }
 }
@@ -53,7 +55,13 @@ impl Pull<'_> {
             &[Param::OidArray(&heaps)],
         )?;
         transaction::make_changes_visible();
-        self.merge_named(shared)?;
+        if self.prepared.terms.triggers {
+            self.merge_named(shared)?;
+        } else {
+            let suspended = Suspended::triggers_of(&self.prepared.merged_members()?)?;
+            self.merge_named(shared)?;
+            suspended.resume()?;
+        }
         extension::execute(
             "UPDATE pg_class SET relnamespace = 'pgcopy_stage'::regnamespace
              WHERE oid = ANY ($1) AND relnamespace = 'pgcopy'::regnamespace",
@@ -90,7 +98,7 @@ impl Pull<'_> {
         set_constraints(&plans.deferred, "DEFERRED")?;
         let mut changes = vec![Changes::default(); all.len()];
         let delete = |position: usize, changes: &mut [Changes]| -> Result<()> {
-            changes[position].deleted = self.change_rows(&all[position], &all[position].statements().delete())?;
+            changes[position].deleted = self.delete_rows(&all[position])?;
             Ok(())
         };
         // Rows of a table that nobody references can go first: what replaces them may have their values in other unique keys.
@@ -165,6 +173,15 @@ impl Pull<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes the rows that the source does not have, and returns their number. A condition is read as the source has read it.
+    fn delete_rows(&self, merging: &Merging<'_>) -> Result<u64> {
+        let statement = merging.statements().delete();
+        match merging.merge.filter {
+            Some(_) => self.in_role(merging, || settings::with_catalog_settings(|| spi::execute_counting(&statement))),
+            None => self.change_rows(merging, &statement),
+        }
     }
 
     /// Runs a statement with the code of the table, and returns the number of rows that it changed.

@@ -42,6 +42,8 @@ pub struct Request {
     pub mask_key: Option<String>,
     /// What becomes of the rows that are there.
     pub mode: String,
+    /// Whether triggers fire where the mode is one that keeps rows.
+    pub triggers: bool,
     /// Whether tables are reduced to what belongs together with the rows that `tables` chooses.
     pub follow_keys: bool,
 }
@@ -55,6 +57,7 @@ impl Request {
             call_to_overwrite: format!("SELECT * FROM pgcopy.pull(…{}, overwrite => true);", arguments(self)),
             arguments: self.described(),
             mode: self.mode().unwrap_or_default(),
+            triggers: self.triggers,
         }
     }
 
@@ -267,8 +270,9 @@ fn arguments(request: &Request) -> String {
     let mode =
         if request.mode == Mode::Replace.name() { String::new() } else { format!(", mode => '{}'", request.mode) };
     let follow_keys = if request.follow_keys { ", follow_keys => true" } else { "" };
+    let triggers = if request.triggers { "" } else { ", triggers => false" };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{follow_keys}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

@@ -105,7 +105,7 @@ impl Prepared {
         settings::with_catalog_settings(|| {
             let oids = self.target_oids();
             self.refuse_missing_merge_rights()?;
-            let foreign = if self.terms.mode.merges() { Vec::new() } else { rights::not_owned(&oids)? };
+            let foreign = if self.terms.take_ownership() { rights::not_owned(&oids)? } else { Vec::new() };
             if !foreign.is_empty() {
                 let names: Vec<String> = foreign.iter().map(ToString::to_string).collect();
                 return Err(Error::new(

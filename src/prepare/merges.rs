@@ -3,10 +3,10 @@
 use super::{From, Method, Prepared, ServerSide};
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition};
-use crate::local::identity::{self, Role};
+use crate::local::identity::{self, Role, run_as};
 use crate::local::new_tables::{NewTable, NewToast, read_new_tables};
-use crate::local::rights;
-use crate::local::spi::{self, Param};
+use crate::local::spi::{self, Moment, Param};
+use crate::local::{rights, settings, transaction};
 use crate::order::{Mode, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -25,6 +25,8 @@ pub struct Merge {
     pub index: Option<String>,
     /// Whether nobody references the table, so that rows can go before others come.
     pub is_unreferenced: bool,
+    /// The condition of the rows that are taken, which those that go must satisfy, too.
+    pub filter: Option<String>,
 }
 
 /// What holds for all targets that keep their storage.
@@ -122,9 +124,25 @@ impl Merge {
 }
 
 impl Prepared {
+    /// The targets that rows are merged into. Where their triggers do not fire, also all partitions: these have triggers, too.
+    pub fn merged_members(&self) -> Result<Vec<u32>> {
+        let targets: Vec<u32> = self.targets_by(Method::Merge).map(|target| target.local.oid).collect();
+        if targets.is_empty() || self.terms.triggers {
+            return Ok(targets);
+        }
+        let members = settings::with_catalog_settings(|| catalog::partition_members(&targets))?;
+        let others = members.into_iter().filter(|member| !targets.contains(member));
+        Ok(targets.iter().copied().chain(others).collect())
+    }
+
     /// Plans how staged rows get into the targets, where the mode keeps those that are there.
-    /// `key` names the unique index of the one target of files.
-    pub(super) fn plan_merges(&mut self, key: Option<String>, problems: &mut Vec<Problem>) -> Result<()> {
+    /// `key` names the unique index of the one target of files; `follows_keys` tells whether conditions are about sets of keys.
+    pub(super) fn plan_merges(
+        &mut self,
+        key: Option<String>,
+        follows_keys: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<()> {
         let mode = self.terms.mode;
         if !mode.merges() {
             return Ok(());
@@ -137,15 +155,18 @@ impl Prepared {
             read_new_tables(&oids)?.into_iter().map(|table| (table.oid, table)).collect();
         let caller = self.caller.current;
         let Self { targets, from, definitions, .. } = self;
-        // Names of keys, and whether only some rows are taken.
-        let asked: Vec<(Option<String>, bool)> = match from {
+        // Names of keys, the conditions of the rows that are taken, and the columns here that do not hold the source's values.
+        let asked: Vec<(Option<String>, Option<String>, BTreeSet<String>)> = match from {
             From::Server(ServerSide { counterparts, .. }) => counterparts
                 .iter()
-                .map(|it| (it.key.clone(), it.table.chosen.as_ref().is_some_and(|chosen| chosen.condition.is_some())))
+                .map(|it| {
+                    let condition = it.table.chosen.as_ref().and_then(|chosen| chosen.condition.clone());
+                    (it.key.clone(), condition, it.changed.clone())
+                })
                 .collect(),
-            From::Files(_) | From::Script(_) => vec![(key, false)],
+            From::Files(_) | From::Script(_) => vec![(key, None, BTreeSet::new())],
         };
-        for (target, (wanted, is_partial)) in targets.iter_mut().zip(asked) {
+        for (target, (wanted, condition, changed)) in targets.iter_mut().zip(asked) {
             let oid = target.local.oid;
             let (Some(facts), Some(stage)) = (facts.get(&oid), stages.remove(&oid)) else {
                 problems.push(Problem::of(ProblemKind::MissingTable, &target.local, "was dropped meanwhile"));
@@ -163,15 +184,22 @@ impl Prepared {
                     None
                 }
             };
-            if mode == Mode::Sync && is_partial {
-                let reason = "only some of its rows are taken, so that mode 'sync' would delete the others";
+            let role = identity::code_of_table(target.spec.owner);
+            let filter = condition.filter(|_| mode == Mode::Sync);
+            if let Some(reason) = filter.as_ref().and_then(|filter| {
+                if follows_keys {
+                    return Some("the rows that are taken depend on other tables".to_owned());
+                }
+                unfit_filter(&target.local, role, filter, &changed)
+            }) {
+                let reason =
+                    format!("only some of its rows are taken, so that mode 'sync' would delete the others: {reason}");
                 problems.push(
                     Problem::of(ProblemKind::Selection, &target.local, reason)
                         .mended_by("mode => 'upsert', which deletes nothing"),
                 );
             }
-            let role = identity::code_of_table(target.spec.owner);
-            target.merge = Some(merge_of(role, facts, key, &target.spec.columns));
+            target.merge = Some(Merge { filter, ..merge_of(role, facts, key, &target.spec.columns) });
             let always: Vec<&str> = not_updated(mode, facts, key, &target.spec.columns);
             if !always.is_empty() {
                 let names: Vec<String> = always.into_iter().map(plan::quote_identifier).collect();
@@ -419,7 +447,27 @@ fn merge_of(role: Option<Role>, facts: &Facts, key: Option<&Key>, columns: &[Col
             .collect(),
         index: key.map(|key| key.name.clone()),
         is_unreferenced: false,
+        filter: None,
     }
+}
+
+/// Returns the reason why a condition over the source's rows does not tell which rows here are within it.
+fn unfit_filter(target: &Relation, role: Option<Role>, filter: &str, changed: &BTreeSet<String>) -> Option<String> {
+    // It may speak of them: names are looked for wherever they stand.
+    let words = filter.to_lowercase();
+    if let Some(column) = changed.iter().find(|column| words.contains(&column.to_lowercase())) {
+        let column = plan::quote_identifier(column);
+        return Some(format!("the condition may be about {column}, which does not get the source's values"));
+    }
+    let only = if target.kind == 'p' { "" } else { "ONLY " };
+    let query = format!("SELECT 'row' FROM {only}{} AS t WHERE false AND ({filter})", target.qualified_name());
+    let look = || Moment::newest().query_text(&query).map(drop);
+    // A type or a function may be another one here, or none.
+    let looked = transaction::attempt(|| match role {
+        Some(role) => run_as(role, look),
+        None => settings::with_catalog_settings(look),
+    });
+    looked.err().map(|error| format!("the condition means nothing here: {}", error.message))
 }
 
 /// Makes the spec that of a stage table which holds the rows for a while: the statements that bring them into the target see to

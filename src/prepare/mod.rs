@@ -122,6 +122,15 @@ pub struct Terms {
     pub arguments: String,
     /// What becomes of the rows that are there.
     pub mode: Mode,
+    /// Whether triggers of tables that keep their storage fire.
+    pub triggers: bool,
+}
+
+impl Terms {
+    /// Returns whether only a target's owner may do what the call does with it.
+    pub fn take_ownership(&self) -> bool {
+        !self.mode.merges() || !self.triggers
+    }
 }
 
 /// A target of a job.
@@ -266,7 +275,7 @@ impl Prepared {
         if let Some(ties) = ties {
             self.follow_keys(&ties, &mut pairing.problems)?;
         }
-        self.plan_merges(None, &mut pairing.problems)?;
+        self.plan_merges(None, request.follow_keys, &mut pairing.problems)?;
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)
@@ -331,7 +340,7 @@ impl Prepared {
             };
             prepared.targets.push(Target { local, spec, method, warnings: Vec::new(), merge: None });
             let mut problems = Vec::new();
-            prepared.plan_merges(key, &mut problems)?;
+            prepared.plan_merges(key, false, &mut problems)?;
             prepared.plan_foreign_keys(&mut problems)?;
             refuse_problems_of(if prepared.terms.mode.merges() { "load" } else { "pull" }, &problems)?;
             prepared.plan_who_works(Some(own.changed_here))?;

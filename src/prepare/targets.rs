@@ -48,7 +48,7 @@ impl Prepared {
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
         let merges = self.terms.mode.merges();
         // Statements take rights of their own.
-        for table in if merges { Vec::new() } else { rights::not_owned(&target_oids)? } {
+        for table in if self.terms.take_ownership() { rights::not_owned(&target_oids)? } else { Vec::new() } {
             let target = targets.iter().filter(|target| target.oid == table.relation);
             pairing.problems.push(target.fold(must_own("table", &table), Problem::at));
         }

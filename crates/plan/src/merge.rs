@@ -32,6 +32,8 @@ pub struct MergeTable<'a> {
     pub is_partitioned: bool,
     pub columns: &'a [MergeColumn],
     pub key: &'a [MergeKeyColumn],
+    /// The condition of the rows that were staged.
+    pub filter: Option<&'a str>,
 }
 
 impl MergeTable<'_> {
@@ -108,10 +110,11 @@ impl MergeTable<'_> {
         )
     }
 
-    /// Returns the statement that removes the rows whose keys are not staged.
+    /// Returns the statement that removes the rows whose keys are not staged, and that would have been staged.
     pub fn delete(&self) -> String {
+        let filter = self.filter.map(|filter| format!(" AND ({filter})")).unwrap_or_default();
         format!(
-            "DELETE FROM {}{} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})",
+            "DELETE FROM {}{} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {}){filter}",
             self.only(),
             self.target,
             self.stage,
@@ -243,7 +246,14 @@ mod tests {
             collation: None,
             is_nullable: false,
         }];
-        let table = MergeTable { target: "a.t", stage: "p.s", is_partitioned: false, columns: &columns, key: &key };
+        let table = MergeTable {
+            target: "a.t",
+            stage: "p.s",
+            is_partitioned: false,
+            columns: &columns,
+            key: &key,
+            filter: None,
+        };
         assert_eq!(
             table.upsert(),
             "MERGE INTO ONLY a.t AS t USING p.s AS s ON t.id OPERATOR(pg_catalog.=) s.id \
@@ -255,5 +265,7 @@ mod tests {
         assert!(
             table.delete().starts_with("DELETE FROM ONLY a.t AS t WHERE NOT EXISTS (SELECT FROM p.s AS s WHERE t.id")
         );
+        let part = MergeTable { filter: Some("id > 5 OR id IS NULL"), ..table };
+        assert!(part.delete().ends_with("t.id OPERATOR(pg_catalog.=) s.id) AND (id > 5 OR id IS NULL)"));
     }
 }
