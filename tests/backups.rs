@@ -321,6 +321,47 @@ fn a_backup_restores_to_the_moment_that_was_asked_for() {
     let gaps = text(&mut place.client, "SELECT array_to_string(gaps, ', ') FROM pgcopy.wal_archive_status()");
     assert_eq!(gaps, name);
     assert!(!target.exists() && fs::read_dir(place.restored.path()).unwrap().count() == 10);
+    // One that holds something else is as good as lost.
+    let other = segments.first().unwrap();
+    for content in [vec![0; fs::metadata(other).unwrap().len() as usize], fs::read(other).unwrap()] {
+        fs::write(lost, content).unwrap();
+        let failed = place.restore_failure("first", &target, &with_space("latest"));
+        assert!(failed.message.contains("gap") && failed.detail.contains(name), "{failed:?}");
+        assert!(place.faults("first", "").iter().any(|fault| fault.contains(name)));
+    }
+    let failed =
+        place.restore_failure("first", &target, &format!("{}, wal_archive => '/nowhere'", with_space("latest")));
+    assert!(failed.message.contains("/nowhere"), "{failed:?}");
+}
+
+#[test]
+fn paths_mean_nothing_to_a_shell() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::start("backup_shell");
+    place.create("a", "");
+    let proof = place.directory.path().join("proof");
+    for path in ["$(touch proof)", "`touch proof`", "a\"b", "a\\b", "$HOME"] {
+        let directory = place.directory.path().join(path);
+        fs::create_dir_all(&directory).unwrap();
+        let (shown, backup) = (directory.display().to_string().replace('\'', "''"), place.path("a"));
+        for call in [
+            format!("backup_create('{shown}')"),
+            format!("backup_list('{shown}')"),
+            format!("backup_list('{}', wal_archive => '{shown}')", place.directory.path().display()),
+            format!("backup_validate('{shown}/a')"),
+            format!("backup_restore('{backup}', '{shown}/new')"),
+            format!("backup_prune('{shown}', keep_full => 1)"),
+            format!("wal_archive_enable('{shown}')"),
+        ] {
+            let failed = Failure::of(&place.client.query(&format!("SELECT * FROM pgcopy.{call}"), &[]).unwrap_err());
+            assert_eq!(failed.sqlstate, "42602", "{call}: {failed:?}");
+            assert!(failed.message.contains("must not contain"), "{call}: {failed:?}");
+        }
+        fs::remove_dir(&directory).unwrap();
+    }
+    assert!(!proof.exists());
 }
 
 #[test]
@@ -955,6 +996,31 @@ fn pruning_keeps_what_the_policy_asks_for() {
     assert_eq!(place.list(), ["b complete", "c complete"]);
     assert!(segments(&place) < before);
     assert!(["data", "old/data", "old.incomplete/data"].iter().all(|name| place.directory.path().join(name).is_dir()));
+    // What cannot be read at the moment stays, and so does what may build on it.
+    let manifest = place.directory.path().join("b/data/backup_manifest");
+    fs::rename(&manifest, manifest.with_extension("away")).unwrap();
+    assert_eq!(prune(&mut place.client, "keep_full => 1, dry_run => false")[..2], ["b true", "c true"]);
+    fs::rename(manifest.with_extension("away"), &manifest).unwrap();
+    assert_eq!(place.list(), ["b complete", "c complete"]);
+    // A directory is for one server.
+    let record = place.directory.path().join("b/backup.json");
+    let own = fs::read_to_string(&record).unwrap();
+    let identifier = text(&mut place.client, "SELECT system_identifier::text FROM pg_control_system()");
+    let mut changed = identifier.clone().into_bytes();
+    let last = changed.len() - 1;
+    changed[last] = if changed[last] == b'1' { b'2' } else { b'1' };
+    let other = String::from_utf8(changed).unwrap();
+    let of_other = |text: &str| text.replace(&identifier, &other);
+    fs::write(&record, of_other(&own)).unwrap();
+    let manifest_of_own = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, of_other(&manifest_of_own)).unwrap();
+    if place.list() == ["b complete", "c complete"] {
+        assert_eq!(prune(&mut place.client, "keep_full => 1, dry_run => false")[..2], ["b true", "c true"]);
+        let failed = place.create_failure("d", "");
+        assert!(failed.message.contains("is of another server"), "{failed:?}");
+    }
+    fs::write(&record, own).unwrap();
+    fs::write(&manifest, manifest_of_own).unwrap();
     // What remains still restores to now.
     let restored = place.restore("b", "b", "");
     assert_eq!(text(&mut restored.connect(), ROWS), "3 rows to 3");

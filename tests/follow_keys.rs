@@ -118,6 +118,16 @@ fn digest(table: &str, condition: &str) -> String {
 }
 
 #[test]
+fn keys_that_are_arrays_are_refused() {
+    let schema =
+        "CREATE TABLE tag (k text[] PRIMARY KEY); CREATE TABLE tagged (id int PRIMARY KEY, k text[] REFERENCES tag)";
+    let mut pair =
+        Pair::with("follow_arrays", schema, "INSERT INTO tag VALUES ('{}'); INSERT INTO tagged VALUES (1, '{}')");
+    let failure = pair.pull_error("follow_keys => true, tables => '{\"tagged\": {\"where\": \"true\"}}'");
+    assert!(failure.message.contains("column k is an array, and follow_keys cannot ask for such keys"), "{failure:?}");
+}
+
+#[test]
 fn rows_that_belong_together() {
     let mut pair = Pair::with("follow_all", SHOP, ROWS);
     for (table, condition) in &EXPECTED[3..7] {

@@ -28,6 +28,13 @@ fn a_lock_timeout_names_the_table_and_its_holder() {
         );
         pair.assert_nothing_left();
     }
+    // A statement that may hold a secret is not shown.
+    holder.batch_execute("COMMIT; BEGIN; LOCK TABLE item IN SHARE MODE; SELECT 'mask_key => very secret'").unwrap();
+    let failure = pair.pull_error("overwrite => true");
+    assert_eq!(failure.detail, format!("It is in use by:\nprocess {pid}"), "{failure:?}");
+    holder.batch_execute("SELECT 'pgcopy' FROM pg_class WHERE false").unwrap();
+    let failure = pair.pull_error("overwrite => true");
+    assert_eq!(failure.detail, format!("It is in use by:\nprocess {pid}: a call of pgcopy"), "{failure:?}");
     // The swap: a reader, and a time too short for one of its tries.
     holder.batch_execute("COMMIT; BEGIN; SELECT * FROM item /* a report */").unwrap();
     for timeout in ["30ms", "400ms"] {

@@ -437,6 +437,40 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
     assert!(found("app.hidden(id)").contains("permission denied for function hidden"));
     assert_eq!(found("app.trusted(id)"), "");
     assert_eq!(found("'good'::app.mood IS NOT NULL"), "");
+    // A cast of a type that does not occur in the table is out of reach.
+    pair.source
+        .batch_execute(
+            "SET ROLE part_author; CREATE FUNCTION app.written(app.mood) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x''::text';
+             CREATE CAST (app.mood AS text) WITH FUNCTION app.written(app.mood) AS IMPLICIT; RESET ROLE",
+        )
+        .unwrap();
+    assert_eq!(found("id::text <> 'x'"), "");
+    // Values of a type that does occur are made without a word of it.
+    pair.both("CREATE SCHEMA IF NOT EXISTS app");
+    pair.source.batch_execute("SET ROLE part_author; CREATE TABLE app.odd (id int, many app.positive[], m app.mood); RESET ROLE; GRANT SELECT ON app.odd TO part_reader").unwrap();
+    pair.destination.batch_execute("CREATE DOMAIN app.positive AS int; CREATE TYPE app.mood AS ENUM ('good', 'bad'); CREATE TABLE app.odd (id int, many app.positive[], m app.mood)").unwrap();
+    let mut of_odd = |tables: &str| {
+        let sql = "SELECT coalesce(string_agg(problem, '; '), '') FROM pgcopy.plan($1, include => '{app.odd}', tables => $2::text::jsonb)";
+        pair.destination.query_one(sql, &[&dsn, &tables]).unwrap().get::<_, String>(0)
+    };
+    for tables in [
+        r#"{"app.odd": {"where": "array_append(many, 1) IS NULL"}}"#,
+        r#"{"app.odd": {"columns": {"many": {"value": "'{1}'"}}}}"#,
+        r#"{"app.odd": {"columns": {"m": {"value": "null"}}}}"#,
+    ] {
+        let told = of_odd(tables);
+        assert!(
+            told.contains("has code of part_author, which would run as the user of the source"),
+            "{tables}: {told}"
+        );
+    }
+    pair.source.batch_execute("ALTER TABLE app.odd DROP COLUMN many; DROP CAST (app.mood AS text)").unwrap();
+    pair.destination.batch_execute("ALTER TABLE app.odd DROP COLUMN many, ADD d app.positive").unwrap();
+    assert_eq!(
+        of_odd(r#"{"app.odd": {"columns": {"m": {"value": "'good'"}, "id": {"into": "d"}}}}"#)
+            .contains("code of part_author"),
+        false
+    );
     // Tables over which a query runs such code are read by plain COPY, and no condition can be asked for.
     pair.source
         .batch_execute("GRANT EXECUTE ON FUNCTION app.mine(int) TO postgres; CREATE INDEX ON purchase ((app.mine(id)))")

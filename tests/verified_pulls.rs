@@ -111,6 +111,12 @@ fn a_part_of_the_data_is_compared_with_that_part() {
         "{told}"
     );
     let id = text(&mut pair.destination, "SELECT max(id)::text FROM person");
+    // What fails for a value there is not told with the value.
+    let sql = format!(
+        "SELECT * FROM pgcopy.verify('{dsn}', include => '{{person}}', tables => '{{\"person\": {{\"where\": \"email::int > 0\"}}}}')"
+    );
+    let failure = Failure::of(&pair.destination.query(&sql, &[]).unwrap_err());
+    assert_eq!(failure.message, "an expression of tables fails for a value of the source", "{failure:?}");
     assert!(told.contains(&format!("person: rows differ, changed: (id)=({id}) in email")), "{told}");
 }
 

@@ -22,6 +22,37 @@ WITH named AS (
     JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = 'pg_catalog'::regnamespace AND f.pronargs > 0
                   AND f.pronargs - f.pronargdefaults <= 1
     WHERE n.used = 'attribute'
+), reached AS (
+    -- The types of the row, and those that they consist of: an expression can make values of them without naming them.
+    WITH RECURSIVE parts AS (
+        SELECT a.attname, a.atttypid AS oid FROM pg_attribute a
+        WHERE a.attrelid = ANY ({relations}) AND a.attnum > 0 AND NOT a.attisdropped
+        UNION
+        SELECT p.attname, u.oid
+        FROM parts p JOIN pg_type y ON y.oid = p.oid
+        LEFT JOIN pg_range g ON g.rngtypid = y.oid
+        CROSS JOIN LATERAL (
+            SELECT unnest(ARRAY[y.typelem, y.typbasetype, g.rngsubtype]) AS oid
+            UNION ALL
+            SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid AND m.attnum > 0 AND NOT m.attisdropped
+        ) u
+        WHERE u.oid <> 0
+    )
+    SELECT min(attname) AS attname, oid FROM parts GROUP BY oid
+), checking AS (
+    -- Functions that checks of domains call; what is built in is not recorded.
+    SELECT r.attname, y.oid AS type, y.typowner AS owner
+    FROM reached r JOIN pg_type y ON y.oid = r.oid JOIN pg_constraint k ON k.contypid = y.oid
+    WHERE EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = k.oid
+                                            AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass))
+    UNION ALL
+    SELECT r.attname, r.oid, f.proowner
+    FROM reached r JOIN pg_constraint k ON k.contypid = r.oid
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN pg_proc f ON f.oid = d.refobjid
+    UNION ALL
+    SELECT r.attname, r.oid, f.proowner
+    FROM reached r JOIN pg_range g ON g.rngtypid = r.oid JOIN pg_proc f ON f.oid = g.rngcanonical
 )
 SELECT coalesce(json_agg(r ORDER BY r.number), '[]'::json)::text
 FROM (
@@ -45,10 +76,17 @@ FROM (
     JOIN pg_type y ON y.typname = n.name AND y.typnamespace = n.namespace AND y.typtype <> 'e' AND n.schema <> ''
     JOIN trusted o ON o.oid = y.typowner AND NOT o.is_trusted
     UNION ALL
-    SELECT NULL, format('type %s of column %I has a cast that is code of %I', format_type(a.atttypid, NULL), a.attname, o.rolname)
-    FROM pg_attribute a
-    JOIN pg_cast c ON a.atttypid IN (c.castsource, c.casttarget)
+    SELECT NULL, format('type %s of column %I has a cast that is code of %I', format_type(r.oid, NULL), r.attname, o.rolname)
+    FROM reached r
+    JOIN pg_cast c ON r.oid IN (c.castsource, c.casttarget)
     JOIN pg_proc f ON f.oid = c.castfunc
     JOIN trusted o ON o.oid = f.proowner AND NOT o.is_trusted
-    WHERE a.attrelid = ANY ({relations}) AND a.attnum > 0 AND NOT a.attisdropped
+    -- 16384 is FirstNormalObjectId: what is not built in must be at hand, too.
+    WHERE (c.castsource < 16384 OR c.castsource IN (SELECT oid FROM reached))
+      AND (c.casttarget < 16384 OR c.casttarget IN (SELECT oid FROM reached))
+    UNION ALL
+    SELECT NULL, format('type %s of column %I has code of %I, which would run as the user of the source',
+                        format_type(k.type, NULL), k.attname, o.rolname)
+    FROM checking k
+    JOIN trusted o ON o.oid = k.owner AND NOT o.is_trusted
 ) r WHERE r.reason IS NOT NULL

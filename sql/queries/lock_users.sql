@@ -8,7 +8,11 @@ SELECT json_build_object('table', $1::regclass::text, 'kind', (
                WHEN l.pid IS NULL THEN 'a prepared transaction'
                WHEN a.query <> '' AND (pg_has_role($2, a.usesysid, 'USAGE')
                                        OR pg_has_role($2, 'pg_read_all_stats', 'USAGE'))
+                    -- What calls the extension may hold a password or a key.
+                    AND a.query !~* '(pgcopy|password|mask_key|://)'
                THEN format('process %s: %s', l.pid, left(regexp_replace(a.query, '[[:space:]]+', ' ', 'g'), 200))
+               WHEN a.query ~* 'pgcopy' AND (pg_has_role($2, a.usesysid, 'USAGE') OR pg_has_role($2, 'pg_read_all_stats', 'USAGE'))
+               THEN format('process %s: a call of pgcopy', l.pid)
                ELSE format('process %s', l.pid) END, E'\n')
     FROM pg_locks l LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
     WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted

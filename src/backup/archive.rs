@@ -1,5 +1,6 @@
 //! The archive of WAL, which the contrib module `basic_archive` fills.
 
+use super::facts::Facts;
 use super::facts::{data_directory, setting};
 use super::{absolute, files, refuse_others_than_superusers, repository, server_time};
 use crate::error::{Error, Result};
@@ -47,6 +48,15 @@ pub fn enable_archive(directory: &str) -> Result<Vec<ChangedSetting>> {
     refuse_others_than_superusers("set the archive of WAL up", "It changes settings of the whole server.")?;
     let directory = absolute("the directory of backups", directory)?;
     refuse_others(&directory)?;
+    if directory.is_dir()
+        && let Some(other) = repository::of_another_server(&directory, Facts::read()?.system_identifier())?
+    {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            format!("backup \"{other}\" in \"{}\" is of another server", directory.display()),
+        )
+        .hint("Give each server a directory of its own."));
+    }
     let archive = directory.join(name::WAL);
     files::make_directory(&archive)?;
     if !disk::is_writable(&archive) {

@@ -305,6 +305,10 @@ fn check_directory(directory: &Path, checked: &Checked, facts: &Facts, problems:
             around.display()
         ));
     }
+    if let Ok(Some(other)) = repository::of_another_server(directory, facts.system_identifier()) {
+        problems
+            .push(format!("backup \"{other}\" in \"{shown}\" is of another server; give each a directory of its own"));
+    }
     // Compressed files take a fraction that nobody knows before.
     let needed = if checked.compress == "none" { facts.bytes } else { facts.bytes / 10 };
     if let Ok(free) = disk::free_bytes(directory)

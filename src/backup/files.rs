@@ -22,6 +22,13 @@ pub(super) fn read_capped(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads the first bytes of a file.
+pub(super) fn read_start(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut start = vec![0; bytes];
+    open_regular(path)?.read_exact(&mut start)?;
+    Ok(start)
+}
+
 /// Opens a file, and nothing that would make the server wait.
 pub(super) fn open_regular(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;

@@ -36,7 +36,18 @@ fn unix_now() -> i64 {
     since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// Characters that mean something to a shell within double quotes.
+const OF_SHELLS: [char; 4] = ['"', '$', '`', '\\'];
+
 fn absolute(what: &str, path: &str) -> Result<PathBuf> {
+    // pg_verifybackup hands paths to a shell, in double quotes.
+    if path.contains(OF_SHELLS) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_INVALID_NAME,
+            format!("{what} must not contain \", $, ` or \\"),
+        )
+        .detail("The server's own programs would have a shell read it."));
+    }
     let path = Path::new(path);
     let plain = path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
     if path.is_absolute() && plain && path.to_str().is_some_and(|text| !text.contains(['\n', '\r', '\0'])) {

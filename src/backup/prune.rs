@@ -1,15 +1,15 @@
 //! Backups and WAL that a policy does not ask for.
 
 use super::facts::Facts;
-use super::repository::{self, archive_of, read_archive};
+use super::repository::{self, Fault, Found, archive_of, read_archive};
 use super::{absolute, unix_now};
 use crate::error::{Error, Result};
 use crate::local::new_file::file_error;
 use crate::local::{disk, interrupts, new_directory, rights};
 use backups::name;
-use backups::prune::{Policy, decide, unneeded_wal};
+use backups::prune::{Known, Policy, Verdict, decide, unneeded_wal};
 use pgrx::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -54,7 +54,8 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         full: terms.keep_full.map(|most| most as usize),
         since: terms.keep_for.map(|time| unix_now().saturating_sub(time)),
     };
-    let verdicts = decide(&known, policy);
+    let mut verdicts = decide(&known, policy);
+    keep_what_cannot_be_judged(&mut verdicts, &known, &found);
     let sizes: BTreeMap<&str, u64> = found.iter().map(|found| (found.name.as_str(), found.bytes)).collect();
     let mut entries: Vec<PrunedEntry> = verdicts
         .iter()
@@ -111,6 +112,44 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         }
     }
     Ok(entries)
+}
+
+/// Keeps backups that cannot be read, of which nobody knows whether they are good, and what builds on them; and those of other
+/// servers, which the policy is not about.
+fn keep_what_cannot_be_judged(verdicts: &mut [Verdict], known: &[Known], found: &[Found]) {
+    let unreadable: Vec<&str> = found
+        .iter()
+        .filter(|found| matches!(found.whole, Err(Fault::Damaged(_))))
+        .map(|found| found.name.as_str())
+        .collect();
+    let parent_of =
+        |name: &str| known.iter().find(|known| known.name == name).and_then(|known| known.parent.as_deref());
+    let server_of = |name: &str| {
+        let found = found.iter().find(|found| found.name == name)?;
+        found.whole.as_ref().ok().map(|whole| whole.record.system_identifier)
+    };
+    // The policy counts what it keeps among backups of one server alone.
+    let servers: BTreeSet<u64> = known.iter().filter_map(|known| server_of(&known.name)).collect();
+    for verdict in verdicts.iter_mut().filter(|verdict| !verdict.keep) {
+        let mut ancestor = Some(verdict.name.as_str());
+        // Parents may lead round.
+        for _ in 0..=known.len() {
+            let Some(name) = ancestor else { break };
+            if unreadable.contains(&name) {
+                verdict.reason = match name == verdict.name {
+                    true => "it cannot be read: look at it, and remove it by hand".to_owned(),
+                    false => format!("it builds on \"{name}\", which cannot be read"),
+                };
+                verdict.keep = true;
+                break;
+            }
+            ancestor = parent_of(name);
+        }
+        if servers.len() > 1 && !verdict.keep {
+            "the directory holds backups of several servers: remove it by hand".clone_into(&mut verdict.reason);
+            verdict.keep = true;
+        }
+    }
 }
 
 /// Removes a backup so that what is left of it at any moment is taken for an abandoned one.

@@ -174,8 +174,11 @@ pub(super) fn read_archive(directory: &Path, segment_size: u64) -> Result<Archiv
         interrupts::check();
         let Ok(name) = entry.file_name().into_string() else { continue };
         if let Some(segment) = Segment::parse(&name, segment_size) {
-            // One that was cut off is as good as missing.
-            if entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == segment_size) {
+            // One that was cut off, or is another one than its name says, is as good as missing.
+            if entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == segment_size)
+                && files::read_start(&entry.path(), wal::PAGE_HEADER)
+                    .is_ok_and(|start| wal::begins_segment(&start, segment, segment_size))
+            {
                 archive.segments.insert(segment);
             }
         } else if let Some(timeline) = wal::history_name(&name)
@@ -198,6 +201,13 @@ pub(super) fn archived_at(directory: &Path, segment: Segment, size: u64) -> Opti
 pub(super) fn reach(whole: &Whole, archive: &Archive) -> Result<Reach> {
     let (_, last) = ends(&whole.manifest)?;
     Ok(archive.reach(last.timeline, last.end))
+}
+
+/// Returns the name of a backup of another server than this one, if there is one in a directory.
+pub(super) fn of_another_server(directory: &Path, system_identifier: u64) -> Result<Option<String>> {
+    let is_other =
+        |found: &Found| found.whole.as_ref().is_ok_and(|whole| whole.record.system_identifier != system_identifier);
+    Ok(read(directory)?.into_iter().find(is_other).map(|found| found.name))
 }
 
 /// Lists the backups in a directory.
@@ -280,7 +290,11 @@ fn describe(row: &mut ListedBackup, whole: &Whole, archive: &Archive, directory:
 /// The WAL archive of a directory of backups.
 pub(super) fn archive_of(directory: &Path, given: Option<&str>) -> Result<PathBuf> {
     match given {
-        Some(given) => absolute("the WAL archive", given),
+        Some(given) => {
+            let archive = absolute("the WAL archive", given)?;
+            fs::read_dir(&archive).map_err(|error| file_error("could not read directory", &archive, &error))?;
+            Ok(archive)
+        }
         None => Ok(directory.join(name::WAL)),
     }
 }

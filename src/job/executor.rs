@@ -272,7 +272,7 @@ impl<'a> Executor<'a> {
         let rows = source.rows_as_from_names_them(Some(part), &spec.columns);
         let running = verify::start_sum(&session, &rows, digest)?;
         let stored = stage::digest(self.stage(table).heap, spec.owner, digest, part, source.parts.len())?;
-        self.shared.note_sums(table, verify::finish_sum(&session, running)?, stored);
+        self.shared.note_sums(table, verify::finish_sum(&session, running, source.chosen.is_some())?, stored);
         Ok(())
     }
 

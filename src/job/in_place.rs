@@ -130,7 +130,7 @@ fn refuse_differing(session: &Session, target: &Target, counterpart: &Counterpar
         let part = stage::digest(member, target.spec.owner, digest, 0, 1)?;
         stored = RowSum { rows: stored.rows + part.rows, sum: stored.sum + part.sum };
     }
-    match verify::difference(verify::finish_sum(session, running)?, stored) {
+    match verify::difference(verify::finish_sum(session, running, counterpart.table.chosen.is_some())?, stored) {
         Some(difference) => Err(verify::differing(vec![format!("{}: {difference}", target.spec.qualified_name())])),
         None => Ok(()),
     }

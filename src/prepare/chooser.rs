@@ -223,6 +223,9 @@ impl Chooser<'_> {
             return Ok(None);
         };
         let (type_name, arriving) = arriving_column(column);
+        // A type of that name there may be another one, with code of its owner's.
+        let is_built_in = column.structure.is_none() && column.extensions.is_empty();
+        let type_name = if is_built_in { type_name } else { "pg_catalog.text".to_owned() };
         if !self.names_are_usable(source, &place, value)? {
             return Ok(Some(arriving));
         }

@@ -1,6 +1,6 @@
 //! Targets that keep their storage: the keys that tell their rows apart, rights, stage tables, and the order of the statements.
 
-use super::{From, Method, Prepared, ServerSide};
+use super::{From, Method, Prepared, ServerSide, Target};
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, Definition};
 use crate::local::identity::{self, Role, run_as};
@@ -179,7 +179,7 @@ impl Prepared {
             let key = match choose_key(mode, facts, wanted.as_deref(), &target.spec.columns) {
                 Ok(key) => key,
                 Err(reason) => {
-                    let mend = no_key(mode, &target.local, reason, facts, matches!(from, From::Files(_)));
+                    let mend = no_key(mode, target, reason, facts, matches!(from, From::Files(_)));
                     problems.push(mend);
                     None
                 }
@@ -291,7 +291,7 @@ impl Prepared {
                     );
                     problems.push(
                         Problem::of(ProblemKind::Storage, &self.targets[edges[edge].referencing].local, reason)
-                            .mended_by("SET ROLE to the owner before the call"),
+                            .mended_by("a session of the owner's, who has logged in as that role"),
                     );
                 }
                 let deferred = names(&deferred);
@@ -395,12 +395,15 @@ fn choose_key<'a>(
 }
 
 /// Other indexes that could tell rows apart are what mends it.
-fn no_key(mode: Mode, local: &Relation, reason: String, facts: &Facts, of_files: bool) -> Problem {
+fn no_key(mode: Mode, target: &Target, reason: String, facts: &Facts, of_files: bool) -> Problem {
+    let local = &target.local;
     let problem = Problem::of(ProblemKind::Storage, local, reason);
     if !mode.needs_key() {
         return problem;
     }
-    match facts.keys.iter().find(|key| key.unfit.is_none()) {
+    let is_read = |column: &KeyColumn| target.spec.columns.iter().any(|it| it.number == column.number);
+    let fits = |key: &&Key| key.unfit.is_none() && key.columns.iter().flatten().all(is_read);
+    match facts.keys.iter().find(fits) {
         Some(key) if of_files => problem.mended_by(format!("key => {}", plan::quote_literal(&key.name))),
         Some(key) => {
             let (table, key) = (serde_json::json!(local.qualified_name()), serde_json::json!(key.name));

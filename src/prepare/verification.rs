@@ -150,6 +150,7 @@ fn pair_tables(
                 None => from_clause(source),
             },
             here: from_clause(target),
+            computed: chosen.is_some(),
             owner: owners.get(&target.oid).copied().ok_or_else(|| changed(target))?,
             oids: [source.oid, target.oid],
             identity: None,

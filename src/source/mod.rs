@@ -26,4 +26,4 @@ pub use expression::{check_condition, check_masked_value, check_value, read_unus
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
-pub use session::{RunningCopies, RunningValues, Session};
+pub use session::{RunningCopies, RunningValues, Session, without_values};

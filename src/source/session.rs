@@ -504,7 +504,7 @@ impl RunningCopies {
 }
 
 /// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
-pub(super) fn without_values(error: Error) -> Error {
+pub fn without_values(error: Error) -> Error {
     let is_of_value =
         &sqlstate_class(error.sqlstate) == b"22" && error.sqlstate != PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32;
     if !is_of_value {

@@ -4,7 +4,7 @@ use super::TablePair;
 use super::summary::{Bucket, in_role};
 use crate::error::{Error, Result};
 use crate::local::spi::Moment;
-use crate::source::Session;
+use crate::source::{Session, without_values};
 use pgrx::prelude::*;
 use plan::digest::{self, DigestColumn, Hash};
 use std::collections::BTreeMap;
@@ -53,7 +53,8 @@ pub(super) fn find(
     let running = session.start_values(&[query(&pair.source)]);
     let here = in_role(pair.owner, || moment.query_text(&query(&pair.here)))?;
     let here = parse(here.unwrap_or_default().as_bytes(), rows)?;
-    let there = running.finish()?.pop().unwrap_or_default();
+    let there = running.finish().map_err(|error| if pair.computed { without_values(error) } else { error })?;
+    let there = there.into_iter().next_back().unwrap_or_default();
     let there = parse(&there, rows)?;
     let mut found = if identity.key.is_empty() {
         compare_whole(there, here, most)

@@ -56,6 +56,28 @@ impl Segment {
     }
 }
 
+/// The bytes of the header of a segment's first page (`XLogLongPageHeaderData`).
+pub const PAGE_HEADER: usize = 40;
+
+/// Returns whether a file begins like this segment. The header has the byte order of the server.
+pub fn begins_segment(start: &[u8], segment: Segment, size: u64) -> bool {
+    /// The header is a long one, as it is on the first page.
+    const LONG: u16 = 2;
+    let Some(start) = start.first_chunk::<PAGE_HEADER>() else { return false };
+    let part = |from: usize, bytes: usize| -> u64 {
+        let mut value = [0; 8];
+        let place = if cfg!(target_endian = "little") { 0 } else { 8 - bytes };
+        value[place..place + bytes].copy_from_slice(&start[from..from + bytes]);
+        u64::from_ne_bytes(value)
+    };
+    let (flags, timeline, address, length) = (part(2, 2) as u16, part(4, 4), part(8, 8), part(32, 4));
+    // A new timeline begins with a copy of what the old one had of the segment.
+    flags & LONG != 0
+        && timeline <= u64::from(segment.timeline)
+        && length == size
+        && segment.number.checked_mul(size) == Some(address)
+}
+
 /// Where a timeline ends and the next one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch {

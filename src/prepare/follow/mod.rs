@@ -262,6 +262,20 @@ impl<'a> Follower<'a> {
                 for &position in &self.members[&top] {
                     let table = &self.tables[position].relation;
                     let masked = columns.iter().find(|column| ties.masked.contains(&(table.oid, (*column).clone())));
+                    let is_array = |column: &&String| {
+                        let found = table.columns.iter().find(|known| known.name == **column);
+                        found.is_some_and(|known| known.base_type.ends_with("[]"))
+                    };
+                    if let Some(column) = columns.iter().find(is_array) {
+                        let reason = format!(
+                            "column {} is an array, and follow_keys cannot ask for such keys",
+                            plan::quote_identifier(column)
+                        );
+                        let problem = Problem::of(ProblemKind::Selection, table, reason);
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
                     if let Some(column) = masked {
                         let reason = format!(
                             "column {} is masked, and follow_keys would need its values here",
