@@ -505,7 +505,9 @@ fn the_program_is_ended_with_the_call_and_shows_no_password() {
             call.join().unwrap()
         });
         let code = failure.code().map(|code| code.code().to_owned());
-        assert!(matches!(code.as_deref(), Some("57014" | "57P01")), "{failure:?}");
+        // Whether the last words of a session that is terminated arrive before its end is up to the client.
+        let is_terminated = cancel == "pg_terminate_backend" && failure.is_closed();
+        assert!(is_terminated || matches!(code.as_deref(), Some("57014" | "57P01")), "{failure:?}");
         eventually("the program is gone", || programs().is_empty());
     }
     blocker.batch_execute("ROLLBACK").unwrap();
