@@ -449,7 +449,7 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
     pair.both("CREATE SCHEMA IF NOT EXISTS app");
     pair.source.batch_execute("SET ROLE part_author; CREATE TABLE app.odd (id int, many app.positive[], m app.mood); RESET ROLE; GRANT SELECT ON app.odd TO part_reader").unwrap();
     pair.destination.batch_execute("CREATE DOMAIN app.positive AS int; CREATE TYPE app.mood AS ENUM ('good', 'bad'); CREATE TABLE app.odd (id int, many app.positive[], m app.mood)").unwrap();
-    let mut of_odd = |tables: &str| {
+    let of_odd = |pair: &mut Pair, tables: &str| {
         let sql = "SELECT coalesce(string_agg(problem, '; '), '') FROM pgcopy.plan($1, include => '{app.odd}', tables => $2::text::jsonb)";
         pair.destination.query_one(sql, &[&dsn, &tables]).unwrap().get::<_, String>(0)
     };
@@ -458,7 +458,7 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
         r#"{"app.odd": {"columns": {"many": {"value": "'{1}'"}}}}"#,
         r#"{"app.odd": {"columns": {"m": {"value": "null"}}}}"#,
     ] {
-        let told = of_odd(tables);
+        let told = of_odd(&mut pair, tables);
         assert!(
             told.contains("has code of part_author, which would run as the user of the source"),
             "{tables}: {told}"
@@ -466,11 +466,8 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
     }
     pair.source.batch_execute("ALTER TABLE app.odd DROP COLUMN many; DROP CAST (app.mood AS text)").unwrap();
     pair.destination.batch_execute("ALTER TABLE app.odd DROP COLUMN many, ADD d app.positive").unwrap();
-    assert_eq!(
-        of_odd(r#"{"app.odd": {"columns": {"m": {"value": "'good'"}, "id": {"into": "d"}}}}"#)
-            .contains("code of part_author"),
-        false
-    );
+    let told = of_odd(&mut pair, r#"{"app.odd": {"columns": {"m": {"value": "'good'"}, "id": {"into": "d"}}}}"#);
+    assert!(!told.contains("code of part_author"), "{told}");
     // Tables over which a query runs such code are read by plain COPY, and no condition can be asked for.
     pair.source
         .batch_execute("GRANT EXECUTE ON FUNCTION app.mine(int) TO postgres; CREATE INDEX ON purchase ((app.mine(id)))")
