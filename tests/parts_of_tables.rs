@@ -459,10 +459,7 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
         r#"{"app.odd": {"columns": {"m": {"value": "null"}}}}"#,
     ] {
         let told = of_odd(&mut pair, tables);
-        assert!(
-            told.contains("has code of part_author, which would run as the user of the source"),
-            "{tables}: {told}"
-        );
+        assert!(told.contains("code of part_author"), "{tables}: {told}");
     }
     pair.source.batch_execute("ALTER TABLE app.odd DROP COLUMN many; DROP CAST (app.mood AS text)").unwrap();
     pair.destination.batch_execute("ALTER TABLE app.odd DROP COLUMN many, ADD d app.positive").unwrap();
