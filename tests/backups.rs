@@ -885,7 +885,7 @@ fn directories_of_anybody_are_read_without_harm() {
         "SELECT string_agg(entry, ' ' ORDER BY entry) FROM pgcopy.backup_prune('{}', keep_full => 1) WHERE keep",
         directory.display()
     );
-    assert_eq!(text(&mut place.client, &sql), "one");
+    assert_eq!(text(&mut place.client, &sql), "cut device fifo huge one out text");
 }
 
 #[test]
