@@ -727,7 +727,10 @@ fn two_at_once_and_cancels() {
     };
     let wait = |client: &mut Client, job: i64| text(client, &format!("SELECT pgcopy.wait({job})"));
     let (one, other) = (start(&mut place.client, "one", ""), start(&mut place.client, "other", ", format => 'plain'"));
-    assert_eq!([wait(&mut place.client, one), wait(&mut place.client, other)], ["completed", "completed"]);
+    let ends = [wait(&mut place.client, one), wait(&mut place.client, other)];
+    let errors =
+        texts(&mut place.client, "SELECT concat_ws(E'\n', error, detail) FROM pgcopy.jobs WHERE state = 'failed'");
+    assert_eq!((ends, errors), (["completed".to_owned(), "completed".to_owned()], Vec::new()));
     // Slow enough to be met.
     let slow = start(&mut place.client, "slow", ", max_rate => 200, compress => 'none'");
     eventually("it is being taken", || programs(&directory).len() >= 2);

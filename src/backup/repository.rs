@@ -72,12 +72,17 @@ pub(super) fn refuse_readers(doing: &str) -> Result<()> {
     ))
 }
 
+/// Reads what a backup says of itself.
+fn record_of(backup: &Path) -> std::result::Result<Record, String> {
+    let text = files::read_capped(&backup.join(record::FILE), record::MOST_BYTES)
+        .map_err(|error| format!("\"{}\": {error}", record::FILE))?;
+    Record::parse(&text).map_err(|reason| format!("\"{}\": {reason}", record::FILE))
+}
+
 /// Reads one backup.
 pub(super) fn whole(directory: &Path, name: &str) -> std::result::Result<Whole, String> {
     let directory = directory.join(name);
-    let text = files::read_capped(&directory.join(record::FILE), record::MOST_BYTES)
-        .map_err(|error| format!("\"{}\": {error}", record::FILE))?;
-    let record = Record::parse(&text).map_err(|reason| format!("\"{}\": {reason}", record::FILE))?;
+    let record = record_of(&directory)?;
     let manifest = files::read_manifest(&directory.join("data"))?;
     if manifest.system_identifier.is_some_and(|identifier| identifier != record.system_identifier) {
         return Err("\"backup_manifest\": it is of another server".to_owned());
@@ -203,11 +208,19 @@ pub(super) fn reach(whole: &Whole, archive: &Archive) -> Result<Reach> {
     Ok(archive.reach(last.timeline, last.end))
 }
 
-/// Returns the name of a backup of another server than this one, if there is one in a directory.
+/// Returns the name of a backup of another server than this one, if there is one in a directory. It looks at nothing but records: other
+/// sessions may be at work on backups there.
 pub(super) fn of_another_server(directory: &Path, system_identifier: u64) -> Result<Option<String>> {
-    let is_other =
-        |found: &Found| found.whole.as_ref().is_ok_and(|whole| whole.record.system_identifier != system_identifier);
-    Ok(read(directory)?.into_iter().find(is_other).map(|found| found.name))
+    let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        interrupts::check();
+        let Ok(name) = entry.map_err(unreadable)?.file_name().into_string() else { continue };
+        let is_other = || record_of(&directory.join(&name)).is_ok_and(|it| it.system_identifier != system_identifier);
+        if name::is_valid(&name) && is_other() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// Lists the backups in a directory.
