@@ -16,7 +16,7 @@ fn backup_restore(
     wal_archive: default!(Option<Text>, "NULL"),
 ) -> TableIterator<'static, (name!(directory, Text), name!(bytes, i64), name!(until, Text), name!(start_command, Text))>
 {
-    let request = crate::job::RestoreRequest {
+    let request = crate::job::RestoreTerms {
         backup: given("backup", backup).0,
         target_directory: given("target_directory", target_directory).0,
         until: given("until", until).0,

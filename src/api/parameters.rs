@@ -214,7 +214,7 @@ macro_rules! backup_function {
             checkpoint: default!(Option<Text>, "'fast'"),
             connection: default!(Option<Text>, "NULL"),
         ) -> $($returned)* {
-            let $request = crate::job::BackupRequest {
+            let $request = crate::job::BackupTerms {
                 directory: given("directory", directory).0,
                 label: label.map(String::from),
                 format: given("format", format).0,

@@ -13,12 +13,13 @@ use backups::record::{self, Format, Record};
 use backups::restore_page::{self, Link};
 use backups::{manifest, name};
 use pgrx::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The terms of a backup.
-#[derive(Debug, Clone)]
+/// The terms of a backup. The connection may hold a password.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct BackupTerms {
     pub directory: String,
     pub label: Option<String>,

@@ -14,11 +14,12 @@ use crate::local::{interrupts, rights};
 use backups::shell::{restore_command, setting};
 use backups::wal::{Archive, Lsn, Reach, Segment};
 use pgrx::prelude::*;
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RestoreTerms {
     pub backup: String,
     pub target_directory: String,

@@ -1,6 +1,6 @@
 //! A job without a session: a background process does it, in a transaction of its own.
 
-use super::backup::{self, BackupRequest};
+use super::backup;
 use super::check_local;
 use super::dump::{self, DumpRequest};
 use super::history;
@@ -11,6 +11,7 @@ use super::migrate::{self, MigrateRequest};
 use super::processes::{self, Process, Status};
 use super::quota;
 use super::shared::{self, Segment};
+use crate::backup::BackupTerms;
 use crate::error::{Error, Result, telling};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
@@ -34,7 +35,7 @@ enum Work {
     CheckLocal(CheckRequest),
     LoadSql(LoadSqlRequest),
     Dump(DumpRequest),
-    Backup(BackupRequest),
+    Backup(BackupTerms),
 }
 
 /// The order to the leader. It passes through shared memory and is wiped there: it holds the password.
@@ -218,7 +219,7 @@ pub fn start_dump(request: &DumpRequest) -> Result<i64> {
 }
 
 /// As [`start_pull`], for a backup.
-pub fn start_backup_create(request: &BackupRequest) -> Result<i64> {
+pub fn start_backup_create(request: &BackupTerms) -> Result<i64> {
     leader::refuse_where_nothing_is_written(c"pgcopy.start_backup_create()")?;
     let source = backup::check_arguments(request)?;
     start(Work::Backup(request.clone()), source, &[])
@@ -243,7 +244,7 @@ fn start(work: Work, source: String, more_settings: &[&CStr]) -> Result<i64> {
             Work::CheckLocal(request) => request.described(),
             Work::LoadSql(request) => request.described(),
             Work::Dump(request) => request.described(),
-            Work::Backup(request) => request.described(),
+            Work::Backup(terms) => backup::described(terms),
         },
         work,
         caller: Caller::of_this_session(),

@@ -9,34 +9,8 @@ use crate::local::{client, messages};
 use crate::order::{InPlaceTable, Input, JobSpec, Loaded, ScriptInput};
 use crate::prepare;
 use pgrx::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ffi::CStr;
-
-/// The arguments of a backup. The connection may hold a password.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct BackupRequest {
-    pub directory: String,
-    pub label: Option<String>,
-    pub format: String,
-    pub compress: Option<String>,
-    pub incremental_from: Option<String>,
-    pub max_rate: Option<i32>,
-    pub checkpoint: String,
-    pub connection: Option<String>,
-}
-
-impl BackupRequest {
-    fn terms(&self) -> BackupTerms {
-        let Self { directory, label, format, compress, incremental_from, max_rate, checkpoint, connection } =
-            self.clone();
-        BackupTerms { directory, label, format, compress, incremental_from, max_rate, checkpoint, connection }
-    }
-
-    /// The arguments as a JSON object, for those who look at the job later; without the connection, which may hold a password.
-    pub(super) fn described(&self) -> String {
-        prepare::described(self, &["connection"], [])
-    }
-}
 
 /// The arguments of a validation.
 #[derive(Clone, Serialize)]
@@ -45,34 +19,27 @@ pub struct ValidateRequest {
     pub level: String,
 }
 
-/// The arguments of a restore.
-#[derive(Clone, Serialize)]
-pub struct RestoreRequest {
-    pub backup: String,
-    pub target_directory: String,
-    pub until: String,
-    pub tablespaces: Vec<(String, String)>,
-    pub port: Option<i32>,
-    pub start: bool,
-    pub wal_archive: Option<String>,
+/// The arguments of a backup as a JSON object, for those who look at the job later; without the connection, which may hold a
+/// password.
+pub(super) fn described(terms: &BackupTerms) -> String {
+    prepare::described(terms, &["connection"], [])
 }
 
 /// What can be said of the arguments without asking the server. Returns what the job is about, as people may see it.
-pub(super) fn check_arguments(request: &BackupRequest) -> Result<String> {
-    Ok(backup::check_backup(&request.terms())?.path())
+pub(super) fn check_arguments(terms: &BackupTerms) -> Result<String> {
+    Ok(backup::check_backup(terms)?.path())
 }
 
 /// Takes a backup.
-pub fn backup_create(request: &BackupRequest) -> Result<CreatedBackup> {
-    client::while_there(|| backup_create_as(request, None))
+pub fn backup_create(terms: &BackupTerms) -> Result<CreatedBackup> {
+    client::while_there(|| backup_create_as(terms, None))
 }
 
 /// `job` is the number of a job that is recorded already.
-pub(super) fn backup_create_as(request: &BackupRequest, job: Option<i64>) -> Result<CreatedBackup> {
-    let terms = request.terms();
-    let check = || backup::check_backup(&terms).map(|checked| (checked.path(), checked));
-    work(c"pgcopy.backup_create()", job, request.described(), check, |checked, on_bytes| {
-        backup::create_backup(&terms, checked, on_bytes)
+pub(super) fn backup_create_as(terms: &BackupTerms, job: Option<i64>) -> Result<CreatedBackup> {
+    let check = || backup::check_backup(terms).map(|checked| (checked.path(), checked));
+    work(c"pgcopy.backup_create()", job, described(terms), check, |checked, on_bytes| {
+        backup::create_backup(terms, checked, on_bytes)
     })
 }
 
@@ -98,13 +65,11 @@ pub fn backup_validate(request: &ValidateRequest) -> Result<Vec<BackupFault>> {
 }
 
 /// Restores a backup.
-pub fn backup_restore(request: &RestoreRequest) -> Result<RestoredBackup> {
-    let RestoreRequest { backup, target_directory, until, tablespaces, port, start, wal_archive } = request.clone();
-    let terms = RestoreTerms { backup, target_directory, until, tablespaces, port, start, wal_archive };
-    let check = || backup::check_restore(&terms).map(|()| (terms.backup.clone(), ()));
+pub fn backup_restore(terms: &RestoreTerms) -> Result<RestoredBackup> {
+    let check = || backup::check_restore(terms).map(|()| (terms.backup.clone(), ()));
     client::while_there(|| {
-        work(c"pgcopy.backup_restore()", None, prepare::described(request, &["backup"], []), check, |(), on_bytes| {
-            backup::restore_backup(&terms, on_bytes)
+        work(c"pgcopy.backup_restore()", None, prepare::described(terms, &["backup"], []), check, |(), on_bytes| {
+            backup::restore_backup(terms, on_bytes)
         })
     })
 }

@@ -62,11 +62,7 @@ impl Suspended {
             "UPDATE pg_constraint SET contype = 't' WHERE oid = ANY ($1)",
             &[Param::OidArray(&constraints)],
         )?;
-        extension::execute(
-            "UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = ANY ($1)",
-            &[Param::OidArray(&suspended.trigger_oids())],
-        )?;
-        suspended.announce();
+        suspended.disable_triggers()?;
         Ok(suspended)
     }
 
@@ -76,12 +72,17 @@ impl Suspended {
         let triggers =
             extension::query_json(include_str!("../../sql/queries/user_triggers.sql"), &[Param::OidArray(tables)])?;
         let suspended = Self { constraints: Vec::new(), triggers };
+        suspended.disable_triggers()?;
+        Ok(suspended)
+    }
+
+    fn disable_triggers(&self) -> Result<()> {
         extension::execute(
             "UPDATE pg_trigger SET tgenabled = 'D' WHERE oid = ANY ($1)",
-            &[Param::OidArray(&suspended.trigger_oids())],
+            &[Param::OidArray(&self.trigger_oids())],
         )?;
-        suspended.announce();
-        Ok(suspended)
+        self.announce();
+        Ok(())
     }
 
     pub(super) fn resume(self) -> Result<()> {

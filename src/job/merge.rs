@@ -49,12 +49,7 @@ impl Pull<'_> {
         let heaps: Vec<u32> = stages.iter().map(|stage| stage.heap).collect();
         // Roles that own stage tables have no USAGE on their schema, so that nobody changes what is in them on the way. The names
         // are within reach in this transaction alone, and only as long as its statements need them.
-        extension::execute(
-            "UPDATE pg_class SET relnamespace = 'pgcopy'::regnamespace
-             WHERE oid = ANY ($1) AND relnamespace = 'pgcopy_stage'::regnamespace",
-            &[Param::OidArray(&heaps)],
-        )?;
-        transaction::make_changes_visible();
+        move_between_schemas(&heaps, ["pgcopy_stage", "pgcopy"])?;
         if self.prepared.terms.triggers {
             self.merge_named(shared)?;
         } else {
@@ -62,12 +57,7 @@ impl Pull<'_> {
             self.merge_named(shared)?;
             suspended.resume()?;
         }
-        extension::execute(
-            "UPDATE pg_class SET relnamespace = 'pgcopy_stage'::regnamespace
-             WHERE oid = ANY ($1) AND relnamespace = 'pgcopy'::regnamespace",
-            &[Param::OidArray(&heaps)],
-        )?;
-        transaction::make_changes_visible();
+        move_between_schemas(&heaps, ["pgcopy", "pgcopy_stage"])?;
         let made_here = (0..stages.len())
             .filter(|&position| all_made_here || self.spec.tables[position].leader.does_all)
             .map(|position| stages[position].heap);
@@ -224,6 +214,16 @@ fn run_again_where_others_insert<T>(index: Option<&str>, statement: impl Fn() ->
         }
     }
     statement()
+}
+
+/// Has tables be found in the second of two schemas, where they are in the first.
+fn move_between_schemas(tables: &[u32], [from, to]: [&str; 2]) -> Result<()> {
+    extension::execute(
+        "UPDATE pg_class SET relnamespace = $3::regnamespace WHERE oid = ANY ($1) AND relnamespace = $2::regnamespace",
+        &[Param::OidArray(tables), Param::Text(from), Param::Text(to)],
+    )?;
+    transaction::make_changes_visible();
+    Ok(())
 }
 
 /// The owner's code must not change the definitions of tables that the statements are about.

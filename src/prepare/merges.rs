@@ -462,8 +462,7 @@ fn unfit_filter(target: &Relation, role: Option<Role>, filter: &str, changed: &B
         let column = plan::quote_identifier(column);
         return Some(format!("the condition may be about {column}, which does not get the source's values"));
     }
-    let only = if target.kind == 'p' { "" } else { "ONLY " };
-    let query = format!("SELECT 'row' FROM {only}{} AS t WHERE false AND ({filter})", target.qualified_name());
+    let query = format!("SELECT 'row' FROM {} AS t WHERE false AND ({filter})", target.from_clause());
     let look = || Moment::newest().query_text(&query).map(drop);
     // A type or a function may be another one here, or none.
     let looked = transaction::attempt(|| match role {

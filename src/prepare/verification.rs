@@ -146,10 +146,10 @@ fn pair_tables(
             name: target.name.clone(),
             source: match chosen {
                 Some(chosen) => chosen
-                    .rows_as_from_names_them(&from_clause(source), columns.iter().map(|column| column.name.as_str())),
-                None => from_clause(source),
+                    .rows_as_from_names_them(&source.from_clause(), columns.iter().map(|column| column.name.as_str())),
+                None => source.from_clause(),
             },
-            here: from_clause(target),
+            here: target.from_clause(),
             computed: chosen.is_some(),
             owner: owners.get(&target.oid).copied().ok_or_else(|| changed(target))?,
             oids: [source.oid, target.oid],
@@ -223,11 +223,6 @@ fn common_columns(source: &Relation, target: &Relation) -> (Vec<DigestColumn>, V
         }
     }
     (common, left_out)
-}
-
-/// As FROM names it: a partitioned table with its partitions, any other one without its children.
-fn from_clause(relation: &Relation) -> String {
-    format!("{}{}", if relation.kind == 'p' { "" } else { "ONLY " }, relation.qualified_name())
 }
 
 fn changed(target: &Relation) -> Error {

@@ -32,7 +32,7 @@ pub fn read_unusable_names(session: &Session, table: u32, expression: &Expressio
 /// Has the source parse a condition over a table's rows. No row is read. Returns the reason why it cannot be used.
 pub fn check_condition(session: &Session, table: &Relation, expression: &Expression) -> Result<Option<String>> {
     let before = "SELECT 1 FROM ";
-    let (from, condition) = (from_clause(table), expression.in_parentheses());
+    let (from, condition) = (table.from_clause(), expression.in_parentheses());
     let prefix = format!("{before}{from} WHERE ");
     let query = format!("{prefix}{condition} LIMIT 0");
     let starts = [prefix.chars().count() + 1];
@@ -48,7 +48,7 @@ pub fn check_value(
     type_name: &str,
 ) -> Result<Option<String>> {
     // What cannot stand in a condition, such as an aggregate or a set, is not of one row.
-    let (from, value) = (from_clause(table), expression.in_parentheses());
+    let (from, value) = (table.from_clause(), expression.in_parentheses());
     let before = "SELECT CASE WHEN t.wanted IS NULL THEN 'no type' WHEN t.given = t.wanted OR y.typcategory = 'S' OR EXISTS
         (SELECT FROM pg_cast c WHERE c.castsource = t.given AND c.casttarget = t.wanted AND c.castcontext <> 'e')
         THEN '' ELSE format_type(t.given, NULL) END
@@ -76,13 +76,8 @@ pub fn check_value(
 
 /// Has the source parse an expression of a mask over a table's rows. No row is read. Returns the reason why it cannot be used.
 pub fn check_masked_value(session: &Session, table: &Relation, value: &str) -> Result<Option<String>> {
-    let query = format!("SELECT 1 FROM {} WHERE ({value}) IS NULL LIMIT 0", from_clause(table));
+    let query = format!("SELECT 1 FROM {} WHERE ({value}) IS NULL LIMIT 0", table.from_clause());
     Ok(session.try_query(&query)?.err().map(|rejection| own_words(&rejection).to_owned()))
-}
-
-/// As FROM names it: a partitioned table with its partitions, any other one without its children.
-fn from_clause(table: &Relation) -> String {
-    format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name())
 }
 
 fn own_words(rejection: &Rejection) -> &str {

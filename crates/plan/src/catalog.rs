@@ -106,6 +106,11 @@ impl Relation {
         crate::qualified(&self.schema, &self.name)
     }
 
+    /// Returns the table as FROM names it: a partitioned one with its partitions, any other one without its children.
+    pub fn from_clause(&self) -> String {
+        format!("{}{}", if self.kind == 'p' { "" } else { "ONLY " }, self.qualified_name())
+    }
+
     /// Returns the properties that make it the other side's counterpart. Its rows do not count.
     pub fn identity(&self) -> Self {
         Self {

@@ -137,7 +137,7 @@ impl Prepared {
         for (target, counterpart) in self.targets.iter().zip(&side.counterparts) {
             let Some(condition) = condition_of(counterpart) else { continue };
             interrupts::check();
-            let count = source::count_chosen_rows(&side.session, &from_clause(&counterpart.relation), condition)?;
+            let count = source::count_chosen_rows(&side.session, &counterpart.relation.from_clause(), condition)?;
             counts.insert(target.local.oid, count);
         }
         Ok(counts)
@@ -153,10 +153,6 @@ const KEYS_OF_A_QUESTION: usize = 50_000;
 
 fn condition_of(table: &Counterpart) -> Option<&String> {
     table.table.chosen.as_ref()?.condition.as_ref()
-}
-
-fn from_clause(table: &Relation) -> String {
-    format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name())
 }
 
 struct Follower<'a> {

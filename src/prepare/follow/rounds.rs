@@ -1,7 +1,7 @@
 //! The rounds in which keys are asked for, until nothing new is found.
 
 use super::super::chooser::type_without_length;
-use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS, from_clause};
+use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS};
 use crate::error::{Error, Result};
 use crate::local::interrupts;
 use crate::source;
@@ -211,7 +211,7 @@ impl Follower<'_> {
     pub(super) fn select(&self, position: usize, columns: &[String], condition: &str) -> Result<Keys> {
         interrupts::check();
         let columns: Vec<String> = columns.iter().map(|column| plan::quote_identifier(column)).collect();
-        let from = from_clause(&self.tables[position].relation);
+        let from = self.tables[position].relation.from_clause();
         let values = source::read_distinct_values(self.session, &from, &columns, condition)?;
         Ok(values.into_iter().collect())
     }
