@@ -1,7 +1,10 @@
 //! Pulls without a session, and what other sessions see of any pull and may do with it.
 
 use crate::harness::proxy::{Mode, Proxy};
-use crate::harness::{Failure, OwnServers, Pair, connect, eventually, installation, text, texts, wait_for_worker};
+use crate::harness::{
+    Failure, OwnServers, Pair, assert_nothing_left_of_a_crash, connect, eventually, installation, text, texts,
+    wait_for_worker,
+};
 use postgres::{Client, NoTls};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -666,7 +669,7 @@ fn a_crash_leaves_no_job_that_seems_to_run() {
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM pgcopy.progress"), "0");
     assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "2");
     assert_eq!(states(&mut pair.destination), expected);
-    pair.assert_nothing_left();
+    assert_nothing_left_of_a_crash(&mut pair.destination);
 }
 
 /// Somebody reads what a dead job has left, as pg_dump does: others go on, and the table goes when its reader has.

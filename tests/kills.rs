@@ -3,7 +3,7 @@
 
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::{
-    OwnServers, Pair, Random, State, connect, eventually, no_process_left, number, task_begins, text, texts,
+    OwnServers, Pair, Random, State, connect, eventually, files_with_rows_left, number, task_begins, text, texts,
 };
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -86,7 +86,7 @@ fn kill_at_random(pair: &mut Pair, signal: &str, tries: u64, random: &mut Random
         }
         revive(pair);
         if signal == "KILL" {
-            let orphans = orphans(pair);
+            let orphans = files_with_rows_left(&mut pair.destination);
             assert!(workers == 0 || orphans.iter().all(|file| known.contains(file)), "{moment}: {orphans:?}");
             known = orphans;
         } else {
@@ -102,22 +102,6 @@ fn kill_at_random(pair: &mut Pair, signal: &str, tries: u64, random: &mut Random
     eprintln!("{signal}: {killed} pulls failed, {survived} were over or did not mind");
     pair.pull("overwrite => true, parallel => 2");
     pair.assert_same_content();
-}
-
-/// After a crash there is no stage table, but files with rows there may be. What a transaction has created that was open in
-/// the crash, PostgreSQL leaves on the disk: the new rows of a leader without workers, or empty files of a stage table in
-/// the making.
-fn orphans(pair: &mut Pair) -> Vec<String> {
-    no_process_left(&mut pair.destination);
-    let stages = "SELECT count(*)::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace";
-    assert_eq!(text(&mut pair.destination, stages), "0");
-    texts(
-        &mut pair.destination,
-        "SELECT f FROM pg_database d, pg_ls_dir('base/' || d.oid) f
-         WHERE d.datname = current_database() AND f ~ '^[0-9]+'
-           AND pg_filenode_relation(0, substring(f from '^[0-9]+')::oid) IS NULL
-           AND (pg_stat_file('base/' || d.oid || '/' || f)).size > 8192",
-    )
 }
 
 /// When no process is left. A leader without a session that ends before it has a steward leaves its job to the next pull.
@@ -187,7 +171,7 @@ fn the_server_crashes_in_every_phase() {
         assert_eq!(text(&mut pair.destination, last), "failed", "{wanted}");
         assert!(!assert_all_or_nothing(&mut pair, &before, wanted), "{wanted}");
         assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "1", "{wanted}");
-        assert_eq!(orphans(&mut pair), Vec::<String>::new(), "{wanted}");
+        assert_eq!(files_with_rows_left(&mut pair.destination), Vec::<String>::new(), "{wanted}");
     }
     pair.pull("overwrite => true, parallel => 2");
     pair.assert_same_content();

@@ -1,6 +1,8 @@
 //! Stage tables are nobody's business: they are not dumped, and their rows and columns are in nobody's way.
 
-use crate::harness::{Failure, OwnServers, Pair, eventually, installation, text, wait_for_worker};
+use crate::harness::{
+    Failure, OwnServers, Pair, assert_nothing_left_of_a_crash, eventually, installation, text, wait_for_worker,
+};
 use postgres::Client;
 use std::process::Command;
 use xtask::server::{self, Options};
@@ -113,7 +115,7 @@ fn those_of_a_crash_are_not_dumped_and_go_with_the_extension() {
         .unwrap();
     pair.destination.batch_execute("BEGIN; DROP EXTENSION pgcopy; ROLLBACK").unwrap();
     assert_eq!(text(&mut pair.destination, "SELECT pgcopy.cleanup()::text"), "1");
-    pair.assert_nothing_left();
+    assert_nothing_left_of_a_crash(&mut pair.destination);
 }
 
 /// Objects of every kind that a table can hang on, and two tables that hang on them.

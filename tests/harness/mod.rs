@@ -324,19 +324,42 @@ pub fn no_process_left(client: &mut Client) {
     });
 }
 
+/// Asserts what holds after a crash of the server and the next clean-up: no stage table, and no file with rows that no table
+/// owns. PostgreSQL leaves the files of a transaction that was open in the crash on the disk: the empty ones of a stage table
+/// in the making, or the new rows of a leader without workers.
+pub fn assert_nothing_left_of_a_crash(client: &mut Client) {
+    assert_eq!(files_with_rows_left(client), Vec::<String>::new());
+}
+
+/// Files with rows that no table owns.
+pub fn files_with_rows_left(client: &mut Client) -> Vec<String> {
+    no_process_left(client);
+    no_stage_left(client);
+    unowned_files(client, "(pg_stat_file('base/' || d.oid || '/' || f)).size > 8192")
+}
+
 pub fn assert_nothing_left(client: &mut Client) {
     no_process_left(client);
     client.batch_execute("CHECKPOINT").expect("a checkpoint");
+    no_stage_left(client);
+    assert_eq!(unowned_files(client, "true"), Vec::<String>::new(), "files without an owner");
+}
+
+fn no_stage_left(client: &mut Client) {
     let stages =
         texts(client, "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'pgcopy_stage'::regnamespace");
     assert!(stages.is_empty(), "left behind: {stages:?}");
-    let orphans = texts(
+}
+
+fn unowned_files(client: &mut Client, condition: &str) -> Vec<String> {
+    texts(
         client,
-        "SELECT f FROM pg_database d, pg_ls_dir('base/' || d.oid) f
-         WHERE d.datname = current_database() AND f ~ '^[0-9]+'
-           AND pg_filenode_relation(0, substring(f from '^[0-9]+')::oid) IS NULL",
-    );
-    assert!(orphans.is_empty(), "files without an owner: {orphans:?}");
+        &format!(
+            "SELECT f FROM pg_database d, pg_ls_dir('base/' || d.oid) f
+             WHERE d.datname = current_database() AND f ~ '^[0-9]+'
+               AND pg_filenode_relation(0, substring(f from '^[0-9]+')::oid) IS NULL AND {condition}"
+        ),
+    )
 }
 
 /// Waits for something that happens by itself, with a bound.
