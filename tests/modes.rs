@@ -290,7 +290,8 @@ fn triggers_of_the_tables_can_be_left_out_by_their_owner() {
         .batch_execute("INSERT INTO item VALUES (99, 'ours'); INSERT INTO part VALUES (99, 99); TRUNCATE fired")
         .unwrap();
     let failure = pair.pull_error("mode => 'sync', overwrite => true, triggers => false, include => '{item}'");
-    assert_eq!(failure.sqlstate, "23503", "{failure:?}");
+    // Since 18 RESTRICT has a code of its own.
+    assert!(["23503", "23001"].contains(&failure.sqlstate.as_str()), "{failure:?}");
     assert_eq!(text(&mut pair.destination, other), before);
     pair.destination.batch_execute("DELETE FROM part WHERE id = 99").unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@ mod create;
 mod drill;
 mod facts;
 mod files;
+mod kept_wal;
 mod layout;
 mod prune;
 mod repository;

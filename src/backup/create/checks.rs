@@ -1,55 +1,33 @@
-//! A base backup of this server: complete in its directory, or not there.
+//! Whether a backup can be taken: the arguments, the rights, and what the server and the directory must be like.
 
-use super::facts::{Facts, data_directory, setting};
-use super::{absolute, files, refusal, repository, unix_now};
+use super::BackupTerms;
+use crate::backup::facts::{Facts, data_directory};
+use crate::backup::{absolute, refusal, repository, unix_now};
 use crate::error::{Error, Result, warn};
 use crate::local::identity::Caller;
-use crate::local::new_directory::NewDirectory;
-use crate::local::new_file::file_error;
-use crate::local::program::{self, Program};
-use crate::local::{disk, interrupts, rights};
+use crate::local::program::Program;
+use crate::local::{disk, rights};
 use crate::source::{Origin, Session};
-use backups::record::{self, Format, Record};
-use backups::restore_page::{self, Link};
-use backups::{manifest, name};
+use backups::name;
+use backups::record::Format;
 use pgrx::prelude::*;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The terms of a backup. The connection may hold a password.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct BackupTerms {
-    pub directory: String,
-    pub label: Option<String>,
-    pub format: String,
-    pub compress: Option<String>,
-    pub incremental_from: Option<String>,
-    /// Kilobytes in a second.
-    pub max_rate: Option<i32>,
-    pub checkpoint: String,
-    /// The way to this server.
-    pub connection: Option<String>,
-}
-
-/// A backup that was taken.
-#[derive(Debug, Clone)]
-pub struct CreatedBackup {
-    pub backup: String,
-    pub bytes: u64,
-    pub timeline: u32,
-    pub start: String,
-    pub stop: String,
-}
-
 /// What the terms say, and where they lead.
 pub struct Checked {
-    format: Format,
-    compress: String,
-    target: PathBuf,
-    name: String,
-    origin: Origin,
+    pub(super) format: Format,
+    pub(super) compress: String,
+    pub(super) target: PathBuf,
+    pub(super) name: String,
+    pub(super) origin: Origin,
+}
+
+impl Checked {
+    /// The backup as people may see it.
+    pub fn path(&self) -> String {
+        self.target.display().to_string()
+    }
 }
 
 fn invalid(message: String) -> Error {
@@ -159,81 +137,14 @@ fn name_of_now(unix: i64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-impl Checked {
-    /// The backup as people may see it.
-    pub fn path(&self) -> String {
-        self.target.display().to_string()
-    }
-}
-
-/// Takes a backup. `on_progress` is told of bytes that the server has sent.
-///
-/// # Errors
-/// All that stands in the way, together; those of `pg_basebackup`. There is no backup then.
-pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn Fn(u64)) -> Result<CreatedBackup> {
-    let facts = Facts::read()?;
-    let (parent, program) = check_preconditions(terms, checked, &facts)?;
-    refuse_other_servers(&checked.origin, &facts)?;
-    let started = unix_now();
-    let new = NewDirectory::create(&checked.target)?;
-    let data = new.path().join("data");
-    run(terms, checked, &facts, &program, &new, parent.as_ref().map(|chain| &chain[chain.len() - 1]), on_progress)?;
-    let manifest = files::read_manifest(&data).map_err(|reason| {
-        Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "the manifest of the new backup cannot be read")
-            .detail(reason)
-    })?;
-    if checked.format == Format::Plain {
-        // They lead to where the files are now.
-        for space in &facts.tablespaces {
-            let link = data.join("pg_tblspc").join(space.oid.to_string());
-            files::link_to(&link, &checked.target.join("tablespaces").join(space.oid.to_string()))?;
-        }
-    }
-    let mut record = Record {
-        pgcopy_backup: Record::VERSION,
-        name: checked.name.clone(),
-        server_version: crate::local::settings::version(),
-        system_identifier: facts.system_identifier(),
-        segment_size: facts.segment_size,
-        format: checked.format.clone(),
-        compress: checked.compress.clone(),
-        started,
-        finished: unix_now(),
-        parent: parent.as_ref().map(|chain| chain[chain.len() - 1].name.clone()),
-        tablespaces: facts.tablespaces.clone(),
-        configuration: Vec::new(),
-        digests: BTreeMap::new(),
-    };
-    copy_configuration(new.path(), &mut record)?;
-    write_page(new.path(), checked, &mut record, parent.as_deref().unwrap_or_default())?;
-    let text = serde_json::to_vec_pretty(&record).map_err(|error| Error::internal(error.to_string()))?;
-    files::write(&new.path().join(record::FILE), &text)?;
-    // pg_basebackup has synced its own files, but for links.
-    disk::sync_file_system(new.path()).map_err(|error| file_error("could not sync directory", new.path(), &error))?;
-    let bytes = disk::bytes_below(new.path(), &mut interrupts::check);
-    new.complete()?;
-    let (first, last) = ends(&manifest)?;
-    Ok(CreatedBackup {
-        backup: checked.path(),
-        bytes,
-        timeline: last.timeline,
-        start: first.start.to_string(),
-        stop: last.end.to_string(),
-    })
-}
-
-pub(super) fn ends(manifest: &manifest::Manifest) -> Result<(manifest::Range, manifest::Range)> {
-    let nothing = || Error::internal("a manifest without WAL");
-    // The newest timeline comes first.
-    let newest = manifest.ranges.iter().max_by_key(|range| range.timeline).ok_or_else(nothing)?;
-    let oldest = manifest.ranges.iter().min_by_key(|range| range.start).ok_or_else(nothing)?;
-    Ok((*oldest, *newest))
-}
-
-type Chain = Vec<repository::Whole>;
+pub(super) type Chain = Vec<repository::Whole>;
 
 /// Looks for all that stands in the way, and tells of it at once. Returns the chain of the parent, and the program.
-fn check_preconditions(terms: &BackupTerms, checked: &Checked, facts: &Facts) -> Result<(Option<Chain>, Program)> {
+pub(super) fn check_preconditions(
+    terms: &BackupTerms,
+    checked: &Checked,
+    facts: &Facts,
+) -> Result<(Option<Chain>, Program)> {
     const INCREMENTAL: i32 = 170_000;
     let mut problems = Vec::new();
     let mut hint = None;
@@ -246,10 +157,10 @@ fn check_preconditions(terms: &BackupTerms, checked: &Checked, facts: &Facts) ->
             facts.wal_senders, facts.max_wal_senders
         ));
     }
-    // A temporary one keeps the WAL that the backup is still to get.
-    if facts.max_replication_slots - facts.replication_slots < 1 {
+    // Temporary ones keep the WAL that the backup is still to get: one until the program has its own.
+    if facts.max_replication_slots - facts.replication_slots < 2 {
         problems.push(format!(
-            "a backup takes a replication slot, and {} of max_replication_slots = {} are in use",
+            "a backup takes two replication slots, and {} of max_replication_slots = {} are in use",
             facts.replication_slots, facts.max_replication_slots
         ));
     }
@@ -349,7 +260,7 @@ fn parent_chain(from: &str, directory: &Path, facts: &Facts) -> std::result::Res
 }
 
 /// A connection may lead anywhere.
-fn refuse_other_servers(origin: &Origin, facts: &Facts) -> Result<()> {
+pub(super) fn refuse_other_servers(origin: &Origin, facts: &Facts) -> Result<()> {
     // It finds out whether the password is asked for, too.
     let session = Session::open(origin)?;
     let told = session.query_value(
@@ -360,124 +271,4 @@ fn refuse_other_servers(origin: &Origin, facts: &Facts) -> Result<()> {
     }
     Err(invalid("the connection leads to another server".to_owned())
         .detail("A backup is one of the server whose function is called."))
-}
-
-fn run(
-    terms: &BackupTerms,
-    checked: &Checked,
-    facts: &Facts,
-    program: &Program,
-    new: &NewDirectory,
-    parent: Option<&repository::Whole>,
-    on_progress: &dyn Fn(u64),
-) -> Result<()> {
-    let (connection, password) = checked.origin.for_program(program.major)?;
-    let data = new.path().join("data");
-    let mut arguments = vec![
-        format!("--dbname={connection}"),
-        "--no-password".to_owned(),
-        format!("--pgdata={}", data.display()),
-        format!("--format={}", checked.format.name()),
-        "--wal-method=stream".to_owned(),
-        "--manifest-checksums=SHA256".to_owned(),
-        format!("--checkpoint={}", terms.checkpoint),
-        format!("--label={}", checked.name),
-        "--progress".to_owned(),
-        format!("--compress={}{}", if checked.compress == "none" { "" } else { "client-" }, checked.compress),
-    ];
-    arguments.extend(terms.max_rate.map(|rate| format!("--max-rate={rate}")));
-    if checked.format == Format::Plain {
-        let escaped = |path: &str| path.replace('\\', "\\\\").replace('=', "\\=");
-        for space in &facts.tablespaces {
-            let to = new.path().join("tablespaces").join(space.oid.to_string());
-            arguments.push(format!(
-                "--tablespace-mapping={}={}",
-                escaped(&space.location),
-                escaped(&to.display().to_string())
-            ));
-        }
-    }
-    if let Some(parent) = parent {
-        arguments.push(format!("--incremental={}", parent.directory.join("data/backup_manifest").display()));
-    }
-    let mut told = 0;
-    let mut line = String::new();
-    let output = program.run_watched(&arguments, password, &mut |bytes| {
-        for byte in bytes {
-            if !matches!(byte, b'\r' | b'\n') {
-                if line.len() < 200 {
-                    line.push(char::from(*byte));
-                }
-                continue;
-            }
-            // Such as "12345/67890 kB (18%), 0/1 tablespace".
-            let done = line.trim_start().split_once('/').and_then(|(done, _)| done.parse::<u64>().ok());
-            if let Some(done) = done.map(|kilobytes| kilobytes.saturating_mul(1024)).filter(|&done| done > told) {
-                on_progress(done - told);
-                told = done;
-            }
-            line.clear();
-        }
-    })?;
-    if output.succeeded {
-        return Ok(());
-    }
-    let error =
-        Error::new(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, "pg_basebackup could not take the backup")
-            .details(program::complaints(&output.messages));
-    Err(if output.messages.contains("No space left on device") {
-        Error { sqlstate: PgSqlErrorCode::ERRCODE_DISK_FULL as i32, ..error }
-    } else if output.messages.contains("pg_hba.conf") {
-        error.hint("Add a line with the database \"replication\" to pg_hba.conf, and call SELECT pg_reload_conf().")
-    } else {
-        error
-    })
-}
-
-/// Keeps the files of settings that are elsewhere than the data, as packages have it.
-fn copy_configuration(directory: &Path, record: &mut Record) -> Result<()> {
-    let data = data_directory();
-    for (name, path) in [
-        ("postgresql.conf", setting(c"config_file")),
-        ("pg_hba.conf", setting(c"hba_file")),
-        ("pg_ident.conf", setting(c"ident_file")),
-    ] {
-        const MOST_BYTES: u64 = 16 << 20;
-        let path = PathBuf::from(path);
-        if path.starts_with(&data) {
-            continue;
-        }
-        let Ok(text) = files::read_capped(&path, MOST_BYTES) else {
-            warn(&format!("\"{}\" could not be read, and is not in the backup", path.display()));
-            continue;
-        };
-        let config = directory.join("config");
-        files::make_directory(&config)?;
-        files::write(&config.join(name), &text)?;
-        record.configuration.push(name.to_owned());
-        record.digests.insert(format!("config/{name}"), files::digest(&text));
-    }
-    Ok(())
-}
-
-/// Writes the page that tells how to restore the backup by hand.
-fn write_page(directory: &Path, checked: &Checked, record: &mut Record, parents: &[repository::Whole]) -> Result<()> {
-    let archives = files::archives(record);
-    let of_parents: Vec<(String, Vec<String>)> = parents
-        .iter()
-        .map(|parent| (parent.directory.display().to_string(), files::archives(&parent.record)))
-        .collect();
-    let own = checked.path();
-    let mut chain: Vec<Link<'_>> = parents
-        .iter()
-        .zip(&of_parents)
-        .map(|(parent, (directory, archives))| Link { directory, record: &parent.record, archives })
-        .collect();
-    chain.push(Link { directory: &own, record, archives: &archives });
-    let archive = checked.target.with_file_name(name::WAL).display().to_string();
-    let page = restore_page::page(&chain, &archive);
-    drop(chain);
-    files::write(&directory.join(restore_page::FILE), page.as_bytes())?;
-    record.digests.insert(restore_page::FILE.to_owned(), files::digest(page.as_bytes()));
-    Ok(())
 }

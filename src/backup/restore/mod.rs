@@ -1,23 +1,23 @@
 //! A backup made a new data directory that is ready to start.
 
-use super::create::ends;
+mod settings;
+mod until;
+
 use super::facts::Facts;
 use super::layout::{BackupFault, Layout, damaged};
-use super::repository::{self, Whole, archive_of, archived_at, locate, refuse_readers};
+use super::repository::{self, Whole, archive_of, locate, refuse_readers};
 use super::{absolute, files, refuse_others_than_superusers, validate};
 use crate::error::{Error, Result};
 use crate::local::new_directory::NewDirectory;
 use crate::local::new_file::file_error;
 use crate::local::program::{self, Program};
-use crate::local::spi::{Param, fixed};
 use crate::local::{interrupts, rights};
-use backups::shell::{restore_command, setting};
-use backups::wal::{Archive, Lsn, Reach, Segment};
 use pgrx::prelude::*;
 use serde::Serialize;
-use std::fmt::Write as _;
+use settings::configure;
 use std::fs;
 use std::path::{Path, PathBuf};
+use until::{Until, refuse_unreachable};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreTerms {
@@ -40,69 +40,8 @@ pub struct RestoredBackup {
     pub command: String,
 }
 
-/// The moment to recover to.
-enum Until {
-    /// All WAL that there is.
-    Latest,
-    /// The end of the backup.
-    Consistent,
-    Lsn(Lsn),
-    Point(String),
-    /// In words that mean the same everywhere, and in microseconds since 1970.
-    Time(String, i64),
-}
-
 fn invalid(message: String) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
-}
-
-impl Until {
-    fn parse(text: &str) -> Result<Self> {
-        match text {
-            "latest" => return Ok(Self::Latest),
-            "consistent" => return Ok(Self::Consistent),
-            _ => {}
-        }
-        if let Some(name) = text.strip_prefix("restore point ") {
-            // As pg_create_restore_point has it.
-            if name.is_empty() || name.len() > 63 || name.contains(['\n', '\r']) {
-                return Err(invalid(format!("\"{name}\" cannot be the name of a restore point")));
-            }
-            return Ok(Self::Point(name.to_owned()));
-        }
-        if let Some(lsn) = Lsn::parse(text) {
-            return Ok(Self::Lsn(lsn));
-        }
-        let told = fixed::query_text(
-            "SELECT concat_ws('|', (extract(epoch FROM t.at) * 1000000)::int8, (t.at AT TIME ZONE 'UTC')::text || '+00')
-             FROM CAST($1 AS timestamptz) t(at) WHERE isfinite(t.at)",
-            &[Param::Text(text)],
-        )?;
-        let told = told.ok_or_else(|| invalid("a recovery cannot end at an infinite time".to_owned()))?;
-        let (micros, time) = told.split_once('|').ok_or_else(|| Error::internal("a time without a text"))?;
-        Ok(Self::Time(time.to_owned(), micros.parse().map_err(|_| Error::internal("a time without a number"))?))
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Self::Latest => "latest".to_owned(),
-            Self::Consistent => "consistent".to_owned(),
-            Self::Lsn(lsn) => lsn.to_string(),
-            Self::Point(name) => format!("restore point {name}"),
-            Self::Time(text, _) => text.clone(),
-        }
-    }
-
-    /// The setting of the target; none for all WAL.
-    fn setting(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Latest => None,
-            Self::Consistent => Some(("recovery_target", "immediate".to_owned())),
-            Self::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
-            Self::Point(name) => Some(("recovery_target_name", name.clone())),
-            Self::Time(time, _) => Some(("recovery_target_time", time.clone())),
-        }
-    }
 }
 
 /// Refuses what can be refused without reading the backup.
@@ -186,90 +125,6 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
         start(&target)?;
     }
     Ok(RestoredBackup { directory: target.display().to_string(), bytes, until: until.describe(), command })
-}
-
-fn refuse_unreachable(until: &Until, last: &Whole, archive: &Archive, directory: &Path, reach: &Reach) -> Result<()> {
-    let (_, stop) = ends(&last.manifest)?;
-    let size = archive.segment_size;
-    let known_end = reach.end.unwrap_or(stop.end);
-    let unreachable = |message: String| {
-        let error = Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message);
-        let lacks = reach.gaps.iter().map(|(from, to)| {
-            format!("The WAL archive \"{}\" lacks {} to {}.", directory.display(), from.name(size), to.name(size))
-        });
-        let lines: Vec<String> = lacks.collect();
-        let lines = if lines.is_empty() {
-            vec![format!("The WAL at hand leads from {} to {known_end}.", stop.end)]
-        } else {
-            lines
-        };
-        error.details(lines)
-    };
-    match until {
-        Until::Consistent => Ok(()),
-        Until::Latest if reach.gaps.is_empty() => Ok(()),
-        Until::Latest => Err(unreachable("the WAL behind the backup has a gap".to_owned())
-            .hint("With until => a moment before the gap, or until => 'consistent', the backup restores.")),
-        Until::Lsn(lsn) if *lsn < stop.end => {
-            Err(unreachable(format!("the backup is not consistent before {}", stop.end))
-                .hint("Restore an older backup."))
-        }
-        Until::Lsn(lsn) if *lsn > known_end => Err(unreachable(format!("position {lsn} cannot be reached"))
-            .hint("If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.")),
-        Until::Lsn(_) => Ok(()),
-        Until::Time(text, micros) => {
-            if *micros < last.record.finished {
-                return Err(unreachable(format!("the backup is newer than {text}")).hint("Restore an older backup."));
-            }
-            let covered = reach.last.and_then(|segment| archived_at(directory, segment, size));
-            if covered.is_none_or(|covered| covered < *micros) {
-                return Err(unreachable(format!("{text} cannot be reached")).hint(
-                    "If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.",
-                ));
-            }
-            Ok(())
-        }
-        Until::Point(name) => {
-            if has_point(name, archive, directory, reach)? {
-                return Ok(());
-            }
-            Err(unreachable(format!("restore point \"{name}\" is not in the WAL behind the backup")).hint(
-                "If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.",
-            ))
-        }
-    }
-}
-
-/// Has `pg_waldump` look for a restore point in the segments that can be reached.
-fn has_point(name: &str, archive: &Archive, directory: &Path, reach: &Reach) -> Result<bool> {
-    const MOST_LINE: usize = 4096;
-    let program = Program::of_server("pg_waldump")?;
-    let wanted = format!("RESTORE_POINT {name}");
-    let mut found = false;
-    for run in reach.segments.chunk_by(|one, next| one.timeline == next.timeline) {
-        let path = |segment: &Segment| directory.join(segment.name(archive.segment_size)).display().to_string();
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        let arguments = ["--rmgr=XLOG".to_owned(), path(first), path(last)];
-        let mut line = Vec::new();
-        // It fails at the end, where a record goes on in a segment that is not there.
-        program.run_into(&arguments, None, &mut |bytes| {
-            for &byte in bytes {
-                if byte != b'\n' {
-                    if line.len() < MOST_LINE {
-                        line.push(byte);
-                    }
-                    continue;
-                }
-                found |= String::from_utf8_lossy(&line).trim_end().ends_with(&wanted);
-                line.clear();
-            }
-            Ok(())
-        })?;
-        if found {
-            break;
-        }
-    }
-    Ok(found)
 }
 
 /// The new places of the backup's tablespaces, in their order.
@@ -418,78 +273,6 @@ pub(super) fn remove_leftovers(data: &Path) -> Result<()> {
     ["backup_manifest", "tablespace_map", "standby.signal", "postmaster.pid"]
         .iter()
         .try_for_each(|name| files::remove(&data.join(name)))
-}
-
-fn configure(
-    terms: &RestoreTerms,
-    until: &Until,
-    last: &Whole,
-    data: &Path,
-    target: &Path,
-    archive: &Path,
-    reach: &Reach,
-) -> Result<()> {
-    const MOST_BYTES: u64 = 16 << 20;
-    let mut lines = String::from("\n# Written by pgcopy.backup_restore.\n");
-    let command = if archive.is_dir() { restore_command(&archive.display().to_string()) } else { "false".to_owned() };
-    let mut settings = vec![
-        ("restore_command", command),
-        ("recovery_target_timeline", reach.timeline.to_string()),
-        ("recovery_target_action", "promote".to_owned()),
-        ("archive_mode", "off".to_owned()),
-        ("primary_conninfo", String::new()),
-        ("primary_slot_name", String::new()),
-    ];
-    settings.extend(until.setting());
-    // Those of the server of the backup were elsewhere.
-    for (name, file) in [("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")] {
-        if last.record.configuration.iter().any(|known| known == file) {
-            settings.push((name, target.join(file).display().to_string()));
-        }
-    }
-    settings.extend(terms.port.map(|port| ("port", port.to_string())));
-    for (name, value) in settings {
-        let _ = writeln!(lines, "{name} = {}", setting(&value));
-    }
-    for name in ["postgresql.conf", "postgresql.auto.conf"] {
-        drop_old_target(&data.join(name))?;
-    }
-    files::append(&data.join("postgresql.auto.conf"), lines.as_bytes())?;
-    files::append(&data.join("recovery.signal"), b"")?;
-    for name in &last.record.configuration {
-        let from = last.directory.join("config").join(name);
-        let text =
-            files::read_capped(&from, MOST_BYTES).map_err(|error| file_error("could not read file", &from, &error))?;
-        let to = data.join(name);
-        if !to.exists() {
-            files::write(&to, &text)?;
-        }
-    }
-    if last.record.configuration.iter().any(|name| name == "postgresql.conf") {
-        let own = format!(
-            "\n# Written by pgcopy.backup_restore.\ndata_directory = {}\nexternal_pid_file = ''\n",
-            setting(&target.display().to_string())
-        );
-        files::append(&data.join("postgresql.conf"), own.as_bytes())?;
-        // The packages of Debian include it.
-        files::make_directory(&data.join("conf.d"))?;
-    }
-    Ok(())
-}
-
-/// Comments the recovery target out that the server of the backup was restored to itself: it takes no second one, not even an empty one.
-fn drop_old_target(path: &Path) -> Result<()> {
-    const MOST_BYTES: u64 = 16 << 20;
-    let Ok(text) = files::read_capped(path, MOST_BYTES) else { return Ok(()) };
-    let is_target = |line: &[u8]| line.trim_ascii_start().to_ascii_lowercase().starts_with(b"recovery_target");
-    if !text.split(|&byte| byte == b'\n').any(is_target) {
-        return Ok(());
-    }
-    let lines =
-        text.split(|&byte| byte == b'\n').map(|line| [if is_target(line) { &b"#"[..] } else { b"" }, line].concat());
-    let new = path.with_extension("new");
-    files::write(&new, &lines.collect::<Vec<_>>().join(&b'\n'))?;
-    fs::rename(&new, path).map_err(|error| file_error("could not rename file", &new, &error))
 }
 
 fn command(target: &Path) -> String {
