@@ -58,6 +58,8 @@ BEGIN
             ('parquet_schema', 'describes the columns of a Parquet file and the table that would be made for it'),
             ('store_options_validator', 'checks the options of object stores and of their users'),
             ('fdw_validator', 'checks the options of foreign servers and user mappings of the foreign-data wrapper pgcopy'),
+            ('send_frames', 'sends the rows of a query in compressed frames to pgcopy on another server, which calls it'),
+            ('wire_versions', 'the versions of frames that pgcopy.send_frames knows'),
             ('version', 'the version of this library')
         ) AS comments (name, text)
     LOOP

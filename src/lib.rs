@@ -12,6 +12,7 @@
 //! - `order`: what was decided, as plain data
 //! - `parquet`: files, what they hold and where it goes
 //! - `source`: the other end
+//! - `sending`: rows of this server for a pgcopy elsewhere
 //! - `storage`: forms on disk: rows, pages, B-trees
 //! - `local`: this end
 //! - `compat`: what differs between server versions
@@ -24,6 +25,7 @@ mod order;
 mod parquet;
 mod prepare;
 mod script;
+mod sending;
 mod source;
 mod verify;
 

@@ -36,6 +36,7 @@ fn every_example_runs() {
         "docs/backups.md",
         "docs/part-of-the-data.md",
         "docs/modes.md",
+        "docs/compression.md",
         "docs/performance.md",
         "docs/copy-parquet.md",
         "docs/parquet.md",

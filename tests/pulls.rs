@@ -7,6 +7,7 @@ mod harness;
 mod backups;
 mod check_local;
 mod closed_terminal;
+mod compression;
 mod connections;
 mod crashes;
 mod cumulative_statistics;

@@ -23,6 +23,7 @@ mod plan;
 mod plan_migrate;
 mod prune;
 mod pull;
+mod send_frames;
 mod start_backup_create;
 mod start_check_local;
 mod start_dump;

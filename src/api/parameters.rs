@@ -33,6 +33,7 @@ macro_rules! pull_function {
             mode: default!(Option<Text>, "'replace'"),
             follow_keys: default!(Option<bool>, "false"),
             triggers: default!(Option<bool>, "true"),
+            compress: default!(Option<Text>, "'auto'"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -53,6 +54,7 @@ macro_rules! pull_function {
                 mode: given("mode", mode).0,
                 follow_keys: given("follow_keys", follow_keys),
                 triggers: given("triggers", triggers),
+                compress: given("compress", compress).0,
             };
             $body
         }
@@ -78,6 +80,7 @@ macro_rules! migrate_function {
             parallel: default!(Option<i32>, "NULL"),
             wait: default!(Option<bool>, "true"),
             verbose: default!(Option<bool>, "false"),
+            compress: default!(Option<Text>, "'auto'"),
             $($more)*
         ) -> $($returned)* {
             let pull = parameters::pull_of_migration(
@@ -87,6 +90,7 @@ macro_rules! migrate_function {
                 parallel,
                 given("wait", wait),
                 given("verbose", verbose),
+                given("compress", compress),
             );
             let $request = crate::job::MigrateRequest {
                 pull,
@@ -297,6 +301,7 @@ pub(super) fn pull_of_migration(
     parallel: Option<i32>,
     wait: bool,
     verbose: bool,
+    compress: Text,
 ) -> crate::prepare::Request {
     let [include, exclude] = filters;
     crate::prepare::Request {
@@ -319,6 +324,7 @@ pub(super) fn pull_of_migration(
         mode: crate::order::Mode::Replace.name().to_owned(),
         follow_keys: false,
         triggers: true,
+        compress: compress.0,
     }
 }
 

@@ -209,3 +209,18 @@ pub unsafe fn run_query(query: *mut pg_sys::QueryDesc) {
         pg_sys::ExecutorRun(query, forward, 0);
     }
 }
+
+/// Runs a started query on until its receiver has enough, or to its end.
+///
+/// # Safety
+/// The query was started and has not come to its end.
+pub unsafe fn run_query_on(query: *mut pg_sys::QueryDesc) {
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(since_18))]
+        pg_sys::ExecutorRun(query, forward, 0, false);
+        #[cfg(since_18)]
+        pg_sys::ExecutorRun(query, forward, 0);
+    }
+}

@@ -103,6 +103,7 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
         computed: source.chosen.as_ref().is_some_and(ChosenRows::needs_query),
         part: Part::WHOLE,
         wire: source.wire,
+        transport: source.transport,
     }
 }
 

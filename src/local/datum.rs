@@ -122,11 +122,46 @@ impl OutputFunction {
         Self(info)
     }
 
+    /// Returns the text in the database's encoding, as the session's settings have it.
+    pub fn text_of_session<'row>(&mut self, value: Value<'row>) -> &'row [u8] {
+        // SAFETY: the caller vouches for the type; the text is palloc'd in the row's memory context.
+        unsafe { CStr::from_ptr(pg_sys::OutputFunctionCall(&mut self.0, value.datum)) }.to_bytes()
+    }
+
     /// Returns the text in the database's encoding, in a form that does not depend on the session's settings.
     pub fn text<'row>(&mut self, value: Value<'row>) -> &'row [u8] {
         let _style = PortableStyle::set();
         // SAFETY: the caller vouches for the type; the text is palloc'd in the row's memory context.
         unsafe { CStr::from_ptr(pg_sys::OutputFunctionCall(&mut self.0, value.datum)) }.to_bytes()
+    }
+}
+
+/// A type's send function.
+pub struct SendFunction {
+    info: pg_sys::FmgrInfo,
+    /// The function's number.
+    pub oid: u32,
+}
+
+impl SendFunction {
+    /// Looks up the function in the current memory context, which must outlive it. Raises an error for a type without one.
+    pub fn of(type_oid: pg_sys::Oid) -> Self {
+        let mut function = pg_sys::Oid::INVALID;
+        let mut is_varlena = false;
+        let mut info = pg_sys::FmgrInfo::default();
+        // SAFETY: syscache lookups that fill what they are given.
+        unsafe {
+            pg_sys::getTypeBinaryOutputInfo(type_oid, &mut function, &mut is_varlena);
+            pg_sys::fmgr_info_cxt(function, &mut info, pg_sys::CurrentMemoryContext);
+        }
+        Self { info, oid: function.to_u32() }
+    }
+
+    /// Returns the bytes that travel.
+    pub fn bytes<'row>(&mut self, value: Value<'row>) -> &'row [u8] {
+        // SAFETY: the caller vouches for the type; the bytea is palloc'd in the row's memory context, and its header is a
+        // long one.
+        unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::SendFunctionCall(&mut self.info, value.datum).cast()) }
     }
 }
 

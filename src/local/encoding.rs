@@ -51,6 +51,25 @@ pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     converted(bytes, |start, length| unsafe { pg_sys::pg_server_to_any(start, length, UTF8) })
 }
 
+/// Returns the bytes in the encoding of the session's client, as the send functions of texts have them.
+pub fn to_client(bytes: &[u8]) -> Cow<'_, [u8]> {
+    // SAFETY: reads as many bytes as it is told.
+    converted(bytes, |start, length| unsafe { pg_sys::pg_server_to_client(start, length) })
+}
+
+/// Returns whether texts travel to the session's client as they are stored.
+pub fn client_takes_texts_as_they_are() -> bool {
+    // SAFETY: reads backend-local variables.
+    let (client, database) = unsafe { (pg_sys::pg_get_client_encoding(), pg_sys::GetDatabaseEncoding()) };
+    client == database || client == pg_sys::pg_enc::PG_SQL_ASCII as i32
+}
+
+/// Returns whether bytes of the client's encoding that look like ASCII may be parts of other characters.
+pub fn client_embeds_ascii() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::pg_get_client_encoding() > pg_sys::pg_enc::PG_KOI8U as i32 }
+}
+
 /// Returns a valid UTF-8 text in the database's encoding. A character that the encoding lacks is an ERROR.
 pub fn from_utf8(text: &[u8]) -> Cow<'_, [u8]> {
     // SAFETY: reads as many bytes as it is told.

@@ -39,6 +39,7 @@ pub mod script_statement;
 pub mod sequences;
 pub mod settings;
 pub mod spi;
+pub mod stepped_query;
 pub mod text;
 pub mod time_zone;
 pub mod transaction;

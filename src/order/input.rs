@@ -1,5 +1,5 @@
 use super::{FilesSpec, LocalInput, ScriptInput, ScriptRows};
-use crate::source::Origin;
+use crate::source::{Origin, Transport};
 use pgrx::pg_sys;
 use plan::{ColumnPair, Part, Wire};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,7 @@ pub struct SourceTable {
     /// Whether one of the columns is generated there.
     pub generates: bool,
     pub wire: Wire,
+    pub transport: Transport,
     pub parts: Vec<Part>,
     /// Names of the partitions that the parts are, where a partitioned table is not read through itself.
     pub partitions: Vec<String>,

@@ -1,6 +1,7 @@
 //! The arguments of a pull.
 
 use super::Terms;
+use super::transport::Compress;
 use crate::error::{Error, Result, capped};
 use crate::local::{interrupts, logging};
 use crate::order::Mode;
@@ -46,6 +47,8 @@ pub struct Request {
     pub triggers: bool,
     /// Whether tables are reduced to what belongs together with the rows that `tables` chooses.
     pub follow_keys: bool,
+    /// The codec that rows are compressed with by the source, `none`, or `auto`.
+    pub compress: String,
 }
 
 impl Request {
@@ -172,6 +175,7 @@ impl Arguments {
             )
             .hint("Other modes change tables as they stand anyway: leave out \"method\"."));
         }
+        Compress::parse(&request.compress)?;
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
             return Err(Error::new(
@@ -271,8 +275,12 @@ fn arguments(request: &Request) -> String {
         if request.mode == Mode::Replace.name() { String::new() } else { format!(", mode => '{}'", request.mode) };
     let follow_keys = if request.follow_keys { ", follow_keys => true" } else { "" };
     let triggers = if request.triggers { "" } else { ", triggers => false" };
+    let compress = match Compress::parse(&request.compress) {
+        Ok(Compress::Auto) | Err(_) => String::new(),
+        Ok(_) => format!(", compress => '{}'", request.compress),
+    };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}{compress}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

@@ -20,6 +20,7 @@ mod selection;
 mod sequences;
 mod snapshot;
 mod targets;
+mod transport;
 mod verification;
 
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ use crate::local::{encoding, interrupts, messages, parameters};
 use crate::order::{
     FilesSpec, InPlaceTable, Input, JobSpec, Mode, ScriptRows, ServerInput, SourceTable, TableSpec, group_foreign_keys,
 };
-use crate::source::{Origin, Session};
+use crate::source::{Origin, Session, Transport};
 use ::selection::Selection;
 use arguments::Arguments;
 use follow::Ties;
@@ -131,6 +132,16 @@ impl Terms {
     pub fn take_ownership(&self) -> bool {
         !self.mode.merges() || !self.triggers
     }
+}
+
+/// What holds for all tables of a pull.
+#[derive(Clone, Copy)]
+struct Taking {
+    /// Whether all are loaded in place.
+    in_place: bool,
+    /// Whether stored rows are compared with those of the source.
+    verify: bool,
+    transport: Transport,
 }
 
 /// A target of a job.
@@ -271,7 +282,9 @@ impl Prepared {
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
         let ties = request.follow_keys.then(|| Ties::of(selection, &source));
-        self.pair_targets(source, local, request.in_place, request.verify, selection, pairing)?;
+        let transport = self.choose_transport(&request.compress)?;
+        let taking = Taking { in_place: request.in_place, verify: request.verify, transport };
+        self.pair_targets(source, local, taking, selection, pairing)?;
         if let Some(ties) = ties {
             self.follow_keys(&ties, &mut pairing.problems)?;
         }

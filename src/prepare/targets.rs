@@ -2,13 +2,13 @@
 
 use super::problems::must_own;
 use super::selection::choose;
-use super::{Counterpart, From, Method, Prepared, ServerSide, Target};
+use super::{Counterpart, From, Method, Prepared, ServerSide, Taking, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
 use crate::local::identity::{Role, run_as};
 use crate::local::{encoding, expressions, rights, settings, spi, transaction};
 use crate::order::{ChosenRows, LeaderWork, SourceTable, TableSpec};
-use crate::source::{self, Session};
+use crate::source::{self, Session, Transport};
 use plan::catalog::{Column, Relation, attach_columns};
 use plan::digest::{DigestColumn, Hash};
 use plan::{PairedColumns, Pairing, PartLimits, Problem, ProblemKind, Wire};
@@ -21,8 +21,7 @@ impl Prepared {
         &mut self,
         source_relations: Vec<Relation>,
         local: &[Relation],
-        all_in_place: bool,
-        verify: bool,
+        Taking { in_place: all_in_place, verify, transport }: Taking,
         selection: &Selection,
         pairing: &mut Pairing,
     ) -> Result<()> {
@@ -136,12 +135,19 @@ impl Prepared {
                 partitioned: source.kind == 'p',
                 generates: columns.source_generates,
                 wire,
+                transport,
                 parts: plan::split(pages, toast_pages, limits),
                 partitions: Vec::new(),
                 chosen: chosen.as_ref().map(|chosen| chosen.rows(&columns)),
             };
             let needs_query = table.chosen.as_ref().is_some_and(ChosenRows::needs_query);
             if let Some(authors) = code_of_others.get(&source.oid) {
+                if transport != Transport::Copy {
+                    table.transport = Transport::Copy;
+                    warnings.push(format!(
+                        "not compressed: a query over it would run functions of {authors} as the user of the source"
+                    ));
+                }
                 if table.partitioned && !table.generates && !needs_query && !columns.copied.is_empty() {
                     table.partitions = partitions_to_copy(&session, &source_relations, source.oid)?;
                 }

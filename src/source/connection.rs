@@ -282,7 +282,9 @@ async fn attempt(
     let tls = TappingTls { connector, slot: TapSlot::clone(&slot), allowed: info.require_auth };
     let connected = config.connect_raw(tap.socket(), tls).await;
     // Without an inner tap, the server did not want encryption.
-    let inner = slot.lock().ok().and_then(|mut slot| slot.take()).unwrap_or(tap);
+    let ends = tap.ends;
+    let mut inner = slot.lock().ok().and_then(|mut slot| slot.take()).unwrap_or(tap);
+    inner.ends = ends;
     match connected {
         Ok((client, connection)) => Ok((client, inner, runtime.spawn(drive(connection)))),
         Err(error) => Err(failure_of(&error, &inner, has_password).await),

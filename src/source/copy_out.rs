@@ -2,12 +2,36 @@ use super::Session;
 use super::session::RunningCopies;
 use crate::error::Result;
 use crate::local::interrupts;
+use frames::{Compression, Form};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+/// The way that rows travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// As the server's own COPY sends them.
+    Copy,
+    /// In frames that pgcopy makes there.
+    Frames(Compression),
+}
+
+impl Transport {
+    /// Returns the form of the rows in the frames, where there are frames.
+    fn form(self, wire: Wire) -> Option<Form> {
+        match self {
+            Self::Copy => None,
+            Self::Frames(_) => Some(match wire {
+                Wire::Binary => Form::Binary,
+                Wire::Text => Form::Text,
+            }),
+        }
+    }
+}
 
 /// One part of a source table, as `COPY … TO STDOUT` sends it.
 pub struct CopyOut<'a> {
@@ -25,13 +49,18 @@ pub struct CopyOut<'a> {
     pub computed: bool,
     pub part: Part,
     pub wire: Wire,
+    pub transport: Transport,
 }
 
 impl CopyOut<'_> {
     /// Returns the command in its cheapest form: of the plain relation where possible, else of a query.
     pub fn statement(&self) -> String {
         let columns = self.columns.join(", ");
-        let is_plain = !self.partitioned && !self.generated && !self.computed && !self.columns.is_empty();
+        let is_plain = self.transport == Transport::Copy
+            && !self.partitioned
+            && !self.generated
+            && !self.computed
+            && !self.columns.is_empty();
         let what = if self.part.is_whole() && is_plain {
             format!("{} ({columns})", self.table)
         } else {
@@ -40,14 +69,34 @@ impl CopyOut<'_> {
             let conditions: Vec<&str> = part.as_deref().into_iter().chain(self.condition).collect();
             let condition =
                 if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-            format!("(SELECT {columns} FROM {only}{}{condition})", self.table)
+            let query = format!("SELECT {columns} FROM {only}{}{condition}", self.table);
+            match self.transport {
+                Transport::Copy => format!("({query})"),
+                Transport::Frames(compression) => return self.framed_statement(&query, compression),
+            }
         };
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
     }
 
+    /// Each row of this COPY is a frame.
+    fn framed_statement(&self, query: &str, compression: Compression) -> String {
+        format!(
+            "COPY (SELECT pgcopy.send_frames(wire => {}, query => {}, form => '{}', codec => '{}')) TO STDOUT (FORMAT binary)",
+            frames::VERSION,
+            plan::quote_literal(query),
+            self.wire.name(),
+            compression.name()
+        )
+    }
+
+    /// Returns the form of the rows in the frames, where there are frames.
+    fn form(&self) -> Option<Form> {
+        self.transport.form(self.wire)
+    }
+
     /// Starts the stream for a reader that asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
-        let copies = session.start_copies(&[], &[self.statement()], self.computed);
+        let copies = session.start_copies(&[], &[self.statement()], &[self.form()], self.computed);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
     }
 }
@@ -66,10 +115,11 @@ pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<Run
     let tables = tables.into_iter().collect::<Vec<_>>().join(", ");
     let locks = [format!("LOCK TABLE {tables} IN ACCESS SHARE MODE NOWAIT")];
     let statements: Vec<String> = copies.iter().map(CopyOut::statement).collect();
+    let forms: Vec<Option<Form>> = copies.iter().map(CopyOut::form).collect();
     let computed = copies.iter().any(|copy| copy.computed);
     let begun = Instant::now();
     loop {
-        let mut running = session.start_copies(&locks, &statements, computed);
+        let mut running = session.start_copies(&locks, &statements, &forms, computed);
         match running.begin() {
             Ok(()) => return Ok(running),
             Err(error) if error.sqlstate != PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => return Err(error),

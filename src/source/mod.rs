@@ -6,6 +6,7 @@ mod connection;
 mod copy_out;
 mod expression;
 mod failure;
+mod framed_stream;
 mod list;
 mod origin;
 mod server_options;
@@ -13,6 +14,7 @@ mod session;
 mod socket;
 mod tap;
 mod tls;
+mod wire;
 
 pub use catalog::{
     GuaranteedKey, KeyColumns, LargeObject, NamedSequence, ObjectAddress, Right, count_chosen_rows,
@@ -21,9 +23,10 @@ pub use catalog::{
     read_lock_table, read_missing_rights, read_object_definitions, read_relations, read_sequence_values,
     read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
 };
-pub use copy_out::{CopyOut, CopyReader, start_copies};
+pub use copy_out::{CopyOut, CopyReader, Transport, start_copies};
 pub use expression::{check_condition, check_masked_value, check_value, read_unusable_names};
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, RunningValues, Session, without_values};
+pub use wire::{WireSupport, read_wire_support};

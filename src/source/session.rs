@@ -1,10 +1,13 @@
 use super::answers::{AnswerError, Answers, answers};
 use super::connection::{Connection, silent};
+use super::framed_stream::FramedStream;
 use super::origin::Origin;
+use super::socket::Ends;
 use crate::error::{Error, Result, sqlstate_class};
 use crate::local::parameters::{source_lock_timeout, source_timeout};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
+use frames::Form;
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use std::cell::RefCell;
@@ -101,6 +104,13 @@ impl Session {
         Err(Error::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, "the source's session has not got the key of masks")
             .detail("It is a setting in the options that the connection begins with.")
             .hint("Connect to the server itself: something on the way, such as a connection pooler, has left the options out."))
+    }
+
+    /// Returns whether the source is on this machine, with nothing between its server and this process.
+    pub fn is_on_this_machine(&self) -> Result<bool> {
+        let Some(port) = self.connection.tap.ends.and_then(Ends::port_on_this_machine) else { return Ok(false) };
+        let seen = self.query_value("SELECT coalesce(pg_catalog.inet_client_port(), 0)::text")?;
+        Ok(seen == port.to_string())
     }
 
     /// Has the source give up a query soon after this process is gone, where it knows how to. It would notice by what it sends
@@ -300,11 +310,13 @@ impl Session {
     }
 
     /// Sends `COPY … TO STDOUT` commands together, after commands that prepare for them: one way to the source and back
-    /// serves all of them. `computed` tells whether users' expressions are among what they read.
+    /// serves all of them. `computed` tells whether users' expressions are among what they read; of streams in frames, `forms`
+    /// tells the form.
     pub(super) fn start_copies(
         self: &Rc<Self>,
         preparations: &[String],
         copies: &[String],
+        forms: &[Option<Form>],
         computed: bool,
     ) -> RunningCopies {
         let session = Rc::clone(self);
@@ -319,7 +331,9 @@ impl Session {
             let connection = &session.connection;
             answers(connection.client(), &connection.tap, &commands, count).await
         });
-        RunningCopies { session: Rc::clone(self), answers, preparations: preparations.len(), computed, rows: None }
+        let streams = forms.iter().map(|form| form.map(FramedStream::new)).collect();
+        let preparations = preparations.len();
+        RunningCopies { session: Rc::clone(self), answers, preparations, computed, streams, current: 0, rows: None }
     }
 }
 
@@ -438,6 +452,10 @@ pub struct RunningCopies {
     preparations: usize,
     /// Whether users' expressions are among what they read.
     computed: bool,
+    /// The streams that come in frames.
+    streams: Vec<Option<FramedStream>>,
+    /// The position of the stream that arrives.
+    current: usize,
     /// The number of rows that the source says it sent with each command, once all are answered.
     rows: Option<Vec<u64>>,
 }
@@ -454,14 +472,31 @@ impl RunningCopies {
         }
     }
 
-    /// Calls `on_data` with the data of the current stream that has arrived, and waits only when there is none. Returns
-    /// false at the end of the stream; the next one begins then.
+    /// Calls `on_data` with the data of the current stream that has arrived, out of its frames where it has some, and waits only
+    /// when there is none. Returns false at the end of the stream; the next one begins then.
     ///
     /// # Errors
     /// An error of the source, a lost connection, or an error of `on_data`.
     pub fn read(&mut self, on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
         match self.wait()? {
-            CopyEvent::Data => self.session.connection.tap.take_data(on_data).map(|ended| !ended),
+            CopyEvent::Data => {
+                let tap = &self.session.connection.tap;
+                let stream = self.streams.get_mut(self.current).and_then(Option::as_mut);
+                let ended = match stream {
+                    Some(stream) => {
+                        let ended = tap.take_data(&mut |chunk| stream.take(chunk, on_data))?;
+                        if ended {
+                            stream.finish()?;
+                        }
+                        ended
+                    }
+                    None => tap.take_data(on_data)?,
+                };
+                if ended {
+                    self.current += 1;
+                }
+                Ok(!ended)
+            }
             // The source has refused a command.
             CopyEvent::Answered(answers) => {
                 self.note_answers(answers)?;
@@ -498,6 +533,12 @@ impl RunningCopies {
             others += 1;
         }
         rows.drain(..rows.len().min(others));
+        // Of streams in frames, COPY has counted the frames.
+        for (stream, rows) in self.streams.iter().zip(&mut rows) {
+            if let Some(stream) = stream {
+                *rows = stream.rows(*rows)?;
+            }
+        }
         self.rows = Some(rows);
         Ok(())
     }

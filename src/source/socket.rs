@@ -2,15 +2,38 @@
 
 use super::tap::{Framing, Tap};
 use conninfo::{ConnInfo, Host};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+/// The ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// A socket of the file system.
+    Local,
+    Addresses {
+        ours: SocketAddr,
+        theirs: SocketAddr,
+    },
+}
+
+impl Ends {
+    /// Returns the port of our end that a server on this machine must see, 0 for a socket of the file system, where the other end
+    /// is on this machine. What listens there may be a tunnel, which the server tells from us by the port.
+    pub(super) fn port_on_this_machine(self) -> Option<u16> {
+        match self {
+            Self::Local => Some(0),
+            Self::Addresses { ours, theirs } if ours.ip() == theirs.ip() => Some(ours.port()),
+            Self::Addresses { .. } => None,
+        }
+    }
+}
 
 /// Opens a socket to the first of a host's addresses that answers, in their order.
 pub(super) async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) -> std::io::Result<Tap> {
     if host.is_socket_directory() {
         let socket = UnixStream::connect(format!("{}/.s.PGSQL.{}", host.name, host.port)).await?;
-        return Ok(Tap::new(socket, framing, info.require_auth));
+        return Ok(Tap::new(socket, framing, info.require_auth, Some(Ends::Local)));
     }
     let target = match &host.address {
         Some(address) => {
@@ -26,7 +49,8 @@ pub(super) async fn open_socket(info: &ConnInfo, host: &Host, framing: Framing) 
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 set_tcp_options(&socket, info)?;
-                return Ok(Tap::new(socket, framing, info.require_auth));
+                let ends = Ends::Addresses { ours: socket.local_addr()?, theirs: socket.peer_addr()? };
+                return Ok(Tap::new(socket, framing, info.require_auth, Some(ends)));
             }
             Err(error) => failure = Some(error),
         }

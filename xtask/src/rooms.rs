@@ -14,7 +14,7 @@ const ROOMS: [&[&str]; 12] = [
     &["backup", "script", "verify", "ledger"],
     &["load", "stage"],
     &["order"],
-    &["parquet", "source"],
+    &["parquet", "sending", "source"],
     &["storage"],
     &["local"],
     &["compat"],

@@ -12,6 +12,8 @@ pub struct BinaryStream {
     carry: Carry,
     /// The least length of the unfinished row.
     least: usize,
+    /// The most bytes of a row.
+    longest: usize,
     state: State,
 }
 
@@ -53,7 +55,13 @@ impl<'a> BinaryRow<'a> {
 
 impl BinaryStream {
     pub fn new(columns: usize) -> Self {
-        Self { columns, carry: Carry::default(), least: 0, state: State::Header }
+        Self::of_short_rows(columns, LONGEST_ROW)
+    }
+
+    /// A stream whose rows have no more than `longest` bytes.
+    pub fn of_short_rows(columns: usize, longest: usize) -> Self {
+        let longest = longest.min(LONGEST_ROW);
+        Self { columns, carry: Carry::default(), least: 0, longest, state: State::Header }
     }
 
     /// Feeds a chunk and calls `on_row` for each row that it completes. Chunk boundaries may be anywhere.
@@ -81,7 +89,7 @@ impl BinaryStream {
                     }
                     None => break,
                 },
-                State::Rows => match frame_row(rest, self.columns)? {
+                State::Rows => match frame_row(rest, self.columns, self.longest)? {
                     Frame::Row(length) => {
                         on_row(BinaryRow { bytes: &rest[2..length] })?;
                         position += length;
@@ -140,7 +148,7 @@ enum Frame {
 }
 
 #[inline]
-fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
+fn frame_row(bytes: &[u8], columns: usize, longest: usize) -> Result<Frame, StreamError> {
     let Some(count) = bytes.first_chunk::<2>() else {
         return Ok(Frame::Incomplete(2));
     };
@@ -161,8 +169,8 @@ fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
         if length > 0 {
             position += length as usize;
             // A field that is too long by itself makes the row too long.
-            if position > LONGEST_ROW {
-                return Err(too_long(column, length as usize));
+            if position > longest {
+                return Err(too_long(column, length as usize, longest));
             }
         } else if length < -1 {
             return Err(StreamError::FieldLength { column, length });
@@ -172,11 +180,11 @@ fn frame_row(bytes: &[u8], columns: usize) -> Result<Frame, StreamError> {
 }
 
 #[cold]
-fn too_long(column: usize, length: usize) -> StreamError {
+fn too_long(column: usize, length: usize, longest: usize) -> StreamError {
     if length > LONGEST_FIELD {
         StreamError::FieldTooLong { column, length }
     } else {
-        StreamError::RowTooLong { column: Some(column) }
+        StreamError::RowTooLong { column: Some(column), longest }
     }
 }
 
@@ -245,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn short_rows_are_no_longer_than_they_may_be() {
+        let announced = |length: i32| {
+            let mut reader = BinaryStream::of_short_rows(1, 100);
+            let stream = [&sample()[..22], &[0, 1], &length.to_be_bytes()].concat();
+            reader.feed::<StreamError>(&stream, |_| Ok(()))
+        };
+        assert_eq!(announced(94), Ok(()));
+        assert_eq!(announced(95), Err(StreamError::RowTooLong { column: Some(0), longest: 100 }));
+    }
+
+    #[test]
     fn lengths_that_no_server_sends_are_refused_as_soon_as_they_are_announced() {
         for difference in -5i64..=5 {
             let length = (1 << 30) + difference;
@@ -252,13 +271,13 @@ mod tests {
                 StreamError::FieldTooLong { column: 1, length: length as usize }
             } else {
                 // With the first field and the lengths of both.
-                StreamError::RowTooLong { column: Some(1) }
+                StreamError::RowTooLong { column: Some(1), longest: LONGEST_ROW }
             };
             assert_eq!(announce(length as i32), Err(expected), "2^30 {difference:+}");
         }
         let longest = (LONGEST_ROW - 2 - 4 - 1 - 4) as i32;
         assert_eq!(announce(longest), Err(StreamError::Truncated));
-        assert_eq!(announce(longest + 1), Err(StreamError::RowTooLong { column: Some(1) }));
+        assert_eq!(announce(longest + 1), Err(StreamError::RowTooLong { column: Some(1), longest: LONGEST_ROW }));
         assert_eq!(announce(i32::MAX), Err(StreamError::FieldTooLong { column: 1, length: i32::MAX as usize }));
         for negative in [-2, -3, -(1 << 30), i32::MIN] {
             assert_eq!(announce(negative), Err(StreamError::FieldLength { column: 1, length: negative }));

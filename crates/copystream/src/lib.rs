@@ -32,8 +32,8 @@ pub enum StreamError {
     FieldLength { column: usize, length: i32 },
     /// A field announces more than [`LONGEST_FIELD`] bytes.
     FieldTooLong { column: usize, length: usize },
-    /// A row has more than [`LONGEST_ROW`] bytes. The column that is too much is known where fields tell their length.
-    RowTooLong { column: Option<usize> },
+    /// A row has more bytes than rows of the stream may have. The column that is too much is known where fields tell their length.
+    RowTooLong { column: Option<usize>, longest: usize },
     /// There is no memory for an unfinished row of that many bytes.
     OutOfMemory { bytes: usize },
     /// Bytes follow the end-of-data marker.
@@ -70,8 +70,8 @@ impl std::fmt::Display for StreamError {
                     "a field of the COPY stream is too long: {length} bytes, at most {LONGEST_FIELD} are possible"
                 )
             }
-            Self::RowTooLong { .. } => {
-                write!(f, "a row of the COPY stream is too long: at most {LONGEST_ROW} bytes are possible")
+            Self::RowTooLong { longest, .. } => {
+                write!(f, "a row of the COPY stream is too long: at most {longest} bytes are possible")
             }
             Self::OutOfMemory { bytes } => write!(f, "out of memory for a row of {bytes} bytes"),
             Self::DataAfterEnd => write!(f, "the COPY stream goes on after its end marker"),
@@ -88,7 +88,7 @@ impl StreamError {
     pub fn column(&self) -> Option<usize> {
         match self {
             Self::FieldLength { column, .. } | Self::FieldTooLong { column, .. } => Some(*column),
-            Self::RowTooLong { column } => *column,
+            Self::RowTooLong { column, .. } => *column,
             _ => None,
         }
     }

@@ -141,7 +141,7 @@ impl TextStream {
             }
             let length = end - position;
             if length > self.longest_row {
-                return Err(StreamError::RowTooLong { column: None }.into());
+                return Err(StreamError::RowTooLong { column: None, longest: LONGEST_ROW }.into());
             }
             let row = &bytes[position..end];
             let found = match self.columns {
@@ -163,7 +163,7 @@ impl TextStream {
         }
         self.searched = bytes.len() - position;
         if self.searched > self.longest_row {
-            return Err(StreamError::RowTooLong { column: None }.into());
+            return Err(StreamError::RowTooLong { column: None, longest: LONGEST_ROW }.into());
         }
         Ok(self.carry.keep(chunk, position)?)
     }
@@ -290,7 +290,11 @@ mod tests {
             let mut feed = |bytes: &[u8]| bytes.chunks(chunk).try_for_each(|piece| reader.feed(piece, |_| Ok(())));
             feed(&[vec![b'x'; 1000], vec![b'\n']].concat()).unwrap();
             let long = [vec![b'x'; 1001], vec![b'\n'; usize::from(ended)]].concat();
-            assert_eq!(feed(&long), Err(StreamError::RowTooLong { column: None }), "{ended} {chunk}");
+            assert_eq!(
+                feed(&long),
+                Err(StreamError::RowTooLong { column: None, longest: LONGEST_ROW }),
+                "{ended} {chunk}"
+            );
         }
     }
 

@@ -10,6 +10,7 @@
 mod refusal;
 mod tapped_socket;
 
+use super::socket::Ends;
 use crate::error::Result;
 use conninfo::AllowedAuthentication;
 use refusal::{
@@ -60,6 +61,8 @@ pub(super) enum Framing {
 pub(super) struct Tap {
     state: Arc<Mutex<State>>,
     wakers: Arc<Wakers>,
+    /// Unknown to a tap inside of encryption.
+    pub(super) ends: Option<Ends>,
 }
 
 struct State {
@@ -279,7 +282,12 @@ impl State {
 }
 
 impl Tap {
-    pub(super) fn new(socket: impl Socket + 'static, framing: Framing, allowed: Option<AllowedAuthentication>) -> Self {
+    pub(super) fn new(
+        socket: impl Socket + 'static,
+        framing: Framing,
+        allowed: Option<AllowedAuthentication>,
+        ends: Option<Ends>,
+    ) -> Self {
         let state = State {
             socket: Box::new(socket),
             framing,
@@ -294,7 +302,7 @@ impl Tap {
             first_bytes: Vec::new(),
             begun: false,
         };
-        Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default() }
+        Self { state: Arc::new(Mutex::new(state)), wakers: Arc::default(), ends }
     }
 
     /// Returns whether the server has asked for a password, of any kind.

@@ -122,7 +122,7 @@ where
     fn connect(self, socket: TappedSocket) -> Self::Future {
         let handshake = self.connector.connect(socket);
         Box::pin(async move {
-            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages, self.allowed);
+            let tap = Tap::new(handshake.await.map_err(Into::into)?, Framing::Messages, self.allowed, None);
             let socket = tap.socket();
             *lock(&self.slot) = Some(tap);
             Ok(socket)
