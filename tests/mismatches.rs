@@ -243,4 +243,23 @@ fn the_plan_knows_protection_and_foreign_keys_that_lead_out_of_the_pull() {
         ]
     );
     assert_eq!(Failure::of(&pair.try_pull("").unwrap_err()).sqlstate, "55000");
+    // The statement is the one that helps, wherever the setting is.
+    for (set, lift) in [
+        (
+            "ALTER ROLE postgres IN DATABASE mismatch_facts SET pgcopy.protected = on",
+            "ALTER ROLE postgres IN DATABASE mismatch_facts RESET pgcopy.protected;",
+        ),
+        ("SET pgcopy.protected = on", "RESET pgcopy.protected;"),
+    ] {
+        pair.destination.batch_execute("ALTER DATABASE mismatch_facts RESET pgcopy.protected").unwrap();
+        pair.destination.batch_execute("RESET pgcopy.protected").unwrap();
+        pair.destination.batch_execute(set).unwrap();
+        if !set.starts_with("SET") {
+            pair.destination = pair.another_destination_session();
+        }
+        assert_eq!(plan(&mut pair, "coalesce(mend, '')", ", include => '{line}'")[0], lift);
+        pair.destination
+            .batch_execute("ALTER ROLE postgres IN DATABASE mismatch_facts RESET pgcopy.protected")
+            .unwrap();
+    }
 }

@@ -115,6 +115,12 @@ pub fn refuse_protected() -> Result<()> {
     .hint("A superuser can change the setting of the database or the role."))
 }
 
+/// Returns the statements by which a superuser lifts `pgcopy.protected`, wherever it is set.
+pub fn lifts_protection() -> Result<String> {
+    let told = spi::extension::query_text(include_str!("../../sql/queries/protecting_settings.sql"), &[])?;
+    told.ok_or_else(|| Error::internal("a setting without a source"))
+}
+
 /// Returns the tables where code of one owner would run as another: partitions (or tables above them) that belong
 /// neither to the role as which rows are stored nor to one that has its rights anyway. `routed` are tables that rows go
 /// through to their partitions; `compared` are partitions whose rows are compared with bounds that the tables above

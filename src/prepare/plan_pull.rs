@@ -44,11 +44,7 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
     prepared.left_out.iter().for_each(|table| warn(&table.warning()));
     let From::Server(side) = &prepared.from else { return Ok(Vec::new()) };
     if let Err(error) = rights::refuse_protected() {
-        let database = plan::quote_identifier(&catalog::database_name());
-        problems.push(
-            Problem::new(ProblemKind::Rights, error.message)
-                .mended_by(format!("ALTER DATABASE {database} RESET pgcopy.protected;")),
-        );
+        problems.push(Problem::new(ProblemKind::Rights, error.message).mended_by(rights::lifts_protection()?));
     }
     if !request.overwrite && prepared.terms.mode.loses_rows() {
         problems.extend(prepared.unasked_overwrites(&problems)?);
