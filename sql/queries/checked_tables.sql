@@ -8,7 +8,7 @@ FROM (
                OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.convalidated)
                OR c.relispartition AS has_conditions,
            (SELECT coalesce(json_agg(json_build_object(
-                       'oid', i.indexrelid::bigint, 'name', ic.relname, 'is_btree', ia.amname = 'btree',
+                       'oid', i.indexrelid::bigint, 'name', ic.relname, 'is_btree', ia.amname = 'btree', 'is_gin', ia.amname = 'gin',
                        'is_valid', i.indisvalid AND i.indisready, 'is_unique', i.indisunique AND i.indrelid = c.oid, 'pages', ic.relpages::bigint) ORDER BY i.indexrelid), '[]'::json)
             FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am ia ON ia.oid = ic.relam
             WHERE i.indrelid IN (c.oid, c.reltoastrelid) AND ic.relkind = 'i') AS indexes,

@@ -141,7 +141,7 @@ impl JobSpec {
                     (first, _) => format!("checking {what} of {table} from block {first}"),
                 }
             }
-            CheckKind::Index { name, .. } => format!("checking index {name} of {table}"),
+            CheckKind::Index { name, .. } | CheckKind::Gin { name, .. } => format!("checking index {name} of {table}"),
             CheckKind::Rows => format!("checking the rows of {table}"),
             CheckKind::ForeignKey { name, .. } => format!("checking foreign key {name} of {table}"),
         }

@@ -22,6 +22,8 @@ pub struct Amcheck {
     pub schema: String,
     /// Whether it looks for duplicates in unique indexes.
     pub finds_duplicates: bool,
+    /// Whether it knows GIN indexes, and the caller may have it check them.
+    pub checks_gin: bool,
     /// Whether B-trees are checked from the root to the leaves, under a lock that keeps writers out.
     pub keeps_writers_out: bool,
 }
@@ -46,6 +48,11 @@ pub enum CheckKind {
     },
     /// A B-tree, against the rows of the table.
     Index {
+        oid: u32,
+        name: String,
+    },
+    /// The tree of a GIN index, and its posting trees, from the root to the leaves.
+    Gin {
         oid: u32,
         name: String,
     },

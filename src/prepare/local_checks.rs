@@ -82,6 +82,7 @@ struct CheckedIndex {
     oid: u32,
     name: String,
     is_btree: bool,
+    is_gin: bool,
     is_valid: bool,
     is_unique: bool,
     pages: i64,
@@ -116,8 +117,8 @@ pub fn local_checks(request: &CheckRequest, job: i64) -> Result<PreparedChecks> 
         for relation in &relations {
             let Some(details) = details.remove(&relation.oid) else { continue };
             let table = tables.len();
-            if amcheck.is_some() {
-                plan.storage(table, relation, &details);
+            if let Some(amcheck) = &amcheck {
+                plan.storage(table, relation, &details, amcheck.checks_gin);
             }
             if request.constraints {
                 plan.constraints(table, relation, &details, &unreadable_keys);
@@ -134,7 +135,11 @@ pub fn local_checks(request: &CheckRequest, job: i64) -> Result<PreparedChecks> 
             ));
         }
         plan.left_out.iter().for_each(|text| caution(text));
-        let indexes = plan.checks.iter().filter(|check| matches!(check.kind, CheckKind::Index { .. })).count();
+        let indexes = plan
+            .checks
+            .iter()
+            .filter(|check| matches!(check.kind, CheckKind::Index { .. } | CheckKind::Gin { .. }))
+            .count();
         let lock_timeout = settings::value(c"lock_timeout").unwrap_or_default();
         let spec = JobSpec {
             job,
@@ -178,7 +183,7 @@ impl Plan {
         self.checks.push(LocalCheck { table, pages: pages_of(pages), kind });
     }
 
-    fn storage(&mut self, table: usize, relation: &Relation, details: &CheckedTable) {
+    fn storage(&mut self, table: usize, relation: &Relation, details: &CheckedTable, checks_gin: bool) {
         let name = relation.qualified_name();
         if details.is_heap {
             let heaps = [(Some(relation.oid), relation.pages, false), (details.toast, relation.toast_pages, true)];
@@ -201,6 +206,11 @@ impl Plan {
                 // The rows are read as well.
                 let pages = index.pages.saturating_add(relation.pages);
                 self.add(table, pages, CheckKind::Index { oid: index.oid, name: index.name.clone() });
+            } else if index.is_gin && checks_gin {
+                self.add(table, index.pages, CheckKind::Gin { oid: index.oid, name: index.name.clone() });
+            } else if index.is_gin {
+                self.left_out
+                    .insert(format!("index not checked, because amcheck checks no GIN indexes here: {index_name}"));
             } else {
                 self.left_out.insert(format!("index not checked, because it is no B-tree: {index_name}"));
             }
@@ -347,5 +357,7 @@ fn find_amcheck(keeps_writers_out: bool) -> Result<Amcheck> {
     }
     let arguments = if keeps_writers_out { 3 } else { 2 };
     let finds_duplicates = index.signature.matches(',').count() == arguments;
-    Ok(Amcheck { schema, finds_duplicates, keeps_writers_out })
+    // It is there since 18, and not needed by those who have no such index.
+    let checks_gin = find("gin_index_check regclass").is_some_and(|function| function.allowed);
+    Ok(Amcheck { schema, finds_duplicates, checks_gin, keeps_writers_out })
 }

@@ -54,7 +54,7 @@ pub fn check(input: &LocalInput, table: &TableSpec, check: &LocalCheck, memory: 
     let (kind, object) = match &check.kind {
         CheckKind::Heap { is_toast: false, .. } => ("heap", None),
         CheckKind::Heap { is_toast: true, .. } => ("toast", None),
-        CheckKind::Index { name, .. } => ("index", Some(name.clone())),
+        CheckKind::Index { name, .. } | CheckKind::Gin { name, .. } => ("index", Some(name.clone())),
         CheckKind::Rows => ("rows", None),
         CheckKind::ForeignKey { name, .. } => ("foreign key", Some(name.clone())),
     };
@@ -107,6 +107,7 @@ impl Checking<'_> {
                 self.heap(amcheck, *relation, *is_toast, *part)
             }
             CheckKind::Index { oid, name } => self.index(*oid, name),
+            CheckKind::Gin { oid, .. } => self.gin(*oid),
             CheckKind::Rows => self.rows(),
             CheckKind::ForeignKey { oid, name } => self.foreign_key(*oid, name),
         }
@@ -180,6 +181,17 @@ impl Checking<'_> {
             return Ok(Checked::default());
         }
         self.duplicates(&index, name)
+    }
+
+    fn gin(&self, oid: u32) -> Result<Checked> {
+        if let Some(amcheck) = &self.input.amcheck {
+            // It may have been dropped since.
+            spi::execute(&format!(
+                "SELECT {}.gin_index_check(c.oid::regclass) FROM pg_class c WHERE c.oid = CAST({oid} AS oid)",
+                amcheck.schema
+            ))?;
+        }
+        Ok(Checked::default())
     }
 
     /// Keys of a unique index that several rows have, found without the index.
