@@ -1,7 +1,7 @@
 //! A whole database moves: what the source holds is created here, filled, and equal to it in the eyes of `pg_dump`.
 
 use crate::harness::forger::{Forged, Forger, Message, message};
-use crate::harness::{Failure, Pair, assert_nothing_left, describe, eventually, installation, text, texts};
+use crate::harness::{Failure, OwnServers, Pair, assert_nothing_left, describe, eventually, installation, text, texts};
 use postgres::{Client, Config, NoTls};
 use std::process::Command;
 use xtask::server::{Installation, Options, Server, Version};
@@ -904,4 +904,86 @@ fn backslashes_of_a_source_where_they_escape_stay_what_they_are() {
     pair.destination.batch_execute(seen).unwrap_or_else(|error| panic!("{}", describe(&error)));
     assert_eq!(text(&mut pair.destination, "SELECT a FROM t WHERE id = 2"), r"c:\dir");
     assert_eq!(text(&mut pair.destination, "SELECT obj_description('t'::regclass)"), r"back\slash");
+}
+
+/// Indexes of small tables get their rows in the files that they were made with, hold all of them, and outlive a crash.
+#[test]
+fn indexes_of_small_tables_are_made_once() {
+    const TABLES: usize = 12;
+    if !has_pg_dump() {
+        return;
+    }
+    for (name, wal_level) in [("once", "replica"), ("once_minimal", "minimal")] {
+        let options = Options::named(&name.replace('_', "-")).setting("fsync = on").setting("max_wal_senders = 0");
+        let mut servers = OwnServers::start(name, options.setting(format!("wal_level = {wal_level}")));
+        let mut pair = servers.pair(name);
+        for number in 0..TABLES {
+            pair.source
+                .batch_execute(&format!(
+                    "CREATE TABLE small_{number} (
+                         id int PRIMARY KEY, before int REFERENCES small_{}, name text NOT NULL, at date,
+                         CONSTRAINT named_{number} UNIQUE (name, id) INCLUDE (at) WITH (fillfactor = 70),
+                         UNIQUE (at, id) DEFERRABLE);
+                     CREATE INDEX ON small_{number} (lower(name) text_pattern_ops DESC) WHERE id > 3;
+                     CREATE INDEX ON small_{number} USING hash (name);
+                     CREATE INDEX ON small_{number} USING gin (string_to_array(name, ' '))",
+                    if number == 0 { 0 } else { number - 1 }
+                ))
+                .unwrap();
+            // One is empty, and one is not so small.
+            let rows = if number == 0 { 0 } else { 50 * number * number };
+            pair.source
+                .batch_execute(&format!(
+                    "INSERT INTO small_{number} SELECT i, NULL, 'name ' || i % 9, '2024-01-01' FROM generate_series(1, {rows}) i"
+                ))
+                .unwrap();
+        }
+        pair.migrate("");
+        pair.assert_same_definitions();
+        pair.assert_same_content();
+        let again = "SELECT count(*)::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+                     JOIN pg_class t ON t.oid = i.indrelid AND t.relpages BETWEEN 1 AND 16
+                     WHERE t.relname LIKE 'small%' AND m.amname = 'btree' AND c.relfilenode <> c.oid";
+        assert_eq!(text(&mut pair.destination, again), "0");
+        servers.destination.crash_and_restart().unwrap();
+        pair.destination = crate::harness::connect(servers.destination.port(), name);
+        pair.assert_same_content();
+        pair.destination.batch_execute("CREATE EXTENSION amcheck").unwrap();
+        pair.destination.batch_execute("SELECT * FROM pgcopy.check_local(fail => true)").unwrap();
+        pair.destination.batch_execute("SET enable_seqscan = off").unwrap();
+        for (sql, expected) in [
+            ("SELECT count(*)::text FROM small_3 WHERE id = 5", "1"),
+            ("SELECT count(*)::text FROM small_0 WHERE id = 5", "0"),
+            ("SELECT count(*)::text FROM small_3 WHERE lower(name) = 'name 4' AND id > 3", "50"),
+        ] {
+            assert_eq!(text(&mut pair.destination, sql), expected, "{sql}");
+        }
+        for sql in ["INSERT INTO small_3 VALUES (5, NULL, 'x')", "INSERT INTO small_3 VALUES (0, 17000, 'x')"] {
+            assert!(pair.destination.batch_execute(sql).is_err(), "{sql}");
+        }
+        pair.destination.batch_execute("INSERT INTO small_0 VALUES (5, NULL, 'x', '2024-01-01')").unwrap();
+        let double = pair.destination.batch_execute("INSERT INTO small_0 VALUES (5, NULL, 'x')");
+        assert_eq!(Failure::of(&double.unwrap_err()).sqlstate, "23505");
+    }
+}
+
+/// Keys that do not hold are told of as ever.
+#[test]
+fn a_key_that_does_not_hold_is_named() {
+    if !has_pg_dump() {
+        return;
+    }
+    let mut pair = Pair::new("migrate_no_key");
+    pair.source
+        .batch_execute(
+            "CREATE TABLE item (id int, name text);
+             INSERT INTO item VALUES (1, 'a'), (2, 'b'), (3, 'b');
+             CREATE UNIQUE INDEX item_name ON item (name) WHERE id < 3;
+             UPDATE pg_index SET indpred = NULL WHERE indexrelid = 'item_name'::regclass",
+        )
+        .unwrap();
+    let failed = pair.migrate_error("");
+    assert_eq!(failed.sqlstate, "23505", "{failed:?}");
+    assert!(failed.message.contains("could not create unique index \"item_name\""), "{failed:?}");
+    pair.assert_nothing_left();
 }

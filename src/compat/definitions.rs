@@ -37,6 +37,37 @@ pub unsafe fn define_unbuilt_index(heap: pg_sys::Oid, statement: *mut pg_sys::In
     }
 }
 
+/// Creates an index's catalog rows and its empty file for a statement of the current role's, whose rights are checked.
+///
+/// # Safety
+/// `statement` is a transformed CREATE INDEX for that table, which is locked.
+pub unsafe fn define_empty_index(table: pg_sys::Oid, statement: *mut pg_sys::IndexStmt) -> pg_sys::Oid {
+    let none = pg_sys::Oid::INVALID;
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(since_16))]
+        let address = pg_sys::DefineIndex(table, statement, none, none, none, false, true, true, true, false);
+        #[cfg(since_16)]
+        let address = pg_sys::DefineIndex(table, statement, none, none, none, -1, false, true, true, true, false);
+        address.objectId
+    }
+}
+
+/// Returns whether a key is one over periods, which are there since 18.
+///
+/// # Safety
+/// A node of a statement.
+pub unsafe fn has_periods(key: *const pg_sys::Constraint) -> bool {
+    #[cfg(since_18)]
+    // SAFETY: promised by the caller.
+    return unsafe { (*key).without_overlaps };
+    #[cfg(not(since_18))]
+    {
+        let _ = key;
+        false
+    }
+}
+
 /// Brings the compact form of a column up to date with its full one, which a descriptor has since 18.
 ///
 /// # Safety

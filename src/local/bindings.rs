@@ -44,6 +44,12 @@ unsafe extern "C-unwind" {
         attributes: *const pg_sys::AttrMap,
         constraint: *mut pg_sys::Oid,
     ) -> *mut pg_sys::IndexStmt;
+    /// Returns a statement with its expressions analyzed (`parser/parse_utilcmd.h`).
+    pub fn transformIndexStmt(
+        relation: pg_sys::Oid,
+        statement: *mut pg_sys::IndexStmt,
+        text: *const std::ffi::c_char,
+    ) -> *mut pg_sys::IndexStmt;
     /// Prepares the routing of rows to partitions (`executor/execPartition.h`).
     pub fn ExecSetupPartitionTupleRouting(
         state: *mut pg_sys::EState,
@@ -95,6 +101,13 @@ pub mod unguarded {
             environment: *mut pg_sys::QueryEnvironment,
             destination: *mut pg_sys::DestReceiver,
             completion: *mut pg_sys::QueryCompletion,
+        );
+        /// Refuses a relation that the current role does not own (`commands/tablecmds.h`). It is passed to the server, which calls it.
+        pub fn RangeVarCallbackOwnsRelation(
+            relation: *const pg_sys::RangeVar,
+            oid: pg_sys::Oid,
+            old_oid: pg_sys::Oid,
+            argument: *mut std::ffi::c_void,
         );
     }
 }

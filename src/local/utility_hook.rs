@@ -3,6 +3,7 @@
 
 use super::bindings;
 use super::copy_statement::{self, CopyStatement};
+use super::empty_indexes;
 use super::identity;
 use crate::error::{Error, Result, or_raise};
 use pgrx::prelude::*;
@@ -58,9 +59,37 @@ unsafe extern "C-unwind" fn process_utility(
         }
         match PREVIOUS {
             Some(next) => pass_on!(next),
+            // Others may do something with every statement.
+            None if empty_indexes::is_asked_for(context) => {
+                let left = make_empty_index(statement, text);
+                if left.is_null() {
+                    return;
+                }
+                let (read_only_tree, statement) = (read_only_tree && left == statement, left);
+                bindings::unguarded::standard_ProcessUtility(
+                    statement,
+                    text,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                );
+            }
             None => pass_on!(bindings::unguarded::standard_ProcessUtility),
         }
     }
+}
+
+/// Makes the index of a statement over an empty table.
+#[pg_guard]
+unsafe extern "C-unwind" fn make_empty_index(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the server's own arguments.
+    unsafe { empty_indexes::make(statement, text) }
 }
 
 /// Raises an error for a statement that the server counts among those of data definition, and for one that takes tables, or

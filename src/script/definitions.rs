@@ -5,7 +5,7 @@ use super::large_objects::LargeObjects;
 use super::pg_dump::Program;
 use super::selection::{self, Filter};
 use crate::error::{Error, Result, catch, caution};
-use crate::local::{identity, interrupts, script_objects, settings, spi};
+use crate::local::{empty_indexes, identity, interrupts, script_objects, settings, spi};
 use crate::source::{self, Origin, Session};
 use dumpscript::{Head, roles_of};
 use pgrx::prelude::*;
@@ -273,7 +273,7 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
 }
 
 fn run(head: &Head, statement: &str) -> Result<()> {
-    catch(|| spi::execute_of_script(statement)).map_err(|error| {
+    catch(|| empty_indexes::quickly(|| spi::execute_of_script(statement))).map_err(|error| {
         let is_about_rights = error.sqlstate == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
         let error = if head.kind.is_empty() {
             error

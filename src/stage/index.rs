@@ -1,8 +1,9 @@
 use crate::compat;
 use crate::error::Result;
+use crate::local::guard::guarded;
 use crate::local::identity::{Role, run_as};
 use crate::storage::btree::BuildByKeys;
-use pgrx::pg_sys;
+use pgrx::{pg_guard, pg_sys};
 
 /// Fills an index of a loaded stage table.
 ///
@@ -35,6 +36,9 @@ pub fn build_index(heap: u32, owner: u32, index: u32) -> Result<()> {
     Ok(())
 }
 
+/// The greatest table whose indexes are filled row by row: their files stay what they are, and are not flushed.
+const MOST_PAGES_BY_ROW: u32 = 16;
+
 /// Fills an index of a table that this transaction has made and filled. The index was made with the empty table.
 ///
 /// Functions run as for [`build_index`].
@@ -45,14 +49,17 @@ pub fn fill_index(heap: u32, owner: u32, index: u32) -> Result<()> {
             let lock = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
             let heap_relation = pg_sys::table_open(heap.into(), lock);
             // An index of no rows is complete.
-            if pg_sys::RelationGetNumberOfBlocksInFork(heap_relation, pg_sys::ForkNumber::MAIN_FORKNUM) > 0 {
+            let pages = pg_sys::RelationGetNumberOfBlocksInFork(heap_relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            if pages > 0 {
                 let index_relation = pg_sys::index_open(index.into(), lock);
                 let info = pg_sys::BuildIndexInfo(index_relation);
-                // A truncation would flush the log, for each index.
-                compat::give_new_file(index_relation);
-                let by_keys = BuildByKeys::install(index_relation, info);
-                pg_sys::index_build(heap_relation, index_relation, info, true, false);
-                drop(by_keys);
+                if pages > MOST_PAGES_BY_ROW || !fill_by_row(heap_relation, index_relation, info) {
+                    // A truncation would flush the log, for each index.
+                    compat::give_new_file(index_relation);
+                    let by_keys = BuildByKeys::install(index_relation, info);
+                    pg_sys::index_build(heap_relation, index_relation, info, true, false);
+                    drop(by_keys);
+                }
                 pg_sys::index_close(index_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
             }
             pg_sys::table_close(heap_relation, pg_sys::NoLock as pg_sys::LOCKMODE);
@@ -60,4 +67,53 @@ pub fn fill_index(heap: u32, owner: u32, index: u32) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Adds all rows of a table to a B-tree that holds none. Returns whether the index is complete then: where keys are not unique, or
+/// may not be, the build tells.
+///
+/// # Safety
+/// Both are open and locked exclusively, and `info` describes the index.
+unsafe fn fill_by_row(heap: pg_sys::Relation, index: pg_sys::Relation, info: *mut pg_sys::IndexInfo) -> bool {
+    // SAFETY: promised by the caller; the state outlives the scan.
+    unsafe {
+        let is_empty_tree = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+            && (*info).ii_ExclusionOps.is_null()
+            && pg_sys::RelationGetNumberOfBlocksInFork(index, pg_sys::ForkNumber::MAIN_FORKNUM) == 1;
+        let scan = (*(*heap).rd_tableam).index_build_range_scan;
+        let (true, Some(scan)) = (is_empty_tree, scan) else { return false };
+        let mut filling = Filling { heap, info, is_complete: true };
+        let (state, all) = ((&raw mut filling).cast(), pg_sys::InvalidBlockNumber);
+        let no_scan = std::ptr::null_mut();
+        guarded!(scan(heap, index, info, false, false, false, 0, all, Some(add_to_index), state, no_scan));
+        filling.is_complete
+    }
+}
+
+struct Filling {
+    heap: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    is_complete: bool,
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn add_to_index(
+    index: pg_sys::Relation,
+    place: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    _is_alive: bool,
+    state: *mut std::ffi::c_void,
+) {
+    // SAFETY: the server's own arguments, and the state of `fill_by_row`.
+    unsafe {
+        let filling = &mut *state.cast::<Filling>();
+        let check = if (*filling.info).ii_Unique {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL
+        } else {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+        };
+        let is_unique = pg_sys::index_insert(index, values, nulls, place, filling.heap, check, false, filling.info);
+        filling.is_complete &= is_unique || !(*filling.info).ii_Unique;
+    }
 }

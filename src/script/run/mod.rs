@@ -11,7 +11,7 @@ use super::held::RowLoader;
 use crate::error::{Error, Result, catch, caution, sqlstate_class, warn};
 use crate::load::copy_from_script;
 use crate::local::script_statement::{self, Encoding};
-use crate::local::{identity, interrupts, script_objects, settings, transaction};
+use crate::local::{empty_indexes, identity, interrupts, script_objects, settings, transaction};
 use crate::order::{HeldTable, Loaded};
 use crate::storage::spool::SpoolWriter;
 use copied_rows::RowsOfCopy;
@@ -69,11 +69,12 @@ pub fn run_script(
     loader: &dyn RowLoader,
     on_progress: &dyn Fn(Loaded),
 ) -> Result<RunReport> {
+    let run = || empty_indexes::quickly(|| Run::new(file, terms, loader, on_progress).finish());
     // Who has put rights down does not take them up again in a script.
     if identity::has_put_rights_down() {
-        identity::with_role_kept(|| Run::new(file, terms, loader, on_progress).finish())
+        identity::with_role_kept(run)
     } else {
-        settings::scoped(|| Run::new(file, terms, loader, on_progress).finish())
+        settings::scoped(run)
     }
 }
 
