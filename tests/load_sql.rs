@@ -389,6 +389,37 @@ fn settings_of_other_versions_are_ignored() {
     assert_eq!(failure(&mut pair.destination, &path, "").sqlstate, "42704");
 }
 
+/// What has no place here is passed over, and the report says so.
+#[test]
+fn statements_without_a_place_here_are_told_of() {
+    let (mut pair, directory) = Pair::with_files("load_sql_no_place");
+    let client = &mut pair.destination;
+    let script = "DROP EXTENSION IF EXISTS pgcopy;\nCREATE TABLE public.t (a int);\n
+SELECT * FROM pg_catalog.pg_restore_relation_stats(
+\t'version', '180000'::integer, 'schemaname', 'public', 'relname', 't', 'relpages', '7'::integer, 'reltuples', '700'::real,
+\t'relallvisible', '0'::integer);
+SELECT * FROM pg_catalog.pg_restore_attribute_stats(
+\t'version', '180000'::integer, 'schemaname', 'public', 'relname', 't', 'attname', 'a', 'inherited', 'f'::boolean,
+\t'null_frac', '0.5'::real, 'avg_width', '4'::integer, 'n_distinct', '-0.5'::real);
+";
+    let path = write(&directory, "a.sql", script);
+    let report = load_well(client, &path, "");
+    assert!(report.contains(&"skipped 1 DROP EXTENSION IF EXISTS pgcopy;".to_owned()), "{report:?}");
+    let is_told = |line: &str| report.iter().filter(|found| found.starts_with(line)).count();
+    let takes_statistics = text(client, "SHOW server_version_num").parse::<u32>().unwrap() >= 180_000;
+    if takes_statistics {
+        assert_eq!(is_told("skipped"), 1, "{report:?}");
+        assert_eq!(text(client, "SELECT reltuples::text FROM pg_class WHERE relname = 't'"), "700");
+        assert_eq!(text(client, "SELECT null_frac::text FROM pg_stats WHERE tablename = 't'"), "0.5");
+    } else {
+        assert_eq!(is_told("skipped 4 SELECT * FROM pg_catalog.pg_restore_relation_stats("), 1, "{report:?}");
+        assert_eq!(is_told("skipped"), 2, "{report:?}");
+        let told = "statistics are left out: this server has no function pg_restore_relation_stats";
+        assert!(pair.notices().iter().any(|notice| notice.contains(told)), "{:?}", pair.notices());
+    }
+    pair.assert_nothing_left();
+}
+
 #[test]
 fn tables_are_chosen_by_patterns() {
     if !has_pg_dump() {

@@ -1,6 +1,6 @@
 //! Rows of a script are stored by workers, and nothing else about the load is different.
 
-use crate::harness::{Pair, installation, text, texts};
+use crate::harness::{Pair, connect, installation, text, texts, wait_for_worker};
 use crate::load_sql::{dump, failure, load_well, new_database, write};
 use crate::migrate::{definitions, fill, has_pg_dump};
 use postgres::Client;
@@ -428,13 +428,130 @@ fn dumps_of_servers_of_every_version() {
         pair.assert_same_content();
         let third = format!("{name}_psql");
         drop(new_database(destination, &third));
-        let output = Command::new(installation().program("psql"))
-            .args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", &third])
-            .args([&format!("--port={destination}"), "-f", &path])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        run_with_psql(destination, &third, &path);
         assert_eq!(definitions(destination, &name), definitions(destination, &third), "{name}");
+        // And once more round, from here.
+        let again = write(&directory, "again.sql", dump(destination, &name, &[]));
+        let fourth = format!("{name}_again");
+        drop(new_database(destination, &fourth));
+        run_with_psql(destination, &fourth, &again);
+        let mut client = connect(destination, &fourth);
+        let tables = crate::harness::user_tables(&mut client);
+        assert_eq!(data::checksums(&mut client, &tables).unwrap(), data::checksums(&mut pair.source, &tables).unwrap());
+        assert_eq!(definitions(destination, &fourth), definitions(destination, &name), "{name}");
         pair.assert_nothing_left();
     }
+}
+
+fn run_with_psql(port: u16, database: &str, path: &str) {
+    let output = Command::new(installation().program("psql"))
+        .args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", database])
+        .args([&format!("--port={port}"), "-f", path])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A cancel ends workers in the middle of rows, and nothing stays.
+#[test]
+fn a_cancel_while_workers_store_rows() {
+    let (mut pair, directory) = Pair::with_files("load_sql_workers_cancel");
+    let rows: String = (1..200_000).map(|number| format!("{number}\n")).collect();
+    // A row takes a while.
+    let script = format!(
+        "{HEAD}CREATE TABLE public.t (a int CHECK (length(repeat('x', 4000000 + a)) > 0));\nCOPY public.t (a) FROM stdin;\n{rows}\\.\n"
+    );
+    let path = write(&directory, "a.sql", script);
+    let gzip = format!("{path}.gz");
+    assert!(Command::new("gzip").args(["-k", &path]).status().unwrap().success());
+    for path in [path, gzip] {
+        let mut session = pair.another_destination_session();
+        let pid = text(&mut session, "SELECT pg_backend_pid()::text");
+        std::thread::scope(|scope| {
+            let load = scope.spawn(|| failure(&mut session, &path, ", parallel => 2"));
+            wait_for_worker(&mut pair.destination, "%copying public.t%");
+            text(&mut pair.destination, &format!("SELECT pg_cancel_backend({pid})::text"));
+            assert_eq!(load.join().unwrap().sqlstate, "57014");
+        });
+        assert!(texts(&mut pair.destination, "SELECT relname::text FROM pg_class WHERE relname = 't'").is_empty());
+        pair.assert_nothing_left();
+    }
+}
+
+/// A value of 300 MB is one line of the script. The session that reads on over it does not hold it.
+#[test]
+fn a_line_of_hundreds_of_megabytes() {
+    const BYTES: usize = 300 << 20;
+    let name = "load-sql-long-line";
+    let server = Server::start(&installation(), Options::named(name).with_memory(4 << 30)).unwrap();
+    let directory = ScratchDirectory::create(name).unwrap();
+    let mut script = format!(
+        "{HEAD}CREATE TABLE public.t (a int, b text);\nALTER TABLE ONLY public.t ALTER COLUMN b SET STORAGE EXTERNAL;\n\
+         COPY public.t (a, b) FROM stdin;\n1\tshort\n2\t"
+    );
+    script.reserve(BYTES + 100);
+    script.extend(std::iter::repeat_n("0123456789abcdef", BYTES / 16));
+    script.push_str("\n3\tlast\n\\.\nCREATE INDEX i ON public.t USING btree (a);\n");
+    let path = write(&directory, "a.sql", &script);
+    drop(script);
+    assert!(Command::new("gzip").args(["-k", "-1", &path]).status().unwrap().success());
+    for path in [path.clone(), format!("{path}.gz")] {
+        let mut client = connect(server.port(), "postgres");
+        client.batch_execute("DROP EXTENSION IF EXISTS pgcopy; CREATE EXTENSION pgcopy").unwrap();
+        load_well(&mut client, &path, ", parallel => 2");
+        // The most that the session has ever held.
+        let status = text(&mut client, "SELECT pg_read_file('/proc/' || pg_backend_pid() || '/status')");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes: usize = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert_eq!(
+            text(&mut client, "SELECT string_agg(octet_length(b)::text, ' ' ORDER BY a) FROM t"),
+            format!("5 {BYTES} 4")
+        );
+        assert_eq!(text(&mut client, "SELECT right(b, 20) FROM t WHERE a = 2"), "cdef0123456789abcdef");
+        client.batch_execute("DROP TABLE t").unwrap();
+        assert!(kilobytes < BYTES / 1024, "{path}: {peak}");
+    }
+}
+
+/// Statistics that a script brings along are those that tables have then, not those that the workers compute.
+#[test]
+fn statistics_of_a_script_stay() {
+    let (mut pair, directory) = Pair::with_files("load_sql_workers_statistics");
+    if !has_pg_dump() || text(&mut pair.destination, "SHOW server_version_num").parse::<u32>().unwrap() < 180_000 {
+        return;
+    }
+    pair.source
+        .batch_execute(
+            "CREATE TABLE item (id int PRIMARY KEY, kind text, price numeric);
+             CREATE INDEX item_lower ON item (lower(kind));
+             INSERT INTO item SELECT i, 'kind ' || i % 7, i / 3.0 FROM generate_series(1, 30000) i;
+             ANALYZE item;
+             INSERT INTO item SELECT i, 'later', 0 FROM generate_series(30001, 40000) i",
+        )
+        .unwrap();
+    let statistics = |client: &mut Client| {
+        texts(
+            client,
+            "SELECT concat_ws('|', tablename, attname, null_frac, n_distinct, most_common_vals::text, most_common_freqs::text, correlation)
+             FROM pg_stats WHERE schemaname = 'public' ORDER BY 1",
+        )
+    };
+    let counts = "SELECT string_agg(concat_ws(' ', relname, reltuples), ',' ORDER BY relname) FROM pg_class
+                  WHERE relname IN ('item', 'item_pkey', 'item_lower')";
+    let expected = (statistics(&mut pair.source), text(&mut pair.source, counts));
+    assert!(expected.0.len() >= 4);
+    let script = dump(pair.source_port, "load_sql_workers_statistics", &["--statistics"]);
+    assert!(String::from_utf8_lossy(&script).contains("pg_restore_attribute_stats"));
+    let path = write(&directory, "a.sql", script);
+    for parallel in [2, 0] {
+        load_well(&mut pair.destination, &path, &format!(", parallel => {parallel}"));
+        pair.assert_same_content();
+        let arrived = (statistics(&mut pair.destination), text(&mut pair.destination, counts));
+        assert_eq!(arrived, expected, "{parallel}");
+        if parallel == 2 {
+            assert!(tasks_of_workers(&mut pair.destination, "building index item_pkey%") > 0);
+        }
+        pair.destination.batch_execute("DROP TABLE item").unwrap();
+    }
+    pair.assert_nothing_left();
 }

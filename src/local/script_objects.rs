@@ -32,6 +32,14 @@ pub fn relation_exists(name: &str) -> Result<bool> {
     )
 }
 
+/// Whether the server itself has a function of this name.
+pub fn function_of_server_exists(name: &str) -> Result<bool> {
+    spi::fixed::query_json(
+        "SELECT to_json(EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = $1))::text",
+        &[Param::Text(name)],
+    )
+}
+
 /// Those of the extensions that are not installed on this server.
 pub fn missing_extensions(names: &[&str]) -> Result<Vec<String>> {
     spi::fixed::query_json(

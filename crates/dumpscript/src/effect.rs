@@ -45,6 +45,17 @@ const FUNCTIONS: [&str; 7] = ["setval", "lo_create", "lo_open", "lowrite", "lo_c
 const STATISTICS: [&str; 4] =
     ["pg_restore_relation_stats", "pg_restore_attribute_stats", "pg_restore_extended_stats", "pg_set_relation_stats"];
 
+/// Returns the name of the function that a statement calls with constants, and with nothing else, to take over statistics.
+pub fn restores_statistics(statement: &str) -> Option<String> {
+    const MOST_BYTES: usize = 120;
+    let beginning = statement.get(..MOST_BYTES.min(statement.len())).unwrap_or(statement);
+    let is_named = STATISTICS.iter().any(|name| beginning.contains(name));
+    if !is_named || effect_on_rows(statement) != Effect::AfterRows {
+        return None;
+    }
+    STATISTICS.iter().find(|name| beginning.contains(*name)).map(|name| (*name).to_owned())
+}
+
 /// Returns whether the statement is a COPY FROM STDIN as `pg_dump` writes it: of a table, with columns or without, and without
 /// options.
 pub fn is_plain_copy(statement: &str) -> bool {
@@ -257,6 +268,17 @@ mod tests {
         ] {
             assert_eq!(is_plain_copy(statement), is_plain, "{statement}");
         }
+    }
+
+    #[test]
+    fn statements_that_take_over_statistics() {
+        let call = "SELECT * FROM pg_catalog.pg_restore_relation_stats('relname', 't', 'relpages', '1'::integer);";
+        assert_eq!(restores_statistics(call).as_deref(), Some("pg_restore_relation_stats"));
+        assert_eq!(restores_statistics("SELECT 'pg_restore_relation_stats';"), None);
+        assert_eq!(
+            restores_statistics("SELECT * FROM pg_catalog.pg_restore_relation_stats('relname', public.f());"),
+            None
+        );
     }
 
     #[test]

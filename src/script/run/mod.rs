@@ -41,7 +41,7 @@ pub struct FilledTable {
     pub seconds: f64,
 }
 
-/// A statement that was passed over because it failed.
+/// A statement that was passed over: because it failed, or because it has no place here.
 #[derive(Debug, Clone)]
 pub struct SkippedStatement {
     pub line: usize,
@@ -71,11 +71,7 @@ pub fn run_script(
 ) -> Result<RunReport> {
     let run = || empty_indexes::quickly(|| Run::new(file, terms, loader, on_progress).finish());
     // Who has put rights down does not take them up again in a script.
-    if identity::has_put_rights_down() {
-        identity::with_role_kept(run)
-    } else {
-        settings::scoped(run)
-    }
+    if identity::has_put_rights_down() { identity::with_role_kept(run) } else { settings::scoped(run) }
 }
 
 struct Run<'a> {
@@ -93,6 +89,9 @@ struct Run<'a> {
     matched: HashSet<(bool, usize)>,
     left_out_indexes: HashSet<Name>,
     told_of_transactions: bool,
+    told_of_statistics: bool,
+    /// Functions of the server by their names, and whether they are there.
+    functions: HashMap<String, bool>,
     /// The table of the last INSERT, and the text before its values.
     last_insert: Option<(Vec<u8>, Option<Name>)>,
     /// Set where rows may be held back.
@@ -164,6 +163,8 @@ impl<'a> Run<'a> {
             matched: HashSet::new(),
             left_out_indexes: HashSet::new(),
             told_of_transactions: false,
+            told_of_statistics: false,
+            functions: HashMap::new(),
             last_insert: None,
         }
     }
@@ -378,6 +379,22 @@ impl<'a> Run<'a> {
         self.report.skipped.push(SkippedStatement { line, statement, reason: error.message.clone() });
     }
 
+    /// Tells of a statement that is passed over although it would not fail.
+    fn leave_out(&mut self, line: usize, outline: &str, reason: &str) {
+        let statement = first_words(outline);
+        caution(&format!("line {line} is passed over: {reason}: {statement}"));
+        self.report.skipped.push(SkippedStatement { line, statement, reason: reason.to_owned() });
+    }
+
+    fn has_function(&mut self, name: &str) -> Result<bool> {
+        if let Some(&known) = self.functions.get(name) {
+            return Ok(known);
+        }
+        let is_there = settings::with_catalog_settings(|| script_objects::function_of_server_exists(name))?;
+        self.functions.insert(name.to_owned(), is_there);
+        Ok(is_there)
+    }
+
     /// Takes over what decides about the meaning of the bytes that come next.
     fn follow_settings(&mut self) {
         let escapes = settings::value(c"standard_conforming_strings").as_deref() == Some("off");
@@ -416,7 +433,17 @@ impl<'a> Run<'a> {
             return Err(self.at(error, line, outline));
         }
         if dumpscript::drops_extension(outline, "pgcopy") {
-            caution("the script's statement to drop extension pgcopy is ignored");
+            self.leave_out(line, outline, "extension pgcopy, which carries the script out, is not dropped");
+            return Ok(true);
+        }
+        if let Some(function) = dumpscript::restores_statistics(outline)
+            && !self.has_function(&function)?
+        {
+            // There is one statement for each column.
+            if !std::mem::replace(&mut self.told_of_statistics, true) {
+                let reason = format!("statistics are left out: this server has no function {function}");
+                self.leave_out(line, outline, &reason);
+            }
             return Ok(true);
         }
         if let Some((name, _)) = dumpscript::setting_of(outline)
