@@ -59,6 +59,8 @@ BEGIN
             ('store_options_validator', 'checks the options of object stores and of their users'),
             ('fdw_validator', 'checks the options of foreign servers and user mappings of the foreign-data wrapper pgcopy'),
             ('send_frames', 'sends the rows of a query in compressed frames to pgcopy on another server, which calls it'),
+            ('send_stored_frames', 'sends the rows of a part of a table as they are stored to pgcopy on another server, which calls it'),
+            ('stored_form', 'describes what the form of stored rows depends on'),
             ('wire_versions', 'the versions of frames that pgcopy.send_frames knows'),
             ('version', 'the version of this library')
         ) AS comments (name, text)

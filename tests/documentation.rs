@@ -33,6 +33,7 @@ fn every_example_runs() {
         "docs/load-sql.md",
         "docs/verify.md",
         "docs/check-local.md",
+        "docs/heap-form.md",
         "docs/backups.md",
         "docs/part-of-the-data.md",
         "docs/modes.md",

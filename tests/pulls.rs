@@ -20,6 +20,7 @@ mod faults;
 mod follow_keys;
 mod foreign_keys;
 mod foreign_servers;
+mod heap_form;
 mod hostile_source;
 mod hostile_texts;
 mod huge_values;

@@ -34,6 +34,7 @@ macro_rules! pull_function {
             follow_keys: default!(Option<bool>, "false"),
             triggers: default!(Option<bool>, "true"),
             compress: default!(Option<Text>, "'auto'"),
+            trust_source: default!(Option<bool>, "false"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -55,6 +56,7 @@ macro_rules! pull_function {
                 follow_keys: given("follow_keys", follow_keys),
                 triggers: given("triggers", triggers),
                 compress: given("compress", compress).0,
+                trust_source: given("trust_source", trust_source),
             };
             $body
         }
@@ -81,6 +83,7 @@ macro_rules! migrate_function {
             wait: default!(Option<bool>, "true"),
             verbose: default!(Option<bool>, "false"),
             compress: default!(Option<Text>, "'auto'"),
+            trust_source: default!(Option<bool>, "false"),
             $($more)*
         ) -> $($returned)* {
             let pull = parameters::pull_of_migration(
@@ -90,7 +93,7 @@ macro_rules! migrate_function {
                 parallel,
                 given("wait", wait),
                 given("verbose", verbose),
-                given("compress", compress),
+                (given("compress", compress), given("trust_source", trust_source)),
             );
             let $request = crate::job::MigrateRequest {
                 pull,
@@ -301,7 +304,7 @@ pub(super) fn pull_of_migration(
     parallel: Option<i32>,
     wait: bool,
     verbose: bool,
-    compress: Text,
+    (compress, trust_source): (Text, bool),
 ) -> crate::prepare::Request {
     let [include, exclude] = filters;
     crate::prepare::Request {
@@ -325,6 +328,7 @@ pub(super) fn pull_of_migration(
         follow_keys: false,
         triggers: true,
         compress: compress.0,
+        trust_source,
     }
 }
 

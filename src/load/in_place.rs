@@ -98,6 +98,7 @@ fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<
     let counter = match wire {
         Wire::Binary => Counter::Binary(BinaryStream::new(table.columns.len())),
         Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
+        Wire::Heap => return Err(Error::internal("COPY FROM does not take rows as they are stored")),
     };
     SOURCE.with_borrow_mut(|source| {
         *source = Some(Source { reader, counter, rows: 0, failed: false, column: None, listener })

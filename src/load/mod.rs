@@ -6,6 +6,7 @@ mod decode;
 mod expressions;
 mod from_files;
 mod from_script;
+mod heap_rows;
 mod in_place;
 mod insert;
 mod kind;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result, catch, sqlstate_class};
 use crate::order::{ChosenRows, Loaded, SourceTable, TableSpec};
 use crate::source::{CopyOut, RunningCopies};
 use copystream::{BinaryStream, StreamError, TextStream};
+use heap_rows::HeapRows;
 use pgrx::prelude::*;
 use plan::{Part, Wire};
 use std::borrow::Cow;
@@ -97,6 +99,9 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
         generated: source.generates,
         columns: match &source.chosen {
             Some(chosen) => chosen.columns.iter().map(Cow::from).collect(),
+            None if source.wire == Wire::Heap => {
+                table.columns.iter().map(|column| column.name.as_str().into()).collect()
+            }
             None => table.columns.iter().map(|column| plan::quote_identifier(&column.name).into()).collect(),
         },
         condition: source.chosen.as_ref().and_then(|chosen| chosen.condition.as_deref()),
@@ -122,9 +127,9 @@ pub fn load_part(
 ) -> Result<Loaded> {
     let position = Position::default();
     let outcome = catch(|| {
-        let mut writer = TableWriter::for_copy(stage, table, wire, &position, helper)?;
-        let loaded = match wire {
+        let (loaded, written) = match wire {
             Wire::Binary => {
+                let mut writer = TableWriter::for_copy(stage, table, wire, &position, helper)?;
                 let mut stream = BinaryStream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, rows| {
                     let fed = stream.feed(chunk, |row| {
@@ -135,9 +140,28 @@ pub fn load_part(
                     fed.map_err(|error| error.at(&position, *rows))
                 })?;
                 stream.finish()?;
-                loaded
+                (loaded, writer.finish()?)
+            }
+            Wire::Heap => {
+                let mut rows = HeapRows::open(stage, table, &position, helper)?;
+                let mut stream = heapform::Stream::new(table.columns.len());
+                let loaded = load_stream(copies, helper, &position, |chunk, count| {
+                    // Where the stream is damaged, it is in the row that comes next.
+                    position.row.set(*count + 1);
+                    stream.feed(chunk, |record| {
+                        *count += 1;
+                        position.row.set(*count);
+                        rows.add(record)?;
+                        // Where the stream is damaged, it is in the row that comes next.
+                        position.row.set(*count + 1);
+                        Ok(())
+                    })
+                })?;
+                stream.finish()?;
+                (loaded, rows.finish()?)
             }
             Wire::Text => {
+                let mut writer = TableWriter::for_copy(stage, table, wire, &position, helper)?;
                 let mut stream = TextStream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, rows| {
                     let fed = stream.feed(chunk, |row| {
@@ -148,10 +172,10 @@ pub fn load_part(
                     fed.map_err(|error| error.at(&position, *rows))
                 })?;
                 stream.finish()?;
-                loaded
+                (loaded, writer.finish()?)
             }
         };
-        refuse_lost_rows(loaded.rows, writer.finish()?)?;
+        refuse_lost_rows(loaded.rows, written)?;
         Ok(loaded)
     });
     outcome.map_err(|error| locate(error, table, part, &position))

@@ -1,8 +1,10 @@
 //! Relations and their columns, as read from descriptors.
 
-use super::encoding::from_database;
+use super::encoding::{self, from_database};
 use crate::compat;
+use crate::error::{Error, Result};
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 use std::ffi::CStr;
 
 /// A column of a tuple descriptor, in a form for every version.
@@ -112,6 +114,28 @@ pub unsafe fn relation_path(relation: pg_sys::Relation) -> String {
         );
         from_database(CStr::from_ptr(pg_sys::text_to_cstring(path.cast_mut_ptr())))
     }
+}
+
+/// Returns the relation of that name, quoted where it must be, as the current user finds it.
+///
+/// # Errors
+/// The text is a number, which would name a relation past the rights on its schema. The server raises errors of its own for
+/// names that do not exist, or are not to be used.
+pub fn named(name: &str) -> Result<pg_sys::Oid> {
+    if name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return Err(Error::new(PgSqlErrorCode::ERRCODE_INVALID_NAME, "a relation must be given by its name"));
+    }
+    let name = encoding::to_database(name)?;
+    // SAFETY: the input function of regclass, with a NUL-terminated text.
+    let found = unsafe {
+        pg_sys::OidInputFunctionCall(
+            pg_sys::Oid::from(pg_sys::F_REGCLASSIN),
+            name.as_ptr().cast_mut(),
+            pg_sys::Oid::INVALID,
+            -1,
+        )
+    };
+    Ok(pg_sys::Oid::from(found.value() as u32))
 }
 
 /// Returns whether the relation's access method is the server's own heap.

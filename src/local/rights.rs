@@ -91,6 +91,19 @@ pub fn row_security_applies(relation: u32) -> bool {
     enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
 }
 
+/// Returns whether the current user may SELECT these columns of a table.
+pub fn may_select(relation: pg_sys::Oid, columns: &[i16]) -> bool {
+    // SAFETY: syscache lookups inside a transaction.
+    unsafe {
+        let (user, mode) = (pg_sys::GetUserId(), pg_sys::AclMode::from(pg_sys::ACL_SELECT));
+        let may_read = |column: &i16| {
+            pg_sys::pg_attribute_aclcheck(relation, *column, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+        };
+        pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+            || columns.iter().all(may_read)
+    }
+}
+
 /// Refuses to start work from code that belongs to a table: it would outlive the restrictions of that code.
 pub fn refuse_restricted_operation() -> Result<()> {
     // SAFETY: reads a backend-local variable.

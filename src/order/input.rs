@@ -1,5 +1,6 @@
 use super::{FilesSpec, LocalInput, ScriptInput, ScriptRows};
 use crate::source::{Origin, Transport};
+use frames::{Codec, Compression};
 use pgrx::pg_sys;
 use plan::{ColumnPair, Part, Wire};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,14 @@ impl ChosenRows {
 }
 
 impl SourceTable {
+    /// Has the rows travel as the source's heap stores them, in frames.
+    pub fn take_as_stored(&mut self) {
+        self.wire = Wire::Heap;
+        if self.transport == Transport::Copy {
+            self.transport = Transport::Frames(Compression::Named(Codec::None));
+        }
+    }
+
     /// What is read for each part, and whether with its partitions.
     pub fn relation_of(&self, part: usize) -> (&str, bool) {
         match self.partitions.get(part) {

@@ -1,6 +1,7 @@
 //! The arguments of a pull.
 
 use super::Terms;
+use super::stored_rows::refuse_untrusted_caller;
 use super::transport::Compress;
 use crate::error::{Error, Result, capped};
 use crate::local::{interrupts, logging};
@@ -49,6 +50,8 @@ pub struct Request {
     pub follow_keys: bool,
     /// The codec that rows are compressed with by the source, `none`, or `auto`.
     pub compress: String,
+    /// Whether the caller, a superuser, vouches for what the source sends.
+    pub trust_source: bool,
 }
 
 impl Request {
@@ -176,6 +179,7 @@ impl Arguments {
             .hint("Other modes change tables as they stand anyway: leave out \"method\"."));
         }
         Compress::parse(&request.compress)?;
+        refuse_untrusted_caller(request)?;
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
             return Err(Error::new(
@@ -279,8 +283,9 @@ fn arguments(request: &Request) -> String {
         Ok(Compress::Auto) | Err(_) => String::new(),
         Ok(_) => format!(", compress => '{}'", request.compress),
     };
+    let trust_source = if request.trust_source { ", trust_source => true" } else { "" };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}{compress}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}{compress}{trust_source}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

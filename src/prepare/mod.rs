@@ -19,6 +19,7 @@ mod script;
 mod selection;
 mod sequences;
 mod snapshot;
+mod stored_rows;
 mod targets;
 mod transport;
 mod verification;
@@ -44,6 +45,7 @@ use problems::{nothing_to_pull, refuse_problems, refuse_problems_of};
 use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use stored_rows::StoredForm;
 
 pub use arguments::{Request, check_arguments, described, filters_of, parse_filters, worker_count};
 pub use local_checks::{CheckRequest, local_checks};
@@ -142,6 +144,7 @@ struct Taking {
     /// Whether stored rows are compared with those of the source.
     verify: bool,
     transport: Transport,
+    stored_form: StoredForm,
 }
 
 /// A target of a job.
@@ -283,7 +286,8 @@ impl Prepared {
         self.notices = std::mem::take(&mut pairing.notices);
         let ties = request.follow_keys.then(|| Ties::of(selection, &source));
         let transport = self.choose_transport(&request.compress)?;
-        let taking = Taking { in_place: request.in_place, verify: request.verify, transport };
+        let stored_form = self.choose_stored_form(request)?;
+        let taking = Taking { in_place: request.in_place, verify: request.verify, transport, stored_form };
         self.pair_targets(source, local, taking, selection, pairing)?;
         if let Some(ties) = ties {
             self.follow_keys(&ties, &mut pairing.problems)?;

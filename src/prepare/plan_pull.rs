@@ -113,6 +113,7 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
         });
         rows.extend(found.map(|problem| told(others.clone(), problem)));
     }
+    prepared.advice_to_trust(request)?.iter().for_each(|advice| tell(advice));
     prepared.tell_needs();
     Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 use super::problems::must_own;
 use super::selection::choose;
+use super::stored_rows::{StoredForm, reason_against};
 use super::{Counterpart, From, Method, Prepared, ServerSide, Taking, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
@@ -21,7 +22,7 @@ impl Prepared {
         &mut self,
         source_relations: Vec<Relation>,
         local: &[Relation],
-        Taking { in_place: all_in_place, verify, transport }: Taking,
+        Taking { in_place: all_in_place, verify, transport, stored_form }: Taking,
         selection: &Selection,
         pairing: &mut Pairing,
     ) -> Result<()> {
@@ -162,6 +163,12 @@ impl Prepared {
                     warnings.push(format!(
                         "read in one part: a query over it would run functions of {authors} as the user of the source"
                     ));
+                }
+            }
+            if stored_form == StoredForm::Taken {
+                match reason_against(&source, &local, &table, &columns, method) {
+                    None => table.take_as_stored(),
+                    Some(reason) => warnings.push(format!("its rows are not taken as they are stored: {reason}")),
                 }
             }
             let digest = hash.map(|hash| digest_of(arriving, &local, &columns, hash));

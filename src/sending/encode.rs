@@ -45,6 +45,7 @@ impl RowEncoder {
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 "rows are not sent as text in this client_encoding",
             )),
+            Form::Heap => Err(Error::internal("rows of a query are stored nowhere")),
             Form::Text => Ok(Self::Text(columns.iter().map(|column| OutputFunction::of(column.type_oid)).collect())),
         }
     }

@@ -3,8 +3,9 @@
 mod encode;
 
 use crate::error::{Error, Result};
-use crate::local::memory;
 use crate::local::stepped_query::SteppedQuery;
+use crate::local::{encoding, memory, settings, spi};
+use crate::storage::stored_rows::StoredRows;
 use encode::RowEncoder;
 use frames::{Adaptive, Compression, Encoder, Form, LONGEST_PIECE, PIECE_BYTES, Sent, Timing};
 use pgrx::prelude::*;
@@ -27,10 +28,25 @@ thread_local! {
     static ADAPTIVE: RefCell<Adaptive> = RefCell::default();
 }
 
-/// The frames of a query's rows, one for each call.
+/// The rows of a part of a table that are asked for as they are stored.
+pub struct StoredRequest {
+    pub wire: i32,
+    pub table: String,
+    pub columns: Vec<String>,
+    /// The pages, whose end is that of the table where there are fewer.
+    pub pages: std::ops::Range<u32>,
+    pub codec: String,
+}
+
+/// Where rows come from.
+enum Rows {
+    Query { query: SteppedQuery, encoder: RowEncoder },
+    Stored(StoredRows),
+}
+
+/// The frames of a query's or a table's rows, one for each call.
 pub struct Frames {
-    query: SteppedQuery,
-    rows: RowEncoder,
+    rows: Rows,
     encoder: Encoder,
     compression: Compression,
     /// The stream as far as it was made and has not left.
@@ -57,23 +73,30 @@ impl Frames {
     /// # Errors
     /// The request is for what this server does not know, or the query is not one that only reads.
     pub fn start(call: pg_sys::FunctionCallInfo, request: &Request) -> Result<Self> {
-        if !WIRE_VERSIONS.contains(&request.wire) {
-            let known = WIRE_VERSIONS.map(|version| version.to_string()).join(", ");
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("wire version {} is not known", request.wire),
-            )
-            .detail(format!("Known versions: {known}.")));
-        }
+        refuse_unknown_version(request.wire)?;
         let form = Form::parse(&request.form).ok_or_else(|| unknown("form", &request.form))?;
         let compression = Compression::parse(&request.codec).ok_or_else(|| unknown("codec", &request.codec))?;
         let query = SteppedQuery::start(call, &request.query)?;
-        let rows = RowEncoder::of(form, &query.columns())?;
+        let encoder = RowEncoder::of(form, &query.columns())?;
         let mut made = Vec::new();
+        encoder.begin(&mut made);
+        Ok(Self::of(Rows::Query { query, encoder }, form, compression, made))
+    }
+
+    /// Prepares to read a table.
+    ///
+    /// # Errors
+    /// The request is for what this server does not know, or the current user may not have it.
+    pub fn start_stored(request: &StoredRequest) -> Result<Self> {
+        refuse_unknown_version(request.wire)?;
+        let compression = Compression::parse(&request.codec).ok_or_else(|| unknown("codec", &request.codec))?;
+        let rows = StoredRows::open(&request.table, &request.columns, request.pages.clone())?;
+        Ok(Self::of(Rows::Stored(rows), Form::Heap, compression, Vec::new()))
+    }
+
+    fn of(rows: Rows, form: Form, compression: Compression, mut made: Vec<u8>) -> Self {
         memory::reserve(&mut made, PIECE_BYTES + PIECE_BYTES / 4);
-        rows.begin(&mut made);
-        Ok(Self {
-            query,
+        Self {
             rows,
             encoder: Encoder::new(form),
             compression,
@@ -83,19 +106,28 @@ impl Frames {
             is_at_end: false,
             has_ended: false,
             given: None,
-        })
+        }
     }
 
     /// Makes rows until there are enough for a frame, or no more.
     fn make(&mut self) {
-        let Self { query, rows, made, made_rows, .. } = self;
-        let has_more = query.step(&mut |row| {
-            rows.encode(row, made)?;
-            *made_rows += 1;
-            Ok(made.len() < PIECE_BYTES)
-        });
+        let Self { rows, made, made_rows, .. } = self;
+        let has_more = match rows {
+            Rows::Query { query, encoder } => query.step(&mut |row| {
+                encoder.encode(row, made)?;
+                *made_rows += 1;
+                Ok(made.len() < PIECE_BYTES)
+            }),
+            Rows::Stored(stored) => {
+                let (count, has_more) = stored.read(PIECE_BYTES, made);
+                *made_rows += count;
+                has_more
+            }
+        };
         if !has_more {
-            rows.end(made);
+            if let Rows::Query { encoder, .. } = rows {
+                encoder.end(made);
+            }
             self.is_at_end = true;
         }
     }
@@ -104,10 +136,9 @@ impl Frames {
         let begun = Instant::now();
         let sending = self.given.map_or(Duration::ZERO, |(_, at)| begun - at);
         if !self.is_at_end && self.made.len() - self.start < PIECE_BYTES {
-            if self.start > 0 {
-                self.made.clear();
-                self.start = 0;
-            }
+            // What has not left is the end of a long row.
+            self.made.drain(..self.start);
+            self.start = 0;
             self.make();
         }
         let making = begun.elapsed();
@@ -169,4 +200,32 @@ fn micros(duration: Duration) -> u32 {
 
 fn unknown(what: &str, name: &str) -> Error {
     Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, format!("{what} \"{name}\" not recognized"))
+}
+
+fn refuse_unknown_version(wire: i32) -> Result<()> {
+    if WIRE_VERSIONS.contains(&wire) {
+        return Ok(());
+    }
+    let known = WIRE_VERSIONS.map(|version| version.to_string()).join(", ");
+    Err(Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, format!("wire version {wire} is not known"))
+        .detail(format!("Known versions: {known}.")))
+}
+
+/// Describes what the form of stored rows depends on. Rows of a server can be stored by another one as they are where the
+/// descriptions are equal: the major version, the order of bytes, the size of pages, the encoding, and the methods of
+/// compression.
+pub fn stored_form() -> Result<String> {
+    const FORM: u32 = 1;
+    let methods = spi::fixed::query_text(
+        "SELECT array_to_string(enumvals, ',') FROM pg_settings WHERE name = 'default_toast_compression'",
+        &[],
+    )?;
+    Ok(format!(
+        "form {FORM}, PostgreSQL {}, {}-endian, pages of {}, {}, {}",
+        settings::version() / 10_000,
+        if cfg!(target_endian = "little") { "little" } else { "big" },
+        pg_sys::BLCKSZ,
+        encoding::database_name(),
+        methods.unwrap_or_default()
+    ))
 }

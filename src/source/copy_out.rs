@@ -2,7 +2,7 @@ use super::Session;
 use super::session::RunningCopies;
 use crate::error::Result;
 use crate::local::interrupts;
-use frames::{Compression, Form};
+use frames::{Codec, Compression, Form};
 use pgrx::prelude::*;
 use plan::{Part, Wire};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ impl Transport {
             Self::Frames(_) => Some(match wire {
                 Wire::Binary => Form::Binary,
                 Wire::Text => Form::Text,
+                Wire::Heap => Form::Heap,
             }),
         }
     }
@@ -41,7 +42,7 @@ pub struct CopyOut<'a> {
     pub partitioned: bool,
     /// A generated column is among the columns: plain COPY does not send it.
     pub generated: bool,
-    /// SQL texts: quoted names, or expressions over the table's row.
+    /// SQL texts: quoted names, or expressions over the table's row. Of rows that travel as they are stored, the names.
     pub columns: Vec<Cow<'a, str>>,
     /// The condition that rows must satisfy: an expression in SQL.
     pub condition: Option<&'a str>,
@@ -55,6 +56,9 @@ pub struct CopyOut<'a> {
 impl CopyOut<'_> {
     /// Returns the command in its cheapest form: of the plain relation where possible, else of a query.
     pub fn statement(&self) -> String {
+        if self.wire == Wire::Heap {
+            return self.stored_statement();
+        }
         let columns = self.columns.join(", ");
         let is_plain = self.transport == Transport::Copy
             && !self.partitioned
@@ -76,6 +80,23 @@ impl CopyOut<'_> {
             }
         };
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
+    }
+
+    /// Rows as they are stored. Their columns are given by their names, without quotes. Each row of this COPY is a frame.
+    fn stored_statement(&self) -> String {
+        let compression = match self.transport {
+            Transport::Copy => Compression::Named(Codec::None),
+            Transport::Frames(compression) => compression,
+        };
+        format!(
+            "COPY (SELECT pgcopy.send_stored_frames(wire => {}, table_name => {}, columns => {}, first_page => {}, end_page => {}, codec => '{}')) TO STDOUT (FORMAT binary)",
+            frames::VERSION,
+            plan::quote_literal(self.table),
+            plan::text_array(self.columns.iter().map(AsRef::as_ref)),
+            self.part.first_page,
+            self.part.end_page.unwrap_or(u32::MAX),
+            compression.name()
+        )
     }
 
     /// Each row of this COPY is a frame.

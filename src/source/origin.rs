@@ -29,6 +29,8 @@ pub struct Origin {
     /// How long attempts to connect are repeated that fail for a passing reason.
     pub(super) patience: Duration,
     server: Option<Box<UsedServer>>,
+    /// Whether a superuser vouches for what the source sends, as an option of the foreign server.
+    is_trusted: bool,
     /// The key of masks, as the source's session gets it.
     pub(super) mask_key: Option<String>,
 }
@@ -52,6 +54,11 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
+    /// Returns whether a superuser has declared the source trusted, as an option of the foreign server.
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// The role at the source.
     pub fn user(&self) -> &str {
         self.info.user.as_deref().unwrap_or_default()
@@ -163,7 +170,7 @@ impl Origin {
             }
             refuse_files(&info)?;
         }
-        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: None, mask_key: None })
+        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: None, is_trusted: false, mask_key: None })
     }
 
     fn from_server(name: &str, caller: Caller, statement: HiddenStatement) -> Result<Self> {
@@ -203,6 +210,7 @@ impl Origin {
         let info = ConnInfo::from_parameters(options).map_err(|error| {
             Error::new(sqlstate_of(&error), format!("the options of server \"{name}\" cannot be used: {error}"))
         })?;
+        let is_trusted = server.is_trusted();
         let vouched = mapping.iter().any(|(name, value)| name == "password_required" && value == "false");
         let trust = if caller.is_superuser() || vouched { Trust::Full } else { Trust::PasswordRequired };
         let mapping = server
@@ -210,7 +218,14 @@ impl Origin {
             .as_ref()
             .map(|role| format!("USER MAPPING FOR {role} SERVER {}", plan::quote_identifier(name)));
         let used = UsedServer { name: name.to_owned(), mapping };
-        Ok(Self { info, trust, patience: parameters::retry_timeout(), server: Some(Box::new(used)), mask_key: None })
+        Ok(Self {
+            info,
+            trust,
+            patience: parameters::retry_timeout(),
+            server: Some(Box::new(used)),
+            is_trusted,
+            mask_key: None,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::origin::hint_at_values;
 use crate::error::{Error, Result};
+use crate::local::foreign_server::TRUSTED;
 use crate::local::identity::Caller;
 use crate::local::rights;
 use conninfo::{ConnInfo, ConnInfoError, Place};
@@ -31,6 +32,7 @@ pub fn refuse_wrong_options(options: &[Option<String>], catalog: pg_sys::Oid) ->
         refuse_misplaced(name, place)?;
         match name {
             PASSWORD_REQUIRED => refuse_wrong_password_required(value)?,
+            TRUSTED => refuse_wrong_trust(value)?,
             _ => parameters.push((name.to_owned(), value.to_owned())),
         }
     }
@@ -47,7 +49,11 @@ pub fn refuse_wrong_options(options: &[Option<String>], catalog: pg_sys::Oid) ->
 }
 
 fn refuse_misplaced(name: &str, place: Option<Place>) -> Result<()> {
-    let belongs_to = if name == PASSWORD_REQUIRED { Some(Place::UserMapping) } else { conninfo::place_of(name) };
+    let belongs_to = match name {
+        PASSWORD_REQUIRED => Some(Place::UserMapping),
+        TRUSTED => Some(Place::Server),
+        _ => conninfo::place_of(name),
+    };
     if belongs_to.is_some() && belongs_to == place {
         return Ok(());
     }
@@ -85,6 +91,18 @@ fn refuse_wrong_password_required(value: &str) -> Result<()> {
             PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE,
             "password_required takes true or false",
         )),
+    }
+}
+
+/// Refuses everybody but superusers, also where the option stays and another one changes: the server would be another one.
+fn refuse_wrong_trust(value: &str) -> Result<()> {
+    match value {
+        "false" => Ok(()),
+        "true" if Caller::of_this_session().is_superuser() => Ok(()),
+        "true" => Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, "trusted=true is superuser-only")
+            .detail("Only superusers may set it, or change other options beside it.")
+            .hint("Drop the option trusted, or have a superuser change the server.")),
+        _ => Err(Error::new(PgSqlErrorCode::ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE, "trusted takes true or false")),
     }
 }
 

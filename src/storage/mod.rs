@@ -9,5 +9,6 @@ pub mod page;
 pub mod relation_file;
 pub mod server_rows;
 pub mod spool;
+pub mod stored_rows;
 pub mod tuple;
 pub mod visibility_map;

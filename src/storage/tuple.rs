@@ -304,6 +304,32 @@ impl TupleBuilder {
         }
     }
 
+    /// Begins a row whose values are stored elsewhere as they are to be stored here. The caller vouches for that: the bitmap has
+    /// a bit for each attribute, where one is NULL, and the values are aligned as from their beginning.
+    #[inline]
+    pub fn take_stored(&mut self, bitmap: Option<&[u8]>, data: &[u8], has_varwidth: bool) {
+        self.begin(data.len());
+        self.has_varwidth = has_varwidth;
+        if let Some(bitmap) = bitmap {
+            self.has_null = true;
+            let bytes = self.bitmap.len();
+            self.bitmap.copy_from_slice(&bitmap[..bytes]);
+            // The bits behind the last attribute stay zero, so that equal rows are equal bytes.
+            if let Some(last) = self.bitmap.last_mut().filter(|_| !self.attributes.is_multiple_of(8)) {
+                *last &= (1 << (self.attributes % 8)) - 1;
+            }
+        }
+        self.put(data);
+    }
+
+    /// Returns the values of the row, and a bit for each attribute that is not NULL, where one is.
+    pub fn values(&mut self) -> (Option<&[u8]>, &[u8]) {
+        let (from, to) = (self.data_start, self.position);
+        // SAFETY: the buffer's words up to the position are initialized bytes; nobody else refers to them.
+        let bytes = unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), to) };
+        (self.has_null.then_some(self.bitmap.as_slice()), &bytes[from..])
+    }
+
     /// Writes the header and returns the row, header included. The row's own place in the table (`t_ctid`) is still to
     /// be filled in.
     #[inline]

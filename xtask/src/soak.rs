@@ -10,11 +10,12 @@ const HISTORY: Duration = Duration::from_secs(120);
 const HISTORIES: &str = "soak::a_long_history";
 
 /// Random tests that are slow and seldom broken, by their names, and what makes them longer than in `cargo xtask test`.
-const REPEATED: [&str; 8] = [
+const REPEATED: [&str; 9] = [
     "kills::processes",
     "killed_backups_are_never_called_complete",
     "changed_files_do_not_end_the_server",
     "damaged_rows_are_stored_or_refused",
+    "changed_bytes_of_stored_rows_do_not_end_the_server",
     "values_and_refusals_are_those_of_the_server",
     "random_tables_both_ways",
     "scripts_are_divided_as_by_psql",

@@ -127,8 +127,7 @@ impl Decoder {
         if header[3] != VERSION {
             return Err(FrameError::Version(header[3]));
         }
-        let form = Form::ALL.into_iter().find(|form| *form as u8 == header[4]);
-        let form = form.ok_or(FrameError::UnknownForm(header[4]))?;
+        let form = Form::of_number(header[4]).ok_or(FrameError::UnknownForm(header[4]))?;
         if form != self.form {
             return Err(FrameError::OtherForm { expected: self.form, found: form });
         }

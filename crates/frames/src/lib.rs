@@ -55,15 +55,23 @@ pub enum Form {
     Binary = 1,
     /// As `COPY … (FORMAT text)` has it.
     Text = 2,
+    /// As the heap stores them: the records of the crate `heapform`.
+    Heap = 3,
 }
 
 impl Form {
+    /// The forms that the rows of every query can have.
     pub const ALL: [Self; 2] = [Self::Binary, Self::Text];
+
+    pub(crate) fn of_number(number: u8) -> Option<Self> {
+        [Self::Binary, Self::Text, Self::Heap].into_iter().find(|form| *form as u8 == number)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Binary => "binary",
             Self::Text => "text",
+            Self::Heap => "heap",
         }
     }
 

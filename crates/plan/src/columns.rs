@@ -8,6 +8,8 @@ pub enum Wire {
     Binary,
     /// For types whose binary form would be wrong here: see [`Column::binary`].
     Text,
+    /// As the source's heap stores them.
+    Heap,
 }
 
 impl Wire {
@@ -15,6 +17,7 @@ impl Wire {
         match self {
             Self::Binary => "binary",
             Self::Text => "text",
+            Self::Heap => "heap",
         }
     }
 }

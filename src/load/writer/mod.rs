@@ -31,6 +31,8 @@ pub(super) struct TableWriter<'a, D> {
     builder: TupleBuilder,
     /// One for each attribute of the table.
     attributes: Vec<WrittenAttribute<D>>,
+    /// Whether the rows have a value for each attribute, in the order of the attributes.
+    is_alike: bool,
     /// Set where expressions of the target must see the rows.
     checked: Option<CheckedRows<'a>>,
     arena: Arena,
@@ -122,7 +124,8 @@ impl<'a> TableWriter<'a, ColumnDecoder> {
     ) -> Result<Self> {
         Self::open(stage, table, position, helper, |column, attribute| {
             let decoder = match wire {
-                Wire::Binary => ColumnDecoder::binary(attribute.type_oid, attribute.typmod),
+                // Rows as they are stored have values of another kind.
+                Wire::Binary | Wire::Heap => ColumnDecoder::binary(attribute.type_oid, attribute.typmod),
                 Wire::Text => ColumnDecoder::text(attribute.type_oid, attribute.typmod),
             };
             if table.columns[column].narrowed { decoder.watched(attribute.type_oid) } else { decoder }
@@ -186,10 +189,13 @@ impl<'a, D> TableWriter<'a, D> {
         let (pages, xid) = unsafe { (HeapPages::new(relation), pg_sys::GetCurrentTransactionId()) };
         // SAFETY: the same relation; pages of ours are never written while the server stores the rows.
         let by_server = (!own_storage).then(|| unsafe { ServerRows::new(relation) });
+        let numbers = table.columns.iter().map(|column| i32::from(column.number));
+        let is_alike = numbers.eq(1..=attributes.len() as i32);
         Ok(Self {
             relation,
             pages,
             by_server,
+            is_alike,
             builder: TupleBuilder::new(attributes.len(), xid),
             attributes,
             checked,
@@ -257,6 +263,40 @@ impl<'a, D> TableWriter<'a, D> {
             return Err(self.null_violation(number));
         }
         self.refuse_violated_checks()?;
+        self.store()?;
+        // SAFETY: see above.
+        unsafe { pg_sys::MemoryContextSwitchTo(outer) };
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Returns whether rows that have exactly the columns of the table, in its order, may be stored without a look at their
+    /// values.
+    #[inline]
+    pub(super) fn stores_rows_as_they_are(&self) -> bool {
+        self.is_alike && self.checked.is_none()
+    }
+
+    /// Adds such a row. Its values are aligned as from their beginning; `is_null` tells of an attribute whether the row has no
+    /// value for it, and is asked where there is a bitmap.
+    #[inline]
+    pub(super) fn add_stored(
+        &mut self,
+        bitmap: Option<&[u8]>,
+        values: &[u8],
+        has_varwidth: bool,
+        is_null: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        if bitmap.is_some() {
+            let attributes = self.attributes.iter().enumerate();
+            let missing = attributes.filter(|(_, attribute)| attribute.not_null).find(|(number, _)| is_null(*number));
+            if let Some((number, _)) = missing {
+                return Err(self.null_violation(number));
+            }
+        }
+        // SAFETY: as for `add_row`.
+        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
+        self.builder.take_stored(bitmap, values, has_varwidth);
         self.store()?;
         // SAFETY: see above.
         unsafe { pg_sys::MemoryContextSwitchTo(outer) };
