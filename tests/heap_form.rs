@@ -339,6 +339,20 @@ fn a_migration_takes_rows_as_they_are_stored() {
     assert_sound(&mut pair.destination);
 }
 
+#[test]
+fn tables_of_a_subset_that_holds_together_travel_as_ever() {
+    let mut pair = with_extension(
+        "stored_subset",
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent)",
+        "INSERT INTO parent SELECT generate_series(1, 100); INSERT INTO child SELECT i, i % 100 + 1 FROM generate_series(1, 1000) i",
+    );
+    pair.notices();
+    pair.pull(r#"trust_source => true, follow_keys => true, tables => '{"parent": {"where": "id <= 3"}}'"#);
+    let rows = "SELECT (SELECT count(*) FROM parent) || ' ' || (SELECT count(*) FROM child)";
+    assert_eq!(text(&mut pair.destination, rows), "3 30");
+    assert!(pair.notices().iter().any(|notice| notice.contains("follow_keys takes a part of them")));
+}
+
 fn role(pair: &mut Pair, name: &str) {
     pair.both(&format!(
         "DO $$ BEGIN CREATE ROLE {name} LOGIN PASSWORD 'secret'; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"

@@ -86,12 +86,16 @@ pub trait LoadHelper {
 }
 
 /// Describes a part of a source table as the source is asked for it.
+///
+/// # Panics
+/// When rows are to be chosen of a table whose rows travel as they are stored: all of them would.
 pub fn copy_of<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usize) -> CopyOut<'a> {
     CopyOut { part: source.parts[part], ..copy_of_relation(source, table, part) }
 }
 
 /// All rows of the relation that a part is of.
 fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usize) -> CopyOut<'a> {
+    assert!(source.wire != Wire::Heap || source.chosen.is_none(), "stored rows are not chosen");
     let (relation, partitioned) = source.relation_of(part);
     CopyOut {
         table: relation,

@@ -38,7 +38,13 @@ impl Prepared {
         if !(request.trust_source || side.origin.is_trusted()) {
             return Ok(StoredForm::Left);
         }
-        match self.lack_of_stored_form()? {
+        let lack = if request.follow_keys {
+            // Which rows are taken is decided when the tables are paired.
+            Some("follow_keys takes a part of them".to_owned())
+        } else {
+            self.lack_of_stored_form()?
+        };
+        match lack {
             None => Ok(StoredForm::Taken),
             Some(reason) => {
                 self.notices.push(format!("no rows are taken as they are stored: {reason}"));
