@@ -165,6 +165,24 @@ impl Pair {
         }
     }
 
+    /// A line of each row of a plan of what `tables` takes, in SQL over the plan's columns, where it is not empty. Arguments follow
+    /// a comma.
+    pub fn planned(&mut self, tables: &str, arguments: &str, line: &str) -> Vec<String> {
+        let sql = format!(
+            "SELECT p.line FROM (SELECT {line} AS line FROM pgcopy.plan($1, tables => $2::text::jsonb{arguments})) p
+             WHERE p.line <> ''"
+        );
+        let dsn = self.dsn();
+        let rows = self.destination.query(&sql, &[&dsn, &tables]);
+        let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The problems of such a plan, with their tables.
+    pub fn planned_problems(&mut self, tables: &str, arguments: &str) -> Vec<String> {
+        self.planned(tables, arguments, "coalesce(\"table\" || ': ', '') || problem")
+    }
+
     /// NOTICEs since the last call.
     pub fn notices(&self) -> Vec<String> {
         std::mem::take(&mut *self.notices.lock().expect("no test thread panicked with the lock"))
