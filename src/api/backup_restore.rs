@@ -1,6 +1,7 @@
 use super::{Text, given};
 use crate::error::{Error, or_raise};
 use crate::job;
+use crate::local::document::Document;
 use pgrx::prelude::*;
 
 /// Makes a new data directory of a backup, ready to start; one row about it.
@@ -10,7 +11,7 @@ fn backup_restore(
     backup: Option<Text>,
     target_directory: Option<Text>,
     until: default!(Option<Text>, "'latest'"),
-    tablespaces: default!(Option<pgrx::JsonB>, "NULL"),
+    tablespaces: default!(Option<Document>, "NULL"),
     port: default!(Option<i32>, "NULL"),
     start: default!(Option<bool>, "false"),
     wal_archive: default!(Option<Text>, "NULL"),
@@ -35,8 +36,9 @@ fn backup_restore(
 }
 
 /// The pairs of a JSON object: the old place of each tablespace, and its new one.
-fn places(tablespaces: Option<pgrx::JsonB>) -> Vec<(String, String)> {
-    let Some(pgrx::JsonB(value)) = tablespaces else { return Vec::new() };
+fn places(tablespaces: Option<Document>) -> Vec<(String, String)> {
+    let Some(tablespaces) = tablespaces else { return Vec::new() };
+    let value = or_raise(tablespaces.parse("tablespaces"));
     let pairs = value.as_object().and_then(|object| {
         object.iter().map(|(old, new)| Some((old.clone(), new.as_str()?.to_owned()))).collect::<Option<Vec<_>>>()
     });

@@ -5,6 +5,7 @@
 
 use super::given;
 use crate::error::{Error, Result};
+use crate::local::document::Document;
 use crate::local::text::Text;
 use pgrx::PgSqlErrorCode;
 
@@ -28,7 +29,7 @@ macro_rules! pull_function {
             method: default!(Option<Text>, "'auto'"),
             on_mismatch: default!(Option<Text>, "'error'"),
             verify: default!(Option<bool>, "false"),
-            tables: default!(Option<pgrx::JsonB>, "NULL"),
+            tables: default!(Option<crate::local::document::Document>, "NULL"),
             mask_key: default!(Option<Text>, "NULL"),
             mode: default!(Option<Text>, "'replace'"),
             follow_keys: default!(Option<bool>, "false"),
@@ -50,7 +51,7 @@ macro_rules! pull_function {
                 in_place: parameters::is_second("method", &given("method", method), ["auto", "in place"]),
                 skip_mismatched: parameters::is_second("on_mismatch", &given("on_mismatch", on_mismatch), ["error", "skip"]),
                 verify: given("verify", verify),
-                tables: tables.map(|tables| tables.0),
+                tables: tables.map(|tables| or_raise(tables.parse("tables"))),
                 mask_key: mask_key.map(String::from),
                 mode: given("mode", mode).0,
                 follow_keys: given("follow_keys", follow_keys),
@@ -263,7 +264,7 @@ macro_rules! load_function {
             mode: default!(Option<Text>, "NULL"),
             create_table: default!(Option<Text>, "'if_missing'"),
             match_by: default!(Option<Text>, "'name'"),
-            columns: default!(Option<pgrx::JsonB>, "NULL"),
+            columns: default!(Option<crate::local::document::Document>, "NULL"),
             skip: default!(Option<Vec<Option<Text>>>, "NULL"),
             overwrite: default!(Option<bool>, "false"),
             parallel: default!(Option<i32>, "NULL"),
@@ -354,12 +355,13 @@ pub(super) fn is_second(parameter: &str, value: &Text, values: [&str; 2]) -> boo
 }
 
 /// Returns the pairs of a target's column and a file's column that a JSON object names.
-pub(super) fn pairs(columns: Option<pgrx::JsonB>) -> Result<Vec<(String, String)>> {
+pub(super) fn pairs(columns: Option<Document>) -> Result<Vec<(String, String)>> {
     let wrong = || {
         Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "columns must be an object of names")
             .hint("Write columns => '{\"column of the table\": \"column of the file\"}'.")
     };
-    let Some(pgrx::JsonB(value)) = columns else { return Ok(Vec::new()) };
+    let Some(columns) = columns else { return Ok(Vec::new()) };
+    let value = columns.parse("columns")?;
     let object = value.as_object().ok_or_else(wrong)?;
     object.iter().map(|(target, file)| Ok((target.clone(), file.as_str().ok_or_else(wrong)?.to_owned()))).collect()
 }

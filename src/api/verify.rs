@@ -1,6 +1,7 @@
 use super::{Text, given, parameters};
 use crate::error::or_raise;
 use crate::job;
+use crate::local::document::Document;
 use crate::prepare::VerifyRequest;
 use pgrx::prelude::*;
 
@@ -16,7 +17,7 @@ fn verify(
     fail: default!(Option<bool>, "false"),
     most_rows: default!(Option<i32>, 10),
     definitions: default!(Option<bool>, "false"),
-    tables: default!(Option<pgrx::JsonB>, "NULL"),
+    tables: default!(Option<Document>, "NULL"),
     mask_key: default!(Option<Text>, "NULL"),
 ) -> TableIterator<
     'static,
@@ -41,7 +42,7 @@ fn verify(
         definitions: given("definitions", definitions),
         fail: given("fail", fail),
         most_rows: given("most_rows", most_rows),
-        tables: tables.map(|tables| tables.0),
+        tables: tables.map(|tables| or_raise(tables.parse("tables"))),
         mask_key: mask_key.map(String::from),
     };
     let verdicts = or_raise(job::verify(&request));

@@ -8,6 +8,7 @@ pub mod copy_statement;
 pub mod cumulative_statistics;
 pub mod datum;
 pub mod disk;
+pub mod document;
 pub mod empty_indexes;
 pub mod encoding;
 pub mod expressions;
