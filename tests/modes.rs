@@ -417,6 +417,59 @@ fn referenced_rows_come_first_and_go_last() {
     );
 }
 
+/// What waits for the end of the transaction, when its owner merges, and when somebody else does with the owner's rights.
+#[test]
+fn checks_that_wait_for_the_end_of_the_transaction() {
+    let mut pair = Pair::with(
+        "mode_deferred",
+        "CREATE TABLE parent (id int PRIMARY KEY, code int, CONSTRAINT same_name UNIQUE (code) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TABLE child (id int PRIMARY KEY, parent int, CONSTRAINT refers FOREIGN KEY (parent) REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO parent SELECT i, i FROM generate_series(1, 20) i; INSERT INTO child SELECT i, i FROM generate_series(1, 20) i",
+    );
+    pair.source.batch_execute("DO $$ BEGIN CREATE ROLE app LOGIN PASSWORD 'secret'; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$; GRANT SELECT ON parent, child TO app").unwrap();
+    pair.destination
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE mode_waiting LOGIN PASSWORD 'secret'; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             DO $$ BEGIN CREATE ROLE mode_member LOGIN PASSWORD 'secret' IN ROLE mode_waiting; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             GRANT ALL ON SCHEMA public TO mode_waiting; ALTER TABLE parent OWNER TO mode_waiting; ALTER TABLE child OWNER TO mode_waiting;
+             SET ROLE mode_waiting; CREATE TABLE fired (who text, rows bigint);
+             CREATE TABLE elsewhere (parent int CONSTRAINT outside REFERENCES parent DEFERRABLE INITIALLY DEFERRED, CONSTRAINT same_name CHECK (true));
+             CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fired VALUES (current_user, (SELECT count(*) FROM child)); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE OR DELETE ON parent DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION looks();
+             RESET ROLE",
+        )
+        .unwrap();
+    let call = format!(
+        "SELECT concat_ws(' ', \"table\", inserted, updated, deleted, unchanged) FROM pgcopy.pull('host=127.0.0.1 port={} user=app password=secret dbname={}', include => '{{parent, child}}', mode => 'sync', overwrite => true)",
+        pair.source_port, pair.database
+    );
+    let fired = "SELECT concat_ws(' ', who, min(rows), count(*)) FROM fired GROUP BY who";
+    for (role, rows_seen) in [("mode_waiting", 20), ("mode_member", 0), ("postgres", 0)] {
+        pair.destination
+            .batch_execute("DELETE FROM child; DELETE FROM parent; INSERT INTO parent VALUES (99, 99), (1, 98)")
+            .unwrap();
+        pair.destination.batch_execute("TRUNCATE fired").unwrap();
+        let mut session = connect_as(pair.destination_port, &pair.database, role);
+        session.batch_execute("BEGIN").unwrap();
+        assert_eq!(texts(&mut session, &call), ["child 20 0 0 0", "parent 19 1 1 0"], "{role}");
+        // They wait again.
+        session.batch_execute("INSERT INTO child VALUES (100, 100)").unwrap();
+        let failure = Failure::of(&session.batch_execute("COMMIT").unwrap_err());
+        assert!(failure.sqlstate == "23503" && failure.message.contains("\"refers\""), "{role}: {failure:?}");
+        assert_eq!(texts(&mut session, &call), ["child 20 0 0 0", "parent 19 1 1 0"], "{role}");
+        assert_eq!(texts(&mut session, fired), [format!("mode_waiting {rows_seen} 21")], "{role}");
+        let rows = "SELECT md5(concat((SELECT string_agg(p::text, ' ' ORDER BY id) FROM parent p), (SELECT string_agg(c::text, ' ' ORDER BY id) FROM child c)))";
+        assert_eq!(text(&mut session, rows), text(&mut pair.source, rows), "{role}");
+        // Rows elsewhere keep theirs.
+        session.batch_execute("INSERT INTO elsewhere VALUES (99)").unwrap_err();
+        session.batch_execute("BEGIN; INSERT INTO parent VALUES (99, 99); INSERT INTO elsewhere VALUES (99)").unwrap();
+        let failure = Failure::of(&session.query(&call, &[]).unwrap_err());
+        assert!(failure.sqlstate == "23503" && failure.message.contains("\"outside\""), "{role}: {failure:?}");
+        session.batch_execute("ROLLBACK").unwrap();
+    }
+    pair.assert_nothing_left();
+}
+
 #[test]
 fn a_sync_changes_no_table_that_was_not_asked_for() {
     let mut pair = Pair::with("mode_cascade", "CREATE TABLE kept (id int PRIMARY KEY)", "INSERT INTO kept VALUES (1)");
@@ -449,14 +502,16 @@ fn a_sync_of_a_part_deletes_within_that_part() {
              (200, 'north', '2024-01-05', 'gone'), (201, 'south', '2024-01-05', 'ours'), (202, NULL, NULL, 'ours'), (203, 'north', '2030-01-01', 'ours');
              CREATE SCHEMA planted; CREATE FUNCTION planted.always(text, text) RETURNS bool LANGUAGE sql AS 'SELECT true';
              CREATE OPERATOR planted.= (LEFTARG = text, RIGHTARG = text, FUNCTION = planted.always);
-             SET search_path = planted, pg_catalog, public; SET datestyle = 'SQL, DMY'",
+             SET search_path = planted, pg_catalog, public; SET datestyle = 'SQL, DMY';
+             SET standard_conforming_strings = off; SET transform_null_equals = on; SET array_nulls = off",
         )
         .unwrap();
-    let tables = r#"{"public.sale": {"where": "region = ''north'' AND day < ''2024-05-06''"}}"#;
+    let tables =
+        r#"{"public.sale": {"where": "region = ANY (''{north,NULL}'') AND day < ''2024-05-06'' OR region = NULL"}}"#;
     let arguments = format!("mode => 'sync', overwrite => true, include => '{{public.sale}}', tables => '{tables}'");
     // 5 is of the south now, and no row of the part any more.
     assert_eq!(changes(&mut pair, &arguments), ["sale 49 1 2 0"]);
-    pair.destination.batch_execute("RESET search_path; RESET datestyle").unwrap();
+    pair.destination.batch_execute("RESET search_path; RESET datestyle; RESET standard_conforming_strings; RESET transform_null_equals; RESET array_nulls").unwrap();
     let left = "SELECT string_agg(id || name, ' ' ORDER BY id) FROM sale WHERE name NOT LIKE 'n%'";
     assert_eq!(text(&mut pair.destination, left), "3ours 201ours 202ours 203ours");
     assert_eq!(changes(&mut pair, &arguments), ["sale 0 0 0 50"]);
@@ -486,6 +541,11 @@ fn a_sync_of_a_part_deletes_within_that_part() {
         text(&mut pair.destination, "SELECT count(*)::text FROM sale WHERE id < 200").parse::<i64>().unwrap()
             >= before.parse::<i64>().unwrap()
     );
+    // A row that has changed there must not go because its sample is another one.
+    pair.source.batch_execute("ALTER TABLE sale DROP CONSTRAINT sale_pkey").unwrap();
+    let failure =
+        pair.pull_error(&format!("mode => 'sync', overwrite => true, include => '{{sale}}', tables => '{sample}'"));
+    assert!(failure.problems().contains("the sample goes by other columns than those of the key"), "{failure:?}");
     pair.assert_nothing_left();
 }
 

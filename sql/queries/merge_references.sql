@@ -3,7 +3,10 @@
 -- $1 oid[]: the tables, those above them and their partitions
 SELECT coalesce(json_agg(json_build_object(
            'name', format('%I.%I', n.nspname, k.conname), 'referencing', k.conrelid::bigint, 'referenced', k.confrelid::bigint,
-           'referencing_name', k.conrelid::regclass::text, 'deferrable', k.condeferrable, 'deferred', k.condeferred,
+           'referencing_name', k.conrelid::regclass::text,
+           -- Those of one name are told to wait together, or not at all.
+           'deferrable', NOT EXISTS (SELECT FROM pg_constraint o
+                                     WHERE o.connamespace = k.connamespace AND o.conname = k.conname AND NOT o.condeferrable),
            'changes_on_delete', k.confdeltype IN ('c', 'n', 'd'))
        ORDER BY n.nspname, k.conname, k.oid), '[]'::json)::text
 FROM pg_constraint k

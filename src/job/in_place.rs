@@ -39,8 +39,9 @@ impl Pull<'_> {
             // Code of the owners must not run while other tables' triggers and foreign keys are off.
             settings::set_local(c"session_replication_role", "origin")?;
             // Restricted code cannot leave checks for the end of the transaction.
-            let deferred = catalog::read_deferred_keys(&self.prepared.in_place_members)?;
-            set_constraints(&deferred, "IMMEDIATE")?;
+            let mut deferred = catalog::read_deferred_constraints(&self.prepared.in_place_members)?;
+            deferred.retain(|constraint| matches!(constraint.kind, 'p' | 'u' | 'x'));
+            catalog::check_now(deferred.iter().map(|constraint| constraint.name.as_str()))?;
             let roots = self.prepared.published_roots();
             if !roots.is_empty() {
                 let suspended = Suspended::in_tables(&self.prepared.in_place_members)?;
@@ -81,7 +82,7 @@ impl Pull<'_> {
                     changes: None,
                 });
             }
-            set_constraints(&deferred, "DEFERRED")?;
+            catalog::let_wait_again(&deferred)?;
             self.check_keys_in_place()?;
             side.session.rollback()?;
             Ok(report)
@@ -97,13 +98,6 @@ impl Pull<'_> {
         }
         Ok(())
     }
-}
-
-fn set_constraints(names: &[String], when: &str) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    spi::execute(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
 }
 
 /// Triggers of the table are its owner's code; whether the table may be emptied is up to the caller.

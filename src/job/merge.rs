@@ -82,10 +82,8 @@ impl Pull<'_> {
             .collect::<Result<_>>()?;
         all.iter().try_for_each(|merging| self.refuse_null_keys(merging))?;
         // Code that runs with rights of its own cannot leave checks for later.
-        if all.iter().any(|merging| merging.merge.role.is_some()) {
-            set_constraints(&plans.initially_deferred, "IMMEDIATE")?;
-        }
-        set_constraints(&plans.deferred, "DEFERRED")?;
+        catalog::check_now(plans.of_restricted.iter().map(|constraint| constraint.name.as_str()))?;
+        catalog::let_wait(plans.deferred.iter().map(String::as_str))?;
         let mut changes = vec![Changes::default(); all.len()];
         let delete = |position: usize, changes: &mut [Changes]| -> Result<()> {
             changes[position].deleted = self.delete_rows(&all[position])?;
@@ -104,10 +102,10 @@ impl Pull<'_> {
                 delete(position, &mut changes)?;
             }
         }
-        let mut checked = plans.deferred.clone();
-        checked.extend(plans.initially_deferred.iter().filter(|name| !plans.deferred.contains(name)).cloned());
-        set_constraints(&checked, "IMMEDIATE")?;
-        set_constraints(&plans.initially_deferred, "DEFERRED")?;
+        let checked = plans.deferred.iter().chain(plans.waiting.iter().map(|constraint| &constraint.name));
+        catalog::check_now(checked.map(String::as_str))?;
+        catalog::let_wait_again(&plans.waiting)?;
+        catalog::let_wait_again(&plans.of_restricted)?;
         for (position, (merging, mut changes)) in all.iter().zip(changes).enumerate() {
             changes.unchanged = merging.rows.saturating_sub(changes.inserted + changes.updated);
             shared.note_changes(position, changes);
@@ -169,7 +167,9 @@ impl Pull<'_> {
     fn delete_rows(&self, merging: &Merging<'_>) -> Result<u64> {
         let statement = merging.statements().delete();
         match merging.merge.filter {
-            Some(_) => self.in_role(merging, || settings::with_catalog_settings(|| spi::execute_counting(&statement))),
+            Some(_) => {
+                self.in_role(merging, || settings::with_settings_of_source(|| spi::execute_counting(&statement)))
+            }
             None => self.change_rows(merging, &statement),
         }
     }
@@ -243,11 +243,4 @@ fn inserted_into(tables: &[u32]) -> Result<u64> {
         &[Param::OidArray(tables)],
     )?;
     Ok(count.and_then(|count| count.parse().ok()).unwrap_or_default())
-}
-
-fn set_constraints(names: &[String], when: &str) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    spi::execute_in_session(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
 }

@@ -334,9 +334,44 @@ pub fn depend_on_own_changes(relations: &[u32]) -> Result<OwnChanges> {
     Ok(changes)
 }
 
-/// Returns unique and exclusion constraints that are checked when the transaction ends, schema-qualified.
-pub fn read_deferred_keys(relations: &[u32]) -> Result<Vec<String>> {
-    spi::fixed::query_json(include_str!("../../sql/queries/deferred_keys.sql"), &[Param::OidArray(relations)])
+/// A constraint that waits for the end of the transaction.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DeferredConstraint {
+    /// Schema-qualified.
+    pub name: String,
+    /// As `pg_constraint.contype`.
+    pub kind: char,
+    /// Whether it can be made to wait again: not where a constraint that never waits has the same name.
+    can_be_told_to_wait: bool,
+}
+
+/// Returns the constraints that wait for the end of the transaction and look at what happens to rows of the tables.
+pub fn read_deferred_constraints(relations: &[u32]) -> Result<Vec<DeferredConstraint>> {
+    spi::fixed::query_json(include_str!("../../sql/queries/deferred_constraints.sql"), &[Param::OidArray(relations)])
+}
+
+/// Has constraints be checked now, and at once from now on.
+pub fn check_now<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    set_constraints(names, "IMMEDIATE")
+}
+
+/// Has constraints wait for the end of the transaction. Not all that wait at first can be told to: see [`let_wait_again`].
+pub fn let_wait<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    set_constraints(names, "DEFERRED")
+}
+
+/// Has constraints wait as they did before [`check_now`], where they can be told to.
+pub fn let_wait_again(constraints: &[DeferredConstraint]) -> Result<()> {
+    let_wait(constraints.iter().filter(|it| it.can_be_told_to_wait).map(|it| it.name.as_str()))
+}
+
+/// The functions of triggers that fire by this expect the caller's settings.
+fn set_constraints<'a>(names: impl IntoIterator<Item = &'a str>, when: &str) -> Result<()> {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    spi::execute_in_session(&format!("SET CONSTRAINTS {} {when}", names.join(", ")))
 }
 
 /// Returns whether this transaction has dropped a constraint of a domain, or changed one: no other mark shows a dropped

@@ -57,6 +57,15 @@ pub fn read_values_alike() -> Result<()> {
     set_local(c"xmloption", "content")
 }
 
+/// Runs `work` with the settings that expressions in `tables` are read with on the source, so that they mean the same here.
+pub fn with_settings_of_source<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    with_catalog_settings(|| {
+        set_local(c"transform_null_equals", "off")?;
+        set_local(c"array_nulls", "on")?;
+        work()
+    })
+}
+
 /// The server's settings that input and output functions of types use, and functions in the defaults and checks of a
 /// table, and those for how values are stored. The search path is not among them: it chooses code.
 const OF_VALUES: [&CStr; 14] = [

@@ -19,6 +19,8 @@ pub(super) struct Chosen {
     condition: Option<String>,
     /// Names here of columns that do not get the values of the source's column of that name.
     pub changed: BTreeSet<String>,
+    /// Columns of the source by which a fraction of the rows is chosen.
+    pub sampled_by: BTreeSet<String>,
     /// What to know of it, for a plan.
     pub warnings: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Chooser<'_> {
             items: HashMap::new(),
             condition: None,
             changed: BTreeSet::new(),
+            sampled_by: BTreeSet::new(),
             warnings: Vec::new(),
         };
         if source.counterpart.is_some() {
@@ -91,6 +94,7 @@ impl Chooser<'_> {
                 None => source.columns.iter().map(|column| column.name.as_str()).collect(),
             };
             conditions.extend(sample_condition(sample.value, &columns));
+            chosen.sampled_by = columns.iter().map(|column| (*column).to_owned()).collect();
             chosen.warnings.push(format!("only a fraction of {} of the rows", sample.value));
         }
         chosen.condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));

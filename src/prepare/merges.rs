@@ -2,7 +2,7 @@
 
 use super::{From, Method, Prepared, ServerSide, Target};
 use crate::error::{Error, Result};
-use crate::local::catalog::{self, Definition};
+use crate::local::catalog::{self, DeferredConstraint, Definition};
 use crate::local::identity::{self, Role, run_as};
 use crate::local::new_tables::{NewTable, NewToast, read_new_tables};
 use crate::local::spi::{self, Moment, Param};
@@ -36,8 +36,23 @@ pub struct Merges {
     pub order: Vec<usize>,
     /// Foreign keys, schema-qualified, whose checks must wait for the rows of all targets.
     pub deferred: Vec<String>,
-    /// Those that are checked at the end of the transaction unless somebody says otherwise.
-    pub initially_deferred: Vec<String>,
+    /// Constraints of the targets that wait for the end of the transaction unless somebody says otherwise.
+    pub waiting: Vec<DeferredConstraint>,
+    /// Constraints, and constraint triggers, that would wait for rows of the targets that are merged as their owners.
+    pub of_restricted: Vec<DeferredConstraint>,
+}
+
+/// What is asked of a target.
+#[derive(Default)]
+struct Asked {
+    /// The name of its key.
+    key: Option<String>,
+    /// The condition of the rows that are taken.
+    condition: Option<String>,
+    /// Columns here that do not hold the source's values.
+    changed: BTreeSet<String>,
+    /// Columns of the source by which a fraction of the rows is chosen.
+    sampled_by: BTreeSet<String>,
 }
 
 /// The facts about a target that a merge depends on.
@@ -81,7 +96,6 @@ struct Reference {
     referenced: u32,
     referencing_name: String,
     deferrable: bool,
-    deferred: bool,
     changes_on_delete: bool,
 }
 
@@ -155,18 +169,19 @@ impl Prepared {
             read_new_tables(&oids)?.into_iter().map(|table| (table.oid, table)).collect();
         let caller = self.caller.current;
         let Self { targets, from, definitions, .. } = self;
-        // Names of keys, the conditions of the rows that are taken, and the columns here that do not hold the source's values.
-        let asked: Vec<(Option<String>, Option<String>, BTreeSet<String>)> = match from {
+        let asked: Vec<Asked> = match from {
             From::Server(ServerSide { counterparts, .. }) => counterparts
                 .iter()
-                .map(|it| {
-                    let condition = it.table.chosen.as_ref().and_then(|chosen| chosen.condition.clone());
-                    (it.key.clone(), condition, it.changed.clone())
+                .map(|it| Asked {
+                    key: it.key.clone(),
+                    condition: it.table.chosen.as_ref().and_then(|chosen| chosen.condition.clone()),
+                    changed: it.changed.clone(),
+                    sampled_by: it.sampled_by.clone(),
                 })
                 .collect(),
-            From::Files(_) | From::Script(_) => vec![(key, None, BTreeSet::new())],
+            From::Files(_) | From::Script(_) => vec![Asked { key, ..Asked::default() }],
         };
-        for (target, (wanted, condition, changed)) in targets.iter_mut().zip(asked) {
+        for (target, asked) in targets.iter_mut().zip(asked) {
             let oid = target.local.oid;
             let (Some(facts), Some(stage)) = (facts.get(&oid), stages.remove(&oid)) else {
                 problems.push(Problem::of(ProblemKind::MissingTable, &target.local, "was dropped meanwhile"));
@@ -176,7 +191,7 @@ impl Prepared {
                 let reason = format!("has rules, which mode '{}' would pass over", mode.name());
                 problems.push(Problem::of(ProblemKind::Storage, &target.local, reason));
             }
-            let key = match choose_key(mode, facts, wanted.as_deref(), &target.spec.columns) {
+            let key = match choose_key(mode, facts, asked.key.as_deref(), &target.spec.columns) {
                 Ok(key) => key,
                 Err(reason) => {
                     let mend = no_key(mode, target, reason, facts, matches!(from, From::Files(_)));
@@ -185,12 +200,19 @@ impl Prepared {
                 }
             };
             let role = identity::code_of_table(target.spec.owner);
-            let filter = condition.filter(|_| mode == Mode::Sync);
+            let filter = asked.condition.filter(|_| mode == Mode::Sync);
+            let in_key = |name: &String| {
+                key.and_then(|key| key.columns.as_ref()).is_some_and(|of| of.iter().any(|it| it.name == *name))
+            };
             if let Some(reason) = filter.as_ref().and_then(|filter| {
                 if follows_keys {
                     return Some("the rows that are taken depend on other tables".to_owned());
                 }
-                unfit_filter(&target.local, role, filter, &changed)
+                // A row that has changed would be another one.
+                if !asked.sampled_by.iter().all(in_key) {
+                    return Some("the sample goes by other columns than those of the key".to_owned());
+                }
+                unfit_filter(&target.local, role, filter, &asked.changed)
             }) {
                 let reason =
                     format!("only some of its rows are taken, so that mode 'sync' would delete the others: {reason}");
@@ -283,8 +305,10 @@ impl Prepared {
             Ok(MergeOrder { tables, deferred }) => {
                 let is_restricted =
                     |position: usize| self.targets[position].merge.as_ref().is_some_and(|merge| merge.role.is_some());
-                let held_back = deferred.iter().filter(|&&edge| is_restricted(edges[edge].referencing));
-                if let Some(&edge) = held_back.clone().next() {
+                let fires_restricted = |edge: &MergeReference| {
+                    is_restricted(edge.referencing) || self.terms.mode == Mode::Sync && is_restricted(edge.referenced)
+                };
+                if let Some(&edge) = deferred.iter().find(|&&edge| fires_restricted(&edges[edge])) {
                     let reason = format!(
                         "foreign keys make a circle, and the check of {} cannot wait in statements that run as the owner of the table",
                         named[edge].name
@@ -294,19 +318,17 @@ impl Prepared {
                             .mended_by("a session of the owner's, who has logged in as that role"),
                     );
                 }
-                let deferred = names(&deferred);
-                let of_targets = references.iter().filter(|reference| {
-                    places.contains_key(&reference.referencing)
-                        && reference.deferred
-                        && !deferred.contains(&reference.name)
-                });
-                let initially: BTreeSet<String> = of_targets.map(|reference| reference.name.clone()).collect();
-                let again = references.iter().filter(|it| it.deferred && deferred.contains(&it.name));
-                let again: BTreeSet<String> = again.map(|reference| reference.name.clone()).collect();
+                let of_restricted =
+                    places.iter().filter(|(_, targets)| targets.iter().any(|&target| is_restricted(target)));
+                let of_restricted: Vec<u32> = of_restricted.map(|(relation, _)| *relation).collect();
+                let mut waiting = catalog::read_deferred_constraints(&involved)?;
+                // What users have made to look at the end of the transaction need not hold before.
+                waiting.retain(|constraint| constraint.kind != 't');
                 self.merges = Merges {
                     order: tables,
-                    initially_deferred: initially.into_iter().chain(again).collect(),
-                    deferred,
+                    deferred: names(&deferred),
+                    waiting,
+                    of_restricted: catalog::read_deferred_constraints(&of_restricted)?,
                 };
             }
             Err(stuck) => {
@@ -463,11 +485,11 @@ fn unfit_filter(target: &Relation, role: Option<Role>, filter: &str, changed: &B
         return Some(format!("the condition may be about {column}, which does not get the source's values"));
     }
     let query = format!("SELECT 'row' FROM {} AS t WHERE false AND ({filter})", target.from_clause());
-    let look = || Moment::newest().query_text(&query).map(drop);
+    let look = || settings::with_settings_of_source(|| Moment::newest().query_text(&query).map(drop));
     // A type or a function may be another one here, or none.
     let looked = transaction::attempt(|| match role {
         Some(role) => run_as(role, look),
-        None => settings::with_catalog_settings(look),
+        None => look(),
     });
     looked.err().map(|error| format!("the condition means nothing here: {}", error.message))
 }

@@ -106,6 +106,8 @@ pub struct Counterpart {
     pub table: SourceTable,
     /// Names of the target's columns that do not get the values of the source's column of that name.
     pub changed: BTreeSet<String>,
+    /// Columns of the source by which a fraction of its rows is chosen.
+    pub sampled_by: BTreeSet<String>,
     /// The unique index that is to tell its rows apart, by its name here, where one is named.
     pub key: Option<String>,
 }

@@ -85,6 +85,7 @@ impl Prepared {
                 continue;
             };
             let changed = chosen.as_ref().map(|chosen| chosen.changed.clone()).unwrap_or_default();
+            let sampled_by = chosen.as_ref().map(|chosen| chosen.sampled_by.clone()).unwrap_or_default();
             warnings.extend(chosen.iter().flat_map(|chosen| chosen.warnings.iter().cloned()));
             if method == Method::InPlace {
                 pairing.problems.extend(columns.rounded.iter().map(|difference| {
@@ -199,7 +200,7 @@ impl Prepared {
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            counterparts.push(Counterpart { relation: source, table, changed, key });
+            counterparts.push(Counterpart { relation: source, table, changed, sampled_by, key });
             self.targets.push(Target { local, spec, method, warnings, merge: None });
         }
         if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {

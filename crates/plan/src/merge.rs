@@ -137,7 +137,8 @@ impl MergeTable<'_> {
             .key
             .iter()
             .filter(|column| column.is_nullable)
-            .map(|column| format!("s.{} IS NULL", quote_identifier(&column.name)))
+            // IS NULL would ask for all attributes of a composite value.
+            .map(|column| format!("s.{} IS NOT DISTINCT FROM NULL", quote_identifier(&column.name)))
             .collect();
         (!nulls.is_empty())
             .then(|| format!("SELECT 'found' FROM {} AS s WHERE {} LIMIT 1", self.stage, nulls.join(" OR ")))
