@@ -1,7 +1,7 @@
 //! A subset that holds together: `follow_keys` takes what the chosen rows refer to, and what refers to them.
 
 use crate::harness::proxy::Proxy;
-use crate::harness::{Failure, Pair, describe, text, texts};
+use crate::harness::{Failure, Pair, text, texts};
 
 const KEY: &str = "correct horse battery";
 
@@ -17,21 +17,7 @@ fn pulled(pair: &mut Pair, tables: &str, arguments: &str) {
     pull_through(pair, &dsn, tables, arguments).unwrap_or_else(|failure| panic!("{tables}: {failure:?}"));
 }
 
-/// Lines of a plan.
-fn planned(pair: &mut Pair, tables: &str, line: &str) -> Vec<String> {
-    let sql = format!(
-        "SELECT p.line FROM (SELECT {line} AS line FROM pgcopy.plan($1, tables => $2::text::jsonb, mask_key => $3, follow_keys => true, overwrite => true)) p
-         WHERE p.line <> ''"
-    );
-    let dsn = pair.dsn();
-    let rows = pair.destination.query(&sql, &[&dsn, &tables, &KEY]);
-    let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-fn problems(pair: &mut Pair, tables: &str) -> Vec<String> {
-    planned(pair, tables, "coalesce(\"table\" || ': ', '') || problem")
-}
+const FOLLOWING: &str = ", mask_key => 'correct horse battery', follow_keys => true, overwrite => true";
 
 /// Keys to primary and to unique keys, of one column and of two, in circles, to itself, NULL, of partitions, and declared ones.
 const SHOP: &str = "
@@ -144,7 +130,7 @@ fn rows_that_belong_together() {
         }
         assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM purchase"), "20");
     }
-    let lines = planned(&mut pair, TABLES, "\"table\" || ': ' || array_to_string(warnings, '; ')");
+    let lines = pair.planned(TABLES, FOLLOWING, "\"table\" || ': ' || array_to_string(warnings, '; ')");
     for line in [
         "purchase: only rows where id <= 20; keys are followed from here; takes 20 rows",
         "line_note: only rows that refer to what is taken of public.line; takes 20 rows",
@@ -230,7 +216,7 @@ fn what_cannot_be_followed_is_found_before_anything_is_touched() {
             "attachment: references, where: column \"owner_tpye\" does not exist at character 1: owner_tpye = 'a'",
         ),
     ] {
-        assert_eq!(problems(&mut pair, &tables), [problem]);
+        assert_eq!(pair.planned_problems(&tables, FOLLOWING), [problem]);
     }
     // A query would run code of others.
     pair.source
@@ -240,7 +226,7 @@ fn what_cannot_be_followed_is_found_before_anything_is_touched() {
         )
         .unwrap();
     assert_eq!(
-        problems(&mut pair, r#"{"purchase": {"where": "id = 1"}}"#),
+        pair.planned_problems(r#"{"purchase": {"where": "id = 1"}}"#, FOLLOWING),
         ["customer: a query over it would run functions of other_of_follow as the user of the source"]
     );
     pair.source.batch_execute("DROP FUNCTION other CASCADE; DROP ROLE other_of_follow").unwrap();
@@ -250,4 +236,56 @@ fn what_cannot_be_followed_is_found_before_anything_is_touched() {
     assert_eq!(failure.message, "an expression of tables fails for a value of the source");
     assert!(!format!("{failure:?}").contains("Secretnote"), "{failure:?}");
     assert_eq!(texts(&mut pair.destination, "SELECT id::text FROM purchase"), [] as [&str; 0]);
+}
+
+/// Public reports about other tools: several circles among the same tables, two keys of a table to itself, keys to columns that are
+/// not the primary key, rows of several kinds, generated columns over masked ones, names in capitals.
+#[test]
+fn what_others_stumble_over() {
+    let mut pair = Pair::with(
+        "follow_reports",
+        r#"CREATE TABLE a (id int PRIMARY KEY, c int); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);
+           CREATE TABLE c (id int PRIMARY KEY, b int REFERENCES b, d int); ALTER TABLE a ADD FOREIGN KEY (c) REFERENCES c;
+           CREATE TABLE d (id int PRIMARY KEY, e int); CREATE TABLE e (id int PRIMARY KEY, d int REFERENCES d, f int);
+           ALTER TABLE d ADD FOREIGN KEY (e) REFERENCES e; ALTER TABLE c ADD FOREIGN KEY (d) REFERENCES d;
+           CREATE TABLE f (id int PRIMARY KEY, a int REFERENCES a); ALTER TABLE e ADD FOREIGN KEY (f) REFERENCES f;
+           CREATE TABLE post (id int PRIMARY KEY, parent int REFERENCES post, root int REFERENCES post, author text);
+           CREATE TABLE "Person" ("Id" int PRIMARY KEY, "First.Name" text, "Tenant" int, "No" int, "Label" text GENERATED ALWAYS AS ('to ' || "First.Name") STORED,
+                                  UNIQUE ("Tenant", "No"));
+           CREATE TABLE "Badge" (id int PRIMARY KEY, tenant int, number int, FOREIGN KEY (tenant, number) REFERENCES "Person" ("Tenant", "No"));
+           CREATE TABLE comment (id int PRIMARY KEY, kind text, target int)"#,
+        r#"INSERT INTO a (id) SELECT generate_series(1, 500); INSERT INTO b SELECT i, i * 7 % 500 + 1 FROM generate_series(1, 500) i;
+           INSERT INTO f SELECT i, i * 11 % 500 + 1 FROM generate_series(1, 500) i; INSERT INTO d (id) SELECT generate_series(1, 500);
+           INSERT INTO e SELECT i, i * 3 % 500 + 1, nullif(i * 13 % 500 + 1, 5) FROM generate_series(1, 500) i;
+           INSERT INTO c SELECT i, i * 17 % 500 + 1, CASE WHEN i % 3 = 0 THEN i END FROM generate_series(1, 500) i;
+           UPDATE a SET c = CASE WHEN id % 4 > 0 THEN id * 19 % 500 + 1 END; UPDATE d SET e = CASE WHEN id % 5 = 0 THEN id END;
+           INSERT INTO post SELECT i, nullif(i / 3, 0), nullif(i / 9, 0), 'author ' || i FROM generate_series(1, 500) i;
+           INSERT INTO "Person" SELECT i, 'Secret' || i, i % 7, i FROM generate_series(1, 500) i;
+           INSERT INTO "Badge" SELECT i, i % 7, i FROM generate_series(1, 500) i; INSERT INTO "Badge" VALUES (0, 3, NULL);
+           INSERT INTO comment SELECT i, CASE i % 3 WHEN 0 THEN 'post' WHEN 1 THEN 'Person' ELSE 'site' END, i FROM generate_series(1, 500) i"#,
+    );
+    let tables = r#"{"b": {"where": "id <= 3"}, "post": {"where": "id BETWEEN 400 AND 402", "columns": {"author": {"mask": "hash"}}},
+         "Person": {"where": "\"Id\" <= 9", "columns": {"First.Name": {"mask": "text"}}},
+         "comment": {"references": [{"columns": ["target"], "table": "post", "to": ["id"], "where": "kind = 'post'"},
+                                    {"columns": ["target"], "table": "public.\"Person\"", "to": ["Id"], "where": "kind = 'Person'"}]}}"#
+        .replace("\"Person\": {\"where\"", "\"\\\"Person\\\"\": {\"where\"");
+    pulled(&mut pair, &tables, "");
+    for table in ["a", "b", "c", "d", "e", "f"] {
+        let count: i64 = text(&mut pair.destination, &format!("SELECT count(*)::text FROM {table}")).parse().unwrap();
+        assert!((1..500).contains(&count), "{table}: {count}");
+    }
+    for (sql, expected) in [
+        ("SELECT count(*)::text FROM b WHERE id <= 3", "3"),
+        ("SELECT string_agg(id::text, ' ' ORDER BY id) FROM post", "1 4 14 44 133 134 400 401 402"),
+        ("SELECT concat(count(*), ' ', min(id), ' ', max(id)) FROM \"Badge\"", "9 1 9"),
+        (
+            "SELECT count(*)::text FROM \"Person\" WHERE \"Label\" = 'to ' || \"First.Name\" AND \"Label\" NOT LIKE '%Secret%'",
+            "9",
+        ),
+        ("SELECT string_agg(kind || id, ' ' ORDER BY id) FROM comment", "Person1 Person4 Person7 post402"),
+    ] {
+        let found = text(&mut pair.destination, sql);
+        assert_eq!(found, expected, "{sql}");
+    }
+    pair.assert_nothing_left();
 }

@@ -1,8 +1,8 @@
 //! Masks: values that the source replaces before they travel.
 
 use crate::harness::proxy::Proxy;
-use crate::harness::{Failure, OwnServers, Pair, describe, text, texts};
-use xtask::server::Options;
+use crate::harness::{Failure, OwnServers, Pair, shared_ports, text, texts};
+use xtask::server::{Installation, Options, Server, Version};
 
 const KEY: &str = "correct horse battery";
 
@@ -17,24 +17,14 @@ fn pulled(pair: &mut Pair, tables: &str, key: &str) {
     pull_through(pair, &dsn, tables, key, "").unwrap_or_else(|failure| panic!("{tables}: {failure:?}"));
 }
 
-/// A column of a plan: its problems with their tables, or its warnings.
-fn planned(pair: &mut Pair, tables: &str, column: &str) -> Vec<String> {
-    let sql = format!(
-        "SELECT p.line FROM (SELECT {column} AS line FROM pgcopy.plan($1, tables => $2::text::jsonb, mask_key => $3, overwrite => true)) p
-         WHERE p.line <> ''"
-    );
-    let dsn = pair.dsn();
-    let rows = pair.destination.query(&sql, &[&dsn, &tables, &KEY]);
-    let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
-    rows.iter().map(|row| row.get(0)).collect()
-}
+const WITH_KEY: &str = ", mask_key => 'correct horse battery', overwrite => true";
 
 fn problems(pair: &mut Pair, tables: &str) -> Vec<String> {
-    planned(pair, tables, "coalesce(\"table\" || ': ', '') || problem")
+    pair.planned_problems(tables, WITH_KEY)
 }
 
 fn warnings(pair: &mut Pair, tables: &str) -> Vec<String> {
-    planned(pair, tables, "array_to_string(warnings, '; ')")
+    pair.planned(tables, WITH_KEY, "array_to_string(warnings, '; ')")
 }
 
 const PEOPLE: &str = "CREATE TABLE person (id int PRIMARY KEY, email varchar(60) UNIQUE, name text, first text, phone text, home text,
@@ -411,4 +401,229 @@ fn an_error_of_a_masked_value_does_not_tell_the_value() {
     assert_eq!(found.message, "an expression of tables fails for a value of the source");
     assert!(!format!("{found:?}").contains("99"), "{found:?}");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
+}
+
+#[test]
+fn numbers_keep_their_digits_and_masks_their_bounds() {
+    let mut pair = Pair::with(
+        "mask_numbers",
+        "CREATE TABLE item (id int PRIMARY KEY, exact numeric, written text, big bigint, plain numeric, fixed numeric(4,2), whole int,
+             score float4, share numeric, note text)",
+        "INSERT INTO item SELECT i, i, i, i, i - 21, CASE i WHEN 1 THEN 99.99 WHEN 2 THEN -99.99 ELSE i - 21 END, CASE i WHEN 1 THEN 2147483647 WHEN 2 THEN -2147483648 ELSE i - 21 END, i - 21, i, 'it''s ' || i
+         FROM generate_series(1, 41) i",
+    );
+    // The masks must not depend on it.
+    let database = pair.database.clone();
+    pair.source.batch_execute(&format!("ALTER DATABASE \"{database}\" SET backslash_quote = off")).unwrap();
+    let tables = r#"{"item": {"columns": {"exact": {"mask": {"constant": "12345678901234567890.123456789"}}, "written": {"mask": {"constant": "0.10"}},
+        "big": {"mask": {"constant": 9223372036854775807}}, "plain": {"mask": {"number": {"jitter": 0.01}}}, "fixed": {"mask": "number"},
+        "whole": {"mask": "number"}, "score": {"mask": "number"}, "share": {"mask": {"number": {"min": 0.1, "max": 0.4}}}, "note": {"mask": "text"}}}}"#;
+    assert_eq!(problems(&mut pair, tables), [] as [&str; 0]);
+    pulled(&mut pair, tables, KEY);
+    for condition in [
+        "exact::text = '12345678901234567890.123456789' AND written = '0.10' AND big = 9223372036854775807",
+        "abs(plain - (id - 21)) = 1 AND plain = trunc(plain) AND sign(plain) = CASE id WHEN 21 THEN 1 ELSE sign(id - 21) END",
+        "fixed <> id - 21 AND (id < 3 OR abs(fixed - (id - 21)) <= greatest(0.1 * abs(id - 21), 0.01)) AND abs(fixed) < 99.99",
+        "whole <> CASE id WHEN 1 THEN 2147483647 WHEN 2 THEN -2147483648 ELSE id - 21 END",
+        "score <> id - 21 AND sign(score) = CASE id WHEN 21 THEN 1 ELSE sign(id - 21) END AND abs(score - (id - 21)) <= greatest(0.1001 * abs(id - 21), 0.1)",
+        "share BETWEEN 0.1 AND 0.4",
+        "note ~ '^[a-z]{2}''[a-z] [0-9]+$'",
+    ] {
+        let sql = format!("SELECT count(*)::text FROM item WHERE NOT coalesce({condition}, false)");
+        assert_eq!(text(&mut pair.destination, &sql), "0", "{condition}");
+    }
+    let range = r#"{"item": {"columns": {"whole": {"mask": {"number": {"min": 0.1, "max": 0.4}}}}}}"#;
+    assert_eq!(problems(&mut pair, range), ["item: column whole, mask: no whole number is from 0.1 to 0.4"]);
+}
+
+#[test]
+fn keys_of_two_types_are_not_masked() {
+    let mut pair = Pair::with(
+        "mask_key_types",
+        "CREATE DOMAIN label AS text;
+         CREATE TABLE account (id numeric PRIMARY KEY, number bigint UNIQUE, amount numeric(10,2) UNIQUE, day date UNIQUE, name text UNIQUE);
+         CREATE TABLE login (account bigint REFERENCES account, small int REFERENCES account (number), amount numeric REFERENCES account (amount),
+             day timestamp REFERENCES account (day), name label REFERENCES account (name))",
+        "INSERT INTO account VALUES (1, 1, 1, '2020-01-01', 'x'); INSERT INTO login VALUES (1, 1, 1, '2020-01-01', 'x')",
+    );
+    let of = |column: &str, mask: &str| format!(r#"{{"account": {{"columns": {{"{column}": {{"mask": {mask}}}}}}}}}"#);
+    for (column, mask, one, two) in [
+        ("id", "\"number\"", "account is of type bigint", "id of type numeric"),
+        ("amount", "\"number\"", "amount is of type numeric", "amount of type numeric(10,2)"),
+        ("day", "\"date\"", "day is of type timestamp without time zone", "day of type date"),
+    ] {
+        let problem = format!(
+            "login: column {one} and refers to public.account.{two}: masks of equal values of the two types differ"
+        );
+        assert_eq!(problems(&mut pair, &of(column, mask)), [problem]);
+    }
+    for (column, mask) in [("number", "\"number\""), ("name", "\"hash\"")] {
+        assert_eq!(problems(&mut pair, &of(column, mask)), [] as [&str; 0]);
+        pulled(&mut pair, &of(column, mask), KEY);
+    }
+}
+
+#[test]
+fn a_number_that_would_lose_digits_must_be_a_string() {
+    let mut pair =
+        Pair::with("mask_digits", "CREATE TABLE item (id int, amount numeric)", "INSERT INTO item VALUES (1, 1)");
+    let dsn = pair.dsn();
+    let mut refused = |tables: &str| {
+        let sql = "SELECT pgcopy.pull($1, tables => $2::text::jsonb)";
+        let failure = Failure::of(&pair.destination.execute(sql, &[&dsn, &tables]).unwrap_err());
+        format!("{} {} {}", failure.sqlstate, failure.message, failure.detail)
+    };
+    for number in ["0.10", "12345678901234567890.123456789", "1e100"] {
+        let tables = format!(r#"{{"item": {{"columns": {{"amount": {{"mask": {{"constant": {number}}}}}}}}}}}"#);
+        let told = refused(&tables);
+        assert!(
+            told.starts_with(
+                "22023 tables entry \"item\", columns, \"amount\", mask: a number of mask constant must be whole"
+            ),
+            "{told}"
+        );
+    }
+    // One that a program cannot hold at all.
+    assert_eq!(
+        refused(r#"{"item": {"sample": 1e400}}"#),
+        "22003 parameter \"tables\" cannot be read: number out of range It is at item.sample."
+    );
+    let deep = format!(r#"{{"item": {}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    assert!(
+        refused(&deep)
+            .starts_with("54000 parameter \"tables\" cannot be read: recursion limit exceeded It is at item.0.0")
+    );
+    for call in [
+        "pgcopy.verify('x', tables => '{\"a\": 1e400}')",
+        "pgcopy.load_parquet('/x', columns => '{\"a\": 1e400}')",
+        "pgcopy.backup_restore('/x', '/y', tablespaces => '{\"a\": 1e400}')",
+    ] {
+        let failure = Failure::of(&pair.destination.batch_execute(&format!("SELECT {call}")).unwrap_err());
+        assert_eq!(
+            (failure.sqlstate.as_str(), failure.detail.as_str()),
+            ("22003", "It is at a."),
+            "{call}: {failure:?}"
+        );
+    }
+}
+
+#[test]
+fn constants_that_a_column_cannot_hold_are_found_before_anything_is_touched() {
+    let mut pair = Pair::with(
+        "mask_constants",
+        "CREATE DOMAIN code AS varchar(4) CHECK (VALUE <> ''); CREATE DOMAIN share AS numeric(3,2); CREATE TYPE mood AS ENUM ('good', 'bad');
+         CREATE TYPE span AS RANGE (SUBTYPE = int); CREATE DOMAIN days AS span;
+         CREATE TABLE item (id int PRIMARY KEY, span span, days days, short varchar(4), padded char(4), code code, share share, bits bit(3), more varbit(3), m mood,
+             needed text NOT NULL, given text NOT NULL DEFAULT 'x', day date, big bigint)",
+        "INSERT INTO item VALUES (1, '[1,2)', '[1,2)', 'a', 'a', 'a', 1, '101', '1', 'good', 'a', 'a', '2020-01-01', 1)",
+    );
+    let of = |column: &str, content: &str| format!(r#"{{"item": {{"columns": {{"{column}": {content}}}}}}}"#);
+    for (column, constant, reason) in [
+        ("short", "five!", "value too long for type character varying(4)"),
+        ("padded", "five!", "value too long for type character(4)"),
+        ("code", "five!", "value too long for type character varying(4)"),
+        ("share", "10", "numeric field overflow"),
+        ("share", "ten", "invalid input syntax for type numeric: \"ten\""),
+        ("bits", "1010", "bit string length 4 does not match type bit(3)"),
+        ("more", "1010", "bit string too long for type bit varying(3)"),
+        ("m", "glad", "invalid input value for enum public.mood: \"glad\""),
+        ("day", "2020-02-31", "date/time field value out of range: \"2020-02-31\""),
+        ("big", "9223372036854775808", "value \"9223372036854775808\" is out of range for type bigint"),
+    ] {
+        let masked = problems(&mut pair, &of(column, &format!(r#"{{"mask": {{"constant": "{constant}"}}}}"#)));
+        assert_eq!(masked, [format!("item: column {column}, mask: {reason}")]);
+        let computed = problems(&mut pair, &of(column, &format!(r#"{{"value": "'{constant}'"}}"#)));
+        assert_eq!(computed, [format!("item: column {column}, value: {reason}: '{constant}'")]);
+    }
+    for column in ["needed", "given", "id"] {
+        let masked = problems(&mut pair, &of(column, r#"{"mask": "null"}"#));
+        assert_eq!(masked, [format!("item: column {column}, mask: column {column} here is NOT NULL")]);
+        let computed = problems(&mut pair, &of(column, r#"{"value": " NULL "}"#));
+        assert_eq!(computed, [format!("item: column {column}, value: column {column} here is NOT NULL:  NULL ")]);
+    }
+    assert_eq!(
+        problems(&mut pair, &of("big", r#"{"value": "id + 1 / 0"}"#)),
+        ["item: column big, value: division by zero: id + 1 / 0"]
+    );
+    // Numbers are rounded, and what fits is taken.
+    for (column, constant) in [
+        ("short", "four"),
+        ("padded", "four  "),
+        ("share", "9.994"),
+        ("bits", "111"),
+        ("more", ""),
+        ("m", "bad"),
+        ("span", "[1,3)"),
+        ("days", "(,9]"),
+    ] {
+        for content in
+            [format!(r#"{{"mask": {{"constant": "{constant}"}}}}"#), format!(r#"{{"value": "'{constant}'"}}"#)]
+        {
+            pulled(&mut pair, &of(column, &content), KEY);
+        }
+    }
+}
+
+/// Whatever the source's version is: the same values give the same masks, and the same rows belong to a sample and to what is needed.
+#[test]
+fn sources_of_every_version_mask_alike() {
+    let [_, destination] = shared_ports();
+    let tables = MASKS.strip_suffix('}').unwrap().to_owned()
+        + r#", "member": {"where": "id % 2 = 0", "sample": 0.5, "columns": {"note": {"mask": "text"}, "amount": {"mask": "number"},
+               "joined": {"mask": {"date": {"jitter": 10}}}, "kind": {"value": "upper(left(kind, 1))"}}},
+             "badge": {"references": [{"columns": ["owner"], "table": "member", "to": ["id"], "where": "kind = 'member'"}]}}"#;
+    let digests = "SELECT string_agg(line, '; ' ORDER BY line) FROM (
+             SELECT concat('person ', count(*), ' ', md5(string_agg(p::text, ',' ORDER BY id))) AS line FROM person p
+             UNION ALL SELECT concat('member ', count(*), ' ', md5(string_agg(m::text, ',' ORDER BY id))) FROM member m
+             UNION ALL SELECT concat('team ', count(*), ' ', md5(string_agg(t::text, ',' ORDER BY id))) FROM team t
+             UNION ALL SELECT concat('badge ', count(*), ' ', md5(string_agg(b::text, ',' ORDER BY id))) FROM badge b) d";
+    let mut first: Option<(u16, Vec<String>)> = None;
+    for version in Version::of_sources() {
+        let installation = Installation::prepare(version).unwrap();
+        let name = format!("mask_{}", version.major());
+        let source = Server::start(&installation, Options::named(&name)).unwrap();
+        let mut pair = Pair::on(source.port(), destination, &name);
+        pair.both(PEOPLE);
+        pair.both(
+            "CREATE TABLE team (id int PRIMARY KEY, name text, leader int REFERENCES person);
+             CREATE TABLE member (id int PRIMARY KEY, team int REFERENCES team, person int REFERENCES person, note text, amount numeric,
+                                  joined date, kind text);
+             CREATE TABLE badge (id int PRIMARY KEY, kind text, owner int)",
+        );
+        pair.source.batch_execute(ROWS).unwrap();
+        pair.source
+            .batch_execute(
+                "INSERT INTO team SELECT i, 'team ' || i, i + 1000 FROM generate_series(1, 300) i;
+                 INSERT INTO member SELECT i, i % 300 + 1, i, 'Note ' || i, i * 1.25, '2020-01-01'::date + i, 'guest' FROM generate_series(1, 900) i;
+                 INSERT INTO badge SELECT i, CASE i % 2 WHEN 0 THEN 'member' ELSE 'other' END, i FROM generate_series(1, 900) i; ANALYZE",
+            )
+            .unwrap();
+        let dsn = pair.dsn();
+        let mut found = Vec::new();
+        for arguments in [
+            ", follow_keys => true",
+            ", follow_keys => true, parallel => 0",
+            ", mode => 'upsert'",
+            ", mode => 'upsert'",
+        ] {
+            pull_through(&mut pair, &dsn, &tables, KEY, arguments)
+                .unwrap_or_else(|failure| panic!("{version:?}{arguments}: {failure:?}"));
+            found.push(text(&mut pair.destination, digests));
+        }
+        // What is the same is left as it is, and what is gone on the source goes.
+        pair.source
+            .batch_execute("DELETE FROM badge WHERE id > 800; UPDATE badge SET kind = 'other' WHERE id = 2")
+            .unwrap();
+        let counts = "SELECT concat_ws(' ', inserted, updated, deleted, unchanged) FROM pgcopy.pull($1, include => '{badge}', mode => 'sync',
+             overwrite => true, mask_key => $2, tables => '{\"badge\": {\"where\": \"id > 500\", \"columns\": {\"kind\": {\"mask\": \"hash\"}}}}')";
+        let counts: String = pair.destination.query_one(counts, &[&dsn, &KEY]).unwrap().get(0);
+        found.push(counts);
+        found.push(text(&mut pair.destination, digests));
+        pair.assert_nothing_left();
+        assert!(found[0].contains("member ") && !found[0].contains("member 0") && found[0] == found[1], "{found:#?}");
+        match &first {
+            None => first = Some((version.major(), found)),
+            Some((other, expected)) => assert_eq!(&found, expected, "versions {} and {other}", version.major()),
+        }
+    }
 }

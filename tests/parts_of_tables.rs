@@ -16,14 +16,8 @@ fn shop(name: &str) -> Pair {
     pair
 }
 
-/// The problems of a plan with these `tables`.
 fn problems(pair: &mut Pair, tables: &str) -> Vec<String> {
-    let sql = "SELECT coalesce(\"table\" || ': ', '') || problem FROM pgcopy.plan($1, tables => $2::text::jsonb)
-               WHERE problem IS NOT NULL";
-    let dsn = pair.dsn();
-    let rows = pair.destination.query(sql, &[&dsn, &tables]);
-    let rows = rows.unwrap_or_else(|error| panic!("{tables}: {}", describe(&error)));
-    rows.iter().map(|row| row.get(0)).collect()
+    pair.planned_problems(tables, "")
 }
 
 fn pull(pair: &mut Pair, tables: &str, arguments: &str) -> Result<u64, Failure> {
@@ -483,6 +477,49 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
         let expected = "a query over it would run functions of part_author as the user of the source";
         assert_eq!(problems.iter().any(|problem| problem == expected), refused, "{tables}: {problems:?}");
     }
+}
+
+#[test]
+fn code_of_others_is_found_in_whatever_a_row_is_made_of() {
+    let mut pair = Pair::new("part_types");
+    let types = "CREATE TYPE app.positives AS RANGE (SUBTYPE = app.positive, MULTIRANGE_TYPE_NAME = app.many);
+         CREATE TYPE app.box AS (many app.many[]); CREATE TYPE app.mood AS ENUM ('good');
+         CREATE TABLE app.by_range (id int, c app.positives); CREATE TABLE app.by_multirange (id int, c app.many);
+         CREATE TABLE app.by_array (id int, c app.many[]); CREATE TABLE app.by_composite (id int, c app.box);
+         CREATE TABLE app.by_cast_of_array (id int, c app.mood); CREATE TABLE app.by_cast_of_row (id int); CREATE TABLE app.plain (id int, c int)";
+    pair.source
+        .batch_execute(&format!(
+            "DO $$ BEGIN CREATE ROLE part_author; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             DO $$ BEGIN CREATE ROLE part_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             CREATE SCHEMA app AUTHORIZATION part_author; GRANT USAGE ON SCHEMA app TO PUBLIC; SET ROLE part_author;
+             CREATE FUNCTION app.mine(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+             CREATE DOMAIN app.positive AS int CHECK (app.mine(VALUE)); {types};
+             CREATE FUNCTION app.written(app.mood[]) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x''::text';
+             CREATE FUNCTION app.written(app.by_cast_of_row) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x''::text';
+             CREATE CAST (app.mood[] AS text) WITH FUNCTION app.written(app.mood[]) AS ASSIGNMENT;
+             CREATE CAST (app.by_cast_of_row AS text) WITH FUNCTION app.written(app.by_cast_of_row) AS ASSIGNMENT;
+             RESET ROLE; GRANT SELECT ON ALL TABLES IN SCHEMA app TO part_reader"
+        ))
+        .unwrap();
+    pair.destination.batch_execute(&format!("CREATE SCHEMA app; CREATE DOMAIN app.positive AS int; {types}")).unwrap();
+    let dsn = pair.dsn().replace("user=postgres", "user=part_reader");
+    let mut found = |table: &str| -> String {
+        let sql = "SELECT coalesce(string_agg(problem, '; '), '') FROM pgcopy.plan($1, include => ARRAY[$2], tables => $3::text::jsonb)";
+        let tables = format!(r#"{{"{table}": {{"where": "id > 0"}}}}"#);
+        pair.destination.query_one(sql, &[&dsn, &table, &tables]).unwrap().get(0)
+    };
+    for (table, reason) in [
+        ("app.by_range", "type app.positive of column c has code of part_author"),
+        ("app.by_multirange", "type app.positive of column c has code of part_author"),
+        ("app.by_array", "type app.positive of column c has code of part_author"),
+        ("app.by_composite", "type app.positive of column c has code of part_author"),
+        ("app.by_cast_of_array", "type app.mood[] of column c has a cast that is code of part_author"),
+        ("app.by_cast_of_row", "type app.by_cast_of_row has a cast that is code of part_author"),
+    ] {
+        let told = found(table);
+        assert!(told.contains(reason), "{table}: {told}");
+    }
+    assert_eq!(found("app.plain"), "");
 }
 
 #[test]

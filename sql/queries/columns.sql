@@ -23,7 +23,7 @@
         SELECT format('%s over %s', format_type(t.oid, NULL), format_type(t.typbasetype, t.typtypmod))
         WHERE t.typtype = 'd'
         UNION ALL
-        SELECT format('%s over %s', format_type(t.oid, NULL), format_type(r.rngsubtype, NULL))
+        SELECT format('%s is a range over %s', format_type(t.oid, NULL), format_type(r.rngsubtype, NULL))
         FROM pg_range r WHERE t.typtype = 'r' AND r.rngtypid = t.oid AND t.typnamespace <> 'pg_catalog'::regnamespace
     ) s ON true
     GROUP BY u.root
@@ -35,6 +35,10 @@ FROM (
            a.attgenerated <> '' AS generated,
            a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL
                OR NOT (a.attnotnull OR t.typnotnull) AS optional,
+           -- Since version 18 a constraint can be NOT VALID.
+           t.typnotnull OR a.attnotnull AND NOT EXISTS (
+               SELECT FROM pg_constraint k
+               WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated) AS not_null,
            types.binary, coalesce(types.extensions, '{}') AS extensions, types.structure
     FROM a JOIN types ON types.root = a.atttypid JOIN pg_type t ON t.oid = a.atttypid
 ) r

@@ -1,8 +1,8 @@
 -- Functions and types of the source that an expression over a row must not use, with the reasons, in words that follow their names.
 -- Placeholders schemas, names, uses: constants of type text[] with an element for each name in the expression, '' for no schema;
 -- a use is 'call', or 'attribute' for a name behind a dot
--- Placeholder relations: the table, as a constant of type oid[]
-WITH named AS (
+-- Placeholder used_types: the columns a of the table, and used(root, type), the types inside their types
+{used_types}, named AS (
     SELECT u.number, u.schema, u.name, u.used, s.oid AS namespace
     FROM unnest({schemas}, {names}, {uses}) WITH ORDINALITY u(schema, name, used, number)
     LEFT JOIN pg_namespace s ON s.nspname = CASE u.schema WHEN '' THEN 'pg_catalog' ELSE u.schema END
@@ -22,23 +22,21 @@ WITH named AS (
     JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = 'pg_catalog'::regnamespace AND f.pronargs > 0
                   AND f.pronargs - f.pronargdefaults <= 1
     WHERE n.used = 'attribute'
+), of_row AS (
+    -- The types of the row, those that they consist of, and that of the row itself.
+    SELECT min(a.attname) AS attname, u.type AS oid FROM used u JOIN a ON a.atttypid = u.root GROUP BY u.type
+    UNION ALL
+    SELECT NULL, t.reltype FROM pg_class t WHERE t.oid = ANY ({relations}) AND t.reltype <> 0
 ), reached AS (
-    -- The types of the row, and those that they consist of: an expression can make values of them without naming them.
-    WITH RECURSIVE parts AS (
-        SELECT a.attname, a.atttypid AS oid FROM pg_attribute a
-        WHERE a.attrelid = ANY ({relations}) AND a.attnum > 0 AND NOT a.attisdropped
-        UNION
-        SELECT p.attname, u.oid
-        FROM parts p JOIN pg_type y ON y.oid = p.oid
-        LEFT JOIN pg_range g ON g.rngtypid = y.oid
-        CROSS JOIN LATERAL (
-            SELECT unnest(ARRAY[y.typelem, y.typbasetype, g.rngsubtype]) AS oid
-            UNION ALL
-            SELECT m.atttypid FROM pg_attribute m WHERE m.attrelid = y.typrelid AND m.attnum > 0 AND NOT m.attisdropped
-        ) u
-        WHERE u.oid <> 0
-    )
-    SELECT min(attname) AS attname, oid FROM parts GROUP BY oid
+    -- Values of these, and arrays and multiranges of them, can be made without naming a type.
+    SELECT min(attname) AS attname, oid
+    FROM (SELECT attname, oid FROM of_row
+          UNION ALL
+          SELECT r.attname, y.typarray FROM of_row r JOIN pg_type y ON y.oid = r.oid WHERE y.typarray <> 0
+          UNION ALL
+          SELECT r.attname, (to_jsonb(g) ->> 'rngmultitypid')::oid FROM of_row r JOIN pg_range g ON g.rngtypid = r.oid) m
+    WHERE oid IS NOT NULL
+    GROUP BY oid
 ), checking AS (
     -- Functions that checks of domains call; what is built in is not recorded.
     SELECT r.attname, y.oid AS type, y.typowner AS owner
@@ -76,7 +74,8 @@ FROM (
     JOIN pg_type y ON y.typname = n.name AND y.typnamespace = n.namespace AND y.typtype <> 'e' AND n.schema <> ''
     JOIN trusted o ON o.oid = y.typowner AND NOT o.is_trusted
     UNION ALL
-    SELECT NULL, format('type %s of column %I has a cast that is code of %I', format_type(r.oid, NULL), r.attname, o.rolname)
+    SELECT NULL, format('type %s%s has a cast that is code of %I', format_type(r.oid, NULL), ' of column ' || quote_ident(r.attname),
+                        o.rolname)
     FROM reached r
     JOIN pg_cast c ON r.oid IN (c.castsource, c.casttarget)
     JOIN pg_proc f ON f.oid = c.castfunc

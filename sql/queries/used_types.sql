@@ -1,6 +1,5 @@
 -- The beginning of queries over the types of columns, on either side.
 -- Placeholder relations: the relations, as a constant of type oid[]
--- Placeholder multirange: for a server of version 14 or later, a condition that takes multiranges for ranges
 --
 -- a are the columns, and used(root, type) the types inside their types.
 WITH RECURSIVE a AS (
@@ -16,7 +15,9 @@ WITH RECURSIVE a AS (
     CROSS JOIN LATERAL (
         SELECT t.typelem WHERE t.typelem <> 0
         UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
-        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid {multirange}
+        UNION ALL SELECT r.rngsubtype FROM pg_range r
+                  -- Multiranges are known since version 14.
+                  WHERE r.rngtypid = t.oid OR t.oid = (to_jsonb(r) ->> 'rngmultitypid')::oid
         UNION ALL SELECT ta.atttypid FROM pg_attribute ta
                   WHERE ta.attrelid = t.typrelid AND t.typtype = 'c' AND ta.attnum > 0 AND NOT ta.attisdropped
     ) inner_type(oid)

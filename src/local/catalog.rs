@@ -39,7 +39,7 @@ pub fn read_lock_table() -> Result<LockTable> {
 }
 
 pub fn read_enums(relations: &[u32]) -> Result<Vec<Enum>> {
-    spi::query_json(&catalog::enums_query(settings::version(), relations))
+    spi::query_json(&catalog::enums_query(relations))
 }
 
 pub fn read_sequences(relations: &[u32]) -> Result<Vec<ColumnSequence>> {

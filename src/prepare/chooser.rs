@@ -238,6 +238,15 @@ impl Chooser<'_> {
             return Ok(Some(arriving));
         }
         let sql = format!("{}::{type_name}", value.at_instant(self.instant));
+        let mut reason = source::check_constant_parts(self.session, source, &sql)?;
+        if reason.is_none() && value.is_constant() {
+            let constant = (!value.is_null()).then(|| value.in_parentheses());
+            reason = self.misfit(column, constant.as_deref())?;
+        }
+        if let Some(reason) = reason {
+            self.refuse(source, &place, value, &reason);
+            return Ok(Some(arriving));
+        }
         chosen.items.insert(target.to_owned(), Item { sql, computed: true });
         Ok(Some(arriving))
     }
@@ -271,6 +280,7 @@ impl Chooser<'_> {
             base_type: here.base_type.clone(),
             limit: limit.or(here.limit),
             decimals: here.decimals,
+            precision: here.precision,
             ignores_case: here.is_citext(column) || there.is_citext(masked),
         };
         let sql = if are_masked_alike(&there, &here) || !mask.needs_key() {
@@ -284,8 +294,15 @@ impl Chooser<'_> {
         let constants = matches!(mask, Mask::Constant(_)).then(|| sql.clone().unwrap_or_default()).into_iter();
         for value in constants.chain(bounds).chain(sql.clone()) {
             if reason.is_none() {
-                reason = source::check_masked_value(self.session, source, &format!("({value})::{type_name}"))?;
+                reason = source::check_constant_parts(self.session, source, &format!("({value})::{type_name}"))?;
             }
+        }
+        if reason.is_none() {
+            reason = match mask {
+                Mask::Constant(_) => self.misfit(column, sql.as_deref().ok())?,
+                Mask::Null => self.misfit(column, None)?,
+                _ => None,
+            };
         }
         if let Some(reason) = reason {
             self.problems.push(Problem::of(ProblemKind::Selection, source, format!("{place}: {reason}")));
@@ -304,6 +321,25 @@ impl Chooser<'_> {
         let sql = sql.unwrap_or_default();
         chosen.items.insert(target.to_owned(), Item { sql: format!("({sql})::{type_name}"), computed: true });
         Ok(arriving)
+    }
+
+    /// Returns the reason why a column here cannot hold a constant of SQL, or NULL, as far as its type says so: its checks are code
+    /// of users.
+    fn misfit(&self, column: &Column, constant: Option<&str>) -> Result<Option<String>> {
+        let Some(constant) = constant else {
+            let name = plan::quote_identifier(&column.name);
+            return Ok(column.not_null.then(|| format!("column {name} here is NOT NULL")));
+        };
+        let under = UnderDomains::of(column);
+        // Types of other schemas may be others there.
+        if under.base_type.contains('.') {
+            return Ok(None);
+        }
+        let type_name = if plan::is_rounded(&under.base_type) { &under.type_name } else { &under.base_type };
+        Ok(match source::constant_as(self.session, constant, &type_without_length(type_name))? {
+            Ok(value) => under.too_long(&value),
+            Err(reason) => Some(reason),
+        })
     }
 
     /// Returns whether the expression calls nothing that it must not; reports what it does otherwise.

@@ -92,6 +92,31 @@ pub(super) fn mask_referencing_columns(
             report(Problem::of(ProblemKind::Selection, &sources[position], reason));
         }
     }
+    for [(referencing, column), (referenced, other)] in &pairs {
+        let masked = |top: &u32, name: &str| {
+            members[top].iter().copied().find(|&position| keyed_mask(&choices[position], name).is_some())
+        };
+        let (Some(position), Some(first)) = (masked(referencing, column), masked(referenced, other)) else { continue };
+        let types = |position: usize, name: &str| {
+            let there = sources[position].columns.iter().find(|column| column.name == name);
+            [there, target_column(&choices[position], &targets[position], name)]
+        };
+        let both = types(position, column).into_iter().zip(types(first, other));
+        // The one type says how equal values are written, and the other what the masks are made of.
+        let unlike =
+            both.filter_map(|(own, other)| Some((own?, other?))).find(|(own, other)| !are_keys_alike(own, other));
+        if let Some((own, others)) = unlike {
+            let reason = format!(
+                "column {} is of type {} and refers to {}.{} of type {}: masks of equal values of the two types differ",
+                plan::quote_identifier(column),
+                own.type_name,
+                sources[first].qualified_name(),
+                plan::quote_identifier(other),
+                others.type_name
+            );
+            report(Problem::of(ProblemKind::Selection, &sources[position], reason));
+        }
+    }
     // All of them are cut alike: to the shortest.
     let mut limits: HashMap<(u32, &str), usize> = HashMap::new();
     for &end @ (top, name) in pairs.iter().flatten() {
@@ -130,19 +155,37 @@ fn keyed_mask(choice: &Choice, name: &str) -> Option<Given<Content>> {
 
 /// Returns the most characters that the target takes of a column of the source.
 fn limit_of(choice: &Choice, target: &Relation, name: &str) -> Option<usize> {
+    UnderDomains::of(target_column(choice, target, name)?).limit
+}
+
+/// Returns the target's column for one of the source.
+fn target_column<'a>(choice: &Choice, target: &'a Relation, name: &str) -> Option<&'a Column> {
     let into = choice.columns.get(name).and_then(|column| column.into.as_ref());
     let name = into.map_or(name, |into| into.value.as_str());
-    UnderDomains::of(target.columns.iter().find(|column| column.name == name)?).limit
+    target.columns.iter().find(|column| column.name == name)
+}
+
+/// Returns whether equal values of two columns that a key ties together have equal masks.
+fn are_keys_alike(one: &Column, other: &Column) -> bool {
+    const INTEGERS: [&str; 3] = ["smallint", "integer", "bigint"];
+    const TEXTS: [&str; 2] = ["text", "character varying"];
+    let (one, other) = (UnderDomains::of(one), UnderDomains::of(other));
+    let are_both = |kinds: &[&str]| [&one, &other].iter().all(|column| kinds.contains(&column.base_type.as_str()));
+    let digits = |column: &UnderDomains| (column.precision, column.decimals);
+    are_both(&INTEGERS) || are_both(&TEXTS) || one.base_type == other.base_type && digits(&one) == digits(&other)
 }
 
 /// A column's type, or what lies under its domains.
 pub(super) struct UnderDomains {
+    /// With its modifier.
+    pub(super) type_name: String,
     /// Without a modifier.
     pub(super) base_type: String,
     /// The most characters of a text, where there is such a limit.
     pub(super) limit: Option<usize>,
-    /// The number of decimals of a number, where its type says so.
-    pub(super) decimals: Option<u32>,
+    /// The number of decimals of a number, and its most digits, where its type says so.
+    pub(super) decimals: Option<i32>,
+    pub(super) precision: Option<u32>,
 }
 
 impl UnderDomains {
@@ -163,12 +206,33 @@ impl UnderDomains {
         }
         let modifier =
             full.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(modifier, _)| modifier);
-        let (limit, decimals) = match base_type.trim_end_matches("[]") {
-            "character varying" | "character" => (modifier.parse().ok(), None),
-            "numeric" => (None, modifier.split_once(',').and_then(|(_, decimals)| decimals.parse().ok())),
-            _ => (None, None),
-        };
-        Self { base_type, limit, decimals }
+        let (mut limit, mut decimals, mut precision) = (None, None, None);
+        match base_type.trim_end_matches("[]") {
+            "character varying" | "character" => limit = modifier.parse().ok(),
+            "numeric" => {
+                if let Some((digits, others)) = modifier.split_once(',') {
+                    (precision, decimals) = (digits.parse().ok(), others.parse().ok());
+                }
+            }
+            _ => {}
+        }
+        Self { type_name: full, base_type, limit, decimals, precision }
+    }
+
+    /// Returns the reason why a value, which its type has written, is too long for the column.
+    pub(super) fn too_long(&self, value: &str) -> Option<String> {
+        let modifier = self.type_name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        let length: usize = modifier?.parse().ok()?;
+        let has = value.chars().count();
+        match self.base_type.as_str() {
+            // No blank at the end is cut off: the value would be another one.
+            "character" | "character varying" => {
+                (has > length).then(|| format!("value too long for type {}", self.type_name))
+            }
+            "bit varying" => (has > length).then(|| format!("bit string too long for type {}", self.type_name)),
+            "bit" => (has != length).then(|| format!("bit string length {has} does not match type {}", self.type_name)),
+            _ => None,
+        }
     }
 
     fn element(&self) -> &str {

@@ -39,7 +39,7 @@ pub fn read_columns(session: &Session, peer: u32, relations: &[u32]) -> Result<V
 const MOST_COLUMNS: i16 = 1600;
 
 pub fn read_enums(session: &Session, relations: &[u32]) -> Result<Vec<Enum>> {
-    read_json(session, &catalog::enums_query(session.version, relations))
+    read_json(session, &catalog::enums_query(relations))
 }
 
 pub fn read_lock_table(session: &Session) -> Result<LockTable> {
@@ -277,7 +277,7 @@ pub fn read_distinct_values(
     };
     let selected = each(&|number, column| format!("{column}::pg_catalog.text AS k{number}")).join(", ");
     let named = each(&|number, _| format!("v.k{number}")).join(", ");
-    let there = each(&|_, column| format!("{column} IS NOT NULL")).join(" AND ");
+    let there = each(&|_, column| format!("{column} IS DISTINCT FROM NULL")).join(" AND ");
     let query = format!(
         "SELECT coalesce(json_agg(json_build_array({named})), '[]'::json)::text
          FROM (SELECT DISTINCT {selected} FROM {from} WHERE {condition} AND {there}) v"

@@ -20,8 +20,7 @@ pub struct UnusableName {
 pub fn read_unusable_names(session: &Session, table: u32, expression: &Expression) -> Result<Vec<UnusableName>> {
     let names = expression.names();
     let of_each = |part: fn(&selection::Name) -> &str| plan::text_array(names.iter().map(part));
-    let query = include_str!("../../sql/queries/expression_names.sql")
-        .replace("{relations}", &catalog::array(&[table]))
+    let query = catalog::with_used_types(include_str!("../../sql/queries/expression_names.sql"), &[table])
         .replace("{uses}", &of_each(|name| if name.used == NameUse::Call { "call" } else { "attribute" }));
     // Users have written these: what stands in them is no placeholder.
     let (before, rest) = query.split_once("{schemas}, {names}").unwrap_or((&query, ""));
@@ -74,10 +73,16 @@ pub fn check_value(
     })
 }
 
-/// Has the source parse an expression of a mask over a table's rows. No row is read. Returns the reason why it cannot be used.
-pub fn check_masked_value(session: &Session, table: &Relation, value: &str) -> Result<Option<String>> {
+/// Has the source parse SQL over a table's rows, and compute what in it is constant. No row is read. Returns the reason why it fails.
+pub fn check_constant_parts(session: &Session, table: &Relation, value: &str) -> Result<Option<String>> {
     let query = format!("SELECT 1 FROM {} WHERE ({value}) IS NULL LIMIT 0", table.from_clause());
     Ok(session.try_query(&query)?.err().map(|rejection| own_words(&rejection).to_owned()))
+}
+
+/// Has the source make a constant a value of a type. Returns the value as the type writes it, or the reason why it is none.
+pub fn constant_as(session: &Session, constant: &str, type_name: &str) -> Result<std::result::Result<String, String>> {
+    let query = format!("SELECT (({constant})::{type_name})::pg_catalog.text");
+    Ok(session.try_query(&query)?.map_err(|rejection| own_words(&rejection).to_owned()))
 }
 
 fn own_words(rejection: &Rejection) -> &str {

@@ -25,7 +25,7 @@ pub use catalog::{
     read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, Transport, start_copies};
-pub use expression::{check_condition, check_masked_value, check_value, read_unusable_names};
+pub use expression::{check_condition, check_constant_parts, check_value, constant_as, read_unusable_names};
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;

@@ -61,6 +61,9 @@ pub struct Column {
     pub generated: bool,
     /// Whether a row may leave it out: it takes NULL, or it has a default.
     pub optional: bool,
+    /// Whether every row has a value, by a constraint that is valid.
+    #[serde(default)]
+    pub not_null: bool,
     /// Whether the type, and all types inside it, have a binary form that means the same on another server.
     pub binary: bool,
     /// Extensions that own a type inside the column's type, with their versions.
@@ -204,20 +207,18 @@ pub fn columns_query(version: u32, peer: u32, relations: &[u32]) -> String {
     /// The type `interval`.
     const INTERVAL: &str = ", 1186";
     let unlike = if (version >= 170_000) == (peer >= 170_000) { "" } else { INTERVAL };
-    of_types(include_str!("../../../sql/queries/columns.sql"), version, relations).replace("{unlike}", unlike)
+    with_used_types(include_str!("../../../sql/queries/columns.sql"), relations).replace("{unlike}", unlike)
 }
 
 /// Returns the query for the enums inside the types of the given relations' columns: an array of [`Enum`].
-pub fn enums_query(version: u32, relations: &[u32]) -> String {
-    of_types(include_str!("../../../sql/queries/enums.sql"), version, relations)
+pub fn enums_query(relations: &[u32]) -> String {
+    with_used_types(include_str!("../../../sql/queries/enums.sql"), relations)
 }
 
-/// A query that looks through the types of the relations' columns, on a server of that version.
-fn of_types(query: &str, version: u32, relations: &[u32]) -> String {
-    let multirange = if version >= 140_000 { "OR r.rngmultitypid = t.oid" } else { "" };
+/// Returns a query that looks through the types of the relations' columns.
+pub fn with_used_types(query: &str, relations: &[u32]) -> String {
     query
         .replace("{used_types}", include_str!("../../../sql/queries/used_types.sql").trim_end())
-        .replace("{multirange}", multirange)
         .replace("{relations}", &array(relations))
 }
 

@@ -166,6 +166,7 @@ mod tests {
             base_type: type_name.split('(').next().unwrap().into(),
             generated: false,
             optional: false,
+            not_null: true,
             binary: true,
             extensions: vec![],
             structure: None,

@@ -190,6 +190,7 @@ mod tests {
             base_type: type_name.split('(').next().unwrap_or_default().into(),
             generated: false,
             optional: false,
+            not_null: true,
             binary: true,
             extensions: vec![],
             structure: None,

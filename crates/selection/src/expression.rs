@@ -162,6 +162,11 @@ impl Expression {
         self.is_constant
     }
 
+    /// Returns whether it is NULL, and nothing else.
+    pub fn is_null(&self) -> bool {
+        self.is_constant && self.text.trim().eq_ignore_ascii_case("null")
+    }
+
     /// Returns the expression in parentheses.
     pub fn in_parentheses(&self) -> String {
         format!("({})", self.text)

@@ -61,8 +61,10 @@ pub struct MaskedColumn {
     pub base_type: String,
     /// The most characters of a text, if there is such a limit.
     pub limit: Option<usize>,
-    /// The number of decimals, where all its values have the same.
-    pub decimals: Option<u32>,
+    /// The number of decimals, where all its values have the same; negative where digits before the point are zeros.
+    pub decimals: Option<i32>,
+    /// The most digits of a number, if there is such a limit.
+    pub precision: Option<u32>,
     /// Whether texts that differ in case are equal.
     pub ignores_case: bool,
 }
@@ -76,6 +78,9 @@ const DEFAULT_DAYS: u32 = 30;
 const MOST_DAYS: u64 = 36_500;
 const MOST_PATHS: usize = 100;
 const MOST_BYTES_OF_CONSTANT: usize = 16 * 1024;
+
+/// The decimal digits that every double precision number keeps.
+const DIGITS_OF_DOUBLE: usize = 15;
 
 impl Mask {
     /// Reads a mask: its name, or an object with the name and its options.
@@ -142,7 +147,11 @@ impl Mask {
                 const KNOWN: [&str; 3] = ["jitter", "max", "min"];
                 let number = |key: &str| match option(key, &KNOWN)? {
                     None => Ok(None),
-                    Some(Value::Number(number)) => Ok(Some(number.to_string())),
+                    Some(Value::Number(number)) if is_plain(number) => Ok(Some(number.to_string())),
+                    Some(Value::Number(_)) => Err((
+                        format!("{key} of mask number must have at most {DIGITS_OF_DOUBLE} digits and no exponent"),
+                        None,
+                    )),
                     Some(_) => Err((format!("{key} of mask number must be a number"), None)),
                 };
                 match (number("min")?, number("max")?, number("jitter")?) {
@@ -156,9 +165,7 @@ impl Mask {
                         }
                     }
                     (Some(least), Some(most), None) => {
-                        let ordered =
-                            least.parse::<f64>().unwrap_or(f64::NAN) <= most.parse::<f64>().unwrap_or(f64::NAN);
-                        if ordered {
+                        if Decimal::of(&least).cmp(&Decimal::of(&most)).is_le() {
                             Ok(Self::Number(Spread::Range { least, most }))
                         } else {
                             plain("min of mask number must not be greater than max")
@@ -190,7 +197,14 @@ impl Mask {
             }
             "constant" => match options {
                 Some(Value::String(text)) if text.len() <= MOST_BYTES_OF_CONSTANT => Ok(Self::Constant(text.clone())),
-                Some(Value::Number(number)) => Ok(Self::Constant(number.to_string())),
+                Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+                    Ok(Self::Constant(number.to_string()))
+                }
+                Some(Value::Number(_)) => Err((
+                    "a number of mask constant must be whole and have at most 64 bits; others must be strings"
+                        .to_owned(),
+                    Some("Write {\"mask\": {\"constant\": \"0.50\"}}: a string keeps all digits.".to_owned()),
+                )),
                 Some(Value::Bool(value)) => Ok(Self::Constant(value.to_string())),
                 Some(Value::String(_)) => plain("the value of mask constant is too long"),
                 _ => Err((
@@ -341,7 +355,7 @@ impl Mask {
                 _ if is_text => Ok(self.text_sql(&text, column.limit)?),
                 _ => Err("inet or text"),
             },
-            Self::Number(spread) => number_sql(value, spread, kind, base_type, column.decimals).ok_or("number"),
+            Self::Number(spread) => number_sql(value, spread, kind, base_type, Some(column))?.ok_or("number"),
             Self::Date(spread) => date_sql(value, spread, kind).ok_or("date or timestamp"),
             Self::Json(paths) => match kind {
                 Kind::Json => Ok(json_sql(&format!("{value}::pg_catalog.jsonb"), paths)?),
@@ -478,7 +492,7 @@ fn with_digest(tag: &str, text: &str, expression: &str) -> String {
 /// becomes does not depend on what it was.
 fn shape_sql(tag: &str, text: &str) -> String {
     let of_character = "CASE
-        WHEN pg_catalog.strpos(E' \\t\\n\\r.,;:!?\\'\"-+/()[]{}<>@#&*_=%$|\\\\', c.c) > 0 THEN c.c
+        WHEN pg_catalog.strpos(E' \\t\\n\\r.,;:!?''\"-+/()[]{}<>@#&*_=%$|\\\\', c.c) > 0 THEN c.c
         WHEN pg_catalog.strpos('0123456789', c.c) > 0 THEN pg_catalog.substr('0123456789', 1 + c.b % 10, 1)
         WHEN pg_catalog.upper(c.c) = c.c AND pg_catalog.lower(c.c) <> c.c
         THEN pg_catalog.substr('ABCDEFGHIJKLMNOPQRSTUVWXYZ', 1 + c.b % 26, 1)
@@ -495,13 +509,30 @@ fn shape_sql(tag: &str, text: &str) -> String {
     )
 }
 
-fn number_sql(value: &str, spread: &Spread, kind: Kind, base_type: &str, decimals: Option<u32>) -> Option<String> {
-    let (least, most) = match kind {
-        Kind::SmallInteger => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        Kind::Integer => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        Kind::BigInteger => (i64::MIN, i64::MAX),
-        Kind::Numeric | Kind::Float => (0, 0),
-        _ => return None,
+fn number_sql(
+    value: &str,
+    spread: &Spread,
+    kind: Kind,
+    base_type: &str,
+    column: Option<&MaskedColumn>,
+) -> Result<Option<String>, String> {
+    let is_whole = matches!(kind, Kind::SmallInteger | Kind::Integer | Kind::BigInteger);
+    // The decimals of the result, where all have the same. Without, it has those that the value needs.
+    let decimals = match kind {
+        _ if is_whole => Some(0),
+        Kind::Numeric => column.and_then(|column| column.decimals),
+        Kind::Float => None,
+        _ => return Ok(None),
+    };
+    // The greatest number of the type.
+    let most = match (kind, column.and_then(|column| column.precision), decimals) {
+        (Kind::SmallInteger, _, _) => Some(i16::MAX.to_string()),
+        (Kind::Integer, _, _) => Some(i32::MAX.to_string()),
+        (Kind::BigInteger, _, _) => Some(i64::MAX.to_string()),
+        (Kind::Numeric, Some(precision), Some(decimals)) => {
+            Some(format!("(1e{} - 1e{})", i64::from(precision) - i64::from(decimals), -decimals))
+        }
+        _ => None,
     };
     // A number from 0 to 1, without 1.
     const RESOLUTION: i64 = 1 << 40;
@@ -513,43 +544,143 @@ fn number_sql(value: &str, spread: &Spread, kind: Kind, base_type: &str, decimal
         ),
         _ => text,
     };
-    // For the same reason, without a number of decimals the result has those that the value needs.
-    let decimals = decimals.map_or_else(
-        || format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)"),
-        |decimals| decimals.to_string(),
-    );
+    let needed = format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)");
     let hash = number(&digest("number", &text));
     let unit = format!("({hash} & {})::pg_catalog.numeric / {RESOLUTION}", RESOLUTION - 1);
-    let is_whole = least != 0;
-    let within = |number: String| {
-        let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
-        format!("least(greatest({number}, {least}), {most})")
+    let numeric = |number: &str| format!("({number})::pg_catalog.numeric");
+    let (taken, places) = match (kind, decimals) {
+        (Kind::Float, _) => (format!("({value})::pg_catalog.float8"), "0".to_owned()),
+        (_, Some(decimals)) => (numeric(value), decimals.to_string()),
+        (_, None) => (numeric(value), needed),
     };
-    let expression = match (spread, is_whole, kind) {
-        (Spread::Range { least, most }, true, _) => {
-            let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
-            within(format!("pg_catalog.ceil({least}) + pg_catalog.floor(m.u * (pg_catalog.floor({most}) - pg_catalog.ceil({least}) + 1))"))
+    let expression = match (spread, kind) {
+        (Spread::Range { least, most }, Kind::Float) => {
+            let bound = |bound: &str| format!("({bound})::{base_type}");
+            format!(
+                "least(greatest((({least})::pg_catalog.float8 + m.u::pg_catalog.float8 * ({most} - ({least}))::pg_catalog.float8)::{base_type}, {}), {})",
+                bound(least),
+                bound(most)
+            )
         }
-        (Spread::Range { least, most }, false, Kind::Numeric) => {
-            let (least, most) = (format!("({least})::pg_catalog.numeric"), format!("({most})::pg_catalog.numeric"));
-            format!("pg_catalog.round({least} + m.u * ({most} - {least}), {decimals})")
+        (Spread::Range { least, most }, _) => match decimals {
+            Some(decimals) => {
+                if !Decimal::any_between(least, most, decimals) {
+                    let what = match decimals {
+                        0 => "whole number".to_owned(),
+                        _ => format!("number with {decimals} decimals"),
+                    };
+                    return Err(format!("no {what} is from {least} to {most}"));
+                }
+                let at = |function: &str, bound: &str| {
+                    format!("pg_catalog.{function}(({bound})::pg_catalog.numeric * 1e{decimals})")
+                };
+                let (first, last) = (at("ceil", least), at("floor", most));
+                // A product is exact, where a quotient is rounded.
+                format!("({first} + pg_catalog.floor(m.u * ({last} - {first} + 1))) * 1e{}", -decimals)
+            }
+            None => {
+                let of_bounds = Decimal::places(least).max(Decimal::places(most));
+                format!(
+                    "pg_catalog.round({least} + m.u * ({most} - ({least})), greatest(m.p, {of_bounds}))",
+                    least = numeric(least),
+                    most = numeric(most)
+                )
+            }
+        },
+        // A share that is too small for the type would give the number back. Numbers near the end of the type get smaller.
+        (Spread::Jitter(fraction), Kind::Float) => {
+            let (share, half) = if base_type == "real" { ("3e-7", "1.7e38") } else { ("1e-15", "8.9e307") };
+            format!(
+                "SELECT CASE WHEN j.v = 0 THEN pg_catalog.abs(j.r)
+                 WHEN pg_catalog.abs(j.v) > {half} THEN j.v * (1 - pg_catalog.abs(j.r)) ELSE j.v * (1 + j.r) END
+                 FROM (SELECT m.v, CASE WHEN m.u < 0.5 THEN -1 ELSE 1 END::pg_catalog.float8
+                       * greatest(({fraction} * pg_catalog.abs(2 * m.u - 1))::pg_catalog.float8, {share}::pg_catalog.float8) AS r OFFSET 0) j"
+            )
         }
-        (Spread::Range { least, most }, false, _) => format!("({least})::pg_catalog.float8 + m.u::pg_catalog.float8 * ({most} - ({least}))::pg_catalog.float8"),
-        // A small number changes by one at least.
-        (Spread::Jitter(fraction), true, _) => within(format!(
-            "{value} + CASE WHEN pg_catalog.abs({value} * {fraction} * (2 * m.u - 1)) < 1
-             THEN CASE WHEN m.u < 0.5 THEN -1 ELSE 1 END ELSE pg_catalog.round({value} * {fraction} * (2 * m.u - 1)) END"
-        )),
-        (Spread::Jitter(fraction), false, Kind::Numeric) => {
-            format!("pg_catalog.round({value} * (1 + {fraction} * (2 * m.u - 1)), {decimals})")
-        }
-        (Spread::Jitter(fraction), false, _) => {
-            format!("{value}::pg_catalog.float8 * (1 + {fraction} * (2 * m.u - 1))::pg_catalog.float8")
+        // The number moves by its last decimal at least, and to the other side where it would get to zero, or out of its type.
+        (Spread::Jitter(fraction), _) => {
+            let (holds, other) = match most {
+                Some(most) => (
+                    format!(" AND pg_catalog.abs(j.v + j.d) <= {most}"),
+                    format!(" OR pg_catalog.abs(j.v - j.d) > {most}"),
+                ),
+                None => Default::default(),
+            };
+            format!(
+                "SELECT CASE WHEN j.v = 0 THEN pg_catalog.abs(j.d)
+                 WHEN pg_catalog.sign(j.v + j.d) = pg_catalog.sign(j.v){holds}{other} THEN j.v + j.d ELSE j.v - j.d END
+                 FROM (SELECT s.v, CASE WHEN s.d <> 0 THEN s.d ELSE CASE WHEN s.u < 0.5 THEN -1 ELSE 1 END * ('1e' || -s.p)::pg_catalog.numeric END AS d
+                       FROM (SELECT m.v, m.u, m.p, pg_catalog.round(m.v * {fraction} * (2 * m.u - 1), m.p) AS d OFFSET 0) s OFFSET 0) j",
+                fraction = numeric(fraction)
+            )
         }
     };
-    Some(format!(
-        "CASE WHEN {value} IS NOT NULL THEN (SELECT ({expression})::{base_type} FROM (SELECT {unit} AS u OFFSET 0) m) END"
-    ))
+    Ok(Some(format!(
+        "CASE WHEN {value} IS NOT NULL THEN (SELECT ({expression})::{base_type} FROM (SELECT {taken} AS v, {unit} AS u, {places} AS p OFFSET 0) m) END"
+    )))
+}
+
+/// A number as JSON writes it, without an exponent: its integer digits without zeros before them, and its decimals without those
+/// behind.
+struct Decimal<'a> {
+    is_negative: bool,
+    integer: &'a str,
+    decimals: &'a str,
+}
+
+impl<'a> Decimal<'a> {
+    fn of(text: &'a str) -> Self {
+        let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+        let (integer, decimals) = digits.split_once('.').unwrap_or((digits, ""));
+        let (integer, decimals) = (integer.trim_start_matches('0'), decimals.trim_end_matches('0'));
+        Self { is_negative: is_negative && !(integer.is_empty() && decimals.is_empty()), integer, decimals }
+    }
+
+    fn places(text: &str) -> usize {
+        Decimal::of(text).decimals.len()
+    }
+
+    fn is_zero(&self) -> bool {
+        self.integer.is_empty() && self.decimals.is_empty()
+    }
+
+    fn cmp(&self, other: &Decimal) -> std::cmp::Ordering {
+        let sizes = |one: &Decimal, other: &Decimal| {
+            let length = one.integer.len().cmp(&other.integer.len());
+            length.then_with(|| (one.integer, one.decimals).cmp(&(other.integer, other.decimals)))
+        };
+        match (self.is_negative, other.is_negative) {
+            (false, false) => sizes(self, other),
+            (true, true) => sizes(other, self),
+            (true, false) => std::cmp::Ordering::Less,
+            (false, true) => std::cmp::Ordering::Greater,
+        }
+    }
+
+    /// Returns the digits up to so many decimals, without zeros before them, and whether others but zeros follow.
+    fn cut(&self, decimals: i32) -> (String, bool) {
+        let size = usize::try_from(decimals.unsigned_abs()).unwrap_or(usize::MAX);
+        let (kept, rest) = if decimals >= 0 {
+            let kept = size.min(self.decimals.len());
+            let zeros = "0".repeat(size - kept);
+            (format!("{}{}{zeros}", self.integer, &self.decimals[..kept]), self.decimals[kept..].to_owned())
+        } else {
+            let kept = self.integer.len().saturating_sub(size);
+            (self.integer[..kept].to_owned(), format!("{}{}", &self.integer[kept..], self.decimals))
+        };
+        (kept.trim_start_matches('0').to_owned(), rest.bytes().any(|digit| digit != b'0'))
+    }
+
+    /// Returns whether a number with so many decimals is between two in order.
+    fn any_between(least: &str, most: &str, decimals: i32) -> bool {
+        let (least, most) = (Decimal::of(least), Decimal::of(most));
+        if least.is_zero() || most.is_zero() || least.is_negative != most.is_negative {
+            return true;
+        }
+        let (near, far) = if least.is_negative { (most, least) } else { (least, most) };
+        let ((near, goes_on), (far, _)) = (near.cut(decimals), far.cut(decimals));
+        !goes_on || (far.len(), far) > (near.len(), near)
+    }
 }
 
 fn date_sql(value: &str, spread: &DateSpread, kind: Kind) -> Option<String> {
@@ -627,7 +758,7 @@ fn masked_at(document: &str, path: &[String], mask: &Mask) -> Result<String, Str
             // The order of evaluation is not promised where a cast could fail for a text.
             let number =
                 format!("(CASE WHEN pg_catalog.jsonb_typeof(e.v) = 'number' THEN {VALUE} END)::pg_catalog.numeric");
-            let masked = number_sql(&number, spread, Kind::Numeric, "pg_catalog.numeric", None).unwrap_or_default();
+            let masked = number_sql(&number, spread, Kind::Numeric, "pg_catalog.numeric", None)?.unwrap_or_default();
             format!("coalesce(pg_catalog.to_jsonb({masked}), {NOTHING})")
         }
         (None, mask) => {
@@ -643,6 +774,14 @@ fn masked_at(document: &str, path: &[String], mask: &Mask) -> Result<String, Str
                   CASE pg_catalog.jsonb_typeof(d.v) WHEN 'array' THEN d.v ELSE pg_catalog.jsonb_build_array(d.v) END
               ) WITH ORDINALITY e(v, n)) l)"
     ))
+}
+
+/// Returns whether a number is written with digits alone, and still has all of them: others than whole ones were read as double
+/// precision.
+fn is_plain(number: &serde_json::Number) -> bool {
+    let text = number.to_string();
+    let digits = text.trim_end_matches('0').chars().filter(char::is_ascii_digit).skip_while(|digit| *digit == '0');
+    number.is_i64() || number.is_u64() || !text.contains(['e', 'E']) && digits.count() <= DIGITS_OF_DOUBLE
 }
 
 /// Returns whether a text is a day as ISO 8601 writes it.
@@ -676,7 +815,7 @@ mod tests {
     }
 
     fn column(base_type: &str, limit: Option<usize>) -> MaskedColumn {
-        MaskedColumn { base_type: base_type.to_owned(), limit, decimals: None, ignores_case: false }
+        MaskedColumn { base_type: base_type.to_owned(), limit, decimals: None, precision: None, ignores_case: false }
     }
 
     #[test]
@@ -689,6 +828,13 @@ mod tests {
         );
         assert_eq!(parse("\"date\""), Ok(Mask::Date(DateSpread::Jitter(30))));
         assert_eq!(parse(r#"{"constant": true}"#), Ok(Mask::Constant("true".into())));
+        for digits in ["9223372036854775807", "18446744073709551615", "-7"] {
+            assert_eq!(parse(&format!(r#"{{"constant": {digits}}}"#)), Ok(Mask::Constant(digits.into())));
+        }
+        for digits in ["12345678901234567890.123456789", "1234567890123456789012", "0.10", "100.0", "1e5"] {
+            let refused = parse(&format!(r#"{{"constant": {digits}}}"#)).unwrap_err().0;
+            assert!(refused.starts_with("a number of mask constant must be whole"), "{refused}");
+        }
         for (text, reason) in [
             ("1", "a mask is its name, or an object with its name and options"),
             ("\"emial\"", "mask \"emial\" is not known"),
@@ -741,6 +887,60 @@ mod tests {
     }
 
     #[test]
+    fn ranges_that_hold_no_value_are_refused() {
+        let of = |least: &str, most: &str, decimals: i32| {
+            let range = parse(&format!(r#"{{"number": {{"min": {least}, "max": {most}}}}}"#)).unwrap();
+            let column = MaskedColumn { decimals: Some(decimals), precision: Some(30), ..column("numeric", None) };
+            range.sql("c", &column).map(|_| ())
+        };
+        for (least, most, decimals) in [
+            ("0.1", "0.4", 0),
+            ("-0.9", "-0.1", 0),
+            ("1.001", "1.009", 2),
+            ("0.0001", "0.0002", 3),
+            ("1", "99", -2),
+            ("-199.5", "-101", -2),
+        ] {
+            assert!(of(least, most, decimals).is_err(), "{least} {most} {decimals}");
+        }
+        for (least, most, decimals) in [
+            ("-0.1", "0.4", 0),
+            ("0.0", "0.4", 0),
+            ("0.5", "1.0", 0),
+            ("9.5", "10.5", 0),
+            ("1.00", "1.004", 2),
+            ("-1.01", "-1.001", 2),
+            ("1", "100", -2),
+            ("100.0", "100.5", -2),
+        ] {
+            assert_eq!(of(least, most, decimals), Ok(()), "{least} {most} {decimals}");
+        }
+        let range = parse(r#"{"number": {"min": 0.1, "max": 0.4}}"#).unwrap();
+        assert_eq!(
+            range.sql("c", &column("integer", None)).unwrap_err(),
+            "no whole number is from 0.1 to 0.4".to_owned()
+        );
+        assert!(range.sql("c", &column("numeric", None)).is_ok());
+    }
+
+    #[test]
+    fn bounds_are_compared_with_all_their_digits() {
+        let refused = |least: &str, most: &str| {
+            parse(&format!(r#"{{"number": {{"min": {least}, "max": {most}}}}}"#))
+                .map_or_else(|error| error.0, |_| String::new())
+        };
+        for (least, most) in [("9007199254740993", "9007199254740992"), ("-1", "-1.5"), ("0", "-1")] {
+            assert_eq!(refused(least, most), "min of mask number must not be greater than max");
+        }
+        for (least, most) in [("-0", "0.0"), ("9.9", "10"), ("-10", "-9.9"), ("1.5", "1.50")] {
+            assert_eq!(refused(least, most), "");
+        }
+        for most in ["1e30", "1.2345678901234567"] {
+            assert_eq!(refused("0", most), "max of mask number must have at most 15 digits and no exponent");
+        }
+    }
+
+    #[test]
     fn names_have_no_ends() {
         for names in [FIRST_NAMES, LAST_NAMES] {
             let names: std::collections::BTreeSet<&str> = names.split_ascii_whitespace().collect();
@@ -751,6 +951,10 @@ mod tests {
 
     #[test]
     fn no_text_of_a_mask_leaves_its_quotes() {
+        // A server with backslash_quote = off refuses the other way to write it.
+        for mask in [Mask::Text, Mask::Phone] {
+            assert!(!mask.sql("c", &column("text", None)).unwrap().contains("\\'\""));
+        }
         let constant = parse(r#"{"constant": "'; DROP TABLE t; -- \\"}"#).unwrap();
         assert_eq!(constant.sql("c", &column("text", None)).unwrap(), "E'''; DROP TABLE t; -- \\\\'");
         let json = parse(r#"{"json": {"a'); --.b\"}": "null"}}"#).unwrap().sql("c", &column("jsonb", None)).unwrap();

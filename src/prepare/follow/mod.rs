@@ -75,7 +75,8 @@ struct Edge {
 impl Edge {
     /// The condition that a row has such a key.
     fn is_there(&self) -> String {
-        let there = self.from.iter().map(|column| format!("{} IS NOT NULL", plan::quote_identifier(column)));
+        // IS NOT NULL would ask for all attributes of a composite value.
+        let there = self.from.iter().map(|column| format!("{} IS DISTINCT FROM NULL", plan::quote_identifier(column)));
         there
             .chain(self.condition.iter().map(|condition| format!("({condition}) IS TRUE")))
             .collect::<Vec<_>>()
