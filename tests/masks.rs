@@ -464,6 +464,30 @@ fn keys_of_two_types_are_not_masked() {
 }
 
 #[test]
+fn dates_and_numbers_at_the_ends_of_their_types_go_inwards() {
+    let mut pair = Pair::with(
+        "mask_ends",
+        "CREATE TABLE item (id int PRIMARY KEY, day date, at timestamp, seen timestamptz, score float8, single float4, amount numeric)",
+        "INSERT INTO item SELECT i, CASE WHEN i % 2 = 0 THEN '5874897-12-31'::date - i ELSE '4714-11-24 BC'::date + i END,
+             CASE WHEN i % 2 = 0 THEN '294276-12-31'::timestamp ELSE '4714-11-24 BC'::timestamp END,
+             CASE WHEN i % 2 = 0 THEN '294276-12-31 UTC'::timestamptz ELSE '4714-11-25 BC UTC'::timestamptz END, 1.7e308, -3.4e38, 'NaN'
+         FROM generate_series(1, 50) i;
+         INSERT INTO item VALUES (0, 'infinity', '-infinity', 'infinity', 'infinity', 'NaN', 0)",
+    );
+    let jitter = r#"{"mask": {"date": {"jitter": 36500}}}"#;
+    let tables = format!(
+        r#"{{"item": {{"columns": {{"day": {jitter}, "at": {jitter}, "seen": {jitter}, "score": {{"mask": {{"number": {{"jitter": 1}}}}}},
+            "single": {{"mask": "number"}}, "amount": {{"mask": "number"}}}}}}}}"#
+    );
+    pulled(&mut pair, &tables, KEY);
+    let moved = "SELECT concat_ws(' ', bool_and(day <> '5874897-12-31'::date - id AND day <> '4714-11-24 BC'::date + id), bool_and(at <> '294276-12-31' AND at <> '4714-11-24 BC'),
+        bool_and(score < 1.7e308), bool_and(single <> '-3.4e38'::float4), bool_and(amount = 'NaN')) FROM item WHERE id > 0";
+    assert_eq!(text(&mut pair.destination, moved), "t t t t t");
+    let infinite = "SELECT concat_ws(' ', day, at, seen, score, single, amount) FROM item WHERE id = 0";
+    assert_eq!(text(&mut pair.destination, infinite), "infinity -infinity infinity Infinity NaN 1");
+}
+
+#[test]
 fn a_number_that_would_lose_digits_must_be_a_string() {
     let mut pair =
         Pair::with("mask_digits", "CREATE TABLE item (id int, amount numeric)", "INSERT INTO item VALUES (1, 1)");

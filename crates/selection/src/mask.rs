@@ -687,13 +687,28 @@ fn date_sql(value: &str, spread: &DateSpread, kind: Kind) -> Option<String> {
     let hash = number(&digest("date", &format!("{value}::pg_catalog.text")));
     let body = match (spread, kind) {
         (DateSpread::Jitter(days), Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
-            let offset = format!("CASE WHEN m.h < {days} THEN m.h - {days} ELSE m.h - {days} + 1 END");
+            // Those near an end of the type go inwards, by more than the most days.
+            let (type_name, last) = match kind {
+                Kind::Date => ("date", "5874700-01-01"),
+                Kind::Timestamp => ("timestamp", "294100-01-01"),
+                _ => ("timestamptz", "294100-01-01"),
+            };
+            let end = |day: &str| format!("'{day}'::pg_catalog.{type_name}");
+            let offset = format!(
+                "CASE WHEN {value} > {} THEN -pg_catalog.abs(m.o) WHEN {value} < {} THEN pg_catalog.abs(m.o) ELSE m.o END",
+                end(last),
+                end("4600-01-01 BC")
+            );
             let moved = match kind {
                 Kind::Date => format!("{value} + ({offset})::pg_catalog.int4"),
                 _ => format!("{value} + ({offset}) * INTERVAL '1 day'"),
             };
             let count = u64::from(*days) * 2;
-            format!("SELECT {moved} FROM (SELECT ({hash} & {}) % {count} AS h OFFSET 0) m", i64::MAX)
+            format!(
+                "SELECT {moved} FROM (SELECT CASE WHEN n.h < {days} THEN n.h - {days} ELSE n.h - {days} + 1 END AS o
+                 FROM (SELECT ({hash} & {}) % {count} AS h OFFSET 0) n OFFSET 0) m",
+                i64::MAX
+            )
         }
         (DateSpread::Range { first, last }, Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
             let cast = match kind {
