@@ -116,6 +116,8 @@ COMMENT ON COLUMN pgcopy.job_tables.inserted IS 'rows that were added to those o
 COMMENT ON COLUMN pgcopy.job_tables.updated IS 'rows of the table that got other values';
 COMMENT ON COLUMN pgcopy.job_tables.deleted IS 'rows of the table that the source did not have';
 COMMENT ON COLUMN pgcopy.job_tables.unchanged IS 'rows of the source that changed nothing';
+COMMENT ON COLUMN pgcopy.job_tables.wire_bytes IS 'bytes that travelled, where pgcopy on the source sent the rows; bytes are those of the rows';
+COMMENT ON COLUMN pgcopy.job_tables.codec IS 'what most of them were compressed with, or none';
 COMMENT ON COLUMN pgcopy.job_tasks.job IS 'the number of the job';
 COMMENT ON COLUMN pgcopy.job_tasks.worker IS 'the number of the worker; 0 is the leader';
 COMMENT ON COLUMN pgcopy.job_tasks.task IS 'what the process did';

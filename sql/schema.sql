@@ -83,6 +83,8 @@ CREATE TABLE pgcopy_internal.job_table (
     updated  pg_catalog.int8,
     deleted  pg_catalog.int8,
     unchanged pg_catalog.int8,
+    wire_bytes pg_catalog.int8,
+    codec    pg_catalog.text,
     PRIMARY KEY (job, schema, "table")
 );
 COMMENT ON TABLE pgcopy_internal.job_table IS 'the tables of running and past jobs';

@@ -38,7 +38,8 @@ GRANT SELECT ON pgcopy.jobs TO PUBLIC;
 CREATE VIEW pgcopy.job_tables WITH (security_barrier) AS
 SELECT t.job, t.schema, t."table", coalesce(l.state, 'ended') AS state, coalesce(l.rows, t.rows) AS rows,
        coalesce(l.bytes, t.bytes) AS bytes, coalesce(l.seconds, t.seconds) AS seconds,
-       t.inserted, t.updated, t.deleted, t.unchanged
+       t.inserted, t.updated, t.deleted, t.unchanged,
+       coalesce(l.wire_bytes, t.wire_bytes) AS wire_bytes, coalesce(l.codec, t.codec) AS codec
 FROM pgcopy_internal.job_table t
 LEFT JOIN pgcopy.live_tables() l
     ON l.job OPERATOR(pg_catalog.=) t.job AND l.position OPERATOR(pg_catalog.=) t.position

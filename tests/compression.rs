@@ -1,6 +1,7 @@
 //! Rows that pgcopy on the source compresses.
 
-use crate::harness::{Pair, describe, text};
+use crate::harness::proxy::Proxy;
+use crate::harness::{Failure, Pair, connect, connect_as, describe, eventually, text, texts, wait_for_worker};
 use frames::{Codec, Decoder, Form, Opened};
 use postgres::Client;
 use std::io::Read;
@@ -138,4 +139,359 @@ fn a_source_without_the_extension_is_told_of_before_anything_is_touched() {
     let dsn = pair.dsn();
     let plan = pair.destination.query(&format!("SELECT * FROM pgcopy.plan('{dsn}', compress => 'lz4')"), &[]);
     assert_eq!(crate::harness::Failure::of(&plan.unwrap_err()).sqlstate, "0A000");
+}
+
+fn try_pull_through(pair: &mut Pair, dsn: &str, arguments: &str) -> Result<u64, Failure> {
+    let sql = format!("SELECT * FROM pgcopy.pull('{dsn}', overwrite => true, {arguments})");
+    pair.destination.execute(&sql, &[]).map_err(|error| Failure::of(&error))
+}
+
+/// Wire bytes and codecs of the last job, table by table.
+fn travelled(pair: &mut Pair) -> Vec<String> {
+    pair.assert_nothing_left();
+    texts(
+        &mut pair.destination,
+        "SELECT concat_ws(' ', \"table\", wire_bytes < bytes, codec) FROM pgcopy.job_tables
+         WHERE job = (SELECT max(job) FROM pgcopy.jobs) ORDER BY 1",
+    )
+}
+
+const BIG: &str = "CREATE TABLE big (id int PRIMARY KEY, body text)";
+const BIG_ROWS: &str =
+    "INSERT INTO big SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 20000) i; ANALYZE big";
+
+#[test]
+fn reports_say_what_has_travelled() {
+    let mut pair = with_extension("frames_reports", BIG, BIG_ROWS);
+    pair.notices();
+    pair.pull("compress => 'zstd'");
+    let notices = pair.notices();
+    assert!(
+        notices.iter().any(|notice| notice.contains(" travelled as ") && notice.contains(", with zstd")),
+        "{notices:?}"
+    );
+    assert_eq!(travelled(&mut pair), ["big t zstd"]);
+    pair.pull("compress => 'gzip', method => 'in place', overwrite => true");
+    assert_eq!(travelled(&mut pair), ["big t gzip"]);
+    let dsn = pair.dsn();
+    for (arguments, wire) in [("compress => 'lz4'", "binary, lz4"), ("overwrite => true", "binary")] {
+        let plan = format!("SELECT DISTINCT wire FROM pgcopy.plan('{dsn}', {arguments})");
+        assert_eq!(texts(&mut pair.destination, &plan), [wire]);
+    }
+    // The source is on this machine.
+    pair.pull("overwrite => true");
+    assert_eq!(travelled(&mut pair), ["big"]);
+    assert_eq!(pair.notices().iter().filter(|notice| notice.contains("travelled")).count(), 1);
+}
+
+#[test]
+fn rows_are_compressed_on_a_slow_link() {
+    let rows = "INSERT INTO big SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 20) j)
+                FROM generate_series(1, 30000) i; ANALYZE big";
+    let mut pair = with_extension("frames_auto", BIG, rows);
+    let proxy = Proxy::start(pair.source_port);
+    let dsn = proxy.dsn(&pair.database);
+    // Much slower than any processor that the test shares with others.
+    proxy.throttle(1_500_000);
+    try_pull_through(&mut pair, &dsn, "parallel => 1").unwrap();
+    assert!(proxy.passed() < 17_000_000, "{} of 20 MB", proxy.passed());
+    pair.assert_same_content();
+    assert_eq!(travelled(&mut pair), ["big t zstd"]);
+}
+
+#[test]
+fn auto_goes_on_without_what_the_source_lacks() {
+    let mut pair = with_extension("frames_lacking", "CREATE TABLE item (a int)", "INSERT INTO item VALUES (1)");
+    pair.source
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE plain_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             GRANT SELECT ON item TO plain_reader",
+        )
+        .unwrap();
+    let proxy = Proxy::start(pair.source_port);
+    let dsn = proxy.dsn(&pair.database).replace("user=postgres", "user=plain_reader");
+    let steps = [
+        ("SELECT", None),
+        (
+            "REVOKE EXECUTE ON FUNCTION pgcopy.send_frames FROM PUBLIC",
+            Some("The user of the source may not execute pgcopy.send_frames."),
+        ),
+        ("GRANT EXECUTE ON FUNCTION pgcopy.send_frames TO plain_reader", None),
+        // As an older version has it.
+        (
+            "ALTER EXTENSION pgcopy DROP FUNCTION pgcopy.send_frames; DROP FUNCTION pgcopy.send_frames",
+            Some("The extension pgcopy there is an older version, which does not compress."),
+        ),
+        // Somebody's own function is not called.
+        (
+            "DROP EXTENSION pgcopy; CREATE SCHEMA pgcopy;
+             CREATE FUNCTION pgcopy.wire_versions() RETURNS int[] LANGUAGE sql AS 'SELECT ARRAY[1/0]';
+             CREATE FUNCTION pgcopy.send_frames(wire int, query text, form text, codec text) RETURNS SETOF bytea LANGUAGE sql
+                AS 'SELECT (1/0)::text::bytea'; GRANT USAGE ON SCHEMA pgcopy TO PUBLIC",
+            Some("The database has no extension pgcopy."),
+        ),
+    ];
+    for (change, reason) in steps {
+        pair.source.batch_execute(change).unwrap();
+        pair.notices();
+        try_pull_through(&mut pair, &dsn, "include => '{item}'")
+            .unwrap_or_else(|failure| panic!("{change}: {failure:?}"));
+        pair.assert_same_content();
+        let notices = pair.notices();
+        let told: Vec<_> = notices.iter().filter(|notice| notice.starts_with("the source does not compress")).collect();
+        assert_eq!(told.len(), usize::from(reason.is_some()), "{change}: {notices:?}");
+        match (try_pull_through(&mut pair, &dsn, "include => '{item}', compress => 'lz4'"), reason) {
+            (Ok(_), None) => {}
+            (Err(failure), Some(reason)) => {
+                assert_eq!((failure.sqlstate.as_str(), failure.detail.as_str()), ("0A000", reason), "{change}");
+            }
+            (outcome, _) => panic!("{change}: {outcome:?}"),
+        }
+    }
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn the_function_reveals_what_select_does() {
+    let mut pair = with_extension(
+        "frames_rights",
+        "CREATE TABLE item (id int, owner text, secret text)",
+        "INSERT INTO item SELECT i, CASE i % 2 WHEN 0 THEN 'frames_reader' ELSE 'other' END, 's' FROM generate_series(1, 10) i",
+    );
+    pair.source
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE frames_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             GRANT SELECT (id, owner) ON item TO frames_reader; ALTER TABLE item ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY own ON item USING (owner = current_user);
+             CREATE TABLE written (a int); GRANT ALL ON written TO frames_reader;
+             CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO written VALUES (1) RETURNING a'",
+        )
+        .unwrap();
+    let call = |query: &str, wire: i32, form: &str, codec: &str| {
+        format!("SELECT pgcopy.send_frames({wire}, $q${query}$q$, '{form}', '{codec}')")
+    };
+    let mut reader = connect_as(pair.source_port, &pair.database, "frames_reader");
+    let outside = Failure::of(&reader.query(&call("SELECT 1", 1, "text", "none"), &[]).unwrap_err());
+    assert_eq!(outside.sqlstate, "55000", "{outside:?}");
+    reader.batch_execute("BEGIN READ ONLY").unwrap();
+    let mut fails = |sql: &str, sqlstate: &str| {
+        reader.batch_execute("SAVEPOINT s").unwrap();
+        let failure = Failure::of(&reader.query(sql, &[]).unwrap_err());
+        assert_eq!(failure.sqlstate, sqlstate, "{sql}: {failure:?}");
+        reader.batch_execute("ROLLBACK TO s").unwrap();
+    };
+    for (query, sqlstate) in [
+        ("SELECT secret FROM item", "42501"),
+        ("SELECT * FROM item", "42501"),
+        ("SELECT writes()", "25006"),
+        ("INSERT INTO written VALUES (1) RETURNING a", "0A000"),
+        ("WITH w AS (INSERT INTO written VALUES (1) RETURNING a) SELECT * FROM w", "0A000"),
+        ("SELECT a FROM written FOR UPDATE", "0A000"),
+        ("SELECT a INTO other FROM written", "0A000"),
+        ("SELECT 1; SELECT 2", "0A000"),
+        ("", "0A000"),
+        ("SHOW work_mem", "0A000"),
+        ("SELEC 1", "42601"),
+        ("SELECT 1/0", "22012"),
+        ("SELECT $1", "42P02"),
+    ] {
+        fails(&call(query, 1, "text", "none"), sqlstate);
+    }
+    fails(&call("SELECT 1", 2, "text", "none"), "0A000");
+    fails(&call("SELECT 1", 1, "heap", "none"), "22023");
+    fails(&call("SELECT 1", 1, "text", "best"), "22023");
+    fails("SELECT pgcopy.send_frames(1, NULL, 'text', 'none')", "22004");
+    let frames = sent(&mut reader, "SELECT id FROM item ORDER BY id", Form::Text, "none");
+    let piece = Decoder::new(Form::Text).open(&frames[0]).unwrap().piece.to_vec();
+    assert_eq!(String::from_utf8(piece).unwrap(), "2\n4\n6\n8\n10\n");
+    // A statement that does not want all of them ends what was begun.
+    let first = "SELECT pgcopy.send_frames(1, 'SELECT repeat(''x'', 1000) FROM generate_series(1, 5000)', 'text', 'none') LIMIT 1";
+    for _ in 0..3 {
+        assert_eq!(reader.query(first, &[]).unwrap().len(), 1);
+    }
+    // A pull must not take a part of the rows for all of them.
+    let dsn = pair.dsn().replace("user=postgres", "user=frames_reader");
+    let failure = try_pull_through(&mut pair, &dsn, "include => '{item}', compress => 'zstd'").unwrap_err();
+    assert_eq!(failure.sqlstate, "42501", "{failure:?}");
+}
+
+#[test]
+fn sources_that_lie_in_frames() {
+    let mut pair = with_extension("frames_hostile", BIG, BIG_ROWS);
+    pair.destination.batch_execute("INSERT INTO big VALUES (0, 'old')").unwrap();
+    let before = pair.destination_state();
+    pair.source
+        .batch_execute(
+            "ALTER EXTENSION pgcopy DROP FUNCTION pgcopy.send_frames; ALTER FUNCTION pgcopy.send_frames RENAME TO honest",
+        )
+        .unwrap();
+    let lies = [
+        ("XX001", "SELECT set_bit(f, 8 * 1000, 1 - get_bit(f, 8 * 1000)) FROM h"),
+        ("XX001", "SELECT set_byte(f, 17, 255 - get_byte(f, 17)) FROM h"),
+        ("XX001", "SELECT substr(f, 1, length(f) - 1) FROM h"),
+        ("08P01", "SELECT substr(f, 1, 20) FROM h"),
+        ("08P01", "SELECT ''::bytea FROM h"),
+        ("08P01", "SELECT NULL::bytea FROM h"),
+        ("08P01", "SELECT f FROM h ORDER BY n DESC"),
+        ("08P01", "SELECT f FROM h WHERE n > 1"),
+        ("08P01", "SELECT f FROM h WHERE n < (SELECT max(n) FROM h)"),
+        ("08P01", "SELECT f FROM h WHERE n <> 3"),
+        ("08P01", "SELECT f FROM h, generate_series(1, 2)"),
+        ("08P01", "SELECT f FROM h UNION ALL SELECT f FROM h"),
+        ("08P01", "SELECT f FROM h WHERE false"),
+        ("XX001", "SELECT CASE WHEN n = (SELECT max(n) FROM h) THEN set_byte(f, 25, 1) ELSE f END FROM h"),
+        ("08P01", "SELECT set_byte(f, 3, 9) FROM h"),
+        ("08P01", "SELECT set_byte(f, 4, 2) FROM h"),
+        ("08P01", "SELECT set_byte(f, 5, 7) FROM h"),
+        ("08P01", "SELECT set_byte(f, 6, 64) FROM h"),
+        ("54000", "SELECT set_byte(f, 12, 127) FROM h"),
+        ("54000", "SELECT f || decode(repeat('00', 6000000), 'hex') FROM h"),
+        ("08P01", "SELECT decode('504743', 'hex') FROM h"),
+    ];
+    for (number, (sqlstate, lie)) in lies.into_iter().enumerate() {
+        pair.source
+            .batch_execute(&format!(
+                "CREATE FUNCTION pgcopy.send_frames(wire int, query text, form text, codec text) RETURNS SETOF bytea
+                     LANGUAGE plpgsql AS $$
+                 BEGIN
+                     RETURN QUERY WITH h AS MATERIALIZED
+                         (SELECT f, n FROM pgcopy.honest(wire, query, form, codec) WITH ORDINALITY h(f, n)) {lie};
+                 END $$; ALTER EXTENSION pgcopy ADD FUNCTION pgcopy.send_frames"
+            ))
+            .unwrap();
+        let codec = ["zstd", "lz4", "gzip"][number % 3];
+        let in_place = if number % 5 == 0 { ", method => 'in place'" } else { "" };
+        let failure =
+            pair.pull_error(&format!("overwrite => true, compress => '{codec}', parallel => {}{in_place}", number % 2));
+        assert_eq!(failure.sqlstate, sqlstate, "{lie}: {failure:?}");
+        pair.source
+            .batch_execute("ALTER EXTENSION pgcopy DROP FUNCTION pgcopy.send_frames; DROP FUNCTION pgcopy.send_frames")
+            .unwrap();
+    }
+    assert_eq!(pair.destination_state(), before);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn parts_of_the_data_masks_and_text() {
+    let mut pair = with_extension(
+        "frames_parts",
+        "CREATE TABLE item (id int PRIMARY KEY, name text, note text, kind regtype);
+         CREATE TABLE sorted (id int, region text) PARTITION BY LIST (region);
+         CREATE TABLE sorted_a PARTITION OF sorted FOR VALUES IN ('a'); CREATE TABLE sorted_b PARTITION OF sorted FOR VALUES IN ('b')",
+        r"INSERT INTO item SELECT i, 'Secret' || i, 'a\b' || chr(9) || chr(39) || i, 'int4' FROM generate_series(1, 5000) i;
+         INSERT INTO sorted SELECT i, CASE i % 2 WHEN 0 THEN 'a' ELSE 'b' END FROM generate_series(1, 5000) i",
+    );
+    let tables =
+        r#"{"item": {"where": "id % 3 = 0 AND note <> E'\\'' || '\\\\'", "columns": {"name": {"mask": "name"}}}}"#;
+    let tables = tables.replace('\'', "''");
+    let mut contents = Vec::new();
+    for codec in ["none", "zstd", "lz4"] {
+        let arguments = format!("compress => '{codec}', mask_key => 'correct horse battery', tables => '{tables}'");
+        let dsn = pair.dsn();
+        try_pull_through(&mut pair, &dsn, &arguments).unwrap_or_else(|failure| panic!("{codec}: {failure:?}"));
+        contents.push(pair.destination_state().rows);
+        let masked = "SELECT concat(count(*), ' ', count(*) FILTER (WHERE name ~ 'Secret')) FROM item";
+        assert_eq!(text(&mut pair.destination, masked), "1666 0");
+    }
+    assert_eq!(contents[1], contents[0]);
+    assert_eq!(contents[2], contents[0]);
+    // Values that expressions fail for stay on the source.
+    let failing = r#"{"item": {"columns": {"note": {"value": "(name::int)::text"}}}}"#;
+    let failure = pair
+        .pull_error(&format!("overwrite => true, compress => 'zstd', include => '{{item}}', tables => '{failing}'"));
+    assert_eq!(failure.sqlstate, "22P02", "{failure:?}");
+    assert!(!format!("{failure:?}").contains("Secret"), "{failure:?}");
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn values_of_many_megabytes() {
+    let mut pair = with_extension(
+        "frames_huge",
+        "CREATE TABLE item (id int PRIMARY KEY, body text, raw bytea)",
+        "INSERT INTO item SELECT i, repeat(md5(i::text), 20 * 32768), NULL FROM generate_series(1, 2) i;
+         INSERT INTO item SELECT 3, 'short', decode(string_agg(md5(i::text), ''), 'hex') FROM generate_series(1, 600000) i",
+    );
+    for codec in ["gzip", "lz4", "zstd"] {
+        pair.pull(&format!("overwrite => true, compress => '{codec}'"));
+        pair.assert_same_content();
+    }
+}
+
+#[test]
+fn a_cancel_and_a_lost_worker_end_a_compressed_pull() {
+    let rows = "INSERT INTO big SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 20) j)
+                FROM generate_series(1, 20000) i; ANALYZE big";
+    let mut pair = with_extension("frames_ended", BIG, rows);
+    let before = pair.destination_state();
+    let proxy = Proxy::start(pair.source_port);
+    let dsn = proxy.dsn(&pair.database);
+    for (end, sqlstate) in [("cancel", "57014"), ("terminate", "57P01")] {
+        proxy.throttle(1_000_000);
+        let (port, database) = (pair.destination_port, pair.database.clone());
+        let sql = format!("SELECT * FROM pgcopy.pull('{dsn}', overwrite => true, compress => 'lz4', parallel => 1)");
+        let pulling = std::thread::spawn(move || connect(port, &database).execute(&sql, &[]));
+        let worker = wait_for_worker(&mut pair.destination, "%copying public.big%");
+        let victim = match end {
+            "cancel" => text(&mut pair.destination, "SELECT leader_pid::text FROM pgcopy.jobs WHERE state = 'running'"),
+            _ => worker.to_string(),
+        };
+        pair.destination.batch_execute(&format!("SELECT pg_{end}_backend({victim})")).unwrap();
+        let failure = Failure::of(&pulling.join().unwrap().unwrap_err());
+        assert_eq!(failure.sqlstate, sqlstate, "{end}: {failure:?}");
+        // The source gives its query up, too.
+        proxy.throttle(0);
+        let left = "SELECT count(*)::text FROM pg_stat_activity
+                    WHERE datname = current_database() AND query LIKE '%send_frames%' AND pid <> pg_backend_pid()";
+        eventually("the source's sessions end", || text(&mut pair.source, left) == "0");
+        assert_eq!(pair.destination_state(), before);
+        pair.assert_nothing_left();
+    }
+}
+
+#[test]
+fn texts_of_another_encoding() {
+    let options = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    let mut pair =
+        Pair::created_with("frames_latin", "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0", options);
+    pair.both("CREATE TABLE item (id int PRIMARY KEY, body text, document json, kind regtype)");
+    pair.both("CREATE TABLE plain (id int, body text, c char(5))");
+    pair.source
+        .batch_execute(
+            "CREATE EXTENSION pgcopy;
+             INSERT INTO item SELECT i, 'caf\u{e9} ' || i, to_json('\u{e4}' || i), 'text' FROM generate_series(1, 3000) i;
+             INSERT INTO plain SELECT i, '\u{fc}' || chr(9) || i, '\u{f6}' FROM generate_series(1, 3000) i",
+        )
+        .unwrap();
+    let mut contents = Vec::new();
+    for codec in ["none", "zstd"] {
+        pair.pull(&format!("overwrite => true, compress => '{codec}'"));
+        contents.push(pair.destination_state().rows);
+    }
+    assert_eq!(contents[1], contents[0]);
+    assert_eq!(text(&mut pair.destination, "SELECT max(body) FROM plain WHERE id = 7"), "\u{fc}\t7");
+}
+
+#[test]
+fn what_gets_no_shorter_travels_as_it_is() {
+    let rows = "INSERT INTO item SELECT i, (SELECT string_agg(sha512((i * 1000 + j)::text::bytea), '') FROM generate_series(1, 100) j)
+                FROM generate_series(1, 200) i";
+    let mut pair = with_extension("frames_noise", "CREATE TABLE item (id int, body bytea)", rows);
+    pair.pull("compress => 'zstd'");
+    assert_eq!(travelled(&mut pair), ["item f none"]);
+    pair.assert_same_content();
+}
+
+#[test]
+fn a_migration_is_compressed_too() {
+    if !crate::migrate::has_pg_dump() {
+        println!("not checked: these servers come without pg_dump");
+        return;
+    }
+    let mut pair = with_extension("frames_migrate", "", "");
+    pair.source.batch_execute(&format!("{BIG}; {BIG_ROWS}")).unwrap();
+    pair.migrate(", compress => 'lz4'");
+    pair.assert_same_content();
+    assert_eq!(travelled(&mut pair), ["big t lz4"]);
 }

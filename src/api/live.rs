@@ -53,13 +53,14 @@ fn live_tables() -> TableIterator<
         name!(rows, i64),
         name!(bytes, i64),
         name!(seconds, f64),
+        name!(wire_bytes, Option<i64>),
+        name!(codec, Option<String>),
     ),
 > {
-    TableIterator::new(
-        or_raise(job::live_tables())
-            .into_iter()
-            .map(|table| (table.job, table.position, table.state.to_owned(), table.rows, table.bytes, table.seconds)),
-    )
+    TableIterator::new(or_raise(job::live_tables()).into_iter().map(|table| {
+        let (state, codec) = (table.state.to_owned(), table.codec.map(str::to_owned));
+        (table.job, table.position, state, table.rows, table.bytes, table.seconds, table.wire_bytes, codec)
+    }))
 }
 
 #[allow(clippy::type_complexity, reason = "the columns are the signature")]

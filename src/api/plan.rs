@@ -34,7 +34,7 @@ pull_function! {
                 target.map(|target| target.source_bytes),
                 target.map(|target| target.local_bytes),
                 target.map(|target| target.method.clone()),
-                target.map(|target| target.wire.to_owned()),
+                target.map(|target| target.wire.clone()),
                 target.map(|target| target.parts as i32),
                 target.map(|target| target.indexes as i32),
                 target.map(|target| target.foreign_keys as i32),

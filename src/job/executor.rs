@@ -122,9 +122,12 @@ impl<'a> Executor<'a> {
             .collect();
         let mut copies = source::start_copies(&session, &copies)?;
         let mut stored = Vec::with_capacity(loads.len());
-        for load in loads {
+        for (stream, load) in loads.iter().enumerate() {
             self.begin(load.task);
             stored.push(self.load(server, &mut copies, load)?.rows);
+            if let Some(framed) = copies.framed(stream) {
+                self.shared.note_framed(load.table, framed);
+            }
             self.end(load.task);
         }
         for (sent, stored) in copies.finish()?.into_iter().zip(stored) {

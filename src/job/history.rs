@@ -276,6 +276,11 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
     let counts = |count: fn(&Changes) -> u64| -> Vec<i64> {
         changes.iter().map(|changes| changes.as_ref().map_or(-1, |changes| count(changes) as i64)).collect()
     };
+    let framed: Vec<_> = (0..names.len()).map(|position| shared.framed(position)).collect();
+    let wire_bytes: Vec<i64> =
+        framed.iter().map(|framed| framed.as_ref().map_or(-1, |framed| framed.wire_bytes as i64)).collect();
+    let codecs: Vec<&str> =
+        framed.iter().map(|framed| framed.as_ref().map_or("", |framed| framed.codec().name())).collect();
     extension::execute(
         include_str!("../../sql/queries/note_job_tables.sql"),
         &[
@@ -289,6 +294,8 @@ pub(super) fn finish(spec: &JobSpec, shared: Shared, outcome: Outcome) -> Result
             Param::Int8Array(&counts(|changes| changes.updated)),
             Param::Int8Array(&counts(|changes| changes.deleted)),
             Param::Int8Array(&counts(|changes| changes.unchanged)),
+            Param::Int8Array(&wire_bytes),
+            Param::TextArray(&codecs),
         ],
     )
 }

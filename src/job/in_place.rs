@@ -57,7 +57,7 @@ impl Pull<'_> {
                 let members = catalog::partition_members(&[target.spec.target])?;
                 let suspended = Suspended::in_tables(&members)?;
                 // Expressions of indexes and constraints are the owner's code.
-                let loaded = run_as(Role::TableOwner(target.spec.owner), || {
+                let (loaded, framed) = run_as(Role::TableOwner(target.spec.owner), || {
                     spi::execute(&plan::truncate(&name, target.local.kind == 'p'))?;
                     settings::read_values_alike()?;
                     load::load_in_place(&side.session, &counterpart.table, &target.spec, move |bytes| {
@@ -67,6 +67,7 @@ impl Pull<'_> {
                 })?;
                 suspended.resume()?;
                 shared.add_progress(position, None, Loaded { rows: loaded.rows, bytes: 0 });
+                framed.into_iter().for_each(|framed| shared.note_framed(position, framed));
                 transaction::make_changes_visible();
                 refuse_differing(&side.session, target, counterpart, &members)?;
                 spi::execute(&format!("ANALYZE {name}"))?;
@@ -80,6 +81,7 @@ impl Pull<'_> {
                     bytes: loaded.bytes,
                     seconds: shared.table_seconds(position),
                     changes: None,
+                    framed,
                 });
             }
             catalog::let_wait_again(&deferred)?;

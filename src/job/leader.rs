@@ -12,8 +12,10 @@ use crate::local::sequences::{self, Continuation};
 use crate::local::{client, interrupts, lock_holders, messages, rights, spi, transaction};
 use crate::order::{Changes, ForeignKeyCheck, JobSpec, Loaded, Mode as RowMode, Stage, TableSpec};
 use crate::prepare::{self, Method, PlannedRow, Prepared, Request, VerifyRequest};
+use crate::source::Framed;
 use crate::stage::{self, RowSum, SwapTable};
 use crate::verify::{self, Verdict};
+use frames::Codec;
 use pgrx::pg_sys;
 use plan::{Schedule, pretty_bytes};
 use std::cell::{Cell, RefCell};
@@ -33,6 +35,8 @@ pub struct PulledTable {
     pub seconds: f64,
     /// What became of the rows, where those that were there stay.
     pub changes: Option<Changes>,
+    /// What has arrived in frames, where rows came in frames.
+    pub framed: Option<Framed>,
 }
 
 /// Plans a pull and describes what it would do with each target.
@@ -121,7 +125,7 @@ pub(super) fn pull_prepared(
             0 => String::new(),
             count => format!("; {} left out", count_of(count, "table")),
         },
-        pull.swap_times.get().map(described_swap).unwrap_or_default()
+        described_compression(&report) + &pull.swap_times.get().map(described_swap).unwrap_or_default()
     ));
 
     Ok(report)
@@ -185,6 +189,18 @@ pub(super) fn start_workers(shared: Shared, segment: &Segment, workers: usize) -
         }
     }
     processes
+}
+
+/// Says how many bytes have travelled in frames, and with which codec, if there were frames.
+fn described_compression(report: &[PulledTable]) -> String {
+    let mut sum = Framed::default();
+    report.iter().filter_map(|table| table.framed).for_each(|framed| sum += framed);
+    let rows = sum.by_codec.iter().sum::<u64>();
+    let (wire, codec) = (pretty_bytes(sum.wire_bytes), sum.codec());
+    match (sum.wire_bytes, codec) {
+        (0, _) | (_, Codec::None) => String::new(),
+        _ => format!("; {} travelled as {wire}, with {}", pretty_bytes(rows), codec.name()),
+    }
 }
 
 /// Tells how long a swap waited for readers, and how long they waited for it.
@@ -456,6 +472,7 @@ impl Pull<'_> {
                     bytes: loaded.bytes,
                     seconds: shared.table_seconds(position),
                     changes: shared.changes(position),
+                    framed: shared.framed(position),
                 }
             })
             .collect();

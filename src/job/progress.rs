@@ -53,6 +53,9 @@ pub struct LiveTable {
     pub rows: i64,
     pub bytes: i64,
     pub seconds: f64,
+    /// The bytes that have travelled, and the codec of most of them, where rows come in frames.
+    pub wire_bytes: Option<i64>,
+    pub codec: Option<&'static str>,
 }
 
 /// Work that a process of a running job has done, or is doing.
@@ -205,6 +208,7 @@ pub fn live_tables() -> Result<Vec<LiveTable>> {
             let now = shared::now();
             let table = |position: usize| {
                 let progress = shared.table_progress(position);
+                let framed = shared.framed(position);
                 let ends = if progress.is_done { progress.finished } else { now };
                 LiveTable {
                     job: job.job,
@@ -217,6 +221,8 @@ pub fn live_tables() -> Result<Vec<LiveTable>> {
                     rows: progress.loaded.rows as i64,
                     bytes: progress.loaded.bytes as i64,
                     seconds: if progress.started == 0 { 0.0 } else { (ends - progress.started).max(0) as f64 / 1e6 },
+                    wire_bytes: framed.map(|framed| framed.wire_bytes as i64),
+                    codec: framed.map(|framed| framed.codec().name()),
                 }
             };
             (0..shared.tables()).map(table).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use super::expressions::Expressions;
 use crate::error::{Error, Result};
 use crate::local::encoding;
 use crate::order::{Loaded, SourceTable, TableSpec};
-use crate::source::{CopyReader, Session};
+use crate::source::{CopyReader, Framed, Session};
 use copystream::{BinaryStream, StreamError, TextStream};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -78,23 +78,32 @@ pub fn load_in_place(
     from: &SourceTable,
     table: &TableSpec,
     listener: impl Fn(u64) + 'static,
-) -> Result<Loaded> {
+) -> Result<(Loaded, Option<Framed>)> {
     let listener = Rc::new(listener);
     let mut loaded = Loaded::default();
+    let mut framed = None;
     for part in 0..from.partitions.len().max(1) {
         let reader = super::copy_of_relation(from, table, part).start(session);
         let listener = Rc::clone(&listener);
-        let of_part = load_stream(reader, from.wire, table, Box::new(move |bytes| listener(bytes)))?;
+        let (of_part, framed_part) = load_stream(reader, from.wire, table, Box::new(move |bytes| listener(bytes)))?;
         loaded.rows += of_part.rows;
         loaded.bytes += of_part.bytes;
+        if let Some(of_part) = framed_part {
+            *framed.get_or_insert_with(Framed::default) += of_part;
+        }
     }
     if loaded.rows > 0 {
         refuse_unfit_defaults(table)?;
     }
-    Ok(loaded)
+    Ok((loaded, framed))
 }
 
-fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<dyn Fn(u64)>) -> Result<Loaded> {
+fn load_stream(
+    reader: CopyReader,
+    wire: Wire,
+    table: &TableSpec,
+    listener: Box<dyn Fn(u64)>,
+) -> Result<(Loaded, Option<Framed>)> {
     let counter = match wire {
         Wire::Binary => Counter::Binary(BinaryStream::new(table.columns.len())),
         Wire::Text => Counter::Text(TextStream::new(table.columns.len())),
@@ -111,7 +120,7 @@ fn load_stream(reader: CopyReader, wire: Wire, table: &TableSpec, listener: Box<
     // COPY FROM may not have asked for the end of the stream, in which the source tells how many rows it sent.
     while reader.read(&mut [0; 64], 1)? > 0 {}
     super::refuse_lost_rows(reader.rows().unwrap_or(0), rows)?;
-    Ok(Loaded { rows, bytes: reader.bytes() })
+    Ok((Loaded { rows, bytes: reader.bytes() }, reader.framed()))
 }
 
 /// COPY FROM leaves NULL in a column without a default, even where the column's domain refuses it.

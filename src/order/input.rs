@@ -75,6 +75,14 @@ impl SourceTable {
         }
     }
 
+    /// Describes how the rows travel: their form, and the codec where the source compresses them.
+    pub fn described_wire(&self) -> String {
+        match self.transport {
+            Transport::Copy | Transport::Frames(Compression::Named(Codec::None)) => self.wire.name().to_owned(),
+            Transport::Frames(compression) => format!("{}, {}", self.wire.name(), compression.name()),
+        }
+    }
+
     /// What is read for each part, and whether with its partitions.
     pub fn relation_of(&self, part: usize) -> (&str, bool) {
         match self.partitions.get(part) {

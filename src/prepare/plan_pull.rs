@@ -27,7 +27,7 @@ pub struct PlannedTable {
     pub source_bytes: i64,
     pub local_bytes: i64,
     pub method: String,
-    pub wire: &'static str,
+    pub wire: String,
     pub parts: usize,
     pub indexes: usize,
     /// Those that are checked, each at one table.
@@ -84,7 +84,7 @@ pub fn plan_pull(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Res
                 Some(merge) => merge.described(prepared.terms.mode),
                 None => target.method.name().to_owned(),
             },
-            wire: counterpart.table.wire.name(),
+            wire: counterpart.table.described_wire(),
             parts: counterpart.table.parts.len(),
             indexes: target.spec.indexes.len(),
             foreign_keys: keys.get(&local.oid).copied().unwrap_or_default(),

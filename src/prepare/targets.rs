@@ -10,6 +10,7 @@ use crate::local::identity::{Role, run_as};
 use crate::local::{encoding, expressions, rights, settings, spi, transaction};
 use crate::order::{ChosenRows, LeaderWork, SourceTable, TableSpec};
 use crate::source::{self, Session, Transport};
+use frames::Compression;
 use plan::catalog::{Column, Relation, attach_columns};
 use plan::digest::{DigestColumn, Hash};
 use plan::{PairedColumns, Pairing, PartLimits, Problem, ProblemKind, Wire};
@@ -132,9 +133,16 @@ impl Prepared {
             let toast_pages = u32::try_from(source.toast_pages).unwrap_or(u32::MAX);
             let scans_ranges = session.version >= 140_000;
             let limits = PartLimits::for_workers(if scans_ranges { self.workers as u32 } else { 1 });
+            let partitioned = source.kind == 'p';
+            let is_empty = !partitioned && pages == 0;
+            let transport = match transport {
+                // A frame around nothing would only cost.
+                Transport::Frames(Compression::Auto) if is_empty => Transport::Copy,
+                transport => transport,
+            };
             let mut table = SourceTable {
                 name: source.qualified_name(),
-                partitioned: source.kind == 'p',
+                partitioned,
                 generates: columns.source_generates,
                 wire,
                 transport,

@@ -1,4 +1,5 @@
 use super::Session;
+use super::framed_stream::Framed;
 use super::session::RunningCopies;
 use crate::error::Result;
 use crate::local::interrupts;
@@ -118,7 +119,7 @@ impl CopyOut<'_> {
     /// Starts the stream for a reader that asks for bytes.
     pub fn start(&self, session: &Rc<Session>) -> CopyReader {
         let copies = session.start_copies(&[], &[self.statement()], &[self.form()], self.computed);
-        CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0 }
+        CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0, framed: None }
     }
 }
 
@@ -168,6 +169,8 @@ pub struct CopyReader {
     /// The number of rows, which is known at the end.
     rows: Option<u64>,
     bytes: u64,
+    /// What has arrived in frames, which is known at the end.
+    framed: Option<Framed>,
 }
 
 impl CopyReader {
@@ -185,6 +188,7 @@ impl CopyReader {
                     Ok(())
                 })?;
                 if !more && let Some(copies) = self.copies.take() {
+                    self.framed = copies.framed(0);
                     self.rows = copies.finish()?.pop();
                 }
                 continue;
@@ -201,6 +205,11 @@ impl CopyReader {
     /// Returns the number of bytes that were read.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns what has arrived in frames, if rows came in frames; `None` before the end.
+    pub fn framed(&self) -> Option<Framed> {
+        self.framed
     }
 
     /// Returns the number of rows that the source says it sent; `None` before the end.

@@ -2,16 +2,38 @@
 
 use crate::error::{Error, Result};
 use copystream::{BinaryStream, StreamError};
-use frames::{Decoder, Form, FrameError, LONGEST_FRAME};
+use frames::{Codec, Decoder, Form, FrameError, LONGEST_FRAME};
 use pgrx::prelude::*;
+
+/// What has arrived in frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Framed {
+    /// The bytes that have travelled.
+    pub wire_bytes: u64,
+    /// The bytes of the rows, for each codec.
+    pub by_codec: [u64; Codec::ALL.len()],
+}
+
+impl Framed {
+    /// Returns the codec of the most bytes.
+    pub fn codec(&self) -> Codec {
+        Codec::ALL.into_iter().max_by_key(|codec| self.by_codec[*codec as usize]).unwrap_or(Codec::None)
+    }
+}
+
+impl std::ops::AddAssign for Framed {
+    fn add_assign(&mut self, other: Self) {
+        self.wire_bytes += other.wire_bytes;
+        self.by_codec.iter_mut().zip(other.by_codec).for_each(|(sum, bytes)| *sum += bytes);
+    }
+}
 
 /// The stream of one COPY whose rows are frames.
 pub(super) struct FramedStream {
     /// Finds the frames.
     copy: BinaryStream,
     decoder: Decoder,
-    /// The bytes that have arrived.
-    bytes: u64,
+    arrived: Framed,
 }
 
 /// The number of fields and the length of the one that there is.
@@ -20,16 +42,17 @@ const ROW_OVERHEAD: usize = 2 + 4;
 impl FramedStream {
     pub(super) fn new(form: Form) -> Self {
         let copy = BinaryStream::of_short_rows(1, LONGEST_FRAME + ROW_OVERHEAD);
-        Self { copy, decoder: Decoder::new(form), bytes: 0 }
+        Self { copy, decoder: Decoder::new(form), arrived: Framed::default() }
     }
 
     /// Takes a chunk, and calls `on_data` with what the frames hold that it completes.
     pub(super) fn take(&mut self, chunk: &[u8], on_data: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.bytes += chunk.len() as u64;
-        let decoder = &mut self.decoder;
-        let taken = self.copy.feed(chunk, |mut row| {
+        self.arrived.wire_bytes += chunk.len() as u64;
+        let Self { copy, decoder, arrived } = self;
+        let taken = copy.feed(chunk, |mut row| {
             let frame = row.next_field().ok_or(FrameError::NoFrame)?;
             let opened = decoder.open(frame)?;
+            arrived.by_codec[opened.codec as usize] += opened.piece.len() as u64;
             if opened.piece.is_empty() { Ok(()) } else { on_data(opened.piece).map_err(TakeError::Other) }
         });
         taken.map_err(|error| match error {
@@ -37,6 +60,10 @@ impl FramedStream {
             TakeError::Frame(error) => refusal(&error),
             TakeError::Other(error) => error,
         })
+    }
+
+    pub(super) fn arrived(&self) -> Framed {
+        self.arrived
     }
 
     /// # Errors

@@ -26,6 +26,7 @@ pub use catalog::{
 };
 pub use copy_out::{CopyOut, CopyReader, Transport, start_copies};
 pub use expression::{check_condition, check_constant_parts, check_value, constant_as, read_unusable_names};
+pub use framed_stream::Framed;
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;

@@ -1,6 +1,6 @@
 use super::answers::{AnswerError, Answers, answers};
 use super::connection::{Connection, silent};
-use super::framed_stream::FramedStream;
+use super::framed_stream::{Framed, FramedStream};
 use super::origin::Origin;
 use super::socket::Ends;
 use crate::error::{Error, Result, sqlstate_class};
@@ -506,6 +506,11 @@ impl RunningCopies {
                 Err(ended_early())
             }
         }
+    }
+
+    /// Returns what has arrived of a stream that comes in frames.
+    pub fn framed(&self, stream: usize) -> Option<Framed> {
+        self.streams.get(stream)?.as_ref().map(FramedStream::arrived)
     }
 
     /// Returns, after the last stream, the number of rows that the source says it sent for each command.

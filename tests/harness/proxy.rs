@@ -1,11 +1,11 @@
 //! A way to the source that can be disturbed.
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What becomes of bytes that the source sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,12 @@ struct Control {
     sockets: Mutex<Vec<TcpStream>>,
     /// What passed in both directions, once that is asked for.
     record: Mutex<Option<Vec<u8>>>,
+    /// Bytes of the source that pass in a second, on all connections together; 0 for as many as come.
+    rate: AtomicU64,
+    /// The time at which the next bytes of the source may pass.
+    next: Mutex<Instant>,
+    /// Bytes of the source that have passed.
+    passed: AtomicU64,
 }
 
 impl Proxy {
@@ -58,6 +64,9 @@ impl Proxy {
             hit: AtomicU64::new(0),
             sockets: Mutex::default(),
             record: Mutex::default(),
+            rate: AtomicU64::new(0),
+            next: Mutex::new(Instant::now()),
+            passed: AtomicU64::new(0),
         });
         let shared = Arc::clone(&control);
         std::thread::spawn(move || {
@@ -65,7 +74,7 @@ impl Proxy {
                 if shared.stopped.load(SeqCst) {
                     return;
                 }
-                if let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target)) {
+                if let Ok(server) = shared.connect() {
                     shared.forward(client, server);
                 }
             }
@@ -92,6 +101,16 @@ impl Proxy {
     /// Returns what has passed since [`Self::record`].
     pub fn recorded(&self) -> Vec<u8> {
         self.control.record.lock().unwrap().clone().expect("a record was asked for")
+    }
+
+    /// From now on a slow link: so many bytes of the source pass in a second.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.control.rate.store(bytes_per_second, SeqCst);
+    }
+
+    /// Bytes of the source that have passed so far.
+    pub fn passed(&self) -> u64 {
+        self.control.passed.load(SeqCst)
     }
 
     /// Connections that were disturbed so far.
@@ -130,6 +149,33 @@ impl Control {
         }
     }
 
+    /// A slow link must be felt before megabytes have gone into buffers.
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        if self.rate.load(SeqCst) > 0 {
+            socket.set_recv_buffer_size(64 * 1024)?;
+        }
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], self.target)).into())?;
+        Ok(socket.into())
+    }
+
+    /// Waits until bytes of the source may pass.
+    fn pass(&self, bytes: u64) {
+        self.passed.fetch_add(bytes, SeqCst);
+        let rate = self.rate.load(SeqCst);
+        if rate == 0 {
+            return;
+        }
+        let wait = {
+            let mut next = self.next.lock().unwrap();
+            let now = Instant::now();
+            let begins = (*next).max(now);
+            *next = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            begins - now
+        };
+        std::thread::sleep(wait);
+    }
+
     fn mode(&self, brought: u64) -> u8 {
         if brought >= self.after_bytes.load(SeqCst) { self.mode.load(SeqCst) } else { Mode::Forward as u8 }
     }
@@ -140,6 +186,9 @@ impl Control {
         while let Ok(count) = from.read(&mut buffer) {
             if count == 0 {
                 break;
+            }
+            if from_server {
+                self.pass(count as u64);
             }
             if let Some(record) = self.record.lock().unwrap().as_mut() {
                 record.extend_from_slice(&buffer[..count]);

@@ -1,5 +1,5 @@
 use crate::Options;
-use crate::test::WholePulls;
+use crate::test::{WholePulls, run_pure};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xtask::Result;
 
@@ -21,7 +21,9 @@ const REPEATED: [&str; 9] = [
     "scripts_are_divided_as_by_psql",
     "scripts_that_are_cut_off_leave_nothing",
 ];
-const MORE_OF_THEM: [(&str, u64); 7] = [
+/// The same of a pure crate.
+const REPEATED_PURE: (&str, &str) = ("frames", "damaged_frames_are_errors_and_nothing_else");
+const MORE_OF_THEM: [(&str, u64); 8] = [
     ("PGCOPY_FAULT_TRIES", 25),
     ("PGCOPY_TEST_CHANGES", 1000),
     ("PGCOPY_FUZZ_PULLS", 80),
@@ -29,6 +31,7 @@ const MORE_OF_THEM: [(&str, u64); 7] = [
     ("PGCOPY_TEST_ROUNDS", 4),
     ("PGCOPY_TEST_SCRIPTS", 4000),
     ("PGCOPY_TEST_CUTS", 1000),
+    ("PGCOPY_FUZZ_FRAMES", 2_000_000),
 ];
 
 /// Plays random histories and runs the slow random tests, in turns with a seed each, until the minutes are over or a test
@@ -43,8 +46,10 @@ pub fn run(options: &Options) -> Result<()> {
         |test: &&str| options.words.is_empty() || options.words.iter().any(|word| test.contains(word.as_str()));
     let repeated: Vec<&str> = REPEATED.into_iter().filter(is_chosen).collect();
     let has_histories = is_chosen(&HISTORIES);
-    if repeated.is_empty() && !has_histories {
-        return Err(format!("none of these tests has such a name: {HISTORIES}, {}", REPEATED.join(", ")).into());
+    let has_pure = is_chosen(&REPEATED_PURE.1);
+    if repeated.is_empty() && !has_histories && !has_pure {
+        let names = REPEATED.join(", ");
+        return Err(format!("none of these tests has such a name: {HISTORIES}, {}, {names}", REPEATED_PURE.1).into());
     }
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -58,9 +63,13 @@ pub fn run(options: &Options) -> Result<()> {
             let environment = [("PGCOPY_TEST_SEED", seed), ("PGCOPY_SOAK_SECONDS", seconds)];
             tests.run(&[HISTORIES, "--include-ignored", "--nocapture"], &environment).map_err(failed)?;
         }
+        let mut environment = vec![("PGCOPY_TEST_SEED", seed)];
+        environment.extend(MORE_OF_THEM);
+        if has_pure && Instant::now() < end {
+            let (package, test) = REPEATED_PURE;
+            run_pure(options, package, test, &environment).map_err(failed)?;
+        }
         if !repeated.is_empty() && Instant::now() < end {
-            let mut environment = vec![("PGCOPY_TEST_SEED", seed)];
-            environment.extend(MORE_OF_THEM);
             tests.run(&repeated, &environment).map_err(failed)?;
         }
         seed += 1;

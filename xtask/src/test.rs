@@ -90,6 +90,13 @@ impl WholePulls {
     }
 }
 
+/// Runs a test of a pure crate.
+pub fn run_pure(options: &Options, package: &str, test: &str, environment: &[(&str, u64)]) -> Result<()> {
+    let mut tests = cargo(options.version);
+    tests.args(["test", "--package", package, test]);
+    succeed(tests.envs(environment.iter().map(|(name, value)| (name, value.to_string()))))
+}
+
 fn succeed(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" "));
     if command.status()?.success() { Ok(()) } else { Err("failed".into()) }

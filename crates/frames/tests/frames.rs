@@ -155,6 +155,18 @@ fn what_is_announced_is_capped_before_memory_is_taken() {
 }
 
 #[test]
+fn headers_of_zstandard_that_lie_take_no_memory() {
+    // They announce a window of 512 MB, and a content of a terabyte.
+    for body in [&b"\x28\xb5\x2f\xfd\x00\x98\x01\x00\x00"[..], b"\x28\xb5\x2f\xfd\xe0\x6c\x06\x06\x06\x63\x63\x63\x63"]
+    {
+        let mut frame = framed(&text(3000), 3000, Codec::Zstd).remove(0);
+        frame.truncate(36);
+        frame.extend_from_slice(body);
+        assert_eq!(read(&[frame]), Err(FrameError::Body { codec: Codec::Zstd }));
+    }
+}
+
+#[test]
 fn other_versions_forms_codecs_and_flags_are_refused() {
     let frame = framed(&text(100), 100, Codec::None).remove(0);
     let with = |position: usize, value: u8| {

@@ -1,6 +1,7 @@
 //! The layout of the block: a header, arrays of slots, then the order as JSON.
 
 use super::progress::PHASES;
+use frames::Codec;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64};
 
@@ -96,6 +97,8 @@ pub(super) struct TableSlot {
     pub(super) beyond: [AtomicI64; 3],
     /// What a merge has inserted, updated, deleted and left as it was, each one more; 0 before it is known.
     pub(super) changes: [AtomicU64; 4],
+    /// What has arrived in frames: the bytes that have travelled, and those of the rows for each codec.
+    pub(super) framed: [AtomicU64; 1 + Codec::ALL.len()],
 }
 
 #[repr(C)]

@@ -4,6 +4,7 @@ use super::layout::{TASK_DONE, TableSlot};
 use super::tasks::Activity;
 use super::{Shared, now};
 use crate::order::{Changes, Loaded};
+use crate::source::Framed;
 use crate::stage::RowSum;
 use pgrx::pg_sys;
 use std::sync::atomic::Ordering::SeqCst;
@@ -137,6 +138,22 @@ impl Shared {
         let [inserted, updated, deleted, unchanged] =
             self.table_slots()[table].changes.each_ref().map(|slot| slot.load(SeqCst).checked_sub(1));
         Some(Changes { inserted: inserted?, updated: updated?, deleted: deleted?, unchanged: unchanged? })
+    }
+
+    /// Adds what has arrived in frames.
+    pub(in super::super) fn note_framed(&self, table: usize, framed: Framed) {
+        let [wire, codecs @ ..] = &self.table_slots()[table].framed;
+        wire.fetch_add(framed.wire_bytes, SeqCst);
+        for (sum, bytes) in codecs.iter().zip(framed.by_codec) {
+            sum.fetch_add(bytes, SeqCst);
+        }
+    }
+
+    /// Returns what has arrived in frames; `None` where rows came without, or none yet.
+    pub(in super::super) fn framed(&self, table: usize) -> Option<Framed> {
+        let [wire, codecs @ ..] = &self.table_slots()[table].framed;
+        let wire_bytes = wire.load(SeqCst);
+        (wire_bytes > 0).then(|| Framed { wire_bytes, by_codec: codecs.each_ref().map(|bytes| bytes.load(SeqCst)) })
     }
 
     pub(in super::super) fn progress(&self, table: usize) -> Loaded {

@@ -7,6 +7,8 @@ pub enum Contender {
     Pgcopy,
     /// With this many workers.
     PgcopyParallel(i32),
+    /// With this value of `compress`.
+    PgcopyCompress(&'static str),
     PgcopyOneTable,
     /// The definitions, too.
     Migrate,
@@ -30,6 +32,7 @@ impl Contender {
         match self {
             Self::Pgcopy => "pgcopy".into(),
             Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
+            Self::PgcopyCompress(codec) => format!("pgcopy-{codec}"),
             Self::PgcopyOneTable => "pgcopy-one-table".into(),
             Self::Migrate => "migrate".into(),
             Self::PgcopyVerified => "pgcopy-verified".into(),
@@ -49,6 +52,9 @@ impl Contender {
             Self::Pgcopy => "pull(…, overwrite => true) into full tables".into(),
             Self::PgcopyParallel(workers) => {
                 format!("pull(…, overwrite => true, parallel => {workers}) into full tables")
+            }
+            Self::PgcopyCompress(codec) => {
+                format!("pull(…, overwrite => true, compress => '{codec}') into full tables")
             }
             Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
             Self::Migrate => "migrate(…) into an empty database".into(),
@@ -77,7 +83,12 @@ impl Contender {
     pub fn is_pgcopy(self) -> bool {
         matches!(
             self,
-            Self::Pgcopy | Self::PgcopyParallel(_) | Self::PgcopyOneTable | Self::PgcopyVerified | Self::Migrate
+            Self::Pgcopy
+                | Self::PgcopyParallel(_)
+                | Self::PgcopyCompress(_)
+                | Self::PgcopyOneTable
+                | Self::PgcopyVerified
+                | Self::Migrate
         )
     }
 
@@ -99,9 +110,11 @@ impl Contender {
     /// The destination's database that it fills.
     pub fn database(self) -> String {
         match self {
-            Self::PgcopyParallel(_) | Self::PgcopyVerified | Self::VerifyDigest | Self::VerifyRows => {
-                Self::Pgcopy.database()
-            }
+            Self::PgcopyParallel(_)
+            | Self::PgcopyCompress(_)
+            | Self::PgcopyVerified
+            | Self::VerifyDigest
+            | Self::VerifyRows => Self::Pgcopy.database(),
             _ => format!("bench_{}", self.name().replace('-', "_")),
         }
     }

@@ -112,6 +112,8 @@ impl Race {
 
     /// From here on the source is far away.
     pub fn through_a_link(mut self) -> Result<Self> {
+        // It compresses there.
+        self.source.try_connect(SOURCE_DATABASE)?.batch_execute("CREATE EXTENSION IF NOT EXISTS pgcopy")?;
         self.link = Some(Link::to(self.source.port())?);
         Ok(self)
     }
@@ -208,6 +210,7 @@ impl Race {
         match contender {
             Contender::Pgcopy
             | Contender::PgcopyParallel(_)
+            | Contender::PgcopyCompress(_)
             | Contender::PgcopyOneTable
             | Contender::PgcopyVerified => {
                 (memory, reads) = self.watch_pull(contender)?;
@@ -267,9 +270,14 @@ impl Race {
             Contender::PgcopyParallel(workers) => Some(workers),
             _ => None,
         };
+        let verify = contender == Contender::PgcopyVerified;
+        let compress = match contender {
+            Contender::PgcopyCompress(codec) => codec,
+            _ => "auto",
+        };
         here.query(
-            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4)",
-            &[&self.source_dsn(), &include, &parallel, &(contender == Contender::PgcopyVerified)],
+            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4, compress => $5)",
+            &[&self.source_dsn(), &include, &parallel, &verify, &compress],
         )?;
         Ok(())
     }

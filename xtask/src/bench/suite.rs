@@ -101,7 +101,9 @@ impl Suite {
             Self::Jsonb => "jsonb documents",
             Self::Workers => "TPC-H pulled with 1, 2 and 4 workers",
             Self::Scales => "TPC-H pulled at 0.1, 1 and 10 times the scale: time per row, memory",
-            Self::Link => "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s",
+            Self::Link => {
+                "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s, compressed by the source and not"
+            }
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
             Self::Verify => "TPC-H compared by digests, row by row where rows differ, and inside a pull",
             Self::Script => "TPC-H from a script of pg_dump, against psql",
@@ -130,7 +132,10 @@ impl Suite {
             Self::Workers => [1, 2, 4].map(Contender::PgcopyParallel).into(),
             Self::Scales | Self::Swap => vec![Pgcopy],
             Self::Verify => vec![Pgcopy, PgcopyVerified, VerifyDigest, VerifyRows],
-            Self::Link => vec![Pgcopy, Pgcopydb, DumpPipe],
+            Self::Link => {
+                let [none, lz4, zstd] = ["none", "lz4", "zstd"].map(Contender::PgcopyCompress);
+                vec![Pgcopy, none, lz4, zstd, Pgcopydb, DumpPipe]
+            }
             Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
             Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
             // It has its own.
