@@ -11,8 +11,13 @@ const CANDIDATES: [Choice; 4] = [(Codec::None, 0), (Codec::Lz4, 0), (Codec::Zstd
 /// The one to begin with where nothing is known: it costs little if the link is fast, and is half of the way if it is slow.
 const FIRST: usize = 1;
 
-/// The frames between two decisions: enough for what waits in the buffers of the sockets to come to little.
+/// The frames between two decisions, and the seconds after which fewer are enough: on a slow link each of them takes long.
 const WINDOW: usize = 8;
+const WINDOW_SECONDS: f64 = 0.3;
+
+/// Bytes of frames that must have left without a wait before the rows are no longer compressed: buffers on the way take
+/// several megabytes, whatever the link.
+const LEFT_WITHOUT_WAIT: f64 = 8e6;
 
 /// A sender that waits for a smaller part of its time does not wait for the link: handing over bytes takes time, too.
 const WAITING: f64 = 0.2;
@@ -67,6 +72,8 @@ pub struct Adaptive {
     before: Option<f64>,
     /// The windows since the codec was changed.
     windows: usize,
+    /// Bytes of frames that have left since the link was last waited for.
+    unwaited: f64,
     /// The last windows in which the link was waited for. In the first of them buffers have taken a part of the frames, so that
     /// it does not tell how fast the link is.
     waited: usize,
@@ -84,6 +91,7 @@ impl Default for Adaptive {
             hold: FIRST_HOLD,
             before: None,
             windows: 0,
+            unwaited: 0.0,
             waited: 0,
         }
     }
@@ -100,14 +108,15 @@ impl Adaptive {
     pub fn note(&mut self, sent: Sent, mut try_codec: impl FnMut(Choice) -> (usize, f64)) {
         self.now += sent.making + sent.compressing + sent.sending;
         self.window.push(sent);
-        if self.window.len() < WINDOW {
+        let seconds: f64 = self.window.iter().map(|sent| sent.making + sent.compressing + sent.sending).sum();
+        if self.window.len() < WINDOW && seconds < WINDOW_SECONDS {
             return;
         }
         let sum = |part: fn(&Sent) -> f64| self.window.iter().map(part).sum::<f64>();
         let (pieces, frames) = (sum(|sent| sent.piece as f64).max(1.0), sum(|sent| sent.frame as f64).max(1.0));
         let (making, compressing, sending) =
             (sum(|sent| sent.making), sum(|sent| sent.compressing), sum(|sent| sent.sending));
-        let piece = self.window[WINDOW - 1].piece;
+        let piece = sent.piece;
         self.window.clear();
         let elapsed = (making + compressing + sending).max(1e-9);
         self.measured[self.current] = Measured { at: self.now, ratio: frames / pieces, cost: compressing / pieces };
@@ -115,6 +124,7 @@ impl Adaptive {
         let rate = pieces / elapsed;
         self.windows += 1;
         self.waited = if waits { self.waited + 1 } else { 0 };
+        self.unwaited = if waits { 0.0 } else { self.unwaited + frames };
         if self.windows == 1 || self.waited == 1 {
             // Frames of the codec before are still on their way, or in buffers.
             return;
@@ -154,7 +164,7 @@ impl Adaptive {
             }
         }
         let best = self.best(making / pieces);
-        if best != self.current {
+        if best != self.current && (best > 0 || waits || self.unwaited > LEFT_WITHOUT_WAIT) {
             let strengthens = best > self.current;
             self.change_to(best);
             self.before = strengthens.then_some(rate);
@@ -197,7 +207,7 @@ mod tests {
     }
 
     const PIECE: usize = 240 * 1024;
-    const BUFFER: f64 = 1_000_000.0;
+    const BUFFER: f64 = 4_000_000.0;
     const MAKING: f64 = PIECE as f64 / 100e6;
 
     fn ratio_and_speed(choice: Choice) -> (f64, f64) {
@@ -256,9 +266,23 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_link_is_soon_found_out() {
+        for bytes_per_second in [0.6e6, 1.25e6, 6e6] {
+            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second));
+            let mut uncompressed = 0;
+            for _ in 0..500 {
+                uncompressed += usize::from(adaptive.choice().0 == Codec::None);
+                link.send(&mut adaptive, 1);
+            }
+            assert_eq!(uncompressed, 0, "{bytes_per_second}");
+            assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
+        }
+    }
+
+    #[test]
     fn a_fast_link_gets_none() {
         let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6));
-        link.send(&mut adaptive, 20);
+        link.send(&mut adaptive, 100);
         assert_eq!(adaptive.choice().0, Codec::None);
         let rate = link.rate(&mut adaptive, 2000);
         assert!(rate > 100e6 * 0.95, "{rate}");
