@@ -546,9 +546,10 @@ fn statistics_of_a_script_stay() {
     for parallel in [2, 0] {
         load_well(&mut pair.destination, &path, &format!(", parallel => {parallel}"));
         pair.assert_same_content();
-        let arrived = (statistics(&mut pair.destination), text(&mut pair.destination, counts));
-        assert_eq!(arrived, expected, "{parallel}");
+        assert_eq!(statistics(&mut pair.destination), expected.0, "{parallel}");
+        // A later CREATE INDEX of the session itself counts the rows, as after psql.
         if parallel == 2 {
+            assert_eq!(text(&mut pair.destination, counts), expected.1);
             assert!(tasks_of_workers(&mut pair.destination, "building index item_pkey%") > 0);
         }
         pair.destination.batch_execute("DROP TABLE item").unwrap();

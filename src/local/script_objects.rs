@@ -40,6 +40,17 @@ pub fn function_of_server_exists(name: &str) -> Result<bool> {
     )
 }
 
+/// Clears the statistics of tables and their indexes, where the server can take over others.
+pub fn clear_statistics(relations: &[u32]) -> Result<()> {
+    if function_of_server_exists("pg_clear_attribute_stats")? {
+        spi::fixed::query_json::<i64>(
+            include_str!("../../sql/queries/clear_statistics.sql"),
+            &[Param::OidArray(relations)],
+        )?;
+    }
+    Ok(())
+}
+
 /// Those of the extensions that are not installed on this server.
 pub fn missing_extensions(names: &[&str]) -> Result<Vec<String>> {
     spi::fixed::query_json(

@@ -7,13 +7,13 @@ use crate::error::{Error, Result, catch};
 use crate::local::copy_statement::CopyStatement;
 use crate::local::script_statement::{self, Encoding};
 use crate::local::spi::{self, Param};
-use crate::local::{catalog, interrupts, names, new_tables, rows, settings, transaction};
+use crate::local::{catalog, interrupts, names, new_tables, rows, script_objects, settings, transaction};
 use crate::order::{HeldTable, Loaded, RowBlock, ScriptText};
 use crate::storage::spool::SpoolWriter;
 use dumpscript::{Effect, Name, Piece};
 use serde::Deserialize;
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 impl Run<'_> {
     /// Decides about a statement while rows are held back: they are stored first, unless the statement sees none of them.
@@ -201,11 +201,27 @@ impl Run<'_> {
         }
         self.makers.clear();
         transaction::make_changes_visible();
+        self.analyzed.extend(tables.iter().map(|table| table.relation));
+        let restores = |(statement, _): &(CString, usize)| {
+            dumpscript::restores_statistics(&script_statement::outline(statement)).is_some()
+        };
+        if self.waiting.iter().any(restores) {
+            self.clear_computed_statistics()?;
+        }
         for (statement, line) in std::mem::take(&mut self.waiting) {
             let outline = script_statement::outline(&statement);
             self.execute(&statement, line, &outline)?;
         }
         Ok(())
+    }
+
+    /// Clears what the workers have computed: of it, nothing must stay that statistics of the script do not tell.
+    pub(super) fn clear_computed_statistics(&mut self) -> Result<()> {
+        let tables = std::mem::take(&mut self.analyzed);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        catch(|| settings::with_catalog_settings(|| script_objects::clear_statistics(&tables)))
     }
 
     /// Names the statement that has made the index or the constraint which an error is about.

@@ -90,6 +90,8 @@ struct Run<'a> {
     left_out_indexes: HashSet<Name>,
     told_of_transactions: bool,
     told_of_statistics: bool,
+    /// Tables whose rows the workers have stored, and whose statistics they have computed.
+    analyzed: Vec<u32>,
     /// Functions of the server by their names, and whether they are there.
     functions: HashMap<String, bool>,
     /// The table of the last INSERT, and the text before its values.
@@ -164,6 +166,7 @@ impl<'a> Run<'a> {
             left_out_indexes: HashSet::new(),
             told_of_transactions: false,
             told_of_statistics: false,
+            analyzed: Vec::new(),
             functions: HashMap::new(),
             last_insert: None,
         }
@@ -436,15 +439,17 @@ impl<'a> Run<'a> {
             self.leave_out(line, outline, "extension pgcopy, which carries the script out, is not dropped");
             return Ok(true);
         }
-        if let Some(function) = dumpscript::restores_statistics(outline)
-            && !self.has_function(&function)?
-        {
-            // There is one statement for each column.
-            if !std::mem::replace(&mut self.told_of_statistics, true) {
-                let reason = format!("statistics are left out: this server has no function {function}");
-                self.leave_out(line, outline, &reason);
+        if let Some(function) = dumpscript::restores_statistics(outline) {
+            if self.has_function(&function)? {
+                self.clear_computed_statistics()?;
+            } else {
+                // There is one statement for each column.
+                if !std::mem::replace(&mut self.told_of_statistics, true) {
+                    let reason = format!("statistics are left out: this server has no function {function}");
+                    self.leave_out(line, outline, &reason);
+                }
+                return Ok(true);
             }
-            return Ok(true);
         }
         if let Some((name, _)) = dumpscript::setting_of(outline)
             && dumpscript::is_setting_of_dumps(&name)
