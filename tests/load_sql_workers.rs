@@ -2,7 +2,7 @@
 
 use crate::harness::{Pair, connect, installation, text, texts, wait_for_worker};
 use crate::load_sql::{dump, failure, load_well, new_database, write};
-use crate::migrate::{definitions, fill, has_pg_dump};
+use crate::migrate::{definitions, fill, has_pg_dump, without_stamps};
 use postgres::Client;
 use std::fs;
 use std::process::Command;
@@ -423,9 +423,14 @@ fn dumps_of_servers_of_every_version() {
         let mut pair = Pair::on(server.port(), destination, &name);
         let directory = ScratchDirectory::create(&name).unwrap();
         fill(&mut pair);
-        let path = write(&directory, "a.sql", dump(server.port(), &name, &[]));
+        let script = dump(server.port(), &name, &[]);
+        let path = write(&directory, "a.sql", &script);
         load_well(&mut pair.destination, &path, ", parallel => 2");
         pair.assert_same_content();
+        let path = match version == here {
+            true => path,
+            false => write(&directory, "psql.sql", without_stamps(std::str::from_utf8(&script).unwrap())),
+        };
         let third = format!("{name}_psql");
         drop(new_database(destination, &third));
         run_with_psql(destination, &third, &path);

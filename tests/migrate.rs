@@ -68,6 +68,11 @@ impl Pair {
             // Of a range type of such a source the program says nothing of its multiranges.
             here = here.replace(",\n    multirange_type_name = shop.span_multirange", "");
         }
+        let [mut there, mut here] = [there, here];
+        if major(&mut self.source) != major(&mut self.destination) {
+            // A version may name columns of views without their tables, and stamps of minor releases are not known everywhere.
+            [there, here] = [there, here].map(|text| without_qualifiers(&without_stamps(&text)));
+        }
         if there != here {
             let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
             let (there, here) = (lines(&there), lines(&here));
@@ -76,6 +81,32 @@ impl Pair {
             panic!("only on the source: {missing:#?}\nonly here: {more:#?}");
         }
     }
+}
+
+fn major(client: &mut Client) -> String {
+    text(client, "SELECT (current_setting('server_version_num')::int / 10000)::text")
+}
+
+/// Leaves out what servers of older minor releases refuse in the definitions of foreign tables.
+pub fn without_stamps(definitions: &str) -> String {
+    let stays = |line: &&str| !line.contains(" SET (pg_attver=");
+    definitions.lines().filter(stays).collect::<Vec<_>>().join("\n")
+}
+
+/// Leaves out the names before dots, and empty lines.
+fn without_qualifiers(definitions: &str) -> String {
+    let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let mut kept = String::new();
+    for line in definitions.lines().filter(|line| !line.is_empty()) {
+        for (number, piece) in line.split('.').enumerate() {
+            if number > 0 {
+                kept.truncate(kept.trim_end_matches(is_of_name).len());
+            }
+            kept.push_str(piece);
+        }
+        kept.push('\n');
+    }
+    kept
 }
 
 pub fn make_role(pair: &mut Pair, name: &str) {
@@ -351,6 +382,9 @@ fn the_plan_shows_the_definitions_and_touches_nothing() {
     );
     let lines = texts(&mut pair.destination, &sql);
     assert_eq!(definitions(pair.destination_port, "migrate_plan"), before);
+    // Versions of pg_dump say it differently.
+    let lines: Vec<String> =
+        lines.iter().map(|line| line.replace("ALTER VIEW public.v OWNER", "ALTER TABLE public.v OWNER")).collect();
     assert_eq!(
         lines,
         [

@@ -70,6 +70,16 @@ pub fn missing_roles(names: &[&str]) -> Result<Vec<String>> {
     )
 }
 
+/// Returns whether this server gives columns of foreign tables a stamp (`pg_attver`), as newer minor releases do to those that
+/// have just been made.
+pub fn stamps_foreign_columns() -> Result<bool> {
+    let told = spi::fixed::query_text(
+        "SELECT (EXISTS (SELECT FROM pg_attribute a, unnest(a.attoptions) o(text) WHERE o.text LIKE 'pg_attver=%'))::text",
+        &[],
+    )?;
+    Ok(told.as_deref() == Some("true"))
+}
+
 /// Those of the tablespaces that do not exist here.
 pub fn missing_tablespaces(names: &[&str]) -> Result<Vec<String>> {
     spi::fixed::query_json(

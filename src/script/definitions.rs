@@ -265,6 +265,11 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
                     left_out.roles.extend(unknown);
                     continue;
                 }
+                if dumpscript::stamps_foreign_column(&statement.text)
+                    && !settings::with_catalog_settings(script_objects::stamps_foreign_columns)?
+                {
+                    continue;
+                }
                 run(&object.entry.head, &statement.text)?;
             }
         }

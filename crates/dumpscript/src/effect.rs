@@ -56,6 +56,22 @@ pub fn restores_statistics(statement: &str) -> Option<String> {
     STATISTICS.iter().find(|name| beginning.contains(*name)).map(|name| (*name).to_owned())
 }
 
+/// Returns whether the statement does nothing but give a column of a foreign table the stamp by which newer minor releases tell
+/// its changes (`pg_attver`). Older ones know no such parameter.
+pub fn stamps_foreign_column(statement: &str) -> bool {
+    if !statement.contains("pg_attver") {
+        return false;
+    }
+    let Some(tokens) = Tokens::whole(statement) else { return false };
+    tokens.are_words(0, "alter foreign table")
+        && tokens.after(3, "set").is_some_and(|set| {
+            tokens.is_symbol(set, b'(')
+                && tokens.is_word(set + 1, "pg_attver")
+                && tokens.is_symbol(set + 2, b'=')
+                && tokens.is_symbol(set + 4, b')')
+        })
+}
+
 /// Returns whether the statement is a COPY FROM STDIN as `pg_dump` writes it: of a table, with columns or without, and without
 /// options.
 pub fn is_plain_copy(statement: &str) -> bool {
@@ -268,6 +284,15 @@ mod tests {
         ] {
             assert_eq!(is_plain_copy(statement), is_plain, "{statement}");
         }
+    }
+
+    #[test]
+    fn stamps_of_minor_releases() {
+        let stamps = |text: &str| stamps_foreign_column(text);
+        assert!(stamps("ALTER FOREIGN TABLE ONLY public.far ALTER COLUMN id SET (pg_attver=26761176);"));
+        assert!(stamps("ALTER FOREIGN TABLE ONLY public.\"SET (\" ALTER COLUMN \"a b\" SET (pg_attver=1);"));
+        assert!(!stamps("ALTER FOREIGN TABLE ONLY public.far ALTER COLUMN id SET (pg_attver=1, n_distinct=5);"));
+        assert!(!stamps("ALTER FOREIGN TABLE ONLY public.\"x SET (pg_attver=1)\" ALTER COLUMN id SET (n_distinct=5);"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ mod splitter;
 mod statement;
 
 pub use commands::Commands;
-pub use effect::{Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics};
+pub use effect::{
+    Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics, stamps_foreign_column,
+};
 pub use encoding::Encoding;
 pub use entries::{Entry, Head, Statement, entries};
 pub use format::{Compression, FIRST_BYTES, Format};

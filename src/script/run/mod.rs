@@ -439,6 +439,11 @@ impl<'a> Run<'a> {
             self.leave_out(line, outline, "extension pgcopy, which carries the script out, is not dropped");
             return Ok(true);
         }
+        if dumpscript::stamps_foreign_column(outline)
+            && !settings::with_catalog_settings(script_objects::stamps_foreign_columns)?
+        {
+            return Ok(true);
+        }
         if let Some(function) = dumpscript::restores_statistics(outline) {
             if self.has_function(&function)? {
                 self.clear_computed_statistics()?;
