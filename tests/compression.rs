@@ -187,16 +187,17 @@ fn reports_say_what_has_travelled() {
 #[test]
 fn rows_are_compressed_on_a_slow_link() {
     let rows = "INSERT INTO big SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 20) j)
-                FROM generate_series(1, 30000) i; ANALYZE big";
+                FROM generate_series(1, 60000) i; ANALYZE big";
     let mut pair = with_extension("frames_auto", BIG, rows);
     let proxy = Proxy::start(pair.source_port);
     let dsn = proxy.dsn(&pair.database);
     // Much slower than any processor that the test shares with others.
-    proxy.throttle(1_500_000);
+    proxy.throttle(2_000_000);
     try_pull_through(&mut pair, &dsn, "parallel => 1").unwrap();
-    assert!(proxy.passed() < 17_000_000, "{} of 20 MB", proxy.passed());
+    assert!(proxy.passed() < 37_000_000, "{} of 40 MB", proxy.passed());
     pair.assert_same_content();
-    assert_eq!(travelled(&mut pair), ["big t zstd"]);
+    let travelled = travelled(&mut pair);
+    assert!(travelled == ["big t zstd"] || travelled == ["big t lz4"], "{travelled:?}");
 }
 
 #[test]

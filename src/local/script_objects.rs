@@ -70,9 +70,8 @@ pub fn missing_roles(names: &[&str]) -> Result<Vec<String>> {
     )
 }
 
-/// Returns whether this server gives columns of foreign tables a stamp (`pg_attver`), as newer minor releases do to those that
-/// have just been made.
-pub fn stamps_foreign_columns() -> Result<bool> {
+/// Returns whether this server gives columns a stamp (`pg_attver`), as newer minor releases do to those that have just been made.
+pub fn stamps_columns() -> Result<bool> {
     let told = spi::fixed::query_text(
         "SELECT (EXISTS (SELECT FROM pg_attribute a, unnest(a.attoptions) o(text) WHERE o.text LIKE 'pg_attver=%'))::text",
         &[],

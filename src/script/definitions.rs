@@ -265,12 +265,15 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
                     left_out.roles.extend(unknown);
                     continue;
                 }
-                if dumpscript::stamps_foreign_column(&statement.text)
-                    && !settings::with_catalog_settings(script_objects::stamps_foreign_columns)?
-                {
-                    continue;
+                let unstamped = dumpscript::without_column_stamp(&statement.text);
+                match unstamped {
+                    Some(left) if !settings::with_catalog_settings(script_objects::stamps_columns)? => {
+                        if !left.is_empty() {
+                            run(&object.entry.head, &left)?;
+                        }
+                    }
+                    _ => run(&object.entry.head, &statement.text)?,
                 }
-                run(&object.entry.head, &statement.text)?;
             }
         }
         Ok(())

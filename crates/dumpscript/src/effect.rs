@@ -56,20 +56,37 @@ pub fn restores_statistics(statement: &str) -> Option<String> {
     STATISTICS.iter().find(|name| beginning.contains(*name)).map(|name| (*name).to_owned())
 }
 
-/// Returns whether the statement does nothing but give a column of a foreign table the stamp by which newer minor releases tell
-/// its changes (`pg_attver`). Older ones know no such parameter.
-pub fn stamps_foreign_column(statement: &str) -> bool {
-    if !statement.contains("pg_attver") {
-        return false;
+/// Returns an ALTER … ALTER COLUMN … SET (…) without the stamp by which newer minor releases tell changes of a column
+/// (`pg_attver`), which older ones refuse: an empty text where it sets nothing else. `None` for all other statements.
+pub fn without_column_stamp(statement: &str) -> Option<String> {
+    const STAMP: &str = "pg_attver";
+    if !statement.contains(STAMP) {
+        return None;
     }
-    let Some(tokens) = Tokens::whole(statement) else { return false };
-    tokens.are_words(0, "alter foreign table")
-        && tokens.after(3, "set").is_some_and(|set| {
-            tokens.is_symbol(set, b'(')
-                && tokens.is_word(set + 1, "pg_attver")
-                && tokens.is_symbol(set + 2, b'=')
-                && tokens.is_symbol(set + 4, b')')
-        })
+    let tokens = Tokens::whole(statement)?;
+    let open = tokens.is_word(0, "alter").then(|| tokens.after(1, "set")).flatten()?;
+    let close = tokens.is_symbol(open, b'(').then(|| tokens.close(open)).flatten()?;
+    if close + 2 != tokens.tokens.len() {
+        return None;
+    }
+    let inside = &tokens.tokens[open + 1..close];
+    let is_stamp = |item: &&[Token]| item.first().is_some_and(|&name| tokens.text_of(name) == STAMP);
+    let items: Vec<&[Token]> = inside.split(|token| token.kind == TokenKind::Symbol(b',')).collect();
+    let kept: Vec<&[Token]> = items.iter().copied().filter(|item| !is_stamp(item)).collect();
+    if kept.len() == items.len() {
+        return None;
+    }
+    let text = |item: &[Token]| Some(&statement[item.first()?.start..item.last()?.end]);
+    let kept: Vec<&str> = kept.into_iter().filter_map(text).collect();
+    if kept.is_empty() {
+        return Some(String::new());
+    }
+    Some(format!(
+        "{}{}{}",
+        &statement[..tokens.tokens[open].end],
+        kept.join(", "),
+        &statement[tokens.tokens[close].start..]
+    ))
 }
 
 /// Returns whether the statement is a COPY FROM STDIN as `pg_dump` writes it: of a table, with columns or without, and without
@@ -288,11 +305,22 @@ mod tests {
 
     #[test]
     fn stamps_of_minor_releases() {
-        let stamps = |text: &str| stamps_foreign_column(text);
-        assert!(stamps("ALTER FOREIGN TABLE ONLY public.far ALTER COLUMN id SET (pg_attver=26761176);"));
-        assert!(stamps("ALTER FOREIGN TABLE ONLY public.\"SET (\" ALTER COLUMN \"a b\" SET (pg_attver=1);"));
-        assert!(!stamps("ALTER FOREIGN TABLE ONLY public.far ALTER COLUMN id SET (pg_attver=1, n_distinct=5);"));
-        assert!(!stamps("ALTER FOREIGN TABLE ONLY public.\"x SET (pg_attver=1)\" ALTER COLUMN id SET (n_distinct=5);"));
+        for (statement, left) in [
+            ("ALTER FOREIGN TABLE ONLY public.far ALTER COLUMN id SET (pg_attver=26761176);", Some("")),
+            ("ALTER TABLE ONLY public.\"SET (\" ALTER COLUMN \"a b\" SET (pg_attver=1);", Some("")),
+            (
+                "ALTER TABLE ONLY public.t ALTER COLUMN id SET (pg_attver=1, n_distinct=-0.5);",
+                Some("ALTER TABLE ONLY public.t ALTER COLUMN id SET (n_distinct=-0.5);"),
+            ),
+            (
+                "ALTER TABLE ONLY public.t ALTER COLUMN id SET (n_distinct=5, pg_attver=1, n_distinct_inherited=7);",
+                Some("ALTER TABLE ONLY public.t ALTER COLUMN id SET (n_distinct=5, n_distinct_inherited=7);"),
+            ),
+            ("ALTER TABLE ONLY public.\"x SET (pg_attver=1)\" ALTER COLUMN id SET (n_distinct=5);", None),
+            ("SELECT 'SET (pg_attver=1)';", None),
+        ] {
+            assert_eq!(without_column_stamp(statement).as_deref(), left, "{statement}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod statement;
 
 pub use commands::Commands;
 pub use effect::{
-    Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics, stamps_foreign_column,
+    Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics, without_column_stamp,
 };
 pub use encoding::Encoding;
 pub use entries::{Entry, Head, Statement, entries};

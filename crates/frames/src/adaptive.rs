@@ -15,6 +15,9 @@ const FIRST: usize = 1;
 const WINDOW: usize = 8;
 const WINDOW_SECONDS: f64 = 0.3;
 
+/// Seconds for which a link counts as one that is waited for.
+const SLOW_SECONDS: f64 = 2.0;
+
 /// Bytes of frames that must have left without a wait before the rows are no longer compressed: buffers on the way take
 /// several megabytes, whatever the link.
 const LEFT_WITHOUT_WAIT: f64 = 8e6;
@@ -27,6 +30,9 @@ const GAIN: f64 = 1.05;
 
 /// Seconds after which a measurement of the link, or of a codec, is too old.
 const OLD: f64 = 5.0;
+
+/// Seconds of waiting for the link that are looked at before a stronger codec is judged: what is between takes bytes in bursts.
+const JUDGED_SECONDS: f64 = 1.0;
 
 /// Seconds for which the rows are left alone after compression did not help, at first. The time doubles.
 const FIRST_HOLD: f64 = 10.0;
@@ -70,6 +76,10 @@ pub struct Adaptive {
     hold: f64,
     /// The rows' bytes in a second before compression was taken up, or strengthened.
     before: Option<f64>,
+    /// The rows' bytes since then, and the seconds that they took, while the link was waited for.
+    since: (f64, f64),
+    /// Until then windows are as long as they can be.
+    slow_until: f64,
     /// The windows since the codec was changed.
     windows: usize,
     /// Bytes of frames that have left since the link was last waited for.
@@ -90,6 +100,8 @@ impl Default for Adaptive {
             held_until: 0.0,
             hold: FIRST_HOLD,
             before: None,
+            since: (0.0, 0.0),
+            slow_until: 0.0,
             windows: 0,
             unwaited: 0.0,
             waited: 0,
@@ -109,7 +121,9 @@ impl Adaptive {
         self.now += sent.making + sent.compressing + sent.sending;
         self.window.push(sent);
         let seconds: f64 = self.window.iter().map(|sent| sent.making + sent.compressing + sent.sending).sum();
-        if self.window.len() < WINDOW && seconds < WINDOW_SECONDS {
+        // Where the link was waited for lately, frames leave in bursts: as many as there is room for, and then none for a while.
+        let is_slow = self.now < self.slow_until;
+        if seconds < WINDOW_SECONDS && (is_slow || self.window.len() < WINDOW) {
             return;
         }
         let sum = |part: fn(&Sent) -> f64| self.window.iter().map(part).sum::<f64>();
@@ -121,7 +135,9 @@ impl Adaptive {
         let elapsed = (making + compressing + sending).max(1e-9);
         self.measured[self.current] = Measured { at: self.now, ratio: frames / pieces, cost: compressing / pieces };
         let waits = sending / elapsed > WAITING;
-        let rate = pieces / elapsed;
+        if waits {
+            self.slow_until = self.now + SLOW_SECONDS;
+        }
         self.windows += 1;
         self.waited = if waits { self.waited + 1 } else { 0 };
         self.unwaited = if waits { 0.0 } else { self.unwaited + frames };
@@ -129,16 +145,22 @@ impl Adaptive {
             // Frames of the codec before are still on their way, or in buffers.
             return;
         }
-        if let Some(before) = self.before.take()
+        if let Some(before) = self.before
             && waits
-            && rate < before * GAIN
         {
-            // The receiver is what is waited for.
-            self.change_to(0);
-            self.link = None;
-            self.held_until = self.now + self.hold;
-            self.hold = (self.hold * 2.0).min(LONGEST_HOLD);
-            return;
+            self.since = (self.since.0 + pieces, self.since.1 + elapsed);
+            if self.since.1 < JUDGED_SECONDS {
+                return;
+            }
+            self.before = None;
+            if self.since.0 / self.since.1 < before * GAIN {
+                // The receiver is what is waited for.
+                self.change_to(0);
+                self.link = None;
+                self.held_until = self.now + self.hold;
+                self.hold = (self.hold * 2.0).min(LONGEST_HOLD);
+                return;
+            }
         }
         if waits {
             let measured = frames / elapsed;
@@ -165,9 +187,10 @@ impl Adaptive {
         }
         let best = self.best(making / pieces);
         if best != self.current && (best > 0 || waits || self.unwaited > LEFT_WITHOUT_WAIT) {
-            let strengthens = best > self.current;
+            let ratio = self.measured[self.current].ratio.max(1e-6);
+            let before = self.link.map(|(link, _)| link / ratio).filter(|_| best > self.current);
             self.change_to(best);
-            self.before = strengthens.then_some(rate);
+            self.before = before;
         }
     }
 
@@ -175,6 +198,7 @@ impl Adaptive {
         self.current = candidate;
         self.windows = 0;
         self.before = None;
+        self.since = (0.0, 0.0);
     }
 
     /// Returns the candidate that sends most rows; of those that are about as good, the one that needs the processor least.
@@ -258,7 +282,7 @@ mod tests {
     fn a_slow_link_gets_the_strongest_codec() {
         for bytes_per_second in [1.25e6, 12.5e6] {
             let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second));
-            link.send(&mut adaptive, 60);
+            link.send(&mut adaptive, 150);
             assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
             let rate = link.rate(&mut adaptive, 200);
             assert!(rate > bytes_per_second / 0.3 * 0.95, "{rate}");
@@ -273,6 +297,40 @@ mod tests {
             for _ in 0..500 {
                 uncompressed += usize::from(adaptive.choice().0 == Codec::None);
                 link.send(&mut adaptive, 1);
+            }
+            assert_eq!(uncompressed, 0, "{bytes_per_second}");
+            assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
+        }
+    }
+
+    /// A tunnel passes on what it holds every now and then.
+    #[test]
+    fn a_slow_link_that_takes_bytes_in_bursts_is_no_slow_receiver() {
+        const BURST: f64 = 0.4;
+        for bytes_per_second in [1.25e6, 3e6] {
+            let mut adaptive = Adaptive::default();
+            let (mut queued, mut time, mut uncompressed) = (0.0, 0.0_f64, 0);
+            for _ in 0..600 {
+                let (ratio, speed) = ratio_and_speed(adaptive.choice());
+                uncompressed += usize::from(adaptive.choice().0 == Codec::None);
+                let frame = PIECE as f64 * ratio;
+                let compressing = PIECE as f64 / speed;
+                let begun = time;
+                time += MAKING + compressing;
+                queued += frame;
+                let mut sending = 0.0001;
+                while queued > BUFFER {
+                    let next = (time / BURST).floor() * BURST + BURST;
+                    sending += next - time;
+                    time = next + 1e-9;
+                    queued = (queued - bytes_per_second * BURST).max(0.0);
+                }
+                assert!(time >= begun);
+                let sent = Sent { piece: PIECE, frame: frame as usize, making: MAKING, compressing, sending };
+                adaptive.note(sent, |choice| {
+                    let (ratio, speed) = ratio_and_speed(choice);
+                    ((PIECE as f64 * ratio) as usize, PIECE as f64 / speed)
+                });
             }
             assert_eq!(uncompressed, 0, "{bytes_per_second}");
             assert_eq!(adaptive.choice(), (Codec::Zstd, 3));

@@ -11,7 +11,7 @@ use super::held::RowLoader;
 use crate::error::{Error, Result, catch, caution, sqlstate_class, warn};
 use crate::load::copy_from_script;
 use crate::local::script_statement::{self, Encoding};
-use crate::local::{empty_indexes, identity, interrupts, script_objects, settings, transaction};
+use crate::local::{empty_indexes, encoding, identity, interrupts, script_objects, settings, transaction};
 use crate::order::{HeldTable, Loaded};
 use crate::storage::spool::SpoolWriter;
 use copied_rows::RowsOfCopy;
@@ -290,7 +290,17 @@ impl<'a> Run<'a> {
         if is_insert(&text) {
             return self.insert(&text, line);
         }
-        let outline = script_statement::outline(&text);
+        let mut outline = script_statement::outline(&text);
+        let mut text = text;
+        if let Some(left) = dumpscript::without_column_stamp(&outline)
+            && !settings::with_catalog_settings(script_objects::stamps_columns)?
+        {
+            if left.is_empty() {
+                return Ok(());
+            }
+            text = encoding::to_database(&left)?;
+            outline = left;
+        }
         if self.is_left_out(&outline, line)? {
             return Ok(());
         }
@@ -437,11 +447,6 @@ impl<'a> Run<'a> {
         }
         if dumpscript::drops_extension(outline, "pgcopy") {
             self.leave_out(line, outline, "extension pgcopy, which carries the script out, is not dropped");
-            return Ok(true);
-        }
-        if dumpscript::stamps_foreign_column(outline)
-            && !settings::with_catalog_settings(script_objects::stamps_foreign_columns)?
-        {
             return Ok(true);
         }
         if let Some(function) = dumpscript::restores_statistics(outline) {
