@@ -44,7 +44,7 @@ fn a_range_over_another_type_is_another_type() {
     let failure = pair.pull_error("");
     assert_eq!(failure.sqlstate, "42804");
     assert!(
-        failure.problems().contains("column s is public.span with public.span over integer on the source and public.span with public.span over oid"),
+        failure.problems().contains("column s is public.span with public.span is a range over integer on the source and public.span with public.span is a range over oid"),
         "{}",
         failure.problems()
     );
