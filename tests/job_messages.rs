@@ -141,7 +141,11 @@ fn a_failed_job_is_in_the_servers_log_and_its_workers_are_not() {
     let log = servers.destination.log_text();
     let fatal: Vec<&str> = log.lines().filter(|line| line.contains("FATAL:  terminating")).collect();
     assert_eq!(fatal.len(), 1, "the session alone was terminated:\n{}", fatal.join("\n"));
-    let ended: Vec<&str> = log.lines().filter(|line| line.contains("background worker")).collect();
+    // The server itself may tell that one has ended which was terminated before it saw that the job is over.
+    let ended: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("background worker") && !line.ends_with("exited with exit code 1"))
+        .collect();
     assert!(ended.is_empty(), "{}", ended.join("\n"));
     eventually("both jobs are in the log", || servers.destination.log_text().matches("WARNING:  job").count() >= 3);
 }
