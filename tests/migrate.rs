@@ -515,7 +515,7 @@ fn the_program_is_ended_with_the_call_and_shows_no_password() {
     pair.source.batch_execute("CREATE TABLE item (id int); GRANT SELECT ON item TO app").unwrap();
     let mut blocker = pair.another_source_session();
     // The program reads it, and nobody else does.
-    blocker.batch_execute("BEGIN; LOCK pg_catalog.pg_ts_template IN ACCESS EXCLUSIVE MODE").unwrap();
+    blocker.batch_execute("BEGIN; LOCK pg_catalog.pg_init_privs IN ACCESS EXCLUSIVE MODE").unwrap();
     let programs = || programs_of("migrate_cancel");
     for cancel in ["pg_cancel_backend", "pg_terminate_backend"] {
         let pid = text(&mut app, "SELECT pg_backend_pid()::text");

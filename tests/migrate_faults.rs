@@ -171,7 +171,7 @@ fn a_program_that_is_killed_is_an_error() {
     let before = definitions(pair.destination_port, "migrate_program");
     let mut blocker = pair.another_source_session();
     // The program reads it, and nobody else does.
-    blocker.batch_execute("BEGIN; LOCK pg_catalog.pg_ts_template IN ACCESS EXCLUSIVE MODE").unwrap();
+    blocker.batch_execute("BEGIN; LOCK pg_catalog.pg_init_privs IN ACCESS EXCLUSIVE MODE").unwrap();
     for signal in ["-TERM", "-KILL"] {
         let failure = std::thread::scope(|scope| {
             let call = scope.spawn(|| pair.migrate_error(""));
