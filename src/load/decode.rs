@@ -6,6 +6,7 @@ use super::{numeric, text};
 use crate::error::{Error, Result};
 use crate::local::{memory, relation};
 use crate::storage::tuple::{Accept, Value};
+use heapform::is_ascii_text;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -447,21 +448,4 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 #[inline]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     is_ascii_text(bytes) || (std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0))
-}
-
-/// Returns whether all bytes are ASCII characters other than NUL. It looks at eight bytes at once: most texts are
-/// ASCII, and most bytes that travel are texts.
-#[inline]
-fn is_ascii_text(bytes: &[u8]) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut bad = 0;
-    for word in words {
-        let word = u64::from_ne_bytes(*word);
-        // The high bit of a byte is set in the difference where the byte is zero.
-        bad |= (word | word.wrapping_sub(LOW)) & HIGH;
-    }
-    // Exact for bytes below 0x80, and any other one is refused anyway.
-    bad == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
 }

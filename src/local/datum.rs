@@ -98,6 +98,29 @@ impl<'row> Row<'row> {
         Self { values, nulls }
     }
 
+    /// Returns the row of a slot, after its columns were extracted.
+    ///
+    /// # Safety
+    /// The slot holds a row, which stays in it as long as the result is used.
+    #[inline]
+    pub(super) unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> Self {
+        // SAFETY: promised by the caller; after its columns were extracted the arrays hold as many values as the descriptor has
+        // columns. Without columns there may be no arrays.
+        unsafe {
+            let count = (*(*slot).tts_tupleDescriptor).natts as usize;
+            if ((*slot).tts_nvalid as usize) < count {
+                pg_sys::slot_getsomeattrs_int(slot, count as i32);
+            }
+            if count == 0 {
+                return Self::new(&[], &[]);
+            }
+            Self::new(
+                std::slice::from_raw_parts((*slot).tts_values, count),
+                std::slice::from_raw_parts((*slot).tts_isnull, count),
+            )
+        }
+    }
+
     #[inline]
     pub fn value(&self, position: usize) -> Option<Value<'row>> {
         // SAFETY: promised to `new`.

@@ -144,25 +144,14 @@ impl Receiver {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: the executor passes on what it was given, and a slot that holds a row; after its columns were extracted
-    // the arrays hold as many values as the descriptor has columns. The row ends before its memory context is reset.
+    // SAFETY: the executor passes on what it was given, and a slot that holds a row, which ends before its memory context is reset.
     unsafe {
         let receiver = &mut *receiver.cast::<Receiver>();
-        let count = (*(*slot).tts_tupleDescriptor).natts as usize;
-        if ((*slot).tts_nvalid as usize) < count {
-            pg_sys::slot_getsomeattrs_int(slot, count as i32);
-        }
+        let row = Row::of_slot(slot);
         receiver.rows += 1;
         if let Some(on_row) = receiver.on_row {
             receiver.context.switch_to(|_| {
-                let (values, nulls) = match count {
-                    0 => (&[][..], &[][..]),
-                    _ => (
-                        std::slice::from_raw_parts((*slot).tts_values, count),
-                        std::slice::from_raw_parts((*slot).tts_isnull, count),
-                    ),
-                };
-                or_raise((*on_row)(Row::new(values, nulls)));
+                or_raise((*on_row)(row));
             });
             receiver.context.reset();
         }
@@ -171,7 +160,7 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver:
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn start_up(
+pub(super) unsafe extern "C-unwind" fn start_up(
     _receiver: *mut pg_sys::DestReceiver,
     _operation: i32,
     _columns: pg_sys::TupleDesc,
@@ -179,7 +168,7 @@ unsafe extern "C-unwind" fn start_up(
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn ignore(_receiver: *mut pg_sys::DestReceiver) {}
+pub(super) unsafe extern "C-unwind" fn ignore(_receiver: *mut pg_sys::DestReceiver) {}
 
 /// Returns the one query that rules have made of a statement, or an error in the words of BeginCopyTo.
 ///

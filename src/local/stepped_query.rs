@@ -2,7 +2,7 @@
 
 use super::datum::Row;
 use super::encoding;
-use super::query::ResultColumn;
+use super::query::{ResultColumn, ignore, start_up};
 use super::relation;
 use crate::compat;
 use crate::error::{Error, Result, or_raise};
@@ -168,41 +168,19 @@ unsafe extern "C-unwind" fn end_with_statement(state: pg_sys::Datum) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, receiver: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: the executor passes on what it was given, and a slot that holds a row; after its columns were extracted
-    // the arrays hold as many values as the descriptor has columns. The row ends before its memory context is reset.
+    // SAFETY: the executor passes on what it was given, and a slot that holds a row, which ends before its memory context is reset.
     unsafe {
         let state = &mut *receiver.cast::<State>();
-        let count = (*(*slot).tts_tupleDescriptor).natts as usize;
-        if ((*slot).tts_nvalid as usize) < count {
-            pg_sys::slot_getsomeattrs_int(slot, count as i32);
-        }
+        let row = Row::of_slot(slot);
         let Some(on_row) = state.on_row else { return true };
-        let (values, nulls) = match count {
-            0 => (&[][..], &[][..]),
-            _ => (
-                std::slice::from_raw_parts((*slot).tts_values, count),
-                std::slice::from_raw_parts((*slot).tts_isnull, count),
-            ),
-        };
         let outer = pg_sys::MemoryContextSwitchTo(state.row_context);
-        let has_room = or_raise((*on_row)(Row::new(values, nulls)));
+        let has_room = or_raise((*on_row)(row));
         pg_sys::MemoryContextSwitchTo(outer);
         pg_sys::MemoryContextReset(state.row_context);
         state.is_interrupted = !has_room;
         has_room
     }
 }
-
-#[pg_guard]
-unsafe extern "C-unwind" fn start_up(
-    _receiver: *mut pg_sys::DestReceiver,
-    _operation: i32,
-    _columns: pg_sys::TupleDesc,
-) {
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn ignore(_receiver: *mut pg_sys::DestReceiver) {}
 
 /// Functions that the query calls could write in a transaction that may.
 fn refuse_to_write() -> Result<()> {

@@ -166,9 +166,10 @@ pub(crate) fn is_text(bytes: &[u8]) -> bool {
     check_text(bytes, None).is_ok()
 }
 
-/// Returns whether all bytes are ASCII characters other than NUL, eight at once.
+/// Returns whether all bytes are ASCII characters other than NUL. It looks at eight bytes at once: most texts are
+/// ASCII, and most bytes that travel are texts.
 #[inline]
-fn is_ascii_text(bytes: &[u8]) -> bool {
+pub fn is_ascii_text(bytes: &[u8]) -> bool {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (words, rest) = bytes.as_chunks::<8>();

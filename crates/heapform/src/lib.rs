@@ -16,6 +16,7 @@ mod record;
 
 pub use check::{Checked, Checker, NULL};
 pub use column::{Column, travels_as_stored};
+pub use content::is_ascii_text;
 pub use record::{LONGEST_HEADER, Record, Stream, write_header};
 
 use std::fmt;
