@@ -1,7 +1,9 @@
 //! What of a dump's objects is here already, and what this server lacks for them.
 
+use super::settings;
 use super::spi::{self, Param};
 use crate::error::Result;
+use std::sync::OnceLock;
 
 /// Positions of the objects that exist here. Kinds, schemas and names are those of a dump.
 pub fn existing(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<Vec<usize>> {
@@ -70,13 +72,25 @@ pub fn missing_roles(names: &[&str]) -> Result<Vec<String>> {
     )
 }
 
-/// Returns whether this server gives columns a stamp (`pg_attver`), as newer minor releases do to those that have just been made.
-pub fn stamps_columns() -> Result<bool> {
-    let told = spi::fixed::query_text(
-        "SELECT (EXISTS (SELECT FROM pg_attribute a, unnest(a.attoptions) o(text) WHERE o.text LIKE 'pg_attver=%'))::text",
-        &[],
-    )?;
-    Ok(told.as_deref() == Some("true"))
+/// Returns a statement without the stamp of a column that this server would refuse: an empty text where it sets nothing else.
+/// `None` for every statement that can be run as it is.
+pub fn without_unknown_stamp(statement: &str) -> Result<Option<String>> {
+    /// Whether this server gives columns such stamps: it has, then, when a table was made for the statement to be about.
+    static STAMPS: OnceLock<bool> = OnceLock::new();
+    let Some(left) = dumpscript::without_column_stamp(statement) else { return Ok(None) };
+    let stamps = match STAMPS.get() {
+        Some(known) => *known,
+        None => {
+            let told = settings::with_catalog_settings(|| {
+                spi::fixed::query_text(
+                    "SELECT (EXISTS (SELECT FROM pg_attribute a, unnest(a.attoptions) o(text) WHERE o.text LIKE 'pg_attver=%'))::text",
+                    &[],
+                )
+            })?;
+            *STAMPS.get_or_init(|| told.as_deref() == Some("true"))
+        }
+    };
+    Ok((!stamps).then_some(left))
 }
 
 /// Those of the tablespaces that do not exist here.

@@ -265,14 +265,10 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
                     left_out.roles.extend(unknown);
                     continue;
                 }
-                let unstamped = dumpscript::without_column_stamp(&statement.text);
-                match unstamped {
-                    Some(left) if !settings::with_catalog_settings(script_objects::stamps_columns)? => {
-                        if !left.is_empty() {
-                            run(&object.entry.head, &left)?;
-                        }
-                    }
-                    _ => run(&object.entry.head, &statement.text)?,
+                match script_objects::without_unknown_stamp(&statement.text)? {
+                    Some(left) if left.is_empty() => {}
+                    Some(left) => run(&object.entry.head, &left)?,
+                    None => run(&object.entry.head, &statement.text)?,
                 }
             }
         }

@@ -292,9 +292,7 @@ impl<'a> Run<'a> {
         }
         let mut outline = script_statement::outline(&text);
         let mut text = text;
-        if let Some(left) = dumpscript::without_column_stamp(&outline)
-            && !settings::with_catalog_settings(script_objects::stamps_columns)?
-        {
+        if let Some(left) = script_objects::without_unknown_stamp(&outline)? {
             if left.is_empty() {
                 return Ok(());
             }
