@@ -9,7 +9,17 @@ pub enum Contender {
     PgcopyParallel(i32),
     /// With this value of `compress`.
     PgcopyCompress(&'static str),
+    /// Rows as they lie in the heap of a source that is trusted.
+    PgcopyHeapForm,
     PgcopyOneTable,
+    /// The same table, as its rows lie in the heap.
+    PgcopyHeapFormOneTable,
+    /// A condition that every row meets.
+    PgcopyWhere,
+    /// Masks for four columns of lineitem.
+    PgcopyMasked,
+    /// A hundredth of the customers, and what belongs to them.
+    PgcopySubset,
     /// The definitions, too.
     Migrate,
     /// It compares what it stored with the source.
@@ -33,7 +43,12 @@ impl Contender {
             Self::Pgcopy => "pgcopy".into(),
             Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
             Self::PgcopyCompress(codec) => format!("pgcopy-{codec}"),
+            Self::PgcopyHeapForm => "pgcopy-heap-form".into(),
             Self::PgcopyOneTable => "pgcopy-one-table".into(),
+            Self::PgcopyHeapFormOneTable => "pgcopy-heap-form-one-table".into(),
+            Self::PgcopyWhere => "pgcopy-where".into(),
+            Self::PgcopyMasked => "pgcopy-masked".into(),
+            Self::PgcopySubset => "pgcopy-subset".into(),
             Self::Migrate => "migrate".into(),
             Self::PgcopyVerified => "pgcopy-verified".into(),
             Self::VerifyDigest => "verify-digest".into(),
@@ -56,7 +71,12 @@ impl Contender {
             Self::PgcopyCompress(codec) => {
                 format!("pull(…, overwrite => true, compress => '{codec}') into full tables")
             }
+            Self::PgcopyHeapForm => "pull(…, overwrite => true, trust_source => true) into full tables".into(),
             Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
+            Self::PgcopyHeapFormOneTable => "the same with trust_source => true".into(),
+            Self::PgcopyWhere | Self::PgcopyMasked | Self::PgcopySubset => {
+                format!("pull(…, overwrite => true, tables => '{}')", self.part_of_the_data().unwrap_or_default())
+            }
             Self::Migrate => "migrate(…) into an empty database".into(),
             Self::PgcopyVerified => "pull(…, overwrite => true, verify => true) into full tables".into(),
             Self::VerifyDigest => "verify(…) of equal tables".into(),
@@ -75,7 +95,9 @@ impl Contender {
         match self {
             Self::PgcopyParallel(_) => Self::PgcopyParallel(1),
             Self::Migrate => Self::Migrate,
-            Self::PgcopyOneTable | Self::CopyFromFile | Self::SourceAlone => Self::PgcopyOneTable,
+            Self::PgcopyOneTable | Self::PgcopyHeapFormOneTable | Self::CopyFromFile | Self::SourceAlone => {
+                Self::PgcopyOneTable
+            }
             _ => Self::Pgcopy,
         }
     }
@@ -86,7 +108,12 @@ impl Contender {
             Self::Pgcopy
                 | Self::PgcopyParallel(_)
                 | Self::PgcopyCompress(_)
+                | Self::PgcopyHeapForm
                 | Self::PgcopyOneTable
+                | Self::PgcopyHeapFormOneTable
+                | Self::PgcopyWhere
+                | Self::PgcopyMasked
+                | Self::PgcopySubset
                 | Self::PgcopyVerified
                 | Self::Migrate
         )
@@ -97,9 +124,31 @@ impl Contender {
         matches!(self, Self::Migrate | Self::Pgcopydb | Self::DumpRestore | Self::DumpPipe)
     }
 
-    /// Whether it leaves rows to verify.
+    /// Whether it leaves anything at all.
     pub fn fills_a_database(self) -> bool {
         self != Self::SourceAlone
+    }
+
+    /// Whether it leaves the rows of the source to verify, all of them and as they are there.
+    pub fn leaves_the_sources_rows(self) -> bool {
+        self.fills_a_database() && !matches!(self, Self::PgcopyMasked | Self::PgcopySubset)
+    }
+
+    /// The argument `tables` of the pull.
+    pub fn part_of_the_data(self) -> Option<&'static str> {
+        match self {
+            Self::PgcopyWhere => Some(r#"{"*": {"where": "true"}}"#),
+            Self::PgcopyMasked => Some(
+                r#"{"lineitem": {"columns": {"l_comment": {"mask": "text"}, "l_shipinstruct": {"mask": "text"},
+                    "l_extendedprice": {"mask": "number"}, "l_shipdate": {"mask": "date"}}}}"#,
+            ),
+            Self::PgcopySubset => Some(r#"{"customer": {"sample": 0.01}}"#),
+            _ => None,
+        }
+    }
+
+    pub fn takes_heap_form(self) -> bool {
+        matches!(self, Self::PgcopyHeapForm | Self::PgcopyHeapFormOneTable)
     }
 
     /// One table without its keys and indexes, instead of all with them.
@@ -112,9 +161,12 @@ impl Contender {
         match self {
             Self::PgcopyParallel(_)
             | Self::PgcopyCompress(_)
+            | Self::PgcopyHeapForm
+            | Self::PgcopyWhere
             | Self::PgcopyVerified
             | Self::VerifyDigest
             | Self::VerifyRows => Self::Pgcopy.database(),
+            Self::PgcopyHeapFormOneTable => Self::PgcopyOneTable.database(),
             _ => format!("bench_{}", self.name().replace('-', "_")),
         }
     }

@@ -4,6 +4,7 @@ mod contender;
 mod link;
 mod memory;
 mod parquet;
+mod processor;
 mod race;
 mod reader;
 mod report;

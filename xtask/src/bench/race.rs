@@ -3,6 +3,7 @@
 use super::contender::Contender;
 use super::link::{Link, Traffic};
 use super::memory::PeakMemory;
+use super::processor::processor_seconds;
 use super::reader::{Reads, Waits};
 use super::timeline::Timeline;
 use super::workload::Workload;
@@ -36,6 +37,8 @@ pub struct Race {
 /// One run of one contender.
 pub struct Run {
     pub seconds: f64,
+    /// Of the processes of both servers.
+    pub processor_seconds: f64,
     pub traffic: Traffic,
     pub memory: PeakMemory,
     timeline: Option<Timeline>,
@@ -110,12 +113,17 @@ impl Race {
         Ok(race)
     }
 
-    /// From here on the source is far away.
-    pub fn through_a_link(mut self) -> Result<Self> {
-        // It compresses there.
+    /// From here on the source can compress, and send rows as they lie in the heap.
+    pub fn with_pgcopy_at_the_source(self) -> Result<Self> {
         self.source.try_connect(SOURCE_DATABASE)?.batch_execute("CREATE EXTENSION IF NOT EXISTS pgcopy")?;
-        self.link = Some(Link::to(self.source.port())?);
         Ok(self)
+    }
+
+    /// From here on the source is far away.
+    pub fn through_a_link(self) -> Result<Self> {
+        let mut race = self.with_pgcopy_at_the_source()?;
+        race.link = Some(Link::to(race.source.port())?);
+        Ok(race)
     }
 
     /// From here on a session reads the first table during every pull.
@@ -206,12 +214,19 @@ impl Race {
         std::thread::sleep(Duration::from_secs(6));
         self.take_traffic();
         let (mut memory, mut reads) = (PeakMemory::default(), None);
+        let servers = [self.source.pid(), self.destination.pid()];
+        let before = processor_seconds(servers);
         let (began, start) = (SystemTime::now(), Instant::now());
         match contender {
             Contender::Pgcopy
             | Contender::PgcopyParallel(_)
             | Contender::PgcopyCompress(_)
+            | Contender::PgcopyHeapForm
             | Contender::PgcopyOneTable
+            | Contender::PgcopyHeapFormOneTable
+            | Contender::PgcopyWhere
+            | Contender::PgcopyMasked
+            | Contender::PgcopySubset
             | Contender::PgcopyVerified => {
                 (memory, reads) = self.watch_pull(contender)?;
             }
@@ -237,6 +252,7 @@ impl Race {
             Contender::SourceAlone => self.read_lineitem()?,
         }
         let took = start.elapsed();
+        let processor_seconds = processor_seconds(servers) - before;
         let traffic = self.take_traffic();
         let timeline = if contender.is_pgcopy() {
             // This also waits for what pgcopy does after the call, so that it is at nobody else's cost.
@@ -246,7 +262,7 @@ impl Race {
         };
         let waits = reads.zip(timeline.as_ref());
         let waits = waits.map(|(reads, timeline)| reads.waits(start + timeline.workers_done(), start + took));
-        Ok(Run { seconds: took.as_secs_f64(), traffic, memory, timeline, waits })
+        Ok(Run { seconds: took.as_secs_f64(), processor_seconds, traffic, memory, timeline, waits })
     }
 
     fn watch_pull(&self, contender: Contender) -> Result<(PeakMemory, Option<Reads>)> {
@@ -275,9 +291,21 @@ impl Race {
             Contender::PgcopyCompress(codec) => codec,
             _ => "auto",
         };
+        let mask_key = (contender == Contender::PgcopyMasked).then_some("a secret of sixteen bytes or more");
         here.query(
-            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4, compress => $5)",
-            &[&self.source_dsn(), &include, &parallel, &verify, &compress],
+            "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4, compress => $5,
+                                       trust_source => $6, tables => $7::text::jsonb, follow_keys => $8, mask_key => $9)",
+            &[
+                &self.source_dsn(),
+                &include,
+                &parallel,
+                &verify,
+                &compress,
+                &contender.takes_heap_form(),
+                &contender.part_of_the_data(),
+                &(contender == Contender::PgcopySubset),
+                &mask_key,
+            ],
         )?;
         Ok(())
     }
@@ -396,7 +424,7 @@ impl Race {
 
     /// The rows' number, the keys and indexes, and where asked for every row.
     fn verify(&self, contender: Contender, every_row: bool) -> Result<()> {
-        if !contender.fills_a_database() {
+        if !contender.leaves_the_sources_rows() {
             return Ok(());
         }
         self.verify_cheaply(contender)?;

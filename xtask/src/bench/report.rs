@@ -45,6 +45,34 @@ pub fn print_ratios(title: &str, ours: Contender, results: &Results) {
     }
 }
 
+/// Seconds and processor time of the contenders of one kind, and what part each is of those of one of them.
+pub fn print_shares(title: &str, whole: Contender, results: &Results) {
+    let processor_time = |contender| median(&results.figures(contender, |run| run.processor_seconds));
+    println!(
+        "\n{title}; seconds, their ratio to those of {} as the median over the rounds, and processor time of both servers",
+        whole.name()
+    );
+    println!(
+        "{:<26} {:>8} {:>8} {:>8} {:>7} {:>10} {:>7}",
+        "contender", "median", "min", "max", "ratio", "processor", "ratio"
+    );
+    let alike = |contender: &&Contender| contender.ours() == whole.ours() && !results.seconds(**contender).is_empty();
+    for &contender in results.contenders.iter().filter(alike) {
+        let seconds = results.seconds(contender);
+        println!(
+            "{:<26} {:>8.2} {:>8.2} {:>8.2} {:>7.2} {:>10.2} {:>7.2}  {}",
+            contender.name(),
+            median(&seconds),
+            smallest(&seconds),
+            largest(&seconds),
+            median(&results.ratios(contender, whole)),
+            processor_time(contender),
+            processor_time(contender) / processor_time(whole),
+            contender.description()
+        );
+    }
+}
+
 pub fn print_memory(memory: PeakMemory) {
     let [biggest, together, caller] = memory.megabytes();
     println!(

@@ -29,10 +29,12 @@ pub enum Suite {
     MigrateLargeObjects,
     Script,
     Upsert,
+    Parts,
+    HeapForm,
 }
 
 impl Suite {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Tpch,
         Self::ManyTables,
         Self::Wide,
@@ -51,6 +53,8 @@ impl Suite {
         Self::MigrateLargeObjects,
         Self::Script,
         Self::Upsert,
+        Self::Parts,
+        Self::HeapForm,
     ];
 
     /// Those named, `tpch` if none is.
@@ -87,6 +91,8 @@ impl Suite {
             Self::MigrateLargeObjects => "migrate-large-objects",
             Self::Script => "load_sql",
             Self::Upsert => "upsert",
+            Self::Parts => "parts",
+            Self::HeapForm => "heap-form",
         }
     }
 
@@ -111,6 +117,8 @@ impl Suite {
                 "changes of a hundredth of lineitem, merged into the other rows, against statements by hand"
             }
             Self::Parquet => "lineitem from a Parquet file, against pyarrow piped into COPY",
+            Self::Parts => "TPC-H through a condition, with masks, and a subset that holds together",
+            Self::HeapForm => "TPC-H as its rows lie in the heap, and its biggest table alone",
             Self::Migrate => "TPC-H into an empty database",
             Self::MigrateObjects => {
                 "2000 tables with 3 indexes each, views, functions and triggers, into an empty database"
@@ -121,8 +129,9 @@ impl Suite {
 
     pub fn contenders(self) -> Vec<Contender> {
         use Contender::{
-            CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyOneTable, PgcopyVerified, Pgcopydb,
-            SourceAlone, VerifyDigest, VerifyRows,
+            CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyHeapForm, PgcopyHeapFormOneTable,
+            PgcopyMasked, PgcopyOneTable, PgcopySubset, PgcopyVerified, PgcopyWhere, Pgcopydb, SourceAlone,
+            VerifyDigest, VerifyRows,
         };
         match self {
             Self::Tpch => vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace, PgcopyOneTable, CopyFromFile, SourceAlone],
@@ -132,6 +141,8 @@ impl Suite {
             Self::Workers => [1, 2, 4].map(Contender::PgcopyParallel).into(),
             Self::Scales | Self::Swap => vec![Pgcopy],
             Self::Verify => vec![Pgcopy, PgcopyVerified, VerifyDigest, VerifyRows],
+            Self::Parts => vec![Pgcopy, PgcopyWhere, PgcopyMasked, PgcopySubset],
+            Self::HeapForm => vec![Pgcopy, PgcopyHeapForm, PgcopyOneTable, PgcopyHeapFormOneTable, CopyFromFile],
             Self::Link => {
                 let [none, lz4, zstd] = ["none", "lz4", "zstd"].map(Contender::PgcopyCompress);
                 vec![Pgcopy, none, lz4, zstd, Pgcopydb, DumpPipe]
@@ -146,7 +157,7 @@ impl Suite {
     /// Of TPC-H, where the suite has it.
     pub fn tpch_scales(self, scale: f64) -> Vec<f64> {
         match self {
-            Self::Tpch | Self::Workers | Self::Migrate | Self::Verify => vec![scale],
+            Self::Tpch | Self::Workers | Self::Migrate | Self::Verify | Self::Parts | Self::HeapForm => vec![scale],
             Self::Scales => vec![scale / 10.0, scale, scale * 10.0],
             Self::Link => vec![scale / 10.0],
             Self::Swap => vec![0.01, scale],
@@ -170,6 +181,17 @@ impl Suite {
             Self::Verify => {
                 let results = race(Workload::tpch(scale))?.run(options)?;
                 report::print_ratios(&results.title, Contender::Pgcopy, &results);
+                print_inside(&results);
+            }
+            Self::Parts => {
+                let results = race(Workload::tpch(scale))?.run(options)?;
+                report::print_shares(&results.title, Contender::Pgcopy, &results);
+                print_inside(&results);
+            }
+            Self::HeapForm => {
+                let results = race(Workload::tpch(scale))?.with_pgcopy_at_the_source()?.run(options)?;
+                report::print_shares(&results.title, Contender::Pgcopy, &results);
+                report::print_shares("lineitem alone, without indexes", Contender::CopyFromFile, &results);
                 print_inside(&results);
             }
             Self::ManyTables => compare(race(Workload::many_tables(tables))?.run(options)?),
