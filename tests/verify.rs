@@ -418,6 +418,45 @@ fn rows_that_differ_are_named() {
 }
 
 #[test]
+fn rows_of_big_tables_are_found_by_ranges_of_their_keys() {
+    let mut pair = Pair::with(
+        "verify_ranges",
+        "CREATE TABLE spread (id int, line smallint, body text, PRIMARY KEY (id, line));
+         CREATE TABLE uneven (id bigint, line int, PRIMARY KEY (id, line))",
+        "INSERT INTO spread SELECT 3 * i - 30000, i % 3, repeat(md5(i::text), 12) FROM generate_series(1, 30000) i;
+         INSERT INTO uneven SELECT 7, i FROM generate_series(1, 250000) i; INSERT INTO uneven SELECT i, 0 FROM generate_series(8, 900) i;
+         VACUUM ANALYZE",
+    );
+    pair.pull("");
+    assert_eq!(differences(&mut pair, "level => 'rows'"), "");
+    pair.destination
+        .batch_execute(
+            "DELETE FROM spread WHERE id IN (-29997, 0); INSERT INTO spread VALUES (-2147483648, 1), (60001, 2);
+             UPDATE spread SET body = '' WHERE id IN (-3, 3, 59997); UPDATE uneven SET line = 0 WHERE line = 77777",
+        )
+        .unwrap();
+    let uneven = "uneven: rows differ; missing here: (id, line)=(7,77777); extra here: (id, line)=(7,0)";
+    for changed in ["", "; DELETE FROM spread WHERE id = -2147483648"] {
+        // The first time one value lies so far off that ranges would be too wide.
+        pair.destination.batch_execute(&format!("SELECT{changed}")).unwrap();
+        let (rows, lowest) = if changed.is_empty() {
+            ("", "(-2147483648,1); extra here: (id, line)=")
+        } else {
+            ("30000 rows on the source and 29999 rows on the destination", "")
+        };
+        let rows = if rows.is_empty() { "rows differ" } else { rows };
+        assert_eq!(
+            differences(&mut pair, "level => 'rows'"),
+            format!(
+                "spread: {rows}; missing here: (id, line)=(-29997,1); missing here: (id, line)=(0,1); \
+                 extra here: (id, line)={lowest}(60001,2); changed: (id, line)=(-3,0) in body; \
+                 changed: (id, line)=(3,2) in body; changed: (id, line)=(59997,2) in body | {uneven}"
+            )
+        );
+    }
+}
+
+#[test]
 fn sequences_are_compared() {
     let mut pair = Pair::with(
         "verify_sequences",

@@ -13,7 +13,7 @@ use crate::source::{self, Session};
 use crate::verify::{Level, RowIdentity, TablePair, Verdict, compare};
 use pgrx::prelude::*;
 use plan::catalog::{Column, Relation, UniqueKey, attach_columns};
-use plan::digest::DigestColumn;
+use plan::digest::{Buckets, DigestColumn};
 use plan::{Pairing, Problem, ProblemKind};
 use selection::Selection;
 use serde_json::Value;
@@ -200,7 +200,8 @@ fn find_identities(session: &Session, pairs: &mut [TablePair], changed: &[BTreeS
             of_both.then(|| key.columns.iter().map(column_of).collect::<Option<Vec<_>>>()).flatten()
         });
         let buckets = u32::try_from(pair.pages / PAGES_OF_A_BUCKET).unwrap_or(MOST_BUCKETS).clamp(1, MOST_BUCKETS);
-        pair.identity = Some(RowIdentity { key: key.unwrap_or_default(), buckets: buckets.next_power_of_two() });
+        let buckets = Buckets::Hashed(buckets.next_power_of_two());
+        pair.identity = Some(RowIdentity { key: key.unwrap_or_default(), buckets });
     }
     Ok(())
 }

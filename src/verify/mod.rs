@@ -2,6 +2,7 @@
 //! own tables are sound.
 
 mod batches;
+mod key_ranges;
 mod local_checks;
 mod rows;
 mod stored;
@@ -12,7 +13,7 @@ use crate::local::spi::Moment;
 use crate::source::{Session, without_values};
 use batches::batches;
 use pgrx::prelude::*;
-use plan::digest::DigestColumn;
+use plan::digest::{DigestColumn, Hash};
 use std::time::Instant;
 
 pub use local_checks::{Finding, check};
@@ -85,27 +86,68 @@ pub struct Verdict {
 /// `most` how many differing rows of each kind are told of for each table.
 pub fn compare(
     session: &Session,
-    pairs: Vec<TablePair>,
+    mut pairs: Vec<TablePair>,
     level: Level,
     processes: usize,
     most: usize,
 ) -> Result<Vec<Verdict>> {
     summary::set_value_settings(session)?;
     let hash = summary::common_hash(session)?;
-    let batches = batches(&pairs);
+    let moment = Moment::of_transaction();
+    for pair in &mut pairs {
+        key_ranges::choose(session, &moment, pair)?;
+    }
+    session.execute(&format!("SET LOCAL max_parallel_workers_per_gather = {}", processes.saturating_sub(1)))?;
+    let of_both = |pairs: &[TablePair]| summaries(session, &moment, pairs, level, hash, processes);
+    let Summaries { there, here, seconds } = of_both(&pairs)?;
+    pairs
+        .into_iter()
+        .zip(there.into_iter().zip(here))
+        .zip(seconds)
+        .map(|((mut pair, (mut source, mut here)), mut seconds)| {
+            let begun = Instant::now();
+            if source != here && key_ranges::give_up(&mut pair, &source, &here) {
+                let mut again = of_both(std::slice::from_ref(&pair))?;
+                (source, here) = again.there.pop().zip(again.here.pop()).unwrap_or((source, here));
+            }
+            let mut differences = differences(&pair, &source, &here);
+            if source != here {
+                differences.extend(rows::find(session, &moment, &pair, hash, (&source.buckets, &here.buckets), most)?);
+            }
+            seconds += begun.elapsed().as_secs_f64();
+            Ok(Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds })
+        })
+        .collect()
+}
+
+/// The summaries of both sides in the order of the tables, and how long this side read each table.
+struct Summaries {
+    there: Vec<Summary>,
+    here: Vec<Summary>,
+    seconds: Vec<f64>,
+}
+
+/// Computes the summaries of some tables on both sides at the same time.
+fn summaries(
+    session: &Session,
+    moment: &Moment,
+    pairs: &[TablePair],
+    level: Level,
+    hash: Hash,
+    processes: usize,
+) -> Result<Summaries> {
+    let batches = batches(pairs);
     let queries = |from: fn(&TablePair) -> &str| -> Vec<String> {
         batches.iter().map(|batch| summary::query(&pairs[batch.clone()], level, hash, from)).collect()
     };
-    session.execute(&format!("SET LOCAL max_parallel_workers_per_gather = {}", processes.saturating_sub(1)))?;
-    let moment = Moment::of_transaction();
     let started = Instant::now();
     let running = session.start_values(&queries(|pair| &pair.source));
     let mut here = Vec::with_capacity(pairs.len());
-    let mut times = Vec::with_capacity(pairs.len());
+    let mut seconds = Vec::with_capacity(pairs.len());
     for (batch, query) in batches.iter().zip(queries(|pair| &pair.here)) {
         let begun = started.elapsed();
-        here.extend(summary::compute_here(&moment, &query, &pairs[batch.clone()], processes)?);
-        times.resize(here.len(), (started.elapsed() - begun).as_secs_f64());
+        here.extend(summary::compute_here(moment, &query, &pairs[batch.clone()], processes)?);
+        seconds.resize(here.len(), (started.elapsed() - begun).as_secs_f64());
     }
     let mut there = Vec::with_capacity(pairs.len());
     let computed = pairs.iter().any(|pair| pair.computed);
@@ -113,20 +155,7 @@ pub fn compare(
     for (batch, answer) in batches.iter().zip(answers) {
         there.extend(summary::parse(&answer, &pairs[batch.clone()])?);
     }
-    pairs
-        .into_iter()
-        .zip(there.into_iter().zip(here))
-        .zip(times)
-        .map(|((pair, (source, here)), seconds)| {
-            let begun = Instant::now();
-            let mut differences = differences(&pair, &source, &here);
-            if source != here {
-                differences.extend(rows::find(session, &moment, &pair, hash, (&source.buckets, &here.buckets), most)?);
-            }
-            let seconds = seconds + begun.elapsed().as_secs_f64();
-            Ok(Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds })
-        })
-        .collect()
+    Ok(Summaries { there, here, seconds })
 }
 
 fn differences(pair: &TablePair, source: &Summary, here: &Summary) -> Vec<String> {

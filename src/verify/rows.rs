@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::local::spi::Moment;
 use crate::source::{Session, without_values};
 use pgrx::prelude::*;
-use plan::digest::{self, DigestColumn, Hash};
+use plan::digest::{self, Buckets, DigestColumn, Hash};
 use std::collections::BTreeMap;
 
 /// Rows of the buckets that are looked at together, on one side.
@@ -19,12 +19,16 @@ const LONGEST_KEY: usize = 200;
 pub struct RowIdentity {
     /// Columns that are unique and never NULL on both sides; none where whole rows are told from each other.
     pub key: Vec<DigestColumn>,
-    /// Into how many buckets the rows are sorted by their keys; a power of two.
-    pub buckets: u32,
+    pub buckets: Buckets,
 }
 
 /// A row of a differing bucket: its key, or the place that it lies in, and hashes of its columns or of all of it.
 type KeyedRow = (String, Vec<String>);
+
+/// Whether the first bucket that differs holds too many rows to be looked at.
+pub(super) fn are_too_many(theirs: &[Bucket], ours: &[Bucket]) -> bool {
+    differing_buckets(theirs, ours).first().is_some_and(|&(_, rows)| rows > MOST_ROWS)
+}
 
 /// Finds rows that differ, at most so many of each kind, in the buckets that do, and describes them.
 pub(super) fn find(
@@ -65,7 +69,7 @@ pub(super) fn find(
     if left > 0 {
         found.push(format!(
             "more differences among the other rows: {left} of {} buckets not looked at",
-            identity.buckets
+            identity.buckets.count()
         ));
     }
     Ok(found)
@@ -88,7 +92,7 @@ fn differing_buckets(theirs: &[Bucket], ours: &[Bucket]) -> Vec<(i64, i64)> {
 }
 
 fn rows_query(columns: &[DigestColumn], identity: &RowIdentity, hash: Hash, buckets: &[i64], from: &str) -> String {
-    let bucket = digest::bucket(&identity.key, columns, identity.buckets, hash);
+    let within = identity.buckets.is_in(buckets, &identity.key, columns, hash);
     let (name, hashes) = if identity.key.is_empty() {
         ("ctid::text".to_owned(), format!("{}::text", digest::row_digest(columns, hash)))
     } else {
@@ -99,11 +103,9 @@ fn rows_query(columns: &[DigestColumn], identity: &RowIdentity, hash: Hash, buck
             .collect();
         (format!("ROW({})::text", key.join(", ")), of_columns.join(", "))
     };
-    let numbers: Vec<String> = buckets.iter().map(i64::to_string).collect();
     format!(
         "SELECT coalesce(json_agg(json_build_array({name}, ARRAY[{hashes}])), '[]')::text FROM {from}
-         WHERE {bucket} IN ({})",
-        numbers.join(", ")
+         WHERE {within}"
     )
 }
 

@@ -62,7 +62,7 @@ pub(super) fn query(pairs: &[TablePair], level: Level, hash: Hash, from: fn(&Tab
             match (digest, &pair.identity) {
                 (Some(digest), Some(identity)) if level == Level::Rows => {
                     let columns = pair.columns.as_deref().unwrap_or_default();
-                    let bucket = digest::bucket(&identity.key, columns, identity.buckets, hash);
+                    let bucket = identity.buckets.of_row(&identity.key, columns, hash);
                     format!(
                         "SELECT {position} AS position, coalesce(sum(b.rows), 0)::bigint AS rows,
                                 coalesce(sum(b.digest), 0)::text AS digest,
@@ -136,7 +136,7 @@ pub(super) fn parse(answer: &[u8], pairs: &[TablePair]) -> Result<Vec<Summary>> 
         Error::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, "unexpected summary of a table's rows").detail(what)
     };
     let tables = pairs.len();
-    let most = |pair: &TablePair| 1 + pair.identity.as_ref().map_or(0, |identity| identity.buckets as usize);
+    let most = |pair: &TablePair| 1 + pair.identity.as_ref().map_or(0, |identity| identity.buckets.count() as usize);
     if answer.len() > LONGEST * (1 + pairs.iter().map(most).sum::<usize>()) {
         return Err(wrong(format!("{} bytes for {tables} tables", answer.len())));
     }

@@ -89,10 +89,80 @@ pub fn row_digest(columns: &[DigestColumn], hash: Hash) -> String {
     number(&format!("ROW({})::text", values.join(", ")), hash)
 }
 
-/// The bucket, of so many (a power of two), that a row is sorted into by its key; without one by values that are cheap to hash.
-/// Rows that are the same on both sides are in the same bucket on both.
-pub fn bucket(key: &[DigestColumn], columns: &[DigestColumn], buckets: u32, hash: Hash) -> String {
-    let is_integer = |column: &DigestColumn| ["smallint", "integer", "bigint"].contains(&column.base_type.as_str());
+/// How rows are sorted into buckets, alike on both sides for rows that are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buckets {
+    /// So many, a power of two, by a hash of the key; without a key by values that are cheap to hash.
+    Hashed(u32),
+    /// So many at most, each of 2 to the power of `shift` values of the key's first column, which is an integer: the rows of a few of
+    /// them can be found through the key's index.
+    Ranges { shift: u32, count: u32 },
+}
+
+impl Buckets {
+    /// Ranges of a column with values from one to another, at most so many; `None` where the values lie so far apart that most
+    /// rows could be in one range.
+    pub fn ranges(lowest: i64, highest: i64, most: u32, rows: i64) -> Option<Self> {
+        const WIDEST_GAP: i128 = 64;
+        let span = i128::from(highest) - i128::from(lowest);
+        if span < 0 || span > i128::from(rows.max(1)) * WIDEST_GAP {
+            return None;
+        }
+        (0..i64::BITS).find_map(|shift| {
+            let count = (i128::from(highest) >> shift) - (i128::from(lowest) >> shift) + 1;
+            let count = u32::try_from(count).ok().filter(|count| *count <= most.max(1))?;
+            Some(Self::Ranges { shift, count })
+        })
+    }
+
+    pub fn count(self) -> u32 {
+        match self {
+            Self::Hashed(count) | Self::Ranges { count, .. } => count,
+        }
+    }
+
+    /// The number of a row's bucket.
+    pub fn of_row(self, key: &[DigestColumn], columns: &[DigestColumn], hash: Hash) -> String {
+        match (self, key) {
+            (Self::Hashed(count), _) => hashed_bucket(key, columns, count, hash),
+            (Self::Ranges { shift, .. }, [first, ..]) => {
+                format!("({}::bigint >> {shift})", quote_identifier(&first.name))
+            }
+            (Self::Ranges { .. }, []) => "0::bigint".to_owned(),
+        }
+    }
+
+    /// The condition that a row is in one of these buckets.
+    pub fn is_in(self, numbers: &[i64], key: &[DigestColumn], columns: &[DigestColumn], hash: Hash) -> String {
+        let bucket = self.of_row(key, columns, hash);
+        let list: Vec<String> = numbers.iter().map(i64::to_string).collect();
+        let within = format!("{bucket} IN ({})", list.join(", "));
+        match (self, key) {
+            (Self::Ranges { shift, .. }, [first, ..]) => {
+                let name = quote_identifier(&first.name);
+                let range = |number: &i64| {
+                    let lowest = number << shift;
+                    format!("{name} BETWEEN {} AND {}", literal(lowest), literal(lowest | ((1_i64 << shift) - 1)))
+                };
+                let ranges: Vec<String> = numbers.iter().map(range).collect();
+                format!("{within} AND ({})", ranges.join(" OR "))
+            }
+            _ => within,
+        }
+    }
+}
+
+/// The lowest literal of `bigint` cannot be written as a number with a sign in front.
+fn literal(number: i64) -> String {
+    format!("'{number}'::bigint")
+}
+
+/// Whether ranges of the column's values can be told by [`Buckets::ranges`].
+pub fn is_integer(column: &DigestColumn) -> bool {
+    ["smallint", "integer", "bigint"].contains(&column.base_type.as_str())
+}
+
+fn hashed_bucket(key: &[DigestColumn], columns: &[DigestColumn], buckets: u32, hash: Hash) -> String {
     if buckets <= 1 {
         return "0::bigint".to_owned();
     }
@@ -170,6 +240,33 @@ mod tests {
             "hashtextextended(ROW(id, hashtextextended(\"Body\" COLLATE \"C\", 0))::text COLLATE \"C\", 0)"
         );
         assert_eq!(row_digest(&[], Hash::Quick), "hashtextextended(ROW()::text COLLATE \"C\", 0)");
+    }
+
+    #[test]
+    fn ranges_are_few_and_hold_every_value() {
+        for (lowest, highest, most) in [(0, 0, 1), (-5, 1_000_000, 100), (1, 6_000_000, 16_384), (-1, 0, 2)] {
+            let Some(Buckets::Ranges { shift, count }) = Buckets::ranges(lowest, highest, most, 1_000_000) else {
+                panic!("no ranges from {lowest} to {highest}");
+            };
+            assert!(count <= most && (highest >> shift) - (lowest >> shift) < i64::from(count));
+            assert!(shift == 0 || (highest >> (shift - 1)) - (lowest >> (shift - 1)) >= i64::from(most));
+        }
+        // Two neighbours on both sides of zero are never in one range of a power of two.
+        assert_eq!(Buckets::ranges(-1, 0, 1, 10), None);
+        assert_eq!(Buckets::ranges(i64::MIN, i64::MAX, 16_384, 1_000_000), None);
+        assert_eq!(Buckets::ranges(0, 1000, 16, 2), None);
+        assert_eq!(Buckets::ranges(3, 2, 16, 1000), None);
+    }
+
+    #[test]
+    fn rows_of_ranges_are_found_through_an_index() {
+        let buckets = Buckets::Ranges { shift: 4, count: 9 };
+        let key = [column("id", "integer"), column("Line", "integer")];
+        assert_eq!(
+            buckets.is_in(&[-1, 2], &key, &[], Hash::Quick),
+            "(id::bigint >> 4) IN (-1, 2) AND (id BETWEEN '-16'::bigint AND '-1'::bigint OR \
+             id BETWEEN '32'::bigint AND '47'::bigint)"
+        );
     }
 
     #[test]
