@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use plan::catalog::Relation;
 use plan::{PartLimits, Pattern, Problem, ProblemKind};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The arguments of a check, as given.
 #[derive(Clone, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ pub fn local_checks(request: &CheckRequest, job: i64) -> Result<PreparedChecks> 
         let mut details: HashMap<u32, CheckedTable> =
             details.into_iter().map(|details| (details.oid, details)).collect();
         let mut tables = Vec::new();
-        let mut plan = Plan { checks: Vec::new(), workers, left_out: BTreeSet::new() };
+        let mut plan = Plan { checks: Vec::new(), workers, left_out: BTreeMap::new() };
         let unreadable_keys = if request.constraints { unreadable_references(&details)? } else { HashSet::new() };
         for relation in &relations {
             let Some(details) = details.remove(&relation.oid) else { continue };
@@ -134,7 +134,7 @@ pub fn local_checks(request: &CheckRequest, job: i64) -> Result<PreparedChecks> 
                 pages_of(relation.pages.saturating_add(relation.toast_pages)),
             ));
         }
-        plan.left_out.iter().for_each(|text| caution(text));
+        plan.left_out.iter().for_each(|(reason, names)| caution(&reason.sentence(names)));
         let indexes = plan
             .checks
             .iter()
@@ -174,11 +174,53 @@ fn pages_of(pages: i64) -> u32 {
 struct Plan {
     checks: Vec<LocalCheck>,
     workers: usize,
-    /// What is not checked, in words.
-    left_out: BTreeSet<String>,
+    /// What is not checked, by name.
+    left_out: BTreeMap<LeftOut, BTreeSet<String>>,
+}
+
+/// Why something is not checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LeftOut {
+    OtherAccessMethod,
+    NotValid,
+    GinUnknown,
+    NoBtree,
+    UnreadableReference,
+}
+
+impl LeftOut {
+    /// One sentence for all of them: a database may have hundreds.
+    fn sentence(self, names: &BTreeSet<String>) -> String {
+        let (one, several) = match self {
+            Self::OtherAccessMethod => (
+                "pages not checked, of another access method than heap",
+                "pages not checked, of other access methods than heap",
+            ),
+            Self::NotValid => {
+                ("index not checked, because it is not valid", "indexes not checked, because they are not valid")
+            }
+            Self::GinUnknown => (
+                "index not checked, because amcheck checks no GIN indexes here",
+                "indexes not checked, because amcheck checks no GIN indexes here",
+            ),
+            Self::NoBtree => {
+                ("index not checked, because it is no B-tree", "indexes not checked, because they are no B-trees")
+            }
+            Self::UnreadableReference => (
+                "foreign key not checked, because the rows that it refers to cannot be read",
+                "foreign keys not checked, because the rows that they refer to cannot be read",
+            ),
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        format!("{}: {}", if names.len() == 1 { one } else { several }, names.join(", "))
+    }
 }
 
 impl Plan {
+    fn leave_out(&mut self, reason: LeftOut, name: String) {
+        self.left_out.entry(reason).or_default().insert(name);
+    }
+
     fn add(&mut self, table: usize, pages: i64, kind: CheckKind) {
         self.checks.push(LocalCheck { table, pages: pages_of(pages), kind });
     }
@@ -196,12 +238,12 @@ impl Plan {
                 }
             }
         } else {
-            self.left_out.insert(format!("pages not checked, of another access method than heap: {name}"));
+            self.leave_out(LeftOut::OtherAccessMethod, name);
         }
         for index in &details.indexes {
             let index_name = plan::qualified(&relation.schema, &index.name);
             if !index.is_valid {
-                self.left_out.insert(format!("index not checked, because it is not valid: {index_name}"));
+                self.leave_out(LeftOut::NotValid, index_name);
             } else if index.is_btree {
                 // The rows are read as well.
                 let pages = index.pages.saturating_add(relation.pages);
@@ -209,10 +251,9 @@ impl Plan {
             } else if index.is_gin && checks_gin {
                 self.add(table, index.pages, CheckKind::Gin { oid: index.oid, name: index.name.clone() });
             } else if index.is_gin {
-                self.left_out
-                    .insert(format!("index not checked, because amcheck checks no GIN indexes here: {index_name}"));
+                self.leave_out(LeftOut::GinUnknown, index_name);
             } else {
-                self.left_out.insert(format!("index not checked, because it is no B-tree: {index_name}"));
+                self.leave_out(LeftOut::NoBtree, index_name);
             }
         }
     }
@@ -230,12 +271,15 @@ impl Plan {
         }
         for key in &details.foreign_keys {
             if unreadable.contains(&key.referenced) {
-                self.left_out.insert(format!(
-                    "foreign key {} of {} not checked: the rows of {} cannot be read",
-                    plan::quote_identifier(&key.name),
-                    relation.qualified_name(),
-                    key.referenced_name
-                ));
+                self.leave_out(
+                    LeftOut::UnreadableReference,
+                    format!(
+                        "{} of {} to {}",
+                        plan::quote_identifier(&key.name),
+                        relation.qualified_name(),
+                        key.referenced_name
+                    ),
+                );
             } else {
                 self.add(table, relation.pages, CheckKind::ForeignKey { oid: key.oid, name: key.name.clone() });
             }
