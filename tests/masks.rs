@@ -403,6 +403,63 @@ fn an_error_of_a_masked_value_does_not_tell_the_value() {
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
 }
 
+/// Casts and functions tell what they were given in errors of many classes.
+#[test]
+fn no_error_of_an_expression_tells_the_value() {
+    let mut pair = Pair::with(
+        "mask_told_values",
+        "CREATE TABLE item (id int PRIMARY KEY, name text)",
+        "INSERT INTO item SELECT i, 'secretvalue ' || i FROM generate_series(1, 20) i;
+         CREATE FUNCTION refused(text) RETURNS text STABLE LANGUAGE plpgsql
+             AS 'BEGIN RAISE EXCEPTION ''no: %'', $1 USING DETAIL = $1, HINT = $1; END'",
+    );
+    let expressions = [
+        ("name::int", "22P02"),
+        ("public.refused(name)", "P0001"),
+        ("name::regclass", "42602"),
+        ("quote_ident(name)::regclass", "42P01"),
+        ("quote_ident(name)::regtype", "42704"),
+        ("quote_ident(name)::regnamespace", "3F000"),
+        ("to_tsquery(name)", "42601"),
+        ("name::jsonpath", "42601"),
+        ("has_table_privilege(quote_ident(name), 'SELECT')", "42P01"),
+    ];
+    for (expression, code) in expressions {
+        let of_column = format!(r#"{{"item": {{"columns": {{"name": {{"value": "({expression})::text"}}}}}}}}"#);
+        let of_rows = format!(r#"{{"item": {{"where": "({expression}) IS NOT NULL"}}}}"#);
+        let dsn = pair.dsn();
+        let plan = format!(
+            "SELECT * FROM pgcopy.plan('{dsn}', follow_keys => true, overwrite => true, tables => $1::text::jsonb)"
+        );
+        let verify = format!("SELECT * FROM pgcopy.verify('{dsn}', tables => $1::text::jsonb)");
+        let mut failures = Vec::new();
+        for (tables, arguments) in
+            [(&of_column, ""), (&of_rows, ""), (&of_rows, ", follow_keys => true"), (&of_rows, ", parallel => 0")]
+        {
+            failures.push(pull_through(&mut pair, &dsn, tables, KEY, arguments).unwrap_err());
+        }
+        for (sql, tables) in [(&plan, &of_rows), (&verify, &of_rows), (&verify, &of_column)] {
+            failures.push(Failure::of(&pair.destination.query(sql, &[tables]).unwrap_err()));
+        }
+        for failure in failures {
+            assert_eq!(
+                failure.message, "an expression of tables fails for a value of the source",
+                "{expression}: {failure:?}"
+            );
+            assert_eq!(failure.sqlstate, code, "{expression}: {failure:?}");
+            assert!(!format!("{failure:?}").contains("secretvalue"), "{expression}: {failure:?}");
+        }
+    }
+    assert_eq!(
+        text(
+            &mut pair.destination,
+            "SELECT count(*)::text FROM pgcopy_internal.job j WHERE j::text LIKE '%secretvalue%'"
+        ),
+        "0"
+    );
+    assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
+}
+
 #[test]
 fn numbers_keep_their_digits_and_masks_their_bounds() {
     let mut pair = Pair::with(
@@ -485,6 +542,18 @@ fn dates_and_numbers_at_the_ends_of_their_types_go_inwards() {
     assert_eq!(text(&mut pair.destination, moved), "t t t t t");
     let infinite = "SELECT concat_ws(' ', day, at, seen, score, single, amount) FROM item WHERE id = 0";
     assert_eq!(text(&mut pair.destination, infinite), "infinity -infinity infinity Infinity NaN 1");
+    // Numbers near zero go away from it, and the two zeros are one.
+    pair.source
+        .batch_execute(
+            "TRUNCATE item; INSERT INTO item (id, score, single) SELECT i, '5e-324'::float8 * i, '1e-45'::float4 * i FROM generate_series(1, 200) i;
+             INSERT INTO item (id, score, single) VALUES (0, '-0', '-0'), (-1, 0, 0)",
+        )
+        .unwrap();
+    let jitter = r#"{"mask": {"number": {"jitter": 1}}}"#;
+    pulled(&mut pair, &format!(r#"{{"item": {{"columns": {{"score": {jitter}, "single": {jitter}}}}}}}"#), KEY);
+    let near = "SELECT concat_ws(' ', count(*), bool_and(score > 0), bool_and(single > 0), count(DISTINCT score) FILTER (WHERE id <= 0),
+        count(DISTINCT single) FILTER (WHERE id <= 0)) FROM item";
+    assert_eq!(text(&mut pair.destination, near), "202 t t 1 1");
 }
 
 #[test]

@@ -554,9 +554,13 @@ impl RunningCopies {
 
 /// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
 pub fn without_values(error: Error) -> Error {
-    let is_of_value =
-        &sqlstate_class(error.sqlstate) == b"22" && error.sqlstate != PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32;
-    if !is_of_value {
+    /// Classes of what happens to a session, a transaction or a server, whatever its rows hold. In others casts and functions name
+    /// what they were given: a table that does not exist, a unit, a query for words.
+    const WITHOUT_VALUES: [&[u8; 2]; 9] = [b"08", b"25", b"40", b"53", b"54", b"55", b"57", b"58", b"XX"];
+    let class = sqlstate_class(error.sqlstate);
+    if WITHOUT_VALUES.iter().any(|known| **known == class)
+        || error.sqlstate == PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32
+    {
         return error;
     }
     let mut hidden = Error::internal("an expression of tables fails for a value of the source");

@@ -542,6 +542,8 @@ fn number_sql(
         Kind::Numeric => format!(
             "CASE WHEN pg_catalog.strpos({text}, '.') > 0 THEN pg_catalog.rtrim(pg_catalog.rtrim({text}, '0'), '.') ELSE {text} END"
         ),
+        // Zero and its negative are equal.
+        Kind::Float => format!("({value} + 0::{base_type})::pg_catalog.text"),
         _ => text,
     };
     let needed = format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)");
@@ -587,12 +589,14 @@ fn number_sql(
                 )
             }
         },
-        // A share that is too small for the type would give the number back. Numbers near the end of the type get smaller.
+        // A share that is too small for the type would give the number back. Numbers near an end of the type go inwards.
         (Spread::Jitter(fraction), Kind::Float) => {
-            let (share, half) = if base_type == "real" { ("3e-7", "1.7e38") } else { ("1e-15", "8.9e307") };
+            let (share, least, half) =
+                if base_type == "real" { ("3e-7", "1e-30", "1.7e38") } else { ("1e-15", "1e-290", "8.9e307") };
             format!(
                 "SELECT CASE WHEN j.v = 0 THEN pg_catalog.abs(j.r)
-                 WHEN pg_catalog.abs(j.v) > {half} THEN j.v * (1 - pg_catalog.abs(j.r)) ELSE j.v * (1 + j.r) END
+                 WHEN pg_catalog.abs(j.v) > {half} THEN j.v * (1 - pg_catalog.abs(j.r))
+                 WHEN pg_catalog.abs(j.v) < {least} THEN j.v * (1 + pg_catalog.abs(j.r)) ELSE j.v * (1 + j.r) END
                  FROM (SELECT m.v, CASE WHEN m.u < 0.5 THEN -1 ELSE 1 END::pg_catalog.float8
                        * greatest(({fraction} * pg_catalog.abs(2 * m.u - 1))::pg_catalog.float8, {share}::pg_catalog.float8) AS r OFFSET 0) j"
             )
