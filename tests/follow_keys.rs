@@ -169,6 +169,52 @@ fn rows_of_a_table_that_refers_to_itself() {
     pair.assert_nothing_left();
 }
 
+/// A key with a NULL in it refers to nothing, whether the others may have values (MATCH SIMPLE) or not (MATCH FULL).
+#[test]
+fn keys_that_are_null_in_part() {
+    let mut pair = Pair::with(
+        "follow_null_parts",
+        "CREATE TABLE place (a int, b int, x int, y int, PRIMARY KEY (a, b), UNIQUE (x, y));
+         CREATE TABLE simple (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES place MATCH SIMPLE);
+         CREATE TABLE whole (id int PRIMARY KEY, a int, b int, FOREIGN KEY (a, b) REFERENCES place MATCH FULL);
+         CREATE TABLE by_unique (id int PRIMARY KEY, x int, y int, FOREIGN KEY (x, y) REFERENCES place (x, y));
+         CREATE TABLE two_keys (id int PRIMARY KEY, a int, b int, x int, y int,
+                                FOREIGN KEY (a, b) REFERENCES place MATCH SIMPLE, FOREIGN KEY (x, y) REFERENCES place (x, y));
+         CREATE TABLE tree (id int PRIMARY KEY, a int, b int, up_a int, up_b int, UNIQUE (a, b),
+                            FOREIGN KEY (up_a, up_b) REFERENCES tree (a, b))",
+        "INSERT INTO place SELECT i, i + 1, nullif(i, 3), nullif(i, 4) FROM generate_series(1, 10) i;
+         INSERT INTO simple VALUES (1, 1, 2), (2, NULL, 2), (3, 1, NULL), (4, NULL, NULL), (5, 9, 10), (6, 99, NULL);
+         INSERT INTO whole VALUES (1, 1, 2), (4, NULL, NULL), (5, 9, 10);
+         INSERT INTO by_unique VALUES (1, 1, 1), (2, NULL, 4), (3, 3, NULL), (4, 9, 9);
+         INSERT INTO two_keys VALUES (1, 1, 2, 1, 1), (2, NULL, 2, 1, 1), (3, 1, 2, NULL, 9), (4, NULL, NULL, NULL, NULL),
+                                     (5, 1, 2, 9, 9), (6, 9, 10, 1, 1), (7, 3, NULL, NULL, 3);
+         INSERT INTO tree VALUES (1, 1, NULL, NULL, NULL), (2, 2, 2, NULL, 2), (3, 3, 3, 2, 2), (4, NULL, NULL, 2, NULL), (5, 5, 5, 3, 3)",
+    );
+    for (tables, expected) in [
+        // Those that refer to what is taken: a key without all its values does not.
+        (r#"{"place": {"where": "a <= 4"}}"#, ["1 2 3 4", "1", "1", "1", "1 2 3", "1 2 3 4 5"]),
+        // What those refer to that are taken themselves.
+        (r#"{"simple": {"where": "id <> 5"}}"#, ["1", "1 2 3 4 6", "1", "1", "1 2 3", "1 2 3 4 5"]),
+        (r#"{"whole": {"where": "id >= 4"}}"#, ["9", "5", "4 5", "4", "", "1 2 3 4 5"]),
+        (r#"{"two_keys": {"where": "id IN (3, 4, 7)"}}"#, ["1", "1", "1", "1", "3 4 7", "1 2 3 4 5"]),
+        (
+            r#"{"tree": {"where": "id >= 4"}}"#,
+            ["1 2 3 4 5 6 7 8 9 10", "1 2 3 4 5 6", "1 4 5", "1 2 3 4", "1 2 3 4 5 6 7", "2 3 4 5"],
+        ),
+    ] {
+        pulled(&mut pair, tables, "");
+        let of = ["place", "simple", "whole", "by_unique", "two_keys", "tree"].map(|table| {
+            let key = if table == "place" { "a" } else { "id" };
+            text(
+                &mut pair.destination,
+                &format!("SELECT coalesce(string_agg({key}::text, ' ' ORDER BY {key}), '') FROM {table}"),
+            )
+        });
+        assert_eq!(of.each_ref().map(String::as_str), expected, "{tables}");
+    }
+    pair.assert_nothing_left();
+}
+
 #[test]
 fn rows_that_do_not_belong_to_it_do_not_travel() {
     let mut pair = Pair::with("follow_wire", SHOP, ROWS);
