@@ -369,6 +369,35 @@ fn a_row_that_somebody_inserts_meanwhile_is_updated() {
 }
 
 #[test]
+fn rows_that_others_go_on_inserting_are_updated() {
+    let mut pair = Pair::with(
+        "mode_race_on",
+        "CREATE TABLE race (id int PRIMARY KEY, note text)",
+        "INSERT INTO race SELECT i, 'theirs' FROM generate_series(1, 20) i",
+    );
+    // Somebody is always faster with the very row.
+    pair.destination
+        .batch_execute(&format!(
+            "CREATE EXTENSION dblink;
+             CREATE FUNCTION be_faster() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF current_setting('application_name') <> 'faster' THEN
+                     PERFORM dblink_exec('{} application_name=faster', format('INSERT INTO race VALUES (%s, ''ours'')', NEW.id));
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER be_faster BEFORE INSERT ON race FOR EACH ROW EXECUTE FUNCTION be_faster()",
+            xtask::server::dsn(pair.destination_port, &pair.database)
+        ))
+        .unwrap();
+    assert_eq!(changes(&mut pair, "mode => 'upsert'"), ["race 0 20 0 0"]);
+    assert_eq!(text(&mut pair.destination, "SELECT concat(count(*), ' ', min(note)) FROM race"), "20 theirs");
+    pair.destination.batch_execute("TRUNCATE race").unwrap();
+    assert_eq!(changes(&mut pair, "mode => 'insert_missing'"), ["race 0 0 0 20"]);
+    assert_eq!(text(&mut pair.destination, "SELECT concat(count(*), ' ', min(note)) FROM race"), "20 ours");
+    pair.assert_nothing_left();
+}
+
+#[test]
 fn referenced_rows_come_first_and_go_last() {
     let mut pair = Pair::with(
         "mode_keys",
@@ -518,6 +547,14 @@ fn a_sync_of_a_part_deletes_within_that_part() {
     // A condition that does not tell what is within it here.
     for (tables, words) in [
         (
+            r#"{"sale": {"where": "sale.CTID < ''(9,9)''"}}"#,
+            "the condition may be about ctid, which says something else here",
+        ),
+        (
+            r#"{"sale": {"where": "sale IS NOT NULL"}}"#,
+            "the condition means nothing here: column \"sale\" does not exist",
+        ),
+        (
             r#"{"sale": {"where": "region = ''north''", "columns": {"region": {"value": "upper(region)"}}}}"#,
             "the condition may be about region, which does not get the source's values",
         ),
@@ -531,6 +568,40 @@ fn a_sync_of_a_part_deletes_within_that_part() {
         assert!(failure.problems().contains(words), "{failure:?}");
     }
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM sale"), "54");
+    // Letters of a column's name are not its name.
+    pair.both("CREATE TABLE short (id int PRIMARY KEY, n int, w text)");
+    pair.source.batch_execute("INSERT INTO short VALUES (1, 1, 'a'), (2, 2, 'b')").unwrap();
+    pair.destination.batch_execute("INSERT INTO short VALUES (2, 0, 'n'), (3, 0, 'n'), (9, 0, 'n')").unwrap();
+    let tables = r#"{"short": {"where": "id IN (1, 2, 3) AND ''n'' <> current_date::text", "columns": {"n": {"skip": true}, "w": {"value": "upper(w)"}}}}"#;
+    let arguments = format!("mode => 'sync', overwrite => true, include => '{{short}}', tables => '{tables}'");
+    assert_eq!(changes(&mut pair, &arguments), ["short 1 1 1 0"]);
+    assert_eq!(dump(&mut pair.destination, "short"), ["(1,,A)", "(2,0,B)", "(9,0,n)"]);
+    // Code of others would run with the rights of the statement, here as well.
+    pair.both("CREATE FUNCTION is_old(int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'");
+    pair.destination
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE mode_author; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             ALTER FUNCTION is_old OWNER TO mode_author",
+        )
+        .unwrap();
+    let arguments = "mode => 'sync', overwrite => true, include => '{short}', tables => '{\"short\": {\"where\": \"public.is_old(1)\"}}'";
+    let failure = pair.pull_error(arguments);
+    assert!(failure.problems().contains("here, public.is_old is code of mode_author"), "{failure:?}");
+    pair.destination
+        .batch_execute(
+            "DROP FUNCTION is_old; CREATE FUNCTION is_old(int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'",
+        )
+        .unwrap();
+    assert_eq!(changes(&mut pair, arguments), ["short 0 2 1 0"]);
+    // The whole row of a table of any name.
+    pair.both("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let tables = r#"{"t": {"where": "t::text LIKE ''%secret%''", "columns": {"v": {"value": "''x''"}}}}"#;
+    let failure =
+        pair.pull_error(&format!("mode => 'sync', overwrite => true, include => '{{t}}', tables => '{tables}'"));
+    assert!(
+        failure.problems().contains("the condition means nothing here: column \"t\" does not exist"),
+        "{failure:?}"
+    );
     let sample = r#"{"sale": {"sample": 0.5, "columns": {"gone": {"skip": true}}}}"#;
     let before = text(&mut pair.destination, "SELECT count(*)::text FROM sale WHERE id < 200");
     let told =
@@ -604,6 +675,21 @@ fn rows_are_told_apart_by_the_primary_key_or_a_named_index() {
     );
     let failure = pair.pull_error("mode => 'append', tables => '{\"coded\": {\"key\": \"coded_n\"}}'");
     assert!(failure.problems().contains("key in tables is not for mode 'append'"), "{failure:?}");
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn a_key_beside_a_deferrable_one_over_the_same_columns() {
+    let mut pair = Pair::with(
+        "mode_twin_keys",
+        "CREATE TABLE item (a int, b int, v text, UNIQUE (b, a) DEFERRABLE); CREATE UNIQUE INDEX item_key ON item (a, b) INCLUDE (v)",
+        "INSERT INTO item SELECT i, i, 'new' FROM generate_series(1, 5) i",
+    );
+    pair.destination.batch_execute("INSERT INTO item VALUES (1, 1, 'old')").unwrap();
+    let arguments = |mode: &str| format!("mode => '{mode}', tables => '{{\"item\": {{\"key\": \"item_key\"}}}}'");
+    assert_eq!(changes(&mut pair, &arguments("insert_missing")), ["item 4 0 0 1"]);
+    assert_eq!(changes(&mut pair, &arguments("insert_missing")), ["item 0 0 0 5"]);
+    assert_eq!(changes(&mut pair, &arguments("upsert")), ["item 0 1 0 4"]);
     pair.assert_nothing_left();
 }
 

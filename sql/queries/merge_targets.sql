@@ -18,6 +18,12 @@ SELECT coalesce(json_agg(json_build_object(
                                       WHEN NOT i.indimmediate THEN 'is deferrable'
                                       WHEN NOT i.indisvalid OR NOT i.indisready THEN 'is not valid'
                                       WHEN m.amname <> 'btree' THEN 'is not a B-tree' END,
+                        -- ON CONFLICT takes every unique index over the columns, in whatever order, and refuses these.
+                        'has_deferrable_twin', EXISTS (
+                            SELECT FROM pg_index o
+                            WHERE o.indrelid = i.indrelid AND o.indisunique AND NOT o.indimmediate AND o.indpred IS NULL
+                              AND ARRAY(SELECT u FROM unnest((o.indkey::int2[])[0:o.indnkeyatts - 1]) u ORDER BY u)
+                                  = ARRAY(SELECT u FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) u ORDER BY u)),
                         'columns', k.columns) ORDER BY i.indisprimary DESC, ic.relname), '[]'::json)
                     FROM pg_index i
                     JOIN pg_class ic ON ic.oid = i.indexrelid

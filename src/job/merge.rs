@@ -6,7 +6,7 @@ use super::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, run_as, with_definitions_kept};
 use crate::local::spi::{self, Moment, Param, extension};
-use crate::local::{catalog, settings, transaction};
+use crate::local::{catalog, rights, settings, transaction};
 use crate::order::{Changes, Mode, Stage, TableSpec, stage_name};
 use crate::prepare::{Merge, Target};
 use crate::stage;
@@ -33,6 +33,7 @@ impl Merging<'_> {
             is_partitioned: self.target.local.kind == 'p',
             columns: &self.merge.columns,
             key: &self.merge.key,
+            can_be_arbiter: self.merge.can_be_arbiter,
             filter: self.merge.filter.as_deref(),
         }
     }
@@ -137,7 +138,7 @@ impl Pull<'_> {
         match mode {
             Mode::Replace => {}
             Mode::Append => changes.inserted = self.change_rows(merging, &statements.append())?,
-            Mode::InsertMissing => changes.inserted = self.change_rows(merging, &statements.insert_missing())?,
+            Mode::InsertMissing => changes.inserted = self.insert_missing(merging)?,
             Mode::Upsert | Mode::Sync => {
                 let members = match merging.target.local.kind {
                     'p' => catalog::partition_members(&[merging.table.target])?,
@@ -148,12 +149,22 @@ impl Pull<'_> {
                     _ => self.in_role(merging, || Moment::newest().query_text(&statements.count_missing()))?,
                 };
                 let sql = statements.upsert();
-                let (changed, counted) = run_again_where_others_insert(merging.merge.index.as_deref(), || {
+                let merge = || {
                     // What was rolled back counts, too.
                     let before = inserted_into(&members)?;
                     let changed = self.change_rows(merging, &sql)?;
                     Ok((changed, inserted_into(&members)?.saturating_sub(before)))
-                })?;
+                };
+                let index = merging.merge.index.as_deref();
+                // Others may go on inserting such rows: they are let through then, and updated.
+                let Some((changed, counted)) = try_where_others_insert(index, merge)? else {
+                    changes.inserted = self.insert_missing(merging)?;
+                    changes.updated = match statements.update() {
+                        Some(update) => self.change_rows(merging, &update)?,
+                        None => 0,
+                    };
+                    return Ok(());
+                };
                 // The answer to the statement is the sum of both.
                 let inserted = missing.and_then(|count| count.parse().ok()).unwrap_or(counted);
                 changes.inserted = inserted.min(changed);
@@ -163,13 +174,29 @@ impl Pull<'_> {
         Ok(())
     }
 
+    /// Adds the rows whose keys the target does not have, and returns their number.
+    fn insert_missing(&self, merging: &Merging<'_>) -> Result<u64> {
+        let sql = merging.statements().insert_missing();
+        let insert = || self.change_rows(merging, &sql);
+        if merging.merge.can_be_arbiter {
+            return insert();
+        }
+        let inserted = try_where_others_insert(merging.merge.index.as_deref(), insert)?;
+        inserted.map_or_else(insert, Ok)
+    }
+
     /// Removes the rows that the source does not have, and returns their number. A condition is read as the source has read it.
     fn delete_rows(&self, merging: &Merging<'_>) -> Result<u64> {
         let statement = merging.statements().delete();
-        match merging.merge.filter {
-            Some(_) => {
-                self.in_role(merging, || settings::with_settings_of_source(|| spi::execute_counting(&statement)))
-            }
+        match &merging.merge.filter {
+            Some(filter) => self.in_role(merging, || {
+                // Somebody may have made a function since the plan that the condition would call.
+                if let Some(of_others) = rights::called_code_of_others(filter)? {
+                    let text = format!("rows of table {} cannot be deleted by a condition", merging.names[0]);
+                    return Err(Error::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, text).detail(of_others));
+                }
+                settings::with_settings_of_source(|| spi::execute_counting(&statement))
+            }),
             None => self.change_rows(merging, &statement),
         }
     }
@@ -204,16 +231,16 @@ impl Pull<'_> {
 }
 
 /// Runs a statement, and again where another session has inserted a row with the same key at the same moment: the next try finds
-/// it.
-fn run_again_where_others_insert<T>(index: Option<&str>, statement: impl Fn() -> Result<T>) -> Result<T> {
-    const MOST_TRIES: usize = 5;
-    for _ in 1..MOST_TRIES {
+/// it. Returns `None` where others have done so every time.
+fn try_where_others_insert<T>(index: Option<&str>, statement: impl Fn() -> Result<T>) -> Result<Option<T>> {
+    const MOST_TRIES: usize = 3;
+    for _ in 0..MOST_TRIES {
         match transaction::attempt(&statement) {
             Err(error) if is_violation_of(&error, index) => {}
-            done => return done,
+            done => return done.map(Some),
         }
     }
-    statement()
+    Ok(None)
 }
 
 /// Has tables be found in the second of two schemas, where they are in the first.

@@ -144,3 +144,15 @@ pub fn foreign_partition_code(routed: &[u32], compared: &[u32]) -> Result<Vec<St
         &[Param::OidArray(routed), Param::OidArray(compared)],
     )
 }
+
+/// Returns words for the functions and types in an expression whose code would run as the current user and belongs to somebody else,
+/// if there are any.
+pub fn called_code_of_others(expression: &str) -> Result<Option<String>> {
+    let qualified = selection::qualified_names_in(expression);
+    let (schemas, names): (Vec<&str>, Vec<&str>) =
+        qualified.iter().map(|(schema, name)| (schema.as_str(), name.as_str())).unzip();
+    spi::fixed::query_text(
+        include_str!("../../sql/queries/called_code_of_others.sql"),
+        &[Param::TextArray(&schemas), Param::TextArray(&names)],
+    )
+}

@@ -1,16 +1,15 @@
 //! Targets that keep their storage: the keys that tell their rows apart, rights, stage tables, and the order of the statements.
 
-use super::{From, Method, Prepared, ServerSide, Target};
+use super::{From, Method, Prepared, ServerSide, Target, sync_filter};
 use crate::error::{Error, Result};
 use crate::local::catalog::{self, DeferredConstraint, Definition};
-use crate::local::identity::{self, Role, run_as};
+use crate::local::identity::{self, Role};
 use crate::local::new_tables::{NewTable, NewToast, read_new_tables};
-use crate::local::spi::{self, Moment, Param};
-use crate::local::{rights, settings, transaction};
+use crate::local::spi::{self, Param};
+use crate::local::{rights, settings};
 use crate::order::{Mode, TableSpec};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use plan::catalog::Relation;
 use plan::{ColumnPair, MergeColumn, MergeKeyColumn, MergeOrder, MergeReference, Problem, ProblemKind};
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -23,6 +22,8 @@ pub struct Merge {
     pub key: Vec<MergeKeyColumn>,
     /// The index over the key.
     pub index: Option<String>,
+    /// Whether `ON CONFLICT` can go by the key.
+    pub can_be_arbiter: bool,
     /// Whether nobody references the table, so that rows can go before others come.
     pub is_unreferenced: bool,
     /// The condition of the rows that are taken, which those that go must satisfy, too.
@@ -75,6 +76,8 @@ struct Key {
     is_primary: bool,
     /// The reason why it cannot tell rows apart.
     unfit: Option<String>,
+    /// Whether another unique index over the same columns is deferrable.
+    has_deferrable_twin: bool,
     /// `None` for one over expressions alone.
     columns: Option<Vec<KeyColumn>>,
 }
@@ -204,16 +207,16 @@ impl Prepared {
             let in_key = |name: &String| {
                 key.and_then(|key| key.columns.as_ref()).is_some_and(|of| of.iter().any(|it| it.name == *name))
             };
-            if let Some(reason) = filter.as_ref().and_then(|filter| {
-                if follows_keys {
-                    return Some("the rows that are taken depend on other tables".to_owned());
-                }
+            let unfit = match &filter {
+                None => None,
+                Some(_) if follows_keys => Some("the rows that are taken depend on other tables".to_owned()),
                 // A row that has changed would be another one.
-                if !asked.sampled_by.iter().all(in_key) {
-                    return Some("the sample goes by other columns than those of the key".to_owned());
+                Some(_) if !asked.sampled_by.iter().all(in_key) => {
+                    Some("the sample goes by other columns than those of the key".to_owned())
                 }
-                unfit_filter(&target.local, role, filter, &asked.changed)
-            }) {
+                Some(filter) => sync_filter::unfit(&target.local, role, filter, &asked.changed)?,
+            };
+            if let Some(reason) = unfit {
                 let reason =
                     format!("only some of its rows are taken, so that mode 'sync' would delete the others: {reason}");
                 problems.push(
@@ -471,27 +474,10 @@ fn merge_of(role: Option<Role>, facts: &Facts, key: Option<&Key>, columns: &[Col
             })
             .collect(),
         index: key.map(|key| key.name.clone()),
+        can_be_arbiter: key.is_some_and(|key| !key.has_deferrable_twin),
         is_unreferenced: false,
         filter: None,
     }
-}
-
-/// Returns the reason why a condition over the source's rows does not tell which rows here are within it.
-fn unfit_filter(target: &Relation, role: Option<Role>, filter: &str, changed: &BTreeSet<String>) -> Option<String> {
-    // It may speak of them: names are looked for wherever they stand.
-    let words = filter.to_lowercase();
-    if let Some(column) = changed.iter().find(|column| words.contains(&column.to_lowercase())) {
-        let column = plan::quote_identifier(column);
-        return Some(format!("the condition may be about {column}, which does not get the source's values"));
-    }
-    let query = format!("SELECT 'row' FROM {} AS t WHERE false AND ({filter})", target.from_clause());
-    let look = || settings::with_settings_of_source(|| Moment::newest().query_text(&query).map(drop));
-    // A type or a function may be another one here, or none.
-    let looked = transaction::attempt(|| match role {
-        Some(role) => run_as(role, look),
-        None => look(),
-    });
-    looked.err().map(|error| format!("the condition means nothing here: {}", error.message))
 }
 
 /// Makes the spec that of a stage table which holds the rows for a while: the statements that bring them into the target see to

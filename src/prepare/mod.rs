@@ -20,6 +20,7 @@ mod selection;
 mod sequences;
 mod snapshot;
 mod stored_rows;
+mod sync_filter;
 mod targets;
 mod transport;
 mod verification;

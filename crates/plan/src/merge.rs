@@ -32,6 +32,8 @@ pub struct MergeTable<'a> {
     pub is_partitioned: bool,
     pub columns: &'a [MergeColumn],
     pub key: &'a [MergeKeyColumn],
+    /// Whether `ON CONFLICT` can go by the key: not where a deferrable index is over the same columns.
+    pub can_be_arbiter: bool,
     /// The condition of the rows that were staged.
     pub filter: Option<&'a str>,
 }
@@ -74,8 +76,11 @@ impl MergeTable<'_> {
     }
 
     /// Returns the statement that adds the staged rows whose keys the table does not have. Somebody may add the same key
-    /// meanwhile.
+    /// meanwhile, which is an error where `ON CONFLICT` cannot go by it.
     pub fn insert_missing(&self) -> String {
+        if !self.can_be_arbiter {
+            return format!("{} WHERE {}", self.append(), self.is_missing());
+        }
         let key: Vec<String> = self.key.iter().map(|column| quote_identifier(&column.name)).collect();
         format!("{} WHERE {} ON CONFLICT ({}) DO NOTHING", self.append(), self.is_missing(), key.join(", "))
     }
@@ -83,31 +88,40 @@ impl MergeTable<'_> {
     /// Returns the statement that adds those rows, and gives the others' values to rows whose bytes differ.
     pub fn upsert(&self) -> String {
         let (names, values) = self.inserted();
+        let update = self.when_matched().unwrap_or_default();
+        format!(
+            "{}{update} WHEN NOT MATCHED THEN INSERT{names} OVERRIDING SYSTEM VALUE VALUES ({values})",
+            self.matching()
+        )
+    }
+
+    /// Returns the statement that gives staged values to rows whose bytes differ, if there are columns that are updated.
+    pub fn update(&self) -> Option<String> {
+        Some(format!("{}{}", self.matching(), self.when_matched()?))
+    }
+
+    fn matching(&self) -> String {
+        format!("MERGE INTO {}{} AS t USING {} AS s ON {}", self.only(), self.target, self.stage, self.same_key())
+    }
+
+    fn when_matched(&self) -> Option<String> {
         let updated: Vec<String> =
             self.columns.iter().filter(|it| it.is_updated).map(|it| quote_identifier(&it.name)).collect();
+        if updated.is_empty() {
+            return None;
+        }
         let of = |side: &str| {
             let values: Vec<String> = updated.iter().map(|name| format!("{side}.{name}")).collect();
             format!("ROW({})", values.join(", "))
         };
-        let update = if updated.is_empty() {
-            String::new()
-        } else {
-            let set: Vec<String> = updated.iter().map(|name| format!("{name} = s.{name}")).collect();
-            // Not every type can be compared by its own operators, and those that can may call different bytes equal.
-            format!(
-                " WHEN MATCHED AND pg_catalog.record_image_ne({}, {}) THEN UPDATE SET {}",
-                of("t"),
-                of("s"),
-                set.join(", ")
-            )
-        };
-        format!(
-            "MERGE INTO {}{} AS t USING {} AS s ON {}{update} WHEN NOT MATCHED THEN INSERT{names} OVERRIDING SYSTEM VALUE VALUES ({values})",
-            self.only(),
-            self.target,
-            self.stage,
-            self.same_key()
-        )
+        let set: Vec<String> = updated.iter().map(|name| format!("{name} = s.{name}")).collect();
+        // Not every type can be compared by its own operators, and those that can may call different bytes equal.
+        Some(format!(
+            " WHEN MATCHED AND pg_catalog.record_image_ne({}, {}) THEN UPDATE SET {}",
+            of("t"),
+            of("s"),
+            set.join(", ")
+        ))
     }
 
     /// Returns the statement that removes the rows whose keys are not staged, and that would have been staged.
@@ -253,6 +267,7 @@ mod tests {
             is_partitioned: false,
             columns: &columns,
             key: &key,
+            can_be_arbiter: true,
             filter: None,
         };
         assert_eq!(
@@ -261,8 +276,11 @@ mod tests {
              WHEN MATCHED AND pg_catalog.record_image_ne(ROW(t.\"Name\"), ROW(s.\"Name\")) THEN UPDATE SET \"Name\" = s.\"Name\" \
              WHEN NOT MATCHED THEN INSERT (id, \"Name\") OVERRIDING SYSTEM VALUE VALUES (s.id, s.\"Name\")"
         );
+        assert!(table.update().unwrap().ends_with("THEN UPDATE SET \"Name\" = s.\"Name\""));
+        assert_eq!(MergeTable { columns: &columns[..1], ..table }.update(), None);
         assert_eq!(table.find_null_key(), None);
         assert!(table.insert_missing().ends_with("ON CONFLICT (id) DO NOTHING"));
+        assert!(!MergeTable { can_be_arbiter: false, ..table }.insert_missing().contains("CONFLICT"));
         assert!(
             table.delete().starts_with("DELETE FROM ONLY a.t AS t WHERE NOT EXISTS (SELECT FROM p.s AS s WHERE t.id")
         );

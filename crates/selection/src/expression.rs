@@ -4,6 +4,7 @@
 //! closed: put between parentheses, it cannot end them early, and holds no second statement. What a server could read otherwise,
 //! by its version or its settings, is refused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -187,6 +188,30 @@ impl Expression {
         text.push(')');
         text
     }
+}
+
+/// Returns the names in an expression that may be those of columns, in small letters, without those that are called and those of
+/// `pg_catalog`; `None` for a text that is not understood.
+pub fn names_in(expression: &str) -> Option<BTreeSet<String>> {
+    let tokens = tokens(expression).ok()?;
+    let is_symbol = |at: Option<usize>, symbol: char| {
+        at.and_then(|at| tokens.get(at)).is_some_and(|token| token.kind == Kind::Symbol(symbol))
+    };
+    let name = |at: usize| tokens.get(at).and_then(|token| name_of(expression, token));
+    let names = (0..tokens.len()).filter_map(|at| {
+        let is_called = is_symbol(Some(at + 1), '(');
+        let is_of_catalog = is_symbol(at.checked_sub(1), '.')
+            && at.checked_sub(2).and_then(name).is_some_and(|schema| schema == "pg_catalog");
+        name(at).filter(|_| !is_called && !is_of_catalog).map(|name| name.to_lowercase())
+    });
+    Some(names.collect())
+}
+
+/// Returns the names in an expression that follow others, with these: functions, types and columns, by their schemas or tables;
+/// nothing for a text that is not understood.
+pub fn qualified_names_in(expression: &str) -> Vec<(String, String)> {
+    let tokens = tokens(expression).unwrap_or_default();
+    names(expression, &tokens).into_iter().filter_map(|name| Some((name.schema?, name.name))).collect()
 }
 
 /// The server cuts longer names off, and finds what has the rest for a name.
@@ -512,6 +537,20 @@ mod tests {
                 (Some("app"), "kind", NameUse::Attribute, 41),
             ]
         );
+    }
+
+    #[test]
+    fn names_that_may_be_columns() {
+        let names =
+            names_in("\"It's\".A >= lower(größe) AND b(c) = 'd' || e::pg_catalog.f AND pg_catalog.g(h) = ANY (i)")
+                .unwrap();
+        // "b" is called, "f" and "g" are of pg_catalog; keywords are names here, too.
+        let expected = ["a", "and", "c", "e", "größe", "h", "i", "it's", "pg_catalog"];
+        assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+        assert_eq!(names_in("a = 'b"), None);
+        let pair = |schema: &str, name: &str| (schema.to_owned(), name.to_owned());
+        let qualified = qualified_names_in("app.\"F\" (t.b) AND c::app.kind IS NULL AND d(e)");
+        assert_eq!(qualified, [pair("app", "F"), pair("t", "b"), pair("app", "kind")]);
     }
 
     #[test]

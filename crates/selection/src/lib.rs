@@ -12,6 +12,6 @@ mod merge;
 
 pub use document::{DocumentError, parse_document};
 pub use entries::{ColumnChoice, Content, Entry, Reference, Selection, SelectionError, TargetName};
-pub use expression::{Expression, ExpressionError, Name, NameUse};
+pub use expression::{Expression, ExpressionError, Name, NameUse, names_in, qualified_names_in};
 pub use mask::{KEY_SETTING, Mask, MaskedColumn};
 pub use merge::{Choice, ChosenColumn, Contradiction, Given};
