@@ -1,6 +1,8 @@
 //! Compressed values, as `toast_compression.c` makes them.
 
 const RAW_SIZE: u32 = 0x3fff_ffff;
+/// The server allocates the length word with what comes out, and no more than `MaxAllocSize` (`utils/memutils.h`).
+const MOST_BYTES: usize = 0x3fff_ffff - 4;
 const PGLZ: u32 = 0;
 const LZ4: u32 = 1;
 /// No method makes more bytes out of one.
@@ -13,6 +15,9 @@ const DAMAGED: &str = "a compressed value is damaged";
 /// The value is not one that the server decompresses to that size, or there is no memory for it.
 pub(crate) fn decompress(info: u32, compressed: &[u8], plain: &mut Vec<u8>) -> Result<(), &'static str> {
     let size = (info & RAW_SIZE) as usize;
+    if size > MOST_BYTES {
+        return Err("a compressed value is longer than the server can hold");
+    }
     if size > compressed.len().saturating_mul(MOST_EXPANSION) {
         return Err(DAMAGED);
     }
@@ -29,12 +34,11 @@ pub(crate) fn decompress(info: u32, compressed: &[u8], plain: &mut Vec<u8>) -> R
 /// Appends bytes that were written `distance` bytes before, which may be those that it writes.
 fn repeat(plain: &mut Vec<u8>, distance: usize, length: usize) -> Option<()> {
     let start = plain.len().checked_sub(distance).filter(|_| distance > 0)?;
-    if distance >= length {
-        plain.extend_from_within(start..start + length);
-    } else {
-        for position in start..start + length {
-            plain.push(plain[position]);
-        }
+    let end = plain.len() + length;
+    // What is repeated grows with each turn: a gigabyte that repeats one byte is no gigabyte of turns.
+    while plain.len() < end {
+        let there = (plain.len() - start).min(end - plain.len());
+        plain.extend_from_within(start..start + there);
     }
     Some(())
 }
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn sizes_that_nothing_compresses_to_take_no_memory() {
-        assert_eq!(plain(PGLZ, 0x3fff_ffff, &[0; 100]), Err(DAMAGED));
+        assert_eq!(plain(PGLZ, MOST_BYTES, &[0; 100]), Err(DAMAGED));
+        assert_eq!(plain(LZ4, MOST_BYTES + 1, &[0; 100]), Err("a compressed value is longer than the server can hold"));
         assert_eq!(plain(2, 1, &[0; 100]), Err("a value is compressed by an unknown method"));
     }
 }

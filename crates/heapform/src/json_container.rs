@@ -1,6 +1,6 @@
 //! Documents of `jsonb` (`utils/jsonb.h`): containers of entries, whose values follow them.
 
-use crate::content::{check_numeric, is_text, leading};
+use crate::content::{check_numeric, is_special_numeric, is_text, leading};
 
 const COUNT: u32 = 0x0fff_ffff;
 const SCALAR: u32 = 0x1000_0000;
@@ -101,7 +101,11 @@ fn check_container(
                 if total & 3 != 0 || length < 4 || aligned + length != value_end {
                     return Err("a number in a document has another length");
                 }
-                check_numeric(&document[aligned + 4..value_end])?;
+                let number = &document[aligned + 4..value_end];
+                check_numeric(number)?;
+                if is_special_numeric(number) {
+                    return Err("a number in a document is none of JSON");
+                }
             }
             TRUE | FALSE | NULL if value_end == at => {}
             CONTAINER if !holds_scalar && aligned <= value_end => {
@@ -166,6 +170,12 @@ mod tests {
         scalar[8..12].copy_from_slice(&(ARRAY | SCALAR | 1).to_le_bytes());
         assert!(check_document(&scalar).is_err());
         assert!(check_document(&(OBJECT | SCALAR | 1).to_le_bytes()).is_err());
+        // JSON has no NaN.
+        let number = |header: u16| {
+            let words = [ARRAY | 1, NUMERIC | 6, 6 << 2].map(u32::to_le_bytes).concat();
+            [&words[..], &header.to_le_bytes()].concat()
+        };
+        assert!(check_document(&number(0x8000)).is_ok() && check_document(&number(0xc000)).is_err());
         assert!(check_document(&(ARRAY | 0x0fff_ffff).to_le_bytes()).is_err());
     }
 }

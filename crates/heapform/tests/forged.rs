@@ -51,7 +51,7 @@ fn content(random: &mut Random, type_oid: u32) -> Vec<u8> {
         INET => [&[2, random.below(33) as u8][..], &small(random)].concat(),
         VARBIT => [&8i32.to_le_bytes()[..], &[random.next() as u8]].concat(),
         NUMERIC => {
-            let groups = (0..random.below(4)).flat_map(|_| (random.below(10_000) as u16).to_le_bytes());
+            let groups = (0..random.below(4)).flat_map(|_| (1 + random.below(9_999) as u16).to_le_bytes());
             [0, 0x80].into_iter().chain(groups).collect()
         }
         JSONB => {
