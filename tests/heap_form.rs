@@ -287,8 +287,17 @@ fn constraints_of_the_target_hold() {
         let failure = pair.pull_error("overwrite => true, trust_source => true");
         assert_eq!(failure.sqlstate, sqlstate, "{failure:?}");
         assert!(failure.detail.contains("item") && failure.detail.contains("row"), "{failure:?}");
+        assert!(failure.detail.contains("Failing row contains (70, null, -1)."), "{failure:?}");
         assert_eq!(text(&mut pair.destination, "SELECT name FROM item"), "mine");
         pair.assert_nothing_left();
+    }
+    // The first row is described, too.
+    pair.destination.batch_execute("ALTER TABLE item ALTER name SET NOT NULL").unwrap();
+    pair.source.batch_execute("TRUNCATE item; INSERT INTO item VALUES (1, NULL, 2.5)").unwrap();
+    for parallel in [0, 1] {
+        let failure = pair.pull_error(&format!("overwrite => true, trust_source => true, parallel => {parallel}"));
+        assert_eq!(failure.sqlstate, "23502", "{failure:?}");
+        assert!(failure.detail.contains("Failing row contains (1, null, 2.5)."), "{failure:?}");
     }
 }
 
@@ -478,6 +487,47 @@ fn the_source_sends_what_its_user_may_select_and_no_more() {
     );
     // A statement that ends early leaves nothing open.
     reader.batch_execute(&format!("{} LIMIT 1", send("public.item", "{id}"))).unwrap();
+    // Rows of temporary tables are in the memory of their session.
+    reader.batch_execute("CREATE TEMP TABLE mine AS SELECT 1 AS id").unwrap();
+    reader.batch_execute(&send("pg_temp.mine", "{id}")).unwrap();
+    let schema = text(&mut pair.source, "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname = 'mine'");
+    let other = failure_of(&mut pair.source, &send(&format!("{schema}.mine"), "{id}"));
+    assert_eq!(other.sqlstate, "0A000", "{other:?}");
+}
+
+#[test]
+fn a_table_that_the_reading_transaction_changes_is_not_read_on() {
+    let mut pair = with_extension("stored_unsteady", "", "");
+    // A table of the same transaction would be truncated in place.
+    let make = "DROP TABLE IF EXISTS item; CREATE TABLE item AS SELECT i AS id, repeat('x', 100) AS body, 1::int8 AS n FROM generate_series(1, 30000) i";
+    for (columns, change) in [
+        ("{id}", "ALTER TABLE item ADD a int DEFAULT 1, ADD b text DEFAULT 'b'"),
+        ("{id,body,n}", "ALTER TABLE item ADD a int"),
+        ("{body}", "ALTER TABLE item ALTER body TYPE int8 USING 7"),
+        ("{n}", "ALTER TABLE item ALTER n TYPE text"),
+        ("{id,body}", "ALTER TABLE item DROP body"),
+        ("{id,body,n}", "ALTER TABLE item DROP body, ADD body text"),
+        ("{id,body,n}", "TRUNCATE item"),
+        ("{id,body,n}", "CREATE INDEX item_id ON item (id); CLUSTER item USING item_id"),
+    ] {
+        pair.source.batch_execute(make).unwrap();
+        let send = format!("SELECT pgcopy.send_stored_frames(1, 'item', '{columns}', 0, 4294967295, 'none')");
+        let begin = format!("BEGIN; DECLARE sent CURSOR FOR {send}; FETCH 1 FROM sent; {change}");
+        pair.source.batch_execute(&begin).unwrap();
+        let failure = failure_of(&mut pair.source, "FETCH ALL FROM sent");
+        assert_eq!(failure.sqlstate, "55000", "{change}: {failure:?}");
+        pair.source.batch_execute("ROLLBACK").unwrap();
+    }
+    // Rows that come and go do not matter.
+    pair.source.batch_execute(make).unwrap();
+    let send = "SELECT octet_length(pgcopy.send_stored_frames(1, 'item', '{id,body,n}', 0, 4294967295, 'none'))";
+    let change =
+        "UPDATE item SET body = 'y'; CREATE INDEX ON item (id); ANALYZE item; ALTER TABLE item ADD CHECK (id > 0)";
+    pair.source
+        .batch_execute(&format!(
+            "BEGIN; DECLARE sent CURSOR FOR {send}; FETCH 1 FROM sent; {change}; FETCH ALL FROM sent; COMMIT"
+        ))
+        .unwrap();
 }
 
 /// A source whose stored rows are changed on the way, all of them in one frame.

@@ -41,7 +41,7 @@ pub struct StoredRequest {
 /// Where rows come from.
 enum Rows {
     Query { query: SteppedQuery, encoder: RowEncoder },
-    Stored(StoredRows),
+    Stored(Box<StoredRows>),
 }
 
 /// The frames of a query's or a table's rows, one for each call.
@@ -91,7 +91,7 @@ impl Frames {
         refuse_unknown_version(request.wire)?;
         let compression = Compression::parse(&request.codec).ok_or_else(|| unknown("codec", &request.codec))?;
         let rows = StoredRows::open(&request.table, &request.columns, request.pages.clone())?;
-        Ok(Self::of(Rows::Stored(rows), Form::Heap, compression, Vec::new()))
+        Ok(Self::of(Rows::Stored(Box::new(rows)), Form::Heap, compression, Vec::new()))
     }
 
     fn of(rows: Rows, form: Form, compression: Compression, mut made: Vec<u8>) -> Self {

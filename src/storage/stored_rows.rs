@@ -6,7 +6,7 @@
 
 use super::tuple::{TupleBuilder, Value};
 use crate::error::{Error, Result};
-use crate::local::relation::{self, AttributeLayout};
+use crate::local::relation::{self, Attribute, AttributeLayout};
 use crate::local::{interrupts, memory, rights};
 use heapform::Column;
 use pgrx::pg_sys;
@@ -15,9 +15,12 @@ use std::ops::Range;
 
 /// The rows of a range of a table's pages, as the statement's snapshot sees them.
 ///
-/// Between two calls nothing is open: the next one begins where the last one has ended.
+/// Between two calls nothing is open: the next one begins where the last one has ended. The lock keeps others from changing the
+/// table meanwhile, but not the transaction that reads it.
 pub struct StoredRows {
     relation: pg_sys::Oid,
+    /// The file and the columns for which all of this was made.
+    definition: Definition,
     /// Zero-based positions of the columns in the table, in the order in which they travel.
     columns: Vec<usize>,
     layouts: Vec<AttributeLayout>,
@@ -29,6 +32,26 @@ pub struct StoredRows {
     builder: TupleBuilder,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
+}
+
+/// What the rows of a table are read by.
+#[derive(PartialEq, Eq)]
+struct Definition {
+    file: pg_sys::Oid,
+    /// The type of each column, whether it was dropped, and its layout.
+    columns: Vec<(pg_sys::Oid, i32, bool, AttributeLayout)>,
+}
+
+impl Definition {
+    /// # Safety
+    /// The relation is open, and these are its attributes.
+    unsafe fn of(relation: pg_sys::Relation, attributes: &[Attribute]) -> Self {
+        let column =
+            |attribute: &Attribute| (attribute.type_oid, attribute.typmod, attribute.dropped, attribute.layout);
+        // SAFETY: promised by the caller.
+        let file = unsafe { (*(*relation).rd_rel).relfilenode };
+        Self { file, columns: attributes.iter().map(column).collect() }
+    }
 }
 
 /// The place of the next row: that of the first one on or behind it.
@@ -112,9 +135,25 @@ impl StoredRows {
         if let Some(odd) = columns.iter().find(|position| !fits(position)) {
             return Err(unfit(format!("Column \"{}\" is of another kind.", attributes[*odd].name)));
         }
+        // SAFETY: promised by the caller; asks a backend-local variable, or shared memory.
+        let (is_of_others, is_absent) = unsafe {
+            let persistence = (*(*relation).rd_rel).relpersistence as u8;
+            (
+                persistence == pg_sys::RELPERSISTENCE_TEMP && !(*relation).rd_islocaltemp,
+                persistence != pg_sys::RELPERSISTENCE_PERMANENT && pg_sys::RecoveryInProgress(),
+            )
+        };
+        if is_of_others {
+            return Err(unfit("They are in the memory of another session.".to_owned()));
+        }
+        if is_absent {
+            return Err(unfit("A standby has no rows of tables that are not logged.".to_owned()));
+        }
         let is_whole = columns.iter().copied().eq(0..attributes.len());
         Ok(Self {
             relation: oid,
+            // SAFETY: promised by the caller.
+            definition: unsafe { Definition::of(relation, &attributes) },
             layouts: columns.iter().map(|position| attributes[*position].layout).collect(),
             builder: TupleBuilder::new(columns.len(), pg_sys::InvalidTransactionId),
             columns,
@@ -151,6 +190,9 @@ impl StoredRows {
         // one is asked for.
         unsafe {
             let relation = pg_sys::table_open(self.relation, keep);
+            if Definition::of(relation, &relation::attributes((*relation).rd_att)) != self.definition {
+                changed(&relation::relation_name(relation)).raise();
+            }
             let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             let end = self.end.min(blocks);
             if self.next.block >= end {
@@ -251,6 +293,15 @@ impl StoredRows {
         write(self.columns.len(), bitmap, data, to);
         self.builder.forget_large();
     }
+}
+
+/// Returns the error of a transaction that changes what it reads.
+#[cold]
+fn changed(name: &str) -> Error {
+    Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("rows of \"{name}\" are not sent on: this transaction has changed the table"),
+    )
 }
 
 #[inline]

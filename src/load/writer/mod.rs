@@ -287,16 +287,17 @@ impl<'a, D> TableWriter<'a, D> {
         has_varwidth: bool,
         is_null: impl Fn(usize) -> bool,
     ) -> Result<()> {
+        // SAFETY: as for `add_row`.
+        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
+        self.builder.take_stored(bitmap, values, has_varwidth);
         if bitmap.is_some() {
             let attributes = self.attributes.iter().enumerate();
             let missing = attributes.filter(|(_, attribute)| attribute.not_null).find(|(number, _)| is_null(*number));
             if let Some((number, _)) = missing {
+                // It describes the row that the builder holds.
                 return Err(self.null_violation(number));
             }
         }
-        // SAFETY: as for `add_row`.
-        let outer = unsafe { pg_sys::MemoryContextSwitchTo(self.arena.context()) };
-        self.builder.take_stored(bitmap, values, has_varwidth);
         self.store()?;
         // SAFETY: see above.
         unsafe { pg_sys::MemoryContextSwitchTo(outer) };
