@@ -209,7 +209,33 @@ fn compressed_scripts_are_told_by_their_content() {
         let both = write(&directory, "both", [bytes, second].concat());
         load_well(&mut pair.destination, &both, "");
         pair.destination.batch_execute("DROP TABLE item, second").unwrap();
+        let twice = write(&directory, "twice", fs::read(self::compressed(program, &both)).unwrap());
+        assert!(self::failure(&mut pair.destination, &twice, "").message.ends_with("is compressed twice"));
     }
+    // Behind the compressed text there may be zeros, as on tapes, and nothing else.
+    let small = write(&directory, "small.sql", "CREATE TABLE public.small (a int);");
+    let small = fs::read(compressed("gzip", &small)).unwrap();
+    for (rest, is_taken) in
+        [(&[0_u8; 10_000][..], true), (b"\0", true), (b"\n", false), (b"\0\0x", false), (b"garbage", false)]
+    {
+        let path = write(&directory, "rest.sql.gz", [&small[..], rest].concat());
+        if is_taken {
+            load_well(&mut pair.destination, &path, "");
+            pair.destination.batch_execute("DROP TABLE small").unwrap();
+        } else {
+            let failed = failure(&mut pair.destination, &path, "");
+            assert!(failed.message.ends_with("other data follows the compressed text"), "{failed:?}");
+        }
+    }
+    let path = directory.path().join("window.zst");
+    let window = Command::new("zstd")
+        .args(["-q", "--long=31", "-o"])
+        .arg(&path)
+        .stdin(fs::File::open(directory.path().join("small.sql")).unwrap())
+        .status();
+    assert!(window.unwrap().success());
+    let failed = failure(&mut pair.destination, path.to_str().unwrap(), "");
+    assert!(failed.hint.contains("--long"), "{failed:?}");
     pair.assert_nothing_left();
 }
 

@@ -74,7 +74,7 @@ impl ScriptFile {
             (is_local && !is_compressed).then(|| ScriptText::File { store: Box::new(store), file: file.clone() });
         let text: Box<dyn Read> = match compression {
             Compression::None => Box::new(raw),
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            Compression::Gzip => Box::new(super::gzip::Members::new(raw)),
             Compression::Zstd => {
                 Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(|error| error_of(&file.name, &error))?)
             }
@@ -120,12 +120,27 @@ impl ScriptFile {
             interrupts::check();
             match self.text.read(&mut buffer[from..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome.map_err(|error| error_of(&self.name, &error)),
+                outcome => return outcome.map_err(|error| self.unreadable(&error)),
             }
         }
     }
 
+    fn unreadable(&self, error: &io::Error) -> Error {
+        let told = error_of(&self.name, error);
+        // The words of the library, whose errors have no codes here.
+        if self.is_compressed && told.message.ends_with("Frame requires too much memory for decoding") {
+            return told.hint(
+                "It was compressed with a window of more than 128 MB, as by zstd --long=31. Decompress it first.",
+            );
+        }
+        told
+    }
+
     fn refuse_other_formats(&self, first: &[u8]) -> Result<()> {
+        if self.is_compressed && Compression::of(first) != Compression::None {
+            let message = format!("file \"{}\" is compressed twice", self.name);
+            return Err(Error::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message).hint("Decompress it once."));
+        }
         let (what, hint) = match Format::of(first) {
             Format::Plain => return Ok(()),
             Format::Custom => ("a dump of pg_dump in the custom format", PG_RESTORE),

@@ -3,6 +3,7 @@
 mod definitions;
 mod dump;
 mod file;
+mod gzip;
 mod held;
 mod judged;
 mod large_objects;
