@@ -171,6 +171,40 @@ fn texts_that_have_broken_others() {
     pair.assert_nothing_left();
 }
 
+/// A row that ends like the mark of the end ends nothing: servers before 18 would drop the rows behind it without a word.
+#[test]
+fn rows_that_end_in_the_mark_of_the_end() {
+    let (mut pair, directory) = Pair::with_files("load_sql_marks");
+    let client = &mut pair.destination;
+    let head = "SELECT pg_catalog.set_config('search_path', '', false);\nCREATE TABLE public.t (a int, b text);\n";
+    for (copy, rows, line) in [
+        ("COPY public.t (a, b) FROM stdin;", "1\tx\\.\n2\ty\n", 4),
+        ("COPY public.t (a, b) FROM stdin;", "1\tx\n2\ty\\.\n", 5),
+        ("COPY public.t (a, b) FROM stdin WITH (NULL 'n');", "1\tx\n2\tn\n3\t\\\\\\.\n4\ty\n", 6),
+    ] {
+        let path = write(&directory, "a.sql", format!("{head}{copy}\n{rows}\\.\n"));
+        for parallel in [0, 2] {
+            let failed = failure(client, &path, &format!(", parallel => {parallel}"));
+            assert_eq!(failed.sqlstate, "22P04", "{rows}: {failed:?}");
+            assert_eq!(failed.message, "end-of-copy marker is not alone on its line", "{rows}");
+            assert!(failed.detail.contains(&format!("Line {line} of")), "{rows}: {failed:?}");
+        }
+        let report = load_well(client, &path, ", on_error => 'skip'");
+        assert!(report.iter().any(|row| row.starts_with(&format!("skipped {line} COPY"))), "{report:?}");
+        assert_eq!(text(client, "SELECT count(*)::text FROM public.t"), "0");
+        client.batch_execute("DROP TABLE public.t").unwrap();
+    }
+    // These rows do not end so, and CSV knows no such mark within a row.
+    let csv = "COPY public.t (a, b) FROM stdin WITH (FORMAT csv);\n3,x\\.\n4,\"\\.\"\n\\.\n";
+    let path = write(&directory, "b.sql", format!("{head}COPY public.t FROM stdin;\n1\t\\\\.\n2\t.\n\\.\n{csv}"));
+    for parallel in [0, 2] {
+        load_well(client, &path, &format!(", parallel => {parallel}"));
+        assert_eq!(texts(client, "SELECT b FROM public.t ORDER BY a"), ["\\.", ".", "x\\.", "\\."]);
+        client.batch_execute("DROP TABLE public.t").unwrap();
+    }
+    pair.assert_nothing_left();
+}
+
 /// A dump of a source whose owner has named objects with newlines.
 #[test]
 fn names_of_a_hostile_source() {

@@ -4,6 +4,7 @@ use super::in_place::RowWatcher;
 use crate::error::{Error, Result, catch};
 use crate::local::copy_statement::CopyStatement;
 use crate::local::names;
+use dumpscript::{Encoding, EndMarks};
 use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -46,11 +47,24 @@ pub fn copy_from_script(
         let table = copy.open_table()?;
         let (schema, name) =
             names::qualified_name(table.relation).ok_or_else(|| Error::internal("a locked table is not there"))?;
-        Ok((copy, table, schema, name))
+        let marks = is_text(&copy).then(|| EndMarks::new(encoding_of(&copy, &encoding)));
+        Ok((copy, table, marks, schema, name))
     });
-    let (copy, table, schema, name) = opened.map_err(|error| (error, None))?;
+    let (copy, table, mut marks, schema, name) = opened.map_err(|error| (error, None))?;
+    let mut marked = None;
+    let mut watched = |buffer: &mut [u8], least: usize| {
+        let read = reader(buffer, least)?;
+        marked = marks.as_mut().and_then(|marks| marks.find(&buffer[..read]));
+        if marked.is_some() {
+            // Servers before 18 take the mark out of the row, or drop all rows behind it, without a word.
+            let message = "end-of-copy marker is not alone on its line";
+            return Err(Error::new(PgSqlErrorCode::ERRCODE_BAD_COPY_FILE_FORMAT, message));
+        }
+        Ok(read)
+    };
+    let watched: &mut Reader<'_> = &mut watched;
     // SAFETY: the pointer is used while this function runs, and replaced before it returns: errors are caught.
-    let reader = unsafe { std::mem::transmute::<*mut Reader<'_>, *mut Reader<'static>>(reader) };
+    let reader = unsafe { std::mem::transmute::<*mut Reader<'_>, *mut Reader<'static>>(watched) };
     // A trigger may load a script, too.
     let outer = ROWS.replace(Some(reader));
     let copying = || catch(|| Ok(copy.copy_from(&table, &encoding, Some(read_rows))));
@@ -65,15 +79,29 @@ pub fn copy_from_script(
                 Some(column) => error.of_column(&column),
                 None => error,
             };
-            Err((error, row))
+            Err((error, marked.or(row)))
         }
     }
 }
 
+fn option(copy: &CopyStatement, name: &str) -> Option<String> {
+    copy.options().into_iter().find(|option| option.name == name)?.value
+}
+
 fn is_binary(copy: &CopyStatement) -> bool {
-    copy.options()
-        .iter()
-        .any(|option| option.name == "format" && option.value.as_deref().is_some_and(|value| value == "binary"))
+    option(copy, "format").is_some_and(|format| format == "binary")
+}
+
+fn is_text(copy: &CopyStatement) -> bool {
+    option(copy, "format").is_none_or(|format| format == "text")
+}
+
+/// The encoding of the rows: that of the script, unless the statement says otherwise.
+fn encoding_of(copy: &CopyStatement, of_script: &CStr) -> Encoding {
+    match option(copy, "encoding") {
+        Some(encoding) => Encoding::named(&encoding),
+        None => Encoding::named(&of_script.to_string_lossy()),
+    }
 }
 
 #[pg_guard]

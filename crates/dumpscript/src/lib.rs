@@ -10,6 +10,7 @@ mod encoding;
 mod entries;
 mod format;
 mod lexer;
+mod marks;
 mod splitter;
 mod statement;
 
@@ -21,6 +22,7 @@ pub use encoding::Encoding;
 pub use entries::{Entry, Head, Statement, entries};
 pub use format::{Compression, FIRST_BYTES, Format};
 pub use lexer::Rules;
+pub use marks::EndMarks;
 pub use splitter::{Piece, Splitter};
 pub use statement::{
     Name, Subject, Transaction, changes_owner, database_of, drops_extension, first_words, is_about_privileges,
