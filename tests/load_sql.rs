@@ -473,6 +473,13 @@ fn tables_are_chosen_by_patterns() {
         "CREATE TABLE a (i int); CREATE TABLE b (i int); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1);",
     );
     assert_eq!(load_well(&mut client, &inserts, ", include => '{a}'"), ["rows a 1", "table 1"]);
+    // Tables whose names begin alike, up to a parenthesis.
+    let alike = "CREATE TABLE \"a(b\" (i int); CREATE TABLE \"a(c\" (i int); INSERT INTO \"a(b\" VALUES (1); INSERT INTO \"a(c\" VALUES (1);
+        INSERT INTO /* ( */ \"a(b\" VALUES (2); INSERT INTO /* ( */ \"a(c\" VALUES (2);";
+    let alike = write(&directory, "c.sql", alike);
+    assert_eq!(load_well(&mut client, &alike, ", exclude => ARRAY['\"a(c\"']"), ["rows a(b 2", "table 1"]);
+    client.batch_execute("DROP TABLE \"a(b\"").unwrap();
+    assert_eq!(load_well(&mut client, &alike, ""), ["rows a(b 2", "rows a(c 2", "table 2"]);
     let failed = failure(&mut client, &inserts, ", exclude => '{a*, c}'");
     assert_eq!((failed.message.as_str(), failed.detail.as_str()), ("patterns match no table of the script", "c"));
 }
@@ -522,8 +529,39 @@ fn scripts_in_other_encodings() {
     let path = write(&directory, "b.sql", b"SET client_encoding = 'LATIN1';\nCREATE TABLE l (\xe4 text);\nCOPY l FROM stdin;\n\xf6\n\\.\nSET client_encoding = 'UTF8';\nINSERT INTO l VALUES ('\xc3\xbc');");
     load_well(&mut pair.destination, &path, "");
     assert_eq!(texts(&mut pair.destination, "SELECT \"ä\" FROM l ORDER BY 1"), ["ö", "ü"]);
-    let path = write(&directory, "c.sql", b"CREATE TABLE bad (a text);\nINSERT INTO bad VALUES ('\xff');");
-    assert_eq!(failure(&mut pair.destination, &path, "").sqlstate, "22021");
+    for (bad, line) in [
+        (&b"CREATE TABLE bad (a text);\nINSERT INTO bad VALUES ('\xff');"[..], 2),
+        (b"CREATE TABLE bad (a text);\n\nCOPY bad (\xff) FROM stdin;\n\\.\n", 3),
+    ] {
+        let path = write(&directory, "c.sql", bad);
+        let failed = failure(&mut pair.destination, &path, "");
+        assert_eq!(failed.sqlstate, "22021");
+        assert!(failed.detail.contains(&format!("Line {line} of")), "{failed:?}");
+    }
+    // However a script sets its encoding, and gives it up again; the session's own is not the script's.
+    for set in [
+        "SET client_encoding TO latin1",
+        "SET NAMES 'LATIN1'",
+        "SET LOCAL client_encoding = 'LATIN1'",
+        "SELECT pg_catalog.set_config('client_encoding', 'LATIN1', false)",
+        "DO $$BEGIN SET client_encoding = 'LATIN1'; END$$",
+        "DO $$BEGIN EXECUTE 'SET client_' || 'encoding = LATIN1'; END$$",
+    ] {
+        for reset in ["SET client_encoding = 'UTF8'", "SET NAMES 'UTF8'", "RESET client_encoding", "RESET ALL"] {
+            let mut script = format!("{set};\nCREATE TABLE n (a text);\nINSERT INTO n VALUES ('").into_bytes();
+            script.extend_from_slice(b"\xe4');\nCOPY n FROM stdin;\n\xf6\n\\.\n");
+            script.extend_from_slice(format!("{reset};\nINSERT INTO n VALUES ('ü'), ('Ã¤');\n").as_bytes());
+            let path = write(&directory, "d.sql", script);
+            load_well(&mut pair.destination, &path, "");
+            assert_eq!(
+                texts(&mut pair.destination, "SELECT a FROM n ORDER BY a COLLATE \"C\""),
+                ["Ã¤", "ä", "ö", "ü"],
+                "{set} {reset}"
+            );
+            assert_eq!(text(&mut pair.destination, "SHOW client_encoding"), "UTF8");
+            pair.destination.batch_execute("DROP TABLE n").unwrap();
+        }
+    }
 }
 
 /// A load is a job: seen while it runs, and ended within a second.

@@ -6,7 +6,6 @@ use crate::compat;
 use crate::error::{Error, Result};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 
 /// An encoding that this server can convert from, by its number.
@@ -29,39 +28,28 @@ impl Encoding {
         compat::encoding_name(self.0).to_string_lossy().into_owned()
     }
 
-    /// Returns a statement in the encoding of the database.
+    /// Returns a statement in the encoding of the database. Its memory is that of the text, where that is in this encoding.
     ///
     /// # Errors
     /// The text holds a NUL. The server raises an ERROR of its own for bytes that are no characters of the encoding.
-    pub fn statement(self, text: &[u8]) -> Result<CString> {
+    pub fn statement(self, mut text: Vec<u8>) -> Result<CString> {
         let too_long =
             || Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "a statement of the script is too long");
         let length = i32::try_from(text.len()).map_err(|_| too_long())?;
         // SAFETY: reads as many bytes as it is told; where there was something to do, the result is a NUL-terminated text in the
         // current context.
-        let converted = unsafe {
+        unsafe {
             let result = pg_sys::pg_any_to_server(text.as_ptr().cast(), length, self.0).cast_const();
-            if result == text.as_ptr().cast() {
-                Cow::Borrowed(text)
-            } else {
+            if result != text.as_ptr().cast() {
                 let converted = CStr::from_ptr(result).to_bytes();
-                let mut copy = Vec::new();
-                memory::reserve(&mut copy, converted.len() + 1);
-                copy.extend_from_slice(converted);
+                text.clear();
+                memory::reserve(&mut text, converted.len() + 1);
+                text.extend_from_slice(converted);
                 pg_sys::pfree(result.cast_mut().cast());
-                Cow::Owned(copy)
             }
-        };
-        let owned = match converted {
-            Cow::Owned(text) => text,
-            Cow::Borrowed(text) => {
-                let mut copy = Vec::new();
-                memory::reserve(&mut copy, text.len() + 1);
-                copy.extend_from_slice(text);
-                copy
-            }
-        };
-        CString::new(owned).map_err(|_| {
+        }
+        memory::reserve(&mut text, 1);
+        CString::new(text).map_err(|_| {
             Error::new(PgSqlErrorCode::ERRCODE_SYNTAX_ERROR, "a statement of the script holds a character with code 0")
         })
     }

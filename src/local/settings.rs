@@ -25,6 +25,25 @@ pub fn set_local(name: &CStr, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sets a setting as SET does, in a place where code that has run may have set it already.
+pub fn set_again(name: &CStr, value: &str) -> Result<()> {
+    let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
+    // SAFETY: both strings outlive the call, which copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SET,
+            true,
+            0,
+            false,
+        );
+    }
+    Ok(())
+}
+
 /// Sets the settings on which the meaning of names, node trees and statements depends.
 pub fn use_catalog_search_path() -> Result<()> {
     set_local(c"search_path", "pg_catalog, pg_temp")?;

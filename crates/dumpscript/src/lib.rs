@@ -25,8 +25,9 @@ pub use lexer::Rules;
 pub use marks::EndMarks;
 pub use splitter::{Piece, Splitter};
 pub use statement::{
-    Name, Subject, Transaction, changes_owner, database_of, drops_extension, first_words, is_about_privileges,
-    is_change_of_session_role, made_kind, roles_of, sequence_of, setting_of, subject_of, transaction_of,
+    Name, Subject, Transaction, before_values, changes_owner, database_of, drops_extension, first_words,
+    is_about_privileges, is_change_of_session_role, made_kind, may_set_encoding, resets_encoding, roles_of,
+    sequence_of, setting_of, subject_of, transaction_of,
 };
 
 use std::fmt;

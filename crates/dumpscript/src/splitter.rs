@@ -151,6 +151,17 @@ impl Splitter {
         Ok(())
     }
 
+    /// Gives the memory back that a long piece took, which was handed out.
+    pub fn shed(&mut self) {
+        let mut rest = Vec::new();
+        if rest.try_reserve(self.rest().len()).is_ok() {
+            rest.extend_from_slice(self.rest());
+            self.bytes = rest;
+            self.offset += self.begin as u64;
+            self.begin = 0;
+        }
+    }
+
     /// Declares the script complete.
     pub fn end(&mut self) {
         self.at_end = true;
@@ -514,6 +525,9 @@ mod tests {
             };
             if let Some(statement) = followed {
                 splitter.follow(&statement);
+            }
+            if chunk.is_multiple_of(2) {
+                splitter.shed();
             }
             pieces.push(text);
         }

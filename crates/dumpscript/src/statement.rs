@@ -173,6 +173,22 @@ pub fn setting_of(statement: &str) -> Option<(String, String)> {
     Some((name, value))
 }
 
+/// Whether a statement may set `client_encoding`: it names the setting, also within code that it runs.
+pub fn may_set_encoding(statement: &str) -> bool {
+    const NAME: &[u8] = b"client_encoding";
+    let tokens = Tokens::first(statement, 3);
+    let names = |position: usize| tokens.is_word(position, "names");
+    resets_encoding(statement)
+        || tokens.is_word(0, "set") && (names(1) || names(2))
+        || statement.as_bytes().windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
+}
+
+/// Whether a statement gives up the `client_encoding` that was set.
+pub fn resets_encoding(statement: &str) -> bool {
+    let tokens = Tokens::first(statement, 3);
+    tokens.is_word(0, "reset") && (tokens.is_word(1, "all") || tokens.is_word(1, "client_encoding"))
+}
+
 /// The name of a relation as a statement has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name {
@@ -274,6 +290,19 @@ pub fn subject_of(statement: &str) -> Subject {
         subject.tables.extend(on.and_then(|on| tokens.qualified(on + 1, false)));
     }
     subject
+}
+
+/// Returns the beginning of an INSERT, which its table's name is a part of: statements that begin alike fill the same table.
+/// `None` where comments are among it.
+pub fn before_values(insert: &[u8]) -> Option<&[u8]> {
+    let mut is_quoted = false;
+    let end = insert.iter().position(|&byte| {
+        is_quoted ^= byte == b'"';
+        byte == b'(' && !is_quoted
+    });
+    let head = &insert[..end.unwrap_or(insert.len())];
+    let has_comment = head.windows(2).any(|two| two == b"/*" || two == b"--");
+    (!has_comment).then_some(head)
 }
 
 /// Returns the sequence that a statement of a dump sets, as SQL text.
@@ -419,6 +448,41 @@ pub fn first_words(statement: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inserts_that_begin_alike_fill_the_same_table() {
+        for (statement, head) in [
+            ("INSERT INTO public.t VALUES (1);", Some("INSERT INTO public.t VALUES ")),
+            ("INSERT INTO public.t (a, b) VALUES (1, '(');", Some("INSERT INTO public.t ")),
+            ("INSERT INTO public.\"a(b\" (\"c(\") VALUES (1);", Some("INSERT INTO public.\"a(b\" ")),
+            ("INSERT INTO \"a\"\"(\"\"b\" VALUES (1);", Some("INSERT INTO \"a\"\"(\"\"b\" VALUES ")),
+            ("INSERT INTO t DEFAULT VALUES;", Some("INSERT INTO t DEFAULT VALUES;")),
+            ("INSERT INTO /* ( */ t VALUES (1);", None),
+            ("INSERT INTO -- (\n t VALUES (1);", None),
+        ] {
+            assert_eq!(before_values(statement.as_bytes()), head.map(str::as_bytes), "{statement}");
+        }
+    }
+
+    #[test]
+    fn statements_that_may_set_the_encoding() {
+        for (statement, may) in [
+            ("SET client_encoding = 'LATIN1';", true),
+            ("set session CLIENT_ENCODING to default;", true),
+            ("SET NAMES 'LATIN1';", true),
+            ("SET LOCAL NAMES 'LATIN1';", true),
+            ("RESET client_encoding;", true),
+            ("reset all;", true),
+            ("RESET work_mem;", false),
+            ("SELECT pg_catalog.set_config('client_encoding', 'LATIN1', false);", true),
+            ("DO $$BEGIN SET client_encoding = 'LATIN1'; END$$;", true),
+            ("SET names.encoding = 'x';", true),
+            ("SET search_path = names;", false),
+            ("CREATE TABLE names (names text);", false),
+        ] {
+            assert_eq!(may_set_encoding(statement), may, "{statement}");
+        }
+    }
 
     #[test]
     fn roles_of_owners_and_privileges() {

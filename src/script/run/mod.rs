@@ -3,6 +3,7 @@
 //! Rows for tables that the script has made are held back as long as no statement could see them, see `held`.
 
 mod copied_rows;
+mod encodings;
 mod filters;
 mod holding;
 
@@ -82,6 +83,7 @@ struct Run<'a> {
     commands: Commands,
     /// The encoding of what comes next.
     encoding: Encoding,
+    encoding_of_client: Encoding,
     has_ended: bool,
     told_position: u64,
     report: RunReport,
@@ -159,6 +161,7 @@ impl<'a> Run<'a> {
             splitter: Splitter::new(),
             commands: Commands::default(),
             encoding: Encoding::of_database(),
+            encoding_of_client: Encoding::of_client(),
             has_ended: false,
             told_position: 0,
             report: RunReport::default(),
@@ -176,8 +179,8 @@ impl<'a> Run<'a> {
         self.follow_settings();
         loop {
             match self.next_step(&mut Vec::new())? {
-                Step::Statement { text, line, copies: true } => self.copy(&text, line)?,
-                Step::Statement { text, line, copies: false } => self.statement(&text, line)?,
+                Step::Statement { text, line, copies: true } => self.copy(text, line)?,
+                Step::Statement { text, line, copies: false } => self.statement(text, line)?,
                 Step::Command { text, line } => self.command(&text, line)?,
                 Step::Rows { .. } | Step::EndOfRows => return Err(Error::internal("rows without a COPY")),
                 Step::End => break,
@@ -192,6 +195,7 @@ impl<'a> Run<'a> {
 
     /// Reads on to the next piece. Rows are added to `rows`.
     fn next_step(&mut self, rows: &mut Vec<u8>) -> Result<Step> {
+        const LONG_STATEMENT: usize = 16 << 20;
         loop {
             interrupts::check();
             let step = match self.splitter.next_piece() {
@@ -210,7 +214,12 @@ impl<'a> Run<'a> {
                 Err(error) => return Err(self.unfit(&error)),
             };
             match step {
-                Some(step) => return Ok(step),
+                Some(step) => {
+                    if matches!(&step, Step::Statement { text, .. } if text.len() > LONG_STATEMENT) {
+                        self.splitter.shed();
+                    }
+                    return Ok(step);
+                }
                 None if self.has_ended => return Ok(Step::End),
                 None => self.read_on()?,
             }
@@ -285,8 +294,8 @@ impl<'a> Run<'a> {
         .hint("Call load_sql in that database, or dump without --create."))
     }
 
-    fn statement(&mut self, text: &[u8], line: usize) -> Result<()> {
-        let text = self.encoding.statement(text)?;
+    fn statement(&mut self, text: Vec<u8>, line: usize) -> Result<()> {
+        let text = self.in_database_encoding(text, line)?;
         if is_insert(&text) {
             return self.insert(&text, line);
         }
@@ -306,17 +315,7 @@ impl<'a> Run<'a> {
             self.waiting.push((text, line));
             return Ok(());
         }
-        if dumpscript::setting_of(&outline).is_some_and(|(name, _)| name.eq_ignore_ascii_case("client_encoding")) {
-            // The session's own stays as it is: its client is not the script's.
-            let encoding = settings::scoped(|| {
-                self.execute(&text, line, &outline)?;
-                Ok(Encoding::of_client())
-            })?;
-            self.encoding = encoding;
-            self.follow_settings();
-            return Ok(());
-        }
-        if self.execute(&text, line, &outline)?.is_some()
+        if self.execute_following_encoding(&text, line, &outline)?.is_some()
             && let Some(kind) = dumpscript::made_kind(&outline)
         {
             *self.report.objects.entry(kind).or_default() += 1;
@@ -327,13 +326,13 @@ impl<'a> Run<'a> {
 
     fn insert(&mut self, text: &CStr, line: usize) -> Result<()> {
         let bytes = text.to_bytes();
-        let head = &bytes[..bytes.iter().position(|&byte| byte == b'(').unwrap_or(bytes.len())];
+        let head = dumpscript::before_values(bytes);
         let name = match &self.last_insert {
-            Some((last, name)) if last == head => name.clone(),
+            Some((last, name)) if head == Some(last.as_slice()) => name.clone(),
             _ => {
                 let outline = script_statement::outline(text);
                 let name = dumpscript::subject_of(&outline).tables.into_iter().next();
-                self.last_insert = Some((head.to_vec(), name.clone()));
+                self.last_insert = head.map(|head| (head.to_vec(), name.clone()));
                 name
             }
         };
@@ -477,8 +476,8 @@ impl<'a> Run<'a> {
     }
 
     /// Executes a COPY whose rows follow.
-    fn copy(&mut self, text: &[u8], line: usize) -> Result<()> {
-        let statement = self.encoding.statement(text)?;
+    fn copy(&mut self, text: Vec<u8>, line: usize) -> Result<()> {
+        let statement = self.in_database_encoding(text, line)?;
         let outline = script_statement::outline(&statement);
         let subject = dumpscript::subject_of(&outline).tables.into_iter().next();
         if let Some(table) = &subject
@@ -582,7 +581,8 @@ impl<'a> Run<'a> {
 
 fn copied(text: &[u8]) -> Vec<u8> {
     let mut copy = Vec::new();
-    crate::local::memory::reserve(&mut copy, text.len());
+    // With the NUL of a statement.
+    crate::local::memory::reserve(&mut copy, text.len() + 1);
     copy.extend_from_slice(text);
     copy
 }
