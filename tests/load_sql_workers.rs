@@ -142,6 +142,12 @@ fn errors_of_workers_name_the_line() {
     pair.assert_nothing_left();
 }
 
+/// A cast that counts the rows of another table.
+const CAST: &str = "CREATE TYPE public.m AS ENUM ('a', 'b');
+    CREATE FUNCTION public.rows(public.m) RETURNS int LANGUAGE sql AS 'SELECT count(*)::int FROM public.t';
+    CREATE CAST (public.m AS int) WITH FUNCTION public.rows(public.m) AS IMPLICIT;
+    CREATE TABLE public.u (a public.m);\n";
+
 /// What a statement sees does not depend on who stores the rows.
 #[test]
 fn statements_find_the_rows_that_come_before_them() {
@@ -179,6 +185,8 @@ fn statements_find_the_rows_that_come_before_them() {
             copy("public.t"),
             copy("public.u")
         ),
+        // So does the function of a cast, which a check does not name.
+        format!("{table}{CAST}{}{}ALTER TABLE public.u ADD CONSTRAINT c CHECK ((a = 2));\n", copy("public.t"), "COPY public.u FROM stdin;\na\n\\.\n"),
         // A foreign key of a table whose rows are there, to one whose rows are not yet.
         format!(
             "{table}CREATE TABLE public.u (a int);\nINSERT INTO public.u VALUES (1);\n{}ALTER TABLE ONLY public.t ADD CONSTRAINT k PRIMARY KEY (a);\n\
@@ -223,6 +231,13 @@ fn statements_find_the_rows_that_come_before_them() {
             "23505",
         ),
         (format!("{table}{}ALTER TABLE public.t ADD CONSTRAINT c CHECK ((a > 1));\n", copy("public.t")), "23514"),
+        (
+            format!(
+                "{table}{CAST}{}COPY public.u FROM stdin;\na\n\\.\nALTER TABLE public.u ADD CONSTRAINT c CHECK ((a = 0));\n",
+                copy("public.t")
+            ),
+            "23514",
+        ),
         (
             format!(
                 "CREATE TABLE public.p (a int, b text) PARTITION BY LIST (a);\nCREATE TABLE public.q (a int, b text);\n\

@@ -42,6 +42,16 @@ pub fn function_of_server_exists(name: &str) -> Result<bool> {
     )
 }
 
+/// Whether there is a cast by a function of a user, in a language that reads tables.
+pub fn has_casts_of_users() -> Result<bool> {
+    // 16384 is FirstNormalObjectId (access/transam.h).
+    spi::fixed::query_json(
+        "SELECT to_json(EXISTS (SELECT FROM pg_cast c JOIN pg_proc f ON f.oid = c.castfunc JOIN pg_language l ON l.oid = f.prolang
+                                WHERE f.oid >= 16384 AND l.lanname NOT IN ('internal', 'c')))::text",
+        &[],
+    )
+}
+
 /// Clears the statistics of tables and their indexes, where the server can take over others.
 pub fn clear_statistics(relations: &[u32]) -> Result<()> {
     if function_of_server_exists("pg_clear_attribute_stats")? {

@@ -129,6 +129,28 @@ pub fn effect_on_rows(statement: &str) -> Effect {
     if is_harmless { Effect::None } else { Effect::Unknown }
 }
 
+/// Whether a statement makes an index or a constraint that computes something from rows. Casts in it, which need not be written
+/// there, may be functions of users.
+pub fn computes_from_rows(statement: &str) -> bool {
+    let Some(tokens) = Tokens::whole(statement) else { return true };
+    if tokens.are_words(0, "alter table") {
+        return tokens.after(2, "check").is_some() || tokens.after(2, "exclude").is_some();
+    }
+    if !tokens.are_words(0, "create index") && !tokens.are_words(0, "create unique index") {
+        return false;
+    }
+    let mut depth = 0_usize;
+    let is_nested = tokens.tokens.iter().any(|token| {
+        match token.kind {
+            TokenKind::Symbol(b'(') => depth += 1,
+            TokenKind::Symbol(b')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > 1
+    });
+    is_nested || tokens.after(2, "where").is_some()
+}
+
 fn effect_of_call(tokens: &Tokens<'_>) -> Effect {
     let is_table = tokens.is_symbol(1, b'*') && tokens.is_word(2, "from");
     let at = if is_table { 3 } else { 1 };
@@ -332,6 +354,23 @@ mod tests {
             restores_statistics("SELECT * FROM pg_catalog.pg_restore_relation_stats('relname', public.f());"),
             None
         );
+    }
+
+    #[test]
+    fn statements_that_compute_from_rows() {
+        for (statement, computes) in [
+            ("CREATE INDEX i ON public.t USING btree (a, b DESC) WITH (fillfactor='70');", false),
+            ("CREATE UNIQUE INDEX i ON public.t USING btree (a) INCLUDE (b);", false),
+            ("CREATE INDEX i ON public.t USING btree (lower(b));", true),
+            ("CREATE INDEX i ON public.t USING btree (((a)::integer));", true),
+            ("CREATE INDEX i ON public.t USING btree (a) WHERE b;", true),
+            ("ALTER TABLE ONLY public.t ADD CONSTRAINT k PRIMARY KEY (a);", false),
+            ("ALTER TABLE public.t ADD CONSTRAINT k CHECK ((a > 1));", true),
+            ("ALTER TABLE ONLY public.t ADD CONSTRAINT k EXCLUDE USING gist (r WITH &&);", true),
+            ("CREATE VIEW public.v AS SELECT ((1)) WHERE true;", false),
+        ] {
+            assert_eq!(computes_from_rows(statement), computes, "{statement}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ mod statement;
 
 pub use commands::Commands;
 pub use effect::{
-    Effect, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics, without_column_stamp,
+    Effect, computes_from_rows, effect_on_rows, is_plain_copy, is_setting_of_dumps, restores_statistics,
+    without_column_stamp,
 };
 pub use encoding::Encoding;
 pub use entries::{Entry, Head, Statement, entries};

@@ -23,6 +23,10 @@ impl Run<'_> {
         let is_read_alike = !self.splitter.rules().escapes || !text.to_bytes().contains(&b'\\');
         let effect = if is_read_alike { dumpscript::effect_on_rows(outline) } else { Effect::Unknown };
         match effect {
+            Effect::None if dumpscript::computes_from_rows(outline) && has_casts_of_users()? => {
+                self.store_held_rows()?;
+                return Ok(false);
+            }
             Effect::None => {}
             Effect::ForeignKey(table) if self.are_rows_held(&table)? => {}
             Effect::AfterRows => return Ok(true),
@@ -235,4 +239,9 @@ impl Run<'_> {
             None => error,
         }
     }
+}
+
+/// Whether a cast could call a function that looks at rows.
+fn has_casts_of_users() -> Result<bool> {
+    settings::with_catalog_settings(script_objects::has_casts_of_users)
 }
