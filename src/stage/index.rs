@@ -86,7 +86,8 @@ unsafe fn fill_by_row(heap: pg_sys::Relation, index: pg_sys::Relation, info: *mu
         let (state, all) = ((&raw mut filling).cast(), pg_sys::InvalidBlockNumber);
         let no_scan = std::ptr::null_mut();
         guarded!(scan(heap, index, info, false, false, false, 0, all, Some(add_to_index), state, no_scan));
-        filling.is_complete
+        // Rows of older versions would be missing from the index: the build marks it for that.
+        filling.is_complete && !(*info).ii_BrokenHotChain
     }
 }
 
