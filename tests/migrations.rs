@@ -1,6 +1,6 @@
 //! Pulls inside the transaction that creates or changes the tables.
 
-use crate::harness::{Failure, Pair, describe, text, texts};
+use crate::harness::{Failure, Pair, describe, eventually, text, texts};
 
 #[test]
 fn tables_that_the_same_transaction_created() {
@@ -76,6 +76,18 @@ fn a_prepared_transaction_decides_later() {
     pair.destination.batch_execute("ROLLBACK PREPARED 'never'").unwrap();
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "1");
     pair.assert_nothing_left();
+    // The session that has prepared it ends before.
+    let state = "SELECT state FROM pgcopy.jobs ORDER BY job DESC LIMIT 1";
+    for (command, outcome, rows) in [("ROLLBACK", "rolled back", "1"), ("COMMIT", "completed", "2")] {
+        let mut session = pair.another_destination_session();
+        session.batch_execute(&format!("BEGIN; {sql}; PREPARE TRANSACTION 'orphan'")).unwrap();
+        drop(session);
+        eventually("the steward knows", || text(&mut pair.destination, state) == "prepared");
+        pair.destination.batch_execute(&format!("{command} PREPARED 'orphan'")).unwrap();
+        eventually("the steward decides", || text(&mut pair.destination, state) == outcome);
+        assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), rows);
+        pair.assert_nothing_left();
+    }
 }
 
 /// The tables of an application, and rows that take more than a few pages.

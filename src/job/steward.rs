@@ -84,6 +84,9 @@ fn attend(shared: Shared, segment: u32) -> Result<()> {
 
 /// Waits until the outcome of the job is certain.
 fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
+    /// How long the end of a prepared transaction is waited for when its session has ended.
+    const LONGEST_PREPARED: Duration = Duration::from_secs(600);
+    let mut prepared_since = None;
     loop {
         // SAFETY: reads a flag that only this process's signal handler sets.
         if unsafe { pg_sys::ShutdownRequestPending } != 0 && shared.phase() < Phase::Swapped {
@@ -118,9 +121,18 @@ fn watch(spec: &JobSpec, shared: Shared) -> Result<Outcome> {
             return Ok(if swapped { Outcome::Completed } else { Outcome::RolledBack });
         }
         if shared.phase() == Phase::Swapped && !processes::is_alive(shared.leader_pid()) {
-            // A prepared transaction may stay for days; a later clean-up decides by its outcome.
-            processes::in_transaction(|| history::note_state(spec.job, "prepared"))?;
-            return Ok(Outcome::Undecided);
+            let since = match prepared_since {
+                Some(since) => since,
+                None => {
+                    processes::in_transaction(|| history::note_state(spec.job, "prepared"))?;
+                    *prepared_since.insert(Instant::now())
+                }
+            };
+            // A prepared transaction may stay for days; a later clean-up decides by its outcome then.
+            // SAFETY: reads a flag that only this process's signal handler sets.
+            if since.elapsed() > LONGEST_PREPARED || unsafe { pg_sys::ShutdownRequestPending } != 0 {
+                return Ok(Outcome::Undecided);
+            }
         }
         processes::wait(Duration::from_millis(if shared.phase() == Phase::Swapped { 20 } else { 500 }));
     }
