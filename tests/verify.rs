@@ -223,6 +223,26 @@ fn databases_of_other_encodings() {
     }
 }
 
+/// No table is not the same as no difference.
+#[test]
+fn nothing_to_compare_is_an_error() {
+    let mut pair = Pair::new("verify_nothing");
+    for with_table in [false, true] {
+        if with_table {
+            pair.source.batch_execute("CREATE TABLE item (id int PRIMARY KEY)").unwrap();
+        }
+        for level in ["count", "digest", "rows"] {
+            let sql = format!("SELECT same FROM {}", verify_sql(&pair, &format!("level => '{level}', fail => true")));
+            let failure = Failure::of(&pair.destination.query(&sql, &[]).unwrap_err());
+            assert_eq!(
+                (failure.sqlstate.as_str(), failure.message.as_str()),
+                ("42P01", "there is no table to compare")
+            );
+            assert_eq!(failure.detail.contains("public.item"), with_table, "{failure:?}");
+        }
+    }
+}
+
 #[test]
 fn one_moment_and_no_strong_lock() {
     let mut pair = Pair::with("verify_locks", "CREATE TABLE item (id int PRIMARY KEY)", "INSERT INTO item VALUES (1)");

@@ -80,6 +80,13 @@ fn hint(first: &Problem, problems: &[Problem]) -> String {
     }
 }
 
+/// The error of a call that has no table to do something with.
+pub(super) fn no_table(act: &str, notices: &[String]) -> Error {
+    let error = Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, format!("there is no table to {act}"));
+    let error = if notices.is_empty() { error } else { error.details(notices) };
+    error.hint("A table must exist on both sides under the same name. pgcopy.list(source) shows the source's tables.")
+}
+
 /// The error of a pull that has no table. Tables that were left out, because they cannot be pulled, are the reason to tell of
 /// first.
 pub(super) fn nothing_to_pull(notices: &[String], left_out: &[LeftOutTable]) -> Error {

@@ -3,7 +3,7 @@
 use super::arguments::{Filters, hide_key, parse_filters, worker_count};
 use super::compared::Compared;
 use super::left_out::LeftOut;
-use super::problems::refuse_problems_of;
+use super::problems::{no_table, refuse_problems_of};
 use super::selection::choose;
 use super::snapshot;
 use crate::error::{Error, Result, tell};
@@ -109,6 +109,10 @@ fn pair_tables(
     pairing.problems.extend(code_of_others(session, &sources, &source_oids)?);
     pairing.problems.extend(missing_rights(&targets, &oids)?);
     refuse_problems_of("verify", &pairing.problems)?;
+    if pairing.pairs.is_empty() {
+        // Whoever asks whether all are the same must not hear that none is another one.
+        return Err(no_table("compare", &pairing.notices));
+    }
     pairing.notices.iter().for_each(|notice| tell(notice));
     oids.iter().try_for_each(|&oid| lock_or_tell(oid, Mode::AccessShare))?;
     let now: HashMap<u32, Relation> =
