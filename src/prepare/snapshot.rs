@@ -14,6 +14,20 @@ use plan::catalog::Relation;
 use plan::{Pairing, Problem, ProblemKind};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// How often the tables of a source are looked for anew, because some were made, dropped or renamed before they were locked.
+const ATTEMPTS: usize = 10;
+
+/// Whether an error is that a table is not there any more.
+fn is_of_missing_table(error: &Error) -> bool {
+    [
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+        PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+    ]
+    .iter()
+    .any(|code| error.sqlstate == *code as i32)
+}
+
 /// Connects to a source. Its sessions get the key of masks, where there is one.
 pub fn connect(source: &str, mask_key: Option<&str>) -> Result<(Origin, Session)> {
     rights::refuse_restricted_operation()?;
@@ -62,7 +76,6 @@ pub(super) fn open(
     left_out: &LeftOut,
     may_wait_on: &dyn Fn() -> Result<()>,
 ) -> Result<(Vec<Relation>, Pairing, String)> {
-    const ATTEMPTS: usize = 5;
     let pair = |relations: &[Relation]| -> Result<Pairing> {
         let include = filters.include.as_deref();
         let mut pairing = plan::pair(relations, local, include, &filters.exclude, &interrupts::check);
@@ -85,7 +98,15 @@ pub(super) fn open(
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
-        let snapshot = session.begin_snapshot(tables, may_wait_on)?;
+        let snapshot = match session.begin_snapshot(tables, may_wait_on) {
+            Err(error) if is_of_missing_table(&error) => {
+                session.rollback()?;
+                (relations, _) = read_relations()?;
+                pairing = pair(&relations)?;
+                continue;
+            }
+            begun => begun?,
+        };
         let problems;
         (relations, problems) = read_relations()?;
         pairing = pair(&relations)?;
@@ -107,7 +128,6 @@ pub(super) fn open(
 /// Opens the snapshot with all tables of the source locked that belong to no extension, and reads the catalog as the snapshot
 /// sees it.
 pub(super) fn open_whole(session: &Session, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Vec<Relation>, String)> {
-    const ATTEMPTS: usize = 5;
     let is_pulled = |relation: &&Relation| relation.is_table() && relation.extension.is_none();
     let names = |relations: &[Relation]| -> BTreeSet<String> {
         relations.iter().filter(is_pulled).map(Relation::qualified_name).collect()
@@ -117,7 +137,14 @@ pub(super) fn open_whole(session: &Session, may_wait_on: &dyn Fn() -> Result<()>
         refuse_missing_rights(session, relations.iter().filter(is_pulled))?;
         let wanted = names(&relations);
         refuse_full_lock_table("source", source::read_lock_table(session)?, wanted.len() as u64)?;
-        let snapshot = session.begin_snapshot(relations.iter().filter(is_pulled), may_wait_on)?;
+        let snapshot = match session.begin_snapshot(relations.iter().filter(is_pulled), may_wait_on) {
+            Err(error) if is_of_missing_table(&error) => {
+                session.rollback()?;
+                relations = source::read_relations(session)?;
+                continue;
+            }
+            begun => begun?,
+        };
         relations = source::read_relations(session)?;
         if names(&relations).is_subset(&wanted) {
             return Ok((relations, snapshot));
