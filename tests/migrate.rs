@@ -723,7 +723,7 @@ const ODD: &str = r#"
     REINDEX INDEX a_by_base; REFRESH MATERIALIZED VIEW four; ANALYZE"#;
 
 /// The odd definitions as far as a version knows their kinds.
-fn odd_schema(version: Version) -> String {
+pub fn odd_schema(version: Version) -> String {
     if version.major() >= 14 {
         return ODD.to_owned();
     }

@@ -44,6 +44,7 @@ mod load_sql_workers;
 mod masks;
 mod migrate;
 mod migrate_faults;
+mod migrate_names;
 mod migrations;
 mod mismatches;
 mod modes;

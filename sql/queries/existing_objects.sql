@@ -1,9 +1,9 @@
 -- Positions of a dump's objects that exist here. Names are those of the dump's table of contents.
--- $1: kinds, $2: schemas, $3: names
+-- $1: kinds, $2: schemas, $3: names, $4: what objects that may share a name are told from each other by, or nothing
 SELECT coalesce(json_agg(w.position - 1 ORDER BY w.position), '[]')::text
 FROM (
-    SELECT u.kind, u.name, u.position, (SELECT n.oid FROM pg_namespace n WHERE n.nspname = u.schema) AS namespace
-    FROM unnest($1, $2, $3) WITH ORDINALITY u(kind, schema, name, position)
+    SELECT u.kind, u.name, u.identity, u.position, (SELECT n.oid FROM pg_namespace n WHERE n.nspname = u.schema) AS namespace
+    FROM unnest($1, $2, $3, $4) WITH ORDINALITY u(kind, schema, name, identity, position)
 ) w
 WHERE CASE
     WHEN w.kind IN ('TABLE', 'FOREIGN TABLE', 'VIEW', 'MATERIALIZED VIEW', 'SEQUENCE', 'INDEX') THEN
@@ -46,6 +46,30 @@ WHERE CASE
         EXISTS (SELECT FROM pg_ts_config c WHERE c.cfgnamespace = w.namespace AND c.cfgname = w.name)
     WHEN w.kind = 'TEXT SEARCH DICTIONARY' THEN
         EXISTS (SELECT FROM pg_ts_dict d WHERE d.dictnamespace = w.namespace AND d.dictname = w.name)
+    WHEN w.kind = 'TEXT SEARCH PARSER' THEN
+        EXISTS (SELECT FROM pg_ts_parser p WHERE p.prsnamespace = w.namespace AND p.prsname = w.name)
+    WHEN w.kind = 'TEXT SEARCH TEMPLATE' THEN
+        EXISTS (SELECT FROM pg_ts_template t WHERE t.tmplnamespace = w.namespace AND t.tmplname = w.name)
+    WHEN w.kind = 'OPERATOR' THEN
+        EXISTS (SELECT FROM pg_operator o
+                WHERE o.oprnamespace = w.namespace AND o.oprname = w.name
+                  AND (pg_identify_object('pg_operator'::regclass, o.oid, 0)).identity = w.identity)
+    WHEN w.kind = 'OPERATOR CLASS' THEN
+        EXISTS (SELECT FROM pg_opclass o
+                WHERE o.opcnamespace = w.namespace AND o.opcname = w.name
+                  AND (pg_identify_object('pg_opclass'::regclass, o.oid, 0)).identity = w.identity)
+    WHEN w.kind = 'OPERATOR FAMILY' THEN
+        EXISTS (SELECT FROM pg_opfamily o
+                WHERE o.opfnamespace = w.namespace AND o.opfname = w.name
+                  AND (pg_identify_object('pg_opfamily'::regclass, o.oid, 0)).identity = w.identity)
+    WHEN w.kind = 'CAST' THEN
+        EXISTS (SELECT FROM pg_cast c
+                WHERE format('CAST (%s AS %s)', format_type(c.castsource, NULL), format_type(c.casttarget, NULL)) = w.name)
+    WHEN w.kind = 'TRANSFORM' THEN
+        EXISTS (SELECT FROM pg_transform t JOIN pg_language l ON l.oid = t.trflang
+                WHERE format('TRANSFORM FOR %s LANGUAGE %I', format_type(t.trftype, NULL), l.lanname) = w.name)
+    WHEN w.kind = 'USER MAPPING' THEN
+        EXISTS (SELECT FROM pg_user_mappings u WHERE format('USER MAPPING %s SERVER %s', u.usename, u.srvname) = w.name)
     WHEN w.kind = 'SCHEMA' THEN EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = w.name)
     WHEN w.kind = 'EXTENSION' THEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = w.name)
     WHEN w.kind = 'PROCEDURAL LANGUAGE' THEN EXISTS (SELECT FROM pg_language l WHERE l.lanname = w.name)

@@ -110,6 +110,7 @@ pub(super) fn migrate_as(request: &MigrateRequest, job: Option<i64>) -> Result<V
     let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
     let filter = request.filter()?;
     let mut definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms, filter.as_ref())?;
+    open.refuse_unmatched(&request.pull, &definitions.named)?;
     definitions.refuse_impossible()?;
     // As pg_dump has it, a part of a database is without them.
     let large_objects = if filter.is_none() { Some(LargeObjects::read(&open.session)?) } else { None };
@@ -122,7 +123,7 @@ pub(super) fn migrate_as(request: &MigrateRequest, job: Option<i64>) -> Result<V
     if let Some(large_objects) = &large_objects {
         definitions.make_large_objects(large_objects, &open.session)?;
     }
-    let mut prepared = prepare::prepare_open(&request.pull, open)?;
+    let mut prepared = prepare::prepare_open(&request.pull, open, &definitions.named)?;
     "SELECT * FROM pgcopy.migrate(…, existing => 'keep', overwrite => true);"
         .clone_into(&mut prepared.terms.call_to_overwrite);
     prepared.terms.arguments = request.described();
@@ -160,6 +161,7 @@ fn plan(request: &MigrateRequest, ddl: bool) -> Result<Vec<PlannedObject>> {
     let open = prepare::open_database(&request.pull, &refuse_circle_of_pulls)?;
     let filter = request.filter()?;
     let definitions = Definitions::read(&open.origin, &open.session, &open.snapshot, terms, filter.as_ref())?;
+    open.refuse_unmatched(&request.pull, &definitions.named)?;
     let large_objects = if filter.is_none() { LargeObjects::read(&open.session)?.planned() } else { Vec::new() };
     open.session.rollback()?;
     let of_section = |section: &'static str, objects: Vec<crate::script::Object>| {
@@ -198,10 +200,12 @@ fn continue_sequences(session: &Session, definitions: &Definitions) -> Result<()
     let mut local = Vec::new();
     let mut there = Vec::new();
     for (oid, schema, name) in definitions.new_sequences() {
-        if let Some(here) = names::relation_in(schema, name)? {
-            local.push(here);
-            there.push(NamedSequence { oid, name: plan::qualified(schema, name) });
-        }
+        let Some(here) = names::relation_in(schema, name)? else {
+            let text = format!("the new sequence {} was not found", plan::qualified(schema, name));
+            return Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT, text));
+        };
+        local.push(here);
+        there.push(NamedSequence { oid, name: plan::qualified(schema, name) });
     }
     let values = source::read_sequence_values(session, &there)?;
     let continuations: BTreeMap<u32, Continuation> = local

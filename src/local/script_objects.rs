@@ -5,11 +5,12 @@ use super::spi::{self, Param};
 use crate::error::Result;
 use std::sync::OnceLock;
 
-/// Positions of the objects that exist here. Kinds, schemas and names are those of a dump.
-pub fn existing(kinds: &[&str], schemas: &[&str], names: &[&str]) -> Result<Vec<usize>> {
+/// Positions of the objects that exist here. Kinds, schemas and names are those of a dump; `identities` are what objects that may
+/// share a name are told from each other by.
+pub fn existing(kinds: &[&str], schemas: &[&str], names: &[&str], identities: &[&str]) -> Result<Vec<usize>> {
     spi::fixed::query_json(
         include_str!("../../sql/queries/existing_objects.sql"),
-        &[Param::TextArray(kinds), Param::TextArray(schemas), Param::TextArray(names)],
+        &[Param::TextArray(kinds), Param::TextArray(schemas), Param::TextArray(names), Param::TextArray(identities)],
     )
 }
 

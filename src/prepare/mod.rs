@@ -11,6 +11,7 @@ mod local_checks;
 mod locks;
 mod masked_keys;
 mod merges;
+mod open_database;
 mod own_changes;
 mod plan_pull;
 mod problems;
@@ -30,7 +31,7 @@ use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
 use crate::local::transaction::{self, Instants};
-use crate::local::{encoding, interrupts, messages, parameters};
+use crate::local::{encoding, messages, parameters};
 use crate::order::{
     FilesSpec, InPlaceTable, Input, JobSpec, Mode, ScriptRows, ServerInput, SourceTable, TableSpec, group_foreign_keys,
 };
@@ -41,7 +42,7 @@ use follow::Ties;
 use left_out::{LeftOut, LeftOutTable};
 use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
-use plan::{Pairing, Problem};
+use plan::{Pairing, Pattern, Problem};
 use problems::{nothing_to_pull, refuse_problems, refuse_problems_of};
 use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -51,6 +52,7 @@ use stored_rows::StoredForm;
 pub use arguments::{Request, check_arguments, described, filters_of, parse_filters, worker_count};
 pub use local_checks::{CheckRequest, local_checks};
 pub use merges::{Merge, Merges};
+pub use open_database::{OpenDatabase, open_database};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
@@ -186,32 +188,14 @@ impl Method {
     }
 }
 
-/// A source whose snapshot is open, with all of its tables locked.
-pub struct OpenDatabase {
-    pub origin: Origin,
-    pub session: Session,
-    pub snapshot: String,
-    relations: Vec<Relation>,
-}
-
-/// Opens the snapshot of all that a source holds. `may_wait_on` is asked while another session of the source is in the way.
-pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<OpenDatabase> {
-    Arguments::of(request)?;
-    let (origin, mut session) = snapshot::connect(&request.source, None)?;
-    snapshot::refuse_own_database(&session, "that the pull would replace tables of")?;
-    session.set_copy_encoding(&encoding::database_name())?;
-    let (relations, snapshot) = snapshot::open_whole(&session, may_wait_on)?;
-    Ok(OpenDatabase { origin, session, snapshot, relations })
-}
-
-/// Plans a pull out of a snapshot that is open. Nothing is locked or written here.
-pub fn prepare_open(request: &Request, open: OpenDatabase) -> Result<Prepared> {
+/// Plans a pull out of a snapshot that is open. Nothing is locked or written here. Patterns that are among `named` may name
+/// other things than tables.
+pub fn prepare_open(request: &Request, open: OpenDatabase, named: &[Pattern]) -> Result<Prepared> {
     let has_written = transaction::has_written();
     let Arguments { filters, workers } = Arguments::of(request)?;
     settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let mut pairing =
-            plan::pair(&open.relations, &local, filters.include.as_deref(), &filters.exclude, &interrupts::check);
+        let mut pairing = open.pair(&filters, named, &local);
         let side = ServerSide {
             session: Rc::new(open.session),
             origin: open.origin,

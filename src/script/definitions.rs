@@ -9,6 +9,7 @@ use crate::local::{empty_indexes, identity, interrupts, script_objects, settings
 use crate::source::{self, Origin, Session};
 use dumpscript::{Head, roles_of};
 use pgrx::prelude::*;
+use plan::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The terms of a migration, as far as definitions go.
@@ -29,6 +30,8 @@ pub struct Terms {
 pub struct Definitions {
     pub before: Vec<Object>,
     pub after: Vec<Object>,
+    /// The patterns that name something of the source, which need not be a table.
+    pub named: Vec<Pattern>,
     terms: Terms,
     made_large_objects: usize,
     left_out: LeftOut,
@@ -45,11 +48,15 @@ struct LeftOut {
     needed_tables: Vec<String>,
     /// Foreign keys to tables that were not asked for.
     foreign_keys: Vec<String>,
+    /// Tables of extensions that hold more than what the extension itself has put there.
+    extension_tables: Vec<String>,
 }
 
-/// The settings that scripts of `pg_dump` are written for. None of them takes rights to change.
-const SETTINGS: [(&std::ffi::CStr, &str); 13] = [
-    (c"search_path", ""),
+/// The settings that scripts of `pg_dump` are written for. None of them takes rights to change. Where the path names no schema,
+/// types are looked for among the caller's temporary tables before all others: a script is run by a session that has none.
+const SETTINGS: [(&std::ffi::CStr, &str); 14] = [
+    (c"search_path", "pg_catalog, pg_temp"),
+    (c"quote_all_identifiers", "off"),
     (c"standard_conforming_strings", "on"),
     (c"check_function_bodies", "off"),
     (c"xmloption", "content"),
@@ -81,6 +88,7 @@ impl Definitions {
         })?;
         let mut places = places(&mut entries);
         let mut left_out = LeftOut::default();
+        let named = filter.map(|filter| filter.naming(&entries)).unwrap_or_default();
         let dependencies =
             if filter.is_some() || terms.overwrites { source::read_dependencies(session)? } else { Vec::new() };
         if let Some(filter) = filter {
@@ -94,12 +102,18 @@ impl Definitions {
         let calling = source::read_called_indexes(session)?.into_iter().collect();
         let needs = terms.overwrites.then(|| selection::needs(&entries, &dependencies, &interrupts::check));
         let objects = judge(entries, places, terms.keeps_existing, session)?;
+        let is_moved = |extension: &str| {
+            objects.iter().any(|object| object.entry.head.kind == "EXTENSION" && object.entry.head.name == extension)
+        };
+        let tables = source::read_extension_tables(session)?;
+        left_out.extension_tables =
+            tables.into_iter().filter(|(extension, _)| is_moved(extension)).map(|(_, table)| table).collect();
         let comes_after = coming_after(&objects, &calling, needs.as_deref());
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (object, is_after) in objects.into_iter().zip(comes_after) {
             if is_after { after.push(object) } else { before.push(object) }
         }
-        Ok(Self { before, after, terms, made_large_objects: 0, left_out })
+        Ok(Self { before, after, named, terms, made_large_objects: 0, left_out })
     }
 
     fn objects(&self) -> impl Iterator<Item = &Object> {
@@ -163,8 +177,11 @@ impl Definitions {
     pub fn new_sequences(&self) -> impl Iterator<Item = (u32, &str, &str)> {
         self.before.iter().filter(|object| object.action == Action::Create).filter_map(|object| {
             let head = &object.entry.head;
-            let is_sequence = head.kind == "SEQUENCE" && head.oid != 0;
-            is_sequence.then_some((head.oid, head.schema.as_deref()?, head.name.as_str()))
+            let (schema, name) = match &object.full_name {
+                Some(full) => (full.schema.as_str(), full.name.as_str()),
+                None => (head.schema.as_deref()?, head.name.as_str()),
+            };
+            (head.kind == "SEQUENCE" && head.oid != 0).then_some((head.oid, schema, name))
         })
     }
 
@@ -204,6 +221,12 @@ impl Definitions {
             caution(&format!(
                 "foreign keys whose other table no pattern names are left out: {}",
                 plan::list(&self.left_out.foreign_keys)
+            ));
+        }
+        if !self.left_out.extension_tables.is_empty() {
+            caution(&format!(
+                "rows of tables that belong to extensions are left out: {}",
+                plan::list(&self.left_out.extension_tables)
             ));
         }
         if !self.left_out.tablespaces.is_empty() {
@@ -276,6 +299,20 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
     })
 }
 
+/// Kinds whose making evaluates what they are made of.
+const RUNS_CODE: [&str; 4] = ["MATERIALIZED VIEW DATA", "INDEX", "CONSTRAINT", "CHECK CONSTRAINT"];
+
+/// Whether an error is that something of a name was not found.
+fn is_about_names(error: &Error) -> bool {
+    [
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
+        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+    ]
+    .iter()
+    .any(|code| error.sqlstate == *code as i32)
+}
+
 fn run(head: &Head, statement: &str) -> Result<()> {
     catch(|| empty_indexes::quickly(|| spi::execute_of_script(statement))).map_err(|error| {
         let is_about_rights = error.sqlstate == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
@@ -286,6 +323,12 @@ fn run(head: &Head, statement: &str) -> Result<()> {
         };
         if is_about_rights && !roles_of(statement).is_empty() {
             return error.hint("With owners => false and privileges => false the caller owns all that is made.");
+        }
+        if is_about_names(&error) && RUNS_CODE.contains(&head.kind.as_str()) {
+            return error.hint(
+                "Definitions are run without a search_path, as pg_restore runs them: functions and texts must name the schemas \
+                 of what they use, or be given one: ALTER FUNCTION … SET search_path.",
+            );
         }
         error
     })

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::local::script_objects::{self, existing};
 use crate::local::settings;
-use crate::source::{self, Session};
+use crate::source::{self, ObjectAddress, ObjectName, Session};
 use dumpscript::{Entry, Head, setting_of};
 use std::collections::{HashMap, HashSet};
 
@@ -49,6 +49,8 @@ pub struct Object {
     pub entry: Entry,
     pub action: Action,
     pub(super) place: Place,
+    /// Its names, where the dump does not tell them in full.
+    pub(super) full_name: Option<ObjectName>,
     /// What is different in the object that exists here.
     pub(super) difference: Option<String>,
 }
@@ -173,15 +175,29 @@ pub(super) fn judge(
     session: &Session,
 ) -> Result<Vec<Object>> {
     let heads: Vec<&Head> = entries.iter().map(|entry| &entry.head).collect();
-    let kinds: Vec<&str> = heads.iter().map(|head| head.kind.as_str()).collect();
-    let schemas: Vec<&str> = heads.iter().map(|head| head.schema.as_deref().unwrap_or_default()).collect();
-    let names: Vec<&str> = heads.iter().map(|head| head.name.as_str()).collect();
+    let told = source::read_object_names(session)?;
+    let full_names: Vec<Option<&ObjectName>> = heads.iter().map(|head| full_name(head, &told)).collect();
+    let objects = Named {
+        kinds: heads.iter().map(|head| head.kind.as_str()).collect(),
+        schemas: heads
+            .iter()
+            .zip(&full_names)
+            .map(|(head, full)| full.map_or(head.schema.as_deref().unwrap_or_default(), |full| full.schema.as_str()))
+            .collect(),
+        names: heads
+            .iter()
+            .zip(&full_names)
+            .map(|(head, full)| full.map_or(head.name.as_str(), |full| full.name.as_str()))
+            .collect(),
+    };
+    let identities: Vec<&str> = full_names.iter().map(|full| full.map_or("", |full| full.identity.as_str())).collect();
     let extensions: Vec<&str> =
         heads.iter().filter(|head| head.kind == "EXTENSION").map(|head| head.name.as_str()).collect();
     let (here, unavailable) = settings::with_catalog_settings(|| {
-        Ok((existing(&kinds, &schemas, &names)?, script_objects::missing_extensions(&extensions)?))
+        let here = existing(&objects.kinds, &objects.schemas, &objects.names, &identities)?;
+        Ok((here, script_objects::missing_extensions(&extensions)?))
     })?;
-    let differences = if keeps_existing { HashMap::new() } else { differences(&heads, &here, session)? };
+    let differences = if keeps_existing { HashMap::new() } else { differences(&objects, &here, session)? };
     let here: HashSet<usize> = here.into_iter().collect();
     let mut actions = vec![Action::Create; heads.len()];
     let mut kept_numbers = HashSet::new();
@@ -202,23 +218,47 @@ pub(super) fn judge(
         }
     }
     let mut differences = differences;
-    let objects = entries.into_iter().zip(actions).zip(places).enumerate();
-    let objects = objects.map(|(position, ((entry, action), place))| {
+    let full_names: Vec<Option<ObjectName>> = full_names.into_iter().map(Option::<&ObjectName>::cloned).collect();
+    let objects = entries.into_iter().zip(actions).zip(places.into_iter().zip(full_names)).enumerate();
+    let objects = objects.map(|(position, ((entry, action), (place, full_name)))| {
         let difference = differences.remove(&position).filter(|_| action == Action::Refuse);
-        Object { entry, action, place, difference }
+        Object { entry, action, place, full_name, difference }
     });
     Ok(objects.collect())
 }
 
+/// Kinds, schemas and names of a dump's objects.
+struct Named<'a> {
+    kinds: Vec<&'a str>,
+    schemas: Vec<&'a str>,
+    names: Vec<&'a str>,
+}
+
+/// Kinds of relations, which a dump names by one line, and kinds whose objects may share a name.
+const TOLD_IN_FULL: [&str; 9] = [
+    "TABLE",
+    "FOREIGN TABLE",
+    "VIEW",
+    "MATERIALIZED VIEW",
+    "SEQUENCE",
+    "INDEX",
+    "OPERATOR",
+    "OPERATOR CLASS",
+    "OPERATOR FAMILY",
+];
+
+fn full_name<'a>(head: &Head, told: &'a HashMap<ObjectAddress, ObjectName>) -> Option<&'a ObjectName> {
+    TOLD_IN_FULL.contains(&head.kind.as_str()).then(|| told.get(&(head.class, head.oid))).flatten()
+}
+
 /// Compares objects that exist here, by their positions, with those of the source. Returns how those differ that do.
-fn differences(heads: &[&Head], here: &[usize], session: &Session) -> Result<HashMap<usize, String>> {
+fn differences(objects: &Named<'_>, here: &[usize], session: &Session) -> Result<HashMap<usize, String>> {
     if here.is_empty() {
         return Ok(HashMap::new());
     }
-    let kinds: Vec<&str> = here.iter().map(|&position| heads[position].kind.as_str()).collect();
-    let schemas: Vec<&str> =
-        here.iter().map(|&position| heads[position].schema.as_deref().unwrap_or_default()).collect();
-    let names: Vec<&str> = here.iter().map(|&position| heads[position].name.as_str()).collect();
+    let kinds: Vec<&str> = here.iter().map(|&position| objects.kinds[position]).collect();
+    let schemas: Vec<&str> = here.iter().map(|&position| objects.schemas[position]).collect();
+    let names: Vec<&str> = here.iter().map(|&position| objects.names[position]).collect();
     let ours = settings::with_catalog_settings(|| script_objects::definitions(&kinds, &schemas, &names))?;
     let theirs = source::read_object_definitions(session, &kinds, &schemas, &names)?;
     let mut differences = HashMap::new();
@@ -226,25 +266,39 @@ fn differences(heads: &[&Head], here: &[usize], session: &Session) -> Result<Has
         let difference = match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours == theirs => continue,
             (Some(ours), Some(theirs)) => first_difference(&theirs, &ours),
-            _ => "objects of this kind are not compared".to_owned(),
+            (None, None) => "objects of this kind are not compared".to_owned(),
+            // A definition is read as the snapshot of the caller's transaction sees it.
+            (None, Some(theirs)) => {
+                format!(
+                    "there {}, here another kind of object, or one that this transaction does not see",
+                    first_line(&theirs)
+                )
+            }
+            (Some(ours), None) => format!("there another kind of object, here {}", first_line(&ours)),
         };
         differences.insert(position, difference);
     }
     Ok(differences)
 }
 
+/// The first line of a definition, for people.
+fn first_line(definition: &str) -> String {
+    shown(definition.lines().next().unwrap_or_default())
+}
+
+fn shown(line: &str) -> String {
+    const MOST_BYTES: usize = 200;
+    plan::one_line(&crate::error::capped(line.trim(), MOST_BYTES))
+}
+
 /// Describes the first line in which two definitions differ.
 fn first_difference(theirs: &str, ours: &str) -> String {
-    const MOST_BYTES: usize = 200;
     let mut lines = (theirs.lines(), ours.lines());
     loop {
         let (there, here) = (lines.0.next(), lines.1.next());
         if there != here || there.is_none() {
-            let shown = |line: Option<&str>| match line {
-                Some(line) => plan::one_line(&crate::error::capped(line.trim(), MOST_BYTES)),
-                None => "nothing more".to_owned(),
-            };
-            return format!("there {}, here {}", shown(there), shown(here));
+            let told = |line: Option<&str>| line.map_or("nothing more".to_owned(), shown);
+            return format!("there {}, here {}", told(there), told(here));
         }
     }
 }

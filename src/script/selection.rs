@@ -5,6 +5,9 @@ use dumpscript::{Entry, Head};
 use plan::Pattern;
 use std::collections::{HashMap, HashSet};
 
+/// No pattern without a wildcard takes it.
+const LONGER_THAN_NAMES: &str = "                                                                                ";
+
 /// The patterns of a migration. They name tables and other relations; one that takes every name of a schema takes all that
 /// is in the schema.
 pub struct Filter {
@@ -22,9 +25,18 @@ impl Filter {
         self.exclude.iter().any(|pattern| pattern.matches(schema, name))
     }
 
+    /// Returns the patterns that name something of a dump: a relation, or a whole schema.
+    pub(super) fn naming(&self, entries: &[Entry]) -> Vec<Pattern> {
+        let names = |pattern: &Pattern, head: &Head| match head.schema.as_deref() {
+            Some(schema) => RELATIONS.contains(&head.kind.as_str()) && pattern.matches(schema, &head.name),
+            None => head.kind == "SCHEMA" && pattern.matches(&head.name, LONGER_THAN_NAMES),
+        };
+        let all = self.include.iter().flatten().chain(&self.exclude);
+        all.filter(|pattern| entries.iter().any(|entry| names(pattern, &entry.head))).cloned().collect()
+    }
+
     fn takes_all_of(&self, schema: &str) -> bool {
-        // Longer than any name is.
-        self.takes(schema, &" ".repeat(100))
+        self.takes(schema, LONGER_THAN_NAMES)
     }
 }
 

@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use plan::catalog::{self, ColumnSequence, Enum, LockTable, Relation, RelationColumn, TablePart, UniqueKey};
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -159,11 +159,46 @@ pub fn read_object_definitions(
 /// An object by the OIDs of its catalog and its own.
 pub type ObjectAddress = (u32, u32);
 
+/// The names of an object.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectName {
+    pub schema: String,
+    pub name: String,
+    /// The text by which it is told from others of this name; empty where there is none.
+    pub identity: String,
+}
+
+/// Returns the names of objects that a dump does not tell in full.
+pub fn read_object_names(session: &Session) -> Result<HashMap<ObjectAddress, ObjectName>> {
+    type Row = (u32, u32, String, String, Option<String>);
+    let rows: Vec<Row> = read_json(session, include_str!("../../sql/queries/object_names.sql"))?;
+    let named = |(class, oid, schema, name, identity): Row| {
+        ((class, oid), ObjectName { schema, name, identity: identity.unwrap_or_default() })
+    };
+    Ok(rows.into_iter().map(named).collect())
+}
+
 /// Returns objects of the source with those that they depend on, and whether the first is contained in the definition of the
 /// second.
 pub fn read_dependencies(session: &Session) -> Result<Vec<(ObjectAddress, ObjectAddress, bool)>> {
     let rows: Vec<(u32, u32, u32, u32, bool)> = read_json(session, include_str!("../../sql/queries/dependencies.sql"))?;
     Ok(rows.into_iter().map(|(class, oid, used_class, used, part)| ((class, oid), (used_class, used), part)).collect())
+}
+
+/// Returns the tables of extensions that hold rows which a dump of the database would take along, each with its extension.
+pub fn read_extension_tables(session: &Session) -> Result<Vec<(String, String)>> {
+    type Row = (String, String, String);
+    let tables: Vec<Row> = read_json(session, include_str!("../../sql/queries/extension_tables.sql"))?;
+    let queries: Vec<String> = tables
+        .iter()
+        .map(|(_, table, condition)| format!("SELECT EXISTS (SELECT FROM ONLY {table} {condition})::pg_catalog.text"))
+        .collect();
+    let answers = session.query_values(&queries)?;
+    let of_each = tables.into_iter().zip(answers);
+    Ok(of_each
+        .filter(|(_, has_rows)| has_rows == b"true")
+        .map(|((extension, table, _), _)| (extension, table))
+        .collect())
 }
 
 /// A large object of the source.

@@ -85,11 +85,12 @@ pub fn entries(script: &str, interrupt: &dyn Fn()) -> Result<Vec<Entry>, ScriptE
 
 /// The head whose names follow. They are read from the end, since the first may hold anything.
 fn named(text: &str, numbers: &mut Head) -> Option<Head> {
-    let without_tablespace = text.rsplit_once("; Tablespace: ").map_or(text, |(rest, _)| rest);
-    let (rest, owner) = without_tablespace.rsplit_once("; Owner: ").or_else(|| {
+    let (rest, owner) = text.rsplit_once("; Owner: ").or_else(|| {
         // Without owners the line ends like this.
-        without_tablespace.rsplit_once("; Owner:")
+        text.rsplit_once("; Owner:")
     })?;
+    // A name that holds these words comes before the owner.
+    let owner = owner.split_once("; Tablespace: ").map_or(owner, |(owner, _)| owner);
     let (rest, schema) = rest.rsplit_once("; Schema: ")?;
     let (name, kind) = rest.rsplit_once("; Type: ")?;
     let given = |text: &str| (!matches!(text, "" | "-")).then(|| text.to_owned());
@@ -148,6 +149,20 @@ COMMENT ON COLUMN public.t.b IS '
         assert_eq!((head.owner.as_deref(), head.number, head.class, head.oid), (Some("app"), 853, 1247, 16413));
         let head = &entries[2].head;
         assert_eq!((&head.schema, &head.owner, head.dependencies.as_slice()), (&None, &None, [215, 7].as_slice()));
+    }
+
+    #[test]
+    fn names_may_hold_the_words_of_heads() {
+        for (line, name, owner) in [
+            ("x; Tablespace: y; Type: SEQUENCE; Schema: s; Owner: me", "x; Tablespace: y", Some("me")),
+            ("x; Owner: z; Type: SEQUENCE; Schema: s; Owner: me", "x; Owner: z", Some("me")),
+            ("x; Tablespace: y; Type: SEQUENCE; Schema: s; Owner: me; Tablespace: t", "x; Tablespace: y", Some("me")),
+            ("x; Type: TABLE; Schema: q; Type: SEQUENCE; Schema: s; Owner:", "x; Type: TABLE; Schema: q", None),
+        ] {
+            let head = named(line, &mut Head::default()).unwrap();
+            assert_eq!((head.name.as_str(), head.kind.as_str()), (name, "SEQUENCE"), "{line}");
+            assert_eq!((head.schema.as_deref(), head.owner.as_deref()), (Some("s"), owner), "{line}");
+        }
     }
 
     #[test]
