@@ -346,3 +346,28 @@ fn files_see_the_transaction_too() {
     pair.destination.batch_execute("COMMIT").unwrap();
     pair.assert_nothing_left();
 }
+
+/// The trigger of a deferrable constraint changes the table's row of `pg_class`, for which workers would wait without end.
+#[test]
+fn workers_wait_for_nothing_that_the_leader_makes() {
+    let mut pair = Pair::with(
+        "own_deferrable",
+        "CREATE FUNCTION norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower($1); END';
+         CREATE TABLE visit (id int PRIMARY KEY, a text, during int4range,
+             CONSTRAINT apart EXCLUDE USING gist (during WITH &&) WHERE (public.norm(a) <> '') DEFERRABLE INITIALLY DEFERRED);
+         CREATE INDEX ON visit (a); CREATE INDEX ON visit (during)",
+        "INSERT INTO visit SELECT i, 'a' || i, int4range(i, i + 1) FROM generate_series(1, 20000) i",
+    );
+    pair.pull("overwrite => true");
+    let pull = pair.pull_sql("overwrite => true, parallel => 2");
+    pair.destination
+        .batch_execute(&format!(
+            "BEGIN; SET LOCAL statement_timeout = '60s'; ALTER FUNCTION norm(text) COST 2; {pull}; COMMIT"
+        ))
+        .unwrap();
+    pair.assert_same_content();
+    let overlapping = "INSERT INTO visit VALUES (0, 'b', '[7,9)')";
+    let error = pair.destination.batch_execute(overlapping).expect_err("ranges must not overlap");
+    assert_eq!(Failure::of(&error).sqlstate, "23P01");
+    pair.assert_nothing_left();
+}

@@ -364,9 +364,11 @@ unsafe fn create_index(job: i64, heap: pg_sys::Oid, target: pg_sys::Relation, in
         if (*statement).excludeOpNames.is_null() {
             (*statement).isconstraint = false;
             (*statement).primary = false;
-            (*statement).deferrable = false;
-            (*statement).initdeferred = false;
         }
+        // A deferrable constraint has a trigger, which changes the heap's row of pg_class: where the leader makes the index, workers
+        // that analyze the table or build its other indexes would wait for the leader's transaction, and the leader for them.
+        (*statement).deferrable = false;
+        (*statement).initdeferred = false;
         if !index.valid {
             (*statement).unique = false;
         }
