@@ -50,6 +50,8 @@ fn temporary_tables_of_the_caller_stand_in_for_no_type() {
         )
         .unwrap();
     pair.migrate("");
+    let temporary = "DROP TABLE pg_temp.point, pg_temp.date, pg_temp.text, pg_temp.jsonb, pg_temp.item; RESET quote_all_identifiers";
+    pair.destination.batch_execute(temporary).unwrap();
     pair.assert_same_definitions();
     let rows = "SELECT pg_catalog.concat(pg_catalog.count(*), pg_catalog.max(place[0])) FROM public.item";
     assert_eq!(text(&mut pair.destination, rows), text(&mut pair.source, rows));
