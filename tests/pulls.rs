@@ -67,6 +67,7 @@ mod planted_code;
 mod refused_processes;
 mod rights;
 mod safety;
+mod saved_wire;
 mod schemas;
 mod secrets;
 mod self_pull;
