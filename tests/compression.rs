@@ -496,3 +496,41 @@ fn a_migration_is_compressed_too() {
     pair.assert_same_content();
     assert_eq!(travelled(&mut pair), ["big t lz4"]);
 }
+
+#[test]
+fn rows_that_verify_looks_at_one_by_one_are_compressed() {
+    let mut pair = with_extension(
+        "frames_verify",
+        "CREATE TABLE item (id int PRIMARY KEY, a int, b int, c text)",
+        "INSERT INTO item SELECT i, i, i, 'c' || i FROM generate_series(1, 20000) i; ANALYZE",
+    );
+    pair.pull("");
+    pair.destination
+        .batch_execute("UPDATE item SET a = -a WHERE id % 50 = 0; DELETE FROM item WHERE id = 7; ANALYZE")
+        .unwrap();
+    let proxy = Proxy::start(pair.source_port);
+    let dsn = proxy.dsn(&pair.database);
+    let verify = |arguments: &str| {
+        format!("SELECT array_to_string(differences, '; ') FROM pgcopy.verify('{dsn}', most_rows => 1000, {arguments})")
+    };
+    let mut passed = Vec::new();
+    let expected = text(&mut pair.destination, &verify("level => 'rows', compress => 'none'"));
+    assert!(expected.contains("missing here: (id)=(7)") && expected.contains("changed: (id)=(50) in a"), "{expected}");
+    for codec in ["none", "auto", "gzip", "lz4", "zstd"] {
+        let before = proxy.passed();
+        let sql = verify(&format!("level => 'rows', compress => '{codec}'"));
+        assert_eq!(text(&mut pair.destination, &sql), expected, "{codec}");
+        passed.push(proxy.passed() - before);
+    }
+    assert!(passed[1..].iter().all(|bytes| *bytes < passed[0] * 7 / 10), "{passed:?}");
+    pair.source.batch_execute("DROP EXTENSION pgcopy").unwrap();
+    pair.notices();
+    assert_eq!(text(&mut pair.destination, &verify("level => 'rows'")), expected);
+    assert_eq!(pair.notices(), ["the source does not compress the rows: the database has no extension pgcopy"]);
+    let failure = Failure::of(&pair.destination.query(&verify("level => 'rows', compress => 'lz4'"), &[]).unwrap_err());
+    assert_eq!(failure.sqlstate, "0A000", "{failure:?}");
+    // Nothing else of a comparison is long.
+    text(&mut pair.destination, &verify("level => 'digest', compress => 'lz4'"));
+    let failure = Failure::of(&pair.destination.query(&verify("compress => 'best'"), &[]).unwrap_err());
+    assert_eq!(failure.sqlstate, "22023", "{failure:?}");
+}

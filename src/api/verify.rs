@@ -19,6 +19,7 @@ fn verify(
     definitions: default!(Option<bool>, "false"),
     tables: default!(Option<Document>, "NULL"),
     mask_key: default!(Option<Text>, "NULL"),
+    compress: default!(Option<Text>, "'auto'"),
 ) -> TableIterator<
     'static,
     (
@@ -44,6 +45,7 @@ fn verify(
         most_rows: given("most_rows", most_rows),
         tables: tables.map(|tables| or_raise(tables.parse("tables"))),
         mask_key: mask_key.map(String::from),
+        compress: given("compress", compress).0,
     };
     let verdicts = or_raise(job::verify(&request));
     TableIterator::new(verdicts.into_iter().map(|verdict| {

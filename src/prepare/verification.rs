@@ -6,10 +6,11 @@ use super::left_out::LeftOut;
 use super::problems::{no_table, refuse_problems_of};
 use super::selection::choose;
 use super::snapshot;
+use super::transport::{Compress, transport_of};
 use crate::error::{Error, Result, tell};
 use crate::local::locks::{Mode, lock_or_tell};
 use crate::local::{catalog, rights, settings};
-use crate::source::{self, Session};
+use crate::source::{self, Session, Transport};
 use crate::verify::{Level, RowIdentity, TablePair, Verdict, compare};
 use pgrx::prelude::*;
 use plan::catalog::{Column, Relation, UniqueKey, attach_columns};
@@ -36,6 +37,8 @@ pub struct VerifyRequest {
     pub tables: Option<Value>,
     /// The secret that masks depend on.
     pub mask_key: Option<String>,
+    /// How rows that are told from each other are compressed by the source.
+    pub compress: String,
 }
 
 /// The most differing rows of each kind that a call can ask for.
@@ -45,6 +48,7 @@ const MOST_ROWS: usize = 1000;
 /// of a query. `may_wait_on` is asked while another session of the source is in the way.
 pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> Result<Vec<Verdict>> {
     let level = Level::parse(&request.level)?;
+    Compress::parse(&request.compress)?;
     hide_key(request.mask_key.as_deref());
     let filters =
         Filters::whole_tables(parse_filters("verify", request.include.as_deref(), request.exclude.as_deref())?)
@@ -64,10 +68,14 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
             snapshot::open(&session, origin.user(), &local, &filters, &LeftOut::default(), may_wait_on)?;
         let (mut pairs, changed) =
             pair_tables(&session, &there, &local, pairing, &filters.selection, request.definitions)?;
+        let mut transport = Transport::Copy;
         if level == Level::Rows {
             find_identities(&session, &mut pairs, &changed)?;
+            let (chosen, notice) = transport_of(&session, &request.compress)?;
+            notice.iter().for_each(|notice| tell(notice));
+            transport = chosen;
         }
-        compare(&session, pairs, level, processes, most)
+        compare(&session, pairs, level, processes, most, transport)
     })?;
     session.rollback()?;
     if request.fail {

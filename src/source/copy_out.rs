@@ -77,7 +77,7 @@ impl CopyOut<'_> {
             let query = format!("SELECT {columns} FROM {only}{}{condition}", self.table);
             match self.transport {
                 Transport::Copy => format!("({query})"),
-                Transport::Frames(compression) => return self.framed_statement(&query, compression),
+                Transport::Frames(compression) => return framed_statement(&query, self.wire.name(), compression),
             }
         };
         format!("COPY {what} TO STDOUT (FORMAT {})", self.wire.name())
@@ -100,17 +100,6 @@ impl CopyOut<'_> {
         )
     }
 
-    /// Each row of this COPY is a frame.
-    fn framed_statement(&self, query: &str, compression: Compression) -> String {
-        format!(
-            "COPY (SELECT pgcopy.send_frames(wire => {}, query => {}, form => '{}', codec => '{}')) TO STDOUT (FORMAT binary)",
-            frames::VERSION,
-            plan::quote_literal(query),
-            self.wire.name(),
-            compression.name()
-        )
-    }
-
     /// Returns the form of the rows in the frames, where there are frames.
     fn form(&self) -> Option<Form> {
         self.transport.form(self.wire)
@@ -121,6 +110,16 @@ impl CopyOut<'_> {
         let copies = session.start_copies(&[], &[self.statement()], &[self.form()], self.computed);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0, framed: None }
     }
+}
+
+/// Returns a COPY of which each row is a frame, with the rows of a query.
+pub(super) fn framed_statement(query: &str, form: &str, compression: Compression) -> String {
+    format!(
+        "COPY (SELECT pgcopy.send_frames(wire => {}, query => {}, form => '{form}', codec => '{}')) TO STDOUT (FORMAT binary)",
+        frames::VERSION,
+        plan::quote_literal(query),
+        compression.name()
+    )
 }
 
 /// Starts the streams of several parts, which arrive one after the other, in a session that has joined a snapshot.

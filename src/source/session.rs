@@ -1,5 +1,6 @@
 use super::answers::{AnswerError, Answers, answers};
 use super::connection::{Connection, silent};
+use super::copy_out::framed_statement;
 use super::framed_stream::{Framed, FramedStream};
 use super::origin::Origin;
 use super::socket::Ends;
@@ -7,7 +8,7 @@ use crate::error::{Error, Result, sqlstate_class};
 use crate::local::parameters::{source_lock_timeout, source_timeout};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
-use frames::Form;
+use frames::{Compression, Form};
 use pgrx::prelude::*;
 use plan::catalog::Relation;
 use std::cell::RefCell;
@@ -265,19 +266,32 @@ impl Session {
 
     /// Has the source compute the one value of each query while this process does something else.
     pub fn start_values(&self, queries: &[String]) -> RunningValues<'_> {
+        self.started(self.values_of(queries))
+    }
+
+    /// The same for a long value that travels in frames: of a source that can send them.
+    pub fn start_value_in_frames(&self, query: &str, compression: Compression) -> RunningValues<'_> {
+        let statement = framed_statement(query, Form::Binary.name(), compression);
+        self.started(self.values_of_copies(&[statement], Some(FramedStream::new(Form::Binary))))
+    }
+
+    fn started<'a>(&'a self, mut running: RunningValues<'a>) -> RunningValues<'a> {
         /// Enough for the queries to leave; they are short.
         const DEPARTURE: Duration = Duration::from_millis(10);
-        let mut running = self.values_of(queries);
         running.answered = self.connection.wait_at_most(DEPARTURE, running.answers.as_mut());
         running
     }
 
     fn values_of(&self, queries: &[String]) -> RunningValues<'_> {
-        let connection = &self.connection;
         let copies: Vec<_> = queries.iter().map(|query| format!("COPY ({query}) TO STDOUT (FORMAT binary)")).collect();
-        let (commands, count) = (copies.join("; "), queries.len());
+        self.values_of_copies(&copies, None)
+    }
+
+    fn values_of_copies(&self, copies: &[String], frames: Option<FramedStream>) -> RunningValues<'_> {
+        let connection = &self.connection;
+        let (commands, count) = (copies.join("; "), copies.len());
         let answers = Box::pin(async move { answers(connection.client(), &connection.tap, &commands, count).await });
-        RunningValues { session: self, answers, answered: None, count }
+        RunningValues { session: self, answers, answered: None, count, frames }
     }
 
     /// Waits for data to arrive, for as long as the source may be silent.
@@ -379,6 +393,8 @@ pub struct RunningValues<'a> {
     /// Set where all was answered before anybody waited for it.
     answered: Option<CopyAnswers>,
     count: usize,
+    /// Set where there is one value, which comes in frames.
+    frames: Option<FramedStream>,
 }
 
 impl RunningValues<'_> {
@@ -393,6 +409,7 @@ impl RunningValues<'_> {
     /// `limit` is how long the source may be silent.
     fn take(mut self, limit: Option<Duration>) -> Result<Vec<Vec<u8>>> {
         let tap = &self.session.connection.tap;
+        let mut frames = self.frames.take();
         let mut values: Vec<Vec<u8>> = Vec::with_capacity(self.count);
         let mut bytes = 0;
         for number in 0..self.count {
@@ -404,7 +421,7 @@ impl RunningValues<'_> {
                         return Err(answers.map_or_else(|error| error.error, |_| no_value()));
                     }
                 }
-                let ended = tap.take_data(&mut |chunk| {
+                let mut keep = |chunk: &[u8]| {
                     bytes += chunk.len();
                     if bytes > memory::MAX_ALLOC_SIZE {
                         return Err(Error::new(
@@ -426,10 +443,17 @@ impl RunningValues<'_> {
                         values.push(value);
                         Ok(())
                     })
-                })?;
+                };
+                let ended = match &mut frames {
+                    Some(frames) => tap.take_data(&mut |chunk| frames.take(chunk, &mut keep))?,
+                    None => tap.take_data(&mut keep)?,
+                };
                 if ended {
                     break;
                 }
+            }
+            if let Some(frames) = &frames {
+                frames.finish()?;
             }
             stream.finish()?;
             if values.len() <= number {
@@ -438,7 +462,13 @@ impl RunningValues<'_> {
         }
         match self.event(limit)? {
             CopyEvent::Data => Err(unasked_data()),
-            CopyEvent::Answered(answers) => answers.map(|_| values).map_err(|error| error.error),
+            CopyEvent::Answered(answers) => {
+                let answers = answers.map_err(|error| error.error)?;
+                if let Some(frames) = &frames {
+                    frames.rows(answers.rows.first().copied().unwrap_or_default())?;
+                }
+                Ok(values)
+            }
         }
     }
 

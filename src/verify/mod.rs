@@ -10,7 +10,7 @@ mod summary;
 
 use crate::error::{Error, Result};
 use crate::local::spi::Moment;
-use crate::source::{Session, without_values};
+use crate::source::{Session, Transport, without_values};
 use batches::batches;
 use pgrx::prelude::*;
 use plan::digest::{DigestColumn, Hash};
@@ -83,13 +83,14 @@ pub struct Verdict {
 }
 
 /// Compares tables: the source computes while this side does. `processes` is how many each server may use for a big table, and
-/// `most` how many differing rows of each kind are told of for each table.
+/// `most` how many differing rows of each kind are told of for each table. `transport` is the way of rows that are looked at one by one.
 pub fn compare(
     session: &Session,
     mut pairs: Vec<TablePair>,
     level: Level,
     processes: usize,
     most: usize,
+    transport: Transport,
 ) -> Result<Vec<Verdict>> {
     summary::set_value_settings(session)?;
     let hash = summary::common_hash(session)?;
@@ -112,7 +113,8 @@ pub fn compare(
             }
             let mut differences = differences(&pair, &source, &here);
             if source != here {
-                differences.extend(rows::find(session, &moment, &pair, hash, (&source.buckets, &here.buckets), most)?);
+                let buckets = (source.buckets.as_slice(), here.buckets.as_slice());
+                differences.extend(rows::find(session, &moment, &pair, hash, buckets, most, transport)?);
             }
             seconds += begun.elapsed().as_secs_f64();
             Ok(Verdict { schema: pair.schema, table: pair.name, source, here, differences, seconds })

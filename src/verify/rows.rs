@@ -4,7 +4,8 @@ use super::TablePair;
 use super::summary::{Bucket, in_role};
 use crate::error::{Error, Result};
 use crate::local::spi::Moment;
-use crate::source::{Session, without_values};
+use crate::source::{Session, Transport, without_values};
+use frames::Compression;
 use pgrx::prelude::*;
 use plan::digest::{self, Buckets, DigestColumn, Hash};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub(super) fn find(
     hash: Hash,
     (theirs, ours): (&[Bucket], &[Bucket]),
     most: usize,
+    transport: Transport,
 ) -> Result<Vec<String>> {
     let (Some(columns), Some(identity)) = (&pair.columns, &pair.identity) else { return Ok(Vec::new()) };
     let differing = differing_buckets(theirs, ours);
@@ -54,7 +56,11 @@ pub(super) fn find(
         return Ok(vec![format!("too many rows to look at one by one: {rows}")]);
     }
     let query = |from: &str| rows_query(columns, identity, hash, &chosen, from);
-    let running = session.start_values(&[query(&pair.source)]);
+    let of_source = query(&pair.source);
+    let running = match compression(transport, pair, rows) {
+        Some(compression) => session.start_value_in_frames(&of_source, compression),
+        None => session.start_values(&[of_source]),
+    };
     let here = in_role(pair.owner, || moment.query_text(&query(&pair.here)))?;
     let here = parse(here.unwrap_or_default().as_bytes(), rows)?;
     let there = running.finish().map_err(|error| if pair.computed { without_values(error) } else { error })?;
@@ -73,6 +79,25 @@ pub(super) fn find(
         ));
     }
     Ok(found)
+}
+
+/// Returns how the source compresses so many rows of a table: their keys, and a hash of each column. It reads the table without other
+/// processes then. Unless a codec is named, it does so where they are many, and the table is not much bigger than they, or not read as a whole.
+fn compression(transport: Transport, pair: &TablePair, rows: i64) -> Option<Compression> {
+    const FEWEST_BYTES: i64 = 1_000_000;
+    const LARGEST_TABLE: i64 = 100;
+    /// Of a hash or the value of a key, as text.
+    const BYTES_OF_A_VALUE: i64 = 24;
+    let Transport::Frames(compression) = transport else { return None };
+    let values = pair.identity.as_ref().map_or(0, |identity| match identity.key.len() {
+        0 => 2,
+        key => key + pair.columns.as_ref().map_or(0, Vec::len),
+    });
+    let bytes = rows.saturating_mul(BYTES_OF_A_VALUE * values as i64);
+    let table = pair.pages.saturating_mul(i64::from(pg_sys::BLCKSZ));
+    let in_ranges = pair.identity.as_ref().is_some_and(|identity| matches!(identity.buckets, Buckets::Ranges { .. }));
+    let pays = bytes >= FEWEST_BYTES && (in_ranges || table <= bytes.saturating_mul(LARGEST_TABLE));
+    (compression != Compression::Auto || pays).then_some(compression)
 }
 
 /// Numbers of the buckets that differ, with the rows of the bigger side.
