@@ -18,7 +18,7 @@ fn usage() -> String {
   cargo xtask test [FILTER] [--pg VERSION]  formatter, lints and every test
   cargo xtask soak [FILTER] [--minutes N] [--seed S] [--pg VERSION]
                                             random histories of many sessions, and other random tests
-  cargo xtask bench [SUITE]... [--scale S] [--tables N] [--runs N] [--only CONTENDER]...
+  cargo xtask bench [SUITE]... [--scale S] [--tables N] [--runs N] [--only CONTENDER]... [--mbit N] [--rtt MILLISECONDS]
                                             pgcopy against its peers, in suites; tpch if none is named
   cargo xtask package [--pg VERSION]        the files of the extension for a server, in target/package
   cargo xtask servers [--scale S]           two servers to play with, until Ctrl-C
@@ -66,6 +66,8 @@ fn run() -> Result<()> {
             "--scale" => options.scale = value()?.parse()?,
             "--tables" => options.tables = value()?.parse()?,
             "--runs" => options.runs = value()?.parse()?,
+            "--mbit" => options.mbit = value()?.parse()?,
+            "--rtt" => options.rtt = value()?.parse()?,
             "--minutes" => options.minutes = value()?.parse()?,
             "--seed" => options.seed = Some(value()?.parse()?),
             "--only" => options.only.push(value()?),
@@ -98,6 +100,9 @@ struct Options {
     scale: f64,
     tables: usize,
     runs: usize,
+    /// The link that the suite of that name goes over: megabits in a second, and the milliseconds of a round trip.
+    mbit: f64,
+    rtt: f64,
     /// How long random histories go on.
     minutes: u64,
     /// What the first of them begins with.
@@ -116,6 +121,8 @@ impl Default for Options {
             scale: 1.0,
             tables: 5000,
             runs: 5,
+            mbit: 100.0,
+            rtt: 20.0,
             minutes: 10,
             seed: None,
             only: Vec::new(),

@@ -500,7 +500,7 @@ pub fn dsn(port: u16, database: &str) -> String {
 }
 
 /// A command that runs as the user whom servers run as. With `end_signal` it gets that signal when we end.
-fn as_server_user(program: &Path, end_signal: Option<&str>) -> Command {
+pub fn as_server_user(program: &Path, end_signal: Option<&str>) -> Command {
     let mut command = Command::new("setpriv");
     if let Some(user) = server_user() {
         command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
@@ -520,7 +520,7 @@ pub fn is_root() -> bool {
 }
 
 /// Servers refuse to run as root.
-fn server_user() -> Option<&'static str> {
+pub fn server_user() -> Option<&'static str> {
     if !is_root() {
         return None;
     }

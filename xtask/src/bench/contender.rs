@@ -11,6 +11,8 @@ pub enum Contender {
     PgcopyCompress(&'static str),
     /// Rows as they lie in the heap of a source that is trusted.
     PgcopyHeapForm,
+    /// Through a tunnel of OpenSSH that compresses.
+    PgcopyTunnel,
     PgcopyOneTable,
     /// The same table, as its rows lie in the heap.
     PgcopyHeapFormOneTable,
@@ -44,6 +46,7 @@ impl Contender {
             Self::PgcopyParallel(workers) => format!("pgcopy-{workers}"),
             Self::PgcopyCompress(codec) => format!("pgcopy-{codec}"),
             Self::PgcopyHeapForm => "pgcopy-heap-form".into(),
+            Self::PgcopyTunnel => "pgcopy-ssh-c".into(),
             Self::PgcopyOneTable => "pgcopy-one-table".into(),
             Self::PgcopyHeapFormOneTable => "pgcopy-heap-form-one-table".into(),
             Self::PgcopyWhere => "pgcopy-where".into(),
@@ -72,6 +75,9 @@ impl Contender {
                 format!("pull(…, overwrite => true, compress => '{codec}') into full tables")
             }
             Self::PgcopyHeapForm => "pull(…, overwrite => true, trust_source => true) into full tables".into(),
+            Self::PgcopyTunnel => {
+                "pull(…, overwrite => true, compress => 'none') into full tables, through ssh -C".into()
+            }
             Self::PgcopyOneTable => "pull(…, include => '{lineitem}', overwrite => true) into a full table".into(),
             Self::PgcopyHeapFormOneTable => "the same with trust_source => true".into(),
             Self::PgcopyWhere | Self::PgcopyMasked | Self::PgcopySubset => {
@@ -109,6 +115,7 @@ impl Contender {
                 | Self::PgcopyParallel(_)
                 | Self::PgcopyCompress(_)
                 | Self::PgcopyHeapForm
+                | Self::PgcopyTunnel
                 | Self::PgcopyOneTable
                 | Self::PgcopyHeapFormOneTable
                 | Self::PgcopyWhere
@@ -163,6 +170,7 @@ impl Contender {
             | Self::PgcopyCompress(_)
             | Self::PgcopyHeapForm
             | Self::PgcopyWhere
+            | Self::PgcopyTunnel
             | Self::PgcopyVerified
             | Self::VerifyDigest
             | Self::VerifyRows => Self::Pgcopy.database(),

@@ -8,8 +8,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use xtask::{Result, server};
 
-pub const ROUND_TRIP: Duration = Duration::from_millis(20);
-pub const BITS_PER_SECOND: f64 = 100e6;
+/// What a line is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Quality {
+    pub bits_per_second: f64,
+    pub round_trip: Duration,
+}
+
+impl Quality {
+    /// Seconds that the bytes alone take, however few waits there are.
+    pub fn bound(self, traffic: Traffic) -> f64 {
+        traffic.received as f64 * 8.0 / self.bits_per_second
+    }
+
+    /// The packets that may be under way: a TCP window of 1 MB, or twice what fits on the line.
+    fn window(self) -> usize {
+        let on_the_line = self.bits_per_second / 8.0 * self.round_trip.as_secs_f64();
+        64.max((2.0 * on_the_line / PACKET as f64) as usize)
+    }
+}
+
+impl std::fmt::Display for Quality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ms and {} Mbit/s", self.round_trip.as_secs_f64() * 1e3, self.bits_per_second / 1e6)
+    }
+}
 
 /// A proxy in front of a server that delays and throttles what passes. Dropping it ends it.
 pub struct Link {
@@ -29,19 +52,12 @@ pub struct Traffic {
     pub most_round_trips: u64,
 }
 
-impl Traffic {
-    /// Seconds that the bytes alone take, however few waits there are.
-    pub fn bound(self) -> f64 {
-        self.received as f64 * 8.0 / BITS_PER_SECOND
-    }
-}
-
 impl Link {
-    pub fn to(server_port: u16) -> Result<Self> {
+    pub fn to(server_port: u16, quality: Quality) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let link = Self {
             port: listener.local_addr()?.port(),
-            line: Arc::new(Line::default()),
+            line: Arc::new(Line::of(quality)),
             ended: Arc::new(AtomicBool::new(false)),
         };
         let (line, ended) = (link.line.clone(), link.ended.clone());
@@ -60,6 +76,10 @@ impl Link {
     /// A connection string that leads to the server through the link.
     pub fn dsn(&self, database: &str) -> String {
         server::dsn(self.port, database)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What passed since the last call.
@@ -82,8 +102,8 @@ impl Drop for Link {
     }
 }
 
-#[derive(Default)]
 struct Line {
+    quality: Quality,
     to_client: Direction,
     to_server: Direction,
     connections: AtomicU64,
@@ -91,9 +111,23 @@ struct Line {
     most_round_trips: AtomicU64,
 }
 
+impl Line {
+    fn of(quality: Quality) -> Self {
+        let direction = || Direction { quality, busy_until: Mutex::default(), bytes: AtomicU64::new(0) };
+        Self {
+            quality,
+            to_client: direction(),
+            to_server: direction(),
+            connections: AtomicU64::new(0),
+            round_trips: AtomicU64::new(0),
+            most_round_trips: AtomicU64::new(0),
+        }
+    }
+}
+
 /// One way of a full-duplex line. All connections share its bandwidth.
-#[derive(Default)]
 struct Direction {
+    quality: Quality,
     /// When what was accepted so far has left; `None` before the first byte.
     busy_until: Mutex<Option<Instant>>,
     bytes: AtomicU64,
@@ -111,10 +145,10 @@ impl Direction {
                 let now = Instant::now();
                 let start = busy_until.map_or(now, |instant| instant.max(now));
                 if start - now <= Self::QUEUE {
-                    let left = start + Duration::from_secs_f64(bytes as f64 * 8.0 / BITS_PER_SECOND);
+                    let left = start + Duration::from_secs_f64(bytes as f64 * 8.0 / self.quality.bits_per_second);
                     *busy_until = Some(left);
                     self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                    return left + ROUND_TRIP / 2;
+                    return left + self.quality.round_trip / 2;
                 }
                 start - now - Self::QUEUE
             };
@@ -127,9 +161,6 @@ impl Direction {
 type Packet = (Vec<u8>, Instant);
 
 const PACKET: usize = 16 * 1024;
-
-/// A TCP window of 1 MB, four times what fits on the line.
-const PACKETS_UNDER_WAY: usize = 64;
 
 /// Whenever the client speaks after the server did, it has had an answer: a round trip.
 #[derive(Default)]
@@ -154,13 +185,13 @@ impl Turns {
 
 fn serve(client: TcpStream, server_port: u16, line: &Line) {
     // The handshake with us took no time; over a real line it takes a round trip.
-    std::thread::sleep(ROUND_TRIP);
+    std::thread::sleep(line.quality.round_trip);
     let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], server_port))) else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     line.connections.fetch_add(1, Ordering::Relaxed);
     let turns = Turns::default();
-    let (to_server, from_client) = sync_channel(PACKETS_UNDER_WAY);
-    let (to_client, from_server) = sync_channel(PACKETS_UNDER_WAY);
+    let (to_server, from_client) = sync_channel(line.quality.window());
+    let (to_client, from_server) = sync_channel(line.quality.window());
     std::thread::scope(|scope| {
         scope.spawn(|| deliver(from_client, &server));
         scope.spawn(|| deliver(from_server, &client));

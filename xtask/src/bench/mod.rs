@@ -11,6 +11,7 @@ mod report;
 mod script;
 mod suite;
 mod timeline;
+mod tunnel;
 mod upsert;
 mod workload;
 
@@ -44,6 +45,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if !(options.scale > 0.0 && options.scale.is_finite()) {
         return Err("--scale must be a number greater than 0".into());
+    }
+    if !(options.mbit > 0.0 && options.mbit.is_finite() && (0.0..=10_000.0).contains(&options.rtt)) {
+        return Err("--mbit must be greater than 0, and --rtt between 0 and 10000".into());
     }
     for scale in suites.iter().flat_map(|suite| suite.tpch_scales(options.scale)) {
         Workload::check_tpch_scale(scale)?;

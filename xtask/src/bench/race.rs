@@ -1,11 +1,12 @@
 //! Runs of contenders in turns: the same data, from the same source server into the same destination server.
 
 use super::contender::Contender;
-use super::link::{Link, Traffic};
+use super::link::{Link, Quality, Traffic};
 use super::memory::PeakMemory;
 use super::processor::processor_seconds;
 use super::reader::{Reads, Waits};
 use super::timeline::Timeline;
+use super::tunnel::Tunnel;
 use super::workload::Workload;
 use crate::Options;
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +32,7 @@ pub struct Race {
     checksums: HashMap<String, (String, i64, String)>,
     keys_and_indexes: (i64, i64),
     link: Option<Link>,
+    tunnel: Option<Tunnel>,
     has_reader: bool,
 }
 
@@ -104,6 +106,7 @@ impl Race {
             installation: installation.clone(),
             scratch: ScratchDirectory::create("bench-files")?,
             link: None,
+            tunnel: None,
             has_reader: false,
         };
         for &contender in &race.contenders {
@@ -116,6 +119,24 @@ impl Race {
     /// From here on the source can compress, and send rows as they lie in the heap.
     pub fn with_pgcopy_at_the_source(self) -> Result<Self> {
         self.source.try_connect(SOURCE_DATABASE)?.batch_execute("CREATE EXTENSION IF NOT EXISTS pgcopy")?;
+        Ok(self)
+    }
+
+    /// From here on the source is far away.
+    pub fn through_a_link(mut self, quality: Quality) -> Result<Self> {
+        // It compresses there.
+        self = self.with_pgcopy_at_the_source()?;
+        self.link = Some(Link::to(self.source.port(), quality)?);
+        if self.contenders.contains(&Contender::PgcopyTunnel) {
+            self.tunnel = Tunnel::to(self.source.port(), quality)?;
+            if self.tunnel.is_none() {
+                println!(
+                    "without {}: there is no sshd (Debian package openssh-server)",
+                    Contender::PgcopyTunnel.name()
+                );
+                self.contenders.retain(|contender| *contender != Contender::PgcopyTunnel);
+            }
+        }
         Ok(self)
     }
 
@@ -222,6 +243,7 @@ impl Race {
             | Contender::PgcopyParallel(_)
             | Contender::PgcopyCompress(_)
             | Contender::PgcopyHeapForm
+            | Contender::PgcopyTunnel
             | Contender::PgcopyOneTable
             | Contender::PgcopyHeapFormOneTable
             | Contender::PgcopyWhere
@@ -289,14 +311,19 @@ impl Race {
         let verify = contender == Contender::PgcopyVerified;
         let compress = match contender {
             Contender::PgcopyCompress(codec) => codec,
+            Contender::PgcopyTunnel => "none",
             _ => "auto",
+        };
+        let source = match &self.tunnel {
+            Some(tunnel) if contender == Contender::PgcopyTunnel => server::dsn(tunnel.port(), SOURCE_DATABASE),
+            _ => self.source_dsn(),
         };
         let mask_key = (contender == Contender::PgcopyMasked).then_some("a secret of sixteen bytes or more");
         here.query(
             "SELECT * FROM pgcopy.pull($1, include => $2, overwrite => true, parallel => $3, verify => $4, compress => $5,
                                        trust_source => $6, tables => $7::text::jsonb, follow_keys => $8, mask_key => $9)",
             &[
-                &self.source_dsn(),
+                &source,
                 &include,
                 &parallel,
                 &verify,
@@ -475,7 +502,11 @@ impl Race {
     }
 
     fn take_traffic(&self) -> Traffic {
-        self.link.as_ref().map(Link::take_traffic).unwrap_or_default()
+        let direct = self.link.as_ref().map(Link::take_traffic).unwrap_or_default();
+        match self.tunnel.as_ref().map(Tunnel::take_traffic) {
+            Some(traffic) if traffic.received > direct.received => traffic,
+            _ => direct,
+        }
     }
 
     fn copy_file(&self) -> String {

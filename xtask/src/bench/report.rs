@@ -1,6 +1,7 @@
 //! What is printed of the results.
 
 use super::contender::Contender;
+use super::link::Quality;
 use super::memory::{PeakMemory, kilobytes_of};
 use super::race::{Results, Run};
 use super::reader::Waits;
@@ -88,25 +89,28 @@ pub fn print_timelines(results: &Results) {
 }
 
 /// How close each contender comes to the time that its bytes alone take on the line.
-pub fn print_link(results: &Results) {
-    println!("\nthe same through the link: what crossed it, and the seconds that the bytes alone take");
+pub fn print_link(quality: Quality, results: &Results) {
     println!(
-        "{:<17} {:>8} {:>8} {:>8} {:>8} {:>12} {:>12} {:>12}",
-        "contender", "seconds", "MB", "bound", "ratio", "connections", "round trips", "most in one"
+        "\nthe same through a link of {quality}: what crossed it, the seconds that the bytes alone take, and processor time of both servers"
+    );
+    println!(
+        "{:<17} {:>8} {:>8} {:>8} {:>8} {:>10} {:>12} {:>12} {:>12}",
+        "contender", "seconds", "MB", "bound", "ratio", "processor", "connections", "round trips", "most in one"
     );
     let succeeded = |contender: &&Contender| !results.seconds(**contender).is_empty();
     for &contender in results.contenders.iter().filter(succeeded) {
-        let figure = |figure: fn(&Run) -> f64| median(&results.figures(contender, figure));
+        let figure = |figure: &dyn Fn(&Run) -> f64| median(&results.figures(contender, figure));
         println!(
-            "{:<17} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>12.0} {:>12.0} {:>12.0}",
+            "{:<17} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>10.2} {:>12.0} {:>12.0} {:>12.0}",
             contender.name(),
-            figure(|run| run.seconds),
-            figure(|run| run.traffic.received as f64 / 1e6),
-            figure(|run| run.traffic.bound()),
-            figure(|run| run.seconds / run.traffic.bound()),
-            figure(|run| run.traffic.connections as f64),
-            figure(|run| run.traffic.round_trips as f64),
-            figure(|run| run.traffic.most_round_trips as f64),
+            figure(&|run| run.seconds),
+            figure(&|run| run.traffic.received as f64 / 1e6),
+            figure(&|run| quality.bound(run.traffic)),
+            figure(&|run| run.seconds / quality.bound(run.traffic)),
+            figure(&|run| run.processor_seconds),
+            figure(&|run| run.traffic.connections as f64),
+            figure(&|run| run.traffic.round_trips as f64),
+            figure(&|run| run.traffic.most_round_trips as f64),
         );
     }
 }

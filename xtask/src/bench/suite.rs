@@ -1,11 +1,13 @@
 //! Which data sets and contenders belong together, and what is printed of them.
 
 use super::contender::Contender;
+use super::link::Quality;
 use super::race::{Race, Results};
 use super::report;
 use super::workload::Workload;
 use crate::Options;
 use std::process::Command;
+use std::time::Duration;
 use xtask::Result;
 use xtask::server::{Installation, work_directory};
 
@@ -108,7 +110,7 @@ impl Suite {
             Self::Workers => "TPC-H pulled with 1, 2 and 4 workers",
             Self::Scales => "TPC-H pulled at 0.1, 1 and 10 times the scale: time per row, memory",
             Self::Link => {
-                "TPC-H and many tables, a tenth of each, over 20 ms and 100 Mbit/s, compressed by the source and not"
+                "TPC-H and many tables, a tenth of each, over --rtt (20) ms and --mbit (100) Mbit/s, compressed and not"
             }
             Self::Swap => "how long readers wait for a pull of TPC-H, small and at scale, and of many tables",
             Self::Verify => "TPC-H compared by digests, row by row where rows differ, and inside a pull",
@@ -130,8 +132,8 @@ impl Suite {
     pub fn contenders(self) -> Vec<Contender> {
         use Contender::{
             CopyFromFile, DumpPipe, DumpReplace, DumpRestore, Pgcopy, PgcopyHeapForm, PgcopyHeapFormOneTable,
-            PgcopyMasked, PgcopyOneTable, PgcopySubset, PgcopyVerified, PgcopyWhere, Pgcopydb, SourceAlone,
-            VerifyDigest, VerifyRows,
+            PgcopyMasked, PgcopyOneTable, PgcopySubset, PgcopyTunnel, PgcopyVerified, PgcopyWhere, Pgcopydb,
+            SourceAlone, VerifyDigest, VerifyRows,
         };
         match self {
             Self::Tpch => vec![Pgcopy, Pgcopydb, DumpRestore, DumpReplace, PgcopyOneTable, CopyFromFile, SourceAlone],
@@ -144,8 +146,8 @@ impl Suite {
             Self::Parts => vec![Pgcopy, PgcopyWhere, PgcopyMasked, PgcopySubset],
             Self::HeapForm => vec![Pgcopy, PgcopyHeapForm, PgcopyOneTable, PgcopyHeapFormOneTable, CopyFromFile],
             Self::Link => {
-                let [none, lz4, zstd] = ["none", "lz4", "zstd"].map(Contender::PgcopyCompress);
-                vec![Pgcopy, none, lz4, zstd, Pgcopydb, DumpPipe]
+                let [none, lz4, zstd, gzip] = ["none", "lz4", "zstd", "gzip"].map(Contender::PgcopyCompress);
+                vec![Pgcopy, none, lz4, zstd, gzip, PgcopyTunnel, Pgcopydb, DumpPipe]
             }
             Self::Migrate => vec![Contender::Migrate, Pgcopydb, DumpRestore],
             Self::MigrateObjects | Self::MigrateLargeObjects => vec![Contender::Migrate, DumpRestore],
@@ -221,11 +223,16 @@ impl Suite {
                 all.iter().for_each(report::print_timelines);
             }
             Self::Link => {
+                let quality = Quality {
+                    bits_per_second: options.mbit * 1e6,
+                    round_trip: Duration::from_secs_f64(options.rtt / 1e3),
+                };
+                println!("the link: {quality}");
                 let tpch = self.tpch_scales(scale).into_iter().map(Workload::tpch);
                 for workload in tpch.chain([Workload::many_tables(tables.div_ceil(10))]) {
-                    let results = race(workload)?.through_a_link()?.run(options)?;
+                    let results = race(workload)?.through_a_link(quality)?.run(options)?;
                     report::print_ratios(&results.title, Contender::Pgcopy, &results);
-                    report::print_link(&results);
+                    report::print_link(quality, &results);
                     print_inside(&results);
                 }
             }
