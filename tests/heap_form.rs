@@ -1,6 +1,6 @@
 //! Rows that travel as the source's heap stores them.
 
-use crate::harness::forger::{Forged, Forger, message as framed};
+use crate::harness::forger::{Forged, Forger, message as framed, report};
 use crate::harness::{Failure, Pair, connect_as, describe, text, texts};
 use frames::{Codec, Decoder, Encoder, Form, Opened, Timing};
 use postgres::Client;
@@ -306,9 +306,9 @@ fn tables_that_hold_what_means_something_else_here_travel_as_ever() {
     let mut pair = with_extension(
         "stored_others",
         "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN positive AS int CHECK (value > 0);
-         CREATE TABLE an_enum (m mood); CREATE TABLE a_domain (p positive); CREATE TABLE an_oid (o oid); CREATE TABLE a_range (r int4range);
+         CREATE TABLE some_enums (m mood[]); CREATE TABLE a_domain (p positive); CREATE TABLE an_oid (o oid); CREATE TABLE a_range (r int4range);
          CREATE TABLE ok (id int); CREATE TABLE a_name (n name); CREATE VIEW seen AS SELECT 1",
-        "INSERT INTO an_enum VALUES ('happy'); INSERT INTO a_domain VALUES (7); INSERT INTO an_oid VALUES (17); INSERT INTO a_range VALUES ('[1,5)');
+        "INSERT INTO some_enums VALUES ('{happy}'); INSERT INTO a_domain VALUES (7); INSERT INTO an_oid VALUES (17); INSERT INTO a_range VALUES ('[1,5)');
          INSERT INTO ok VALUES (1); INSERT INTO a_name VALUES ('n'); CREATE TABLE wide (v varchar(20)); INSERT INTO wide VALUES ('abc')",
     );
     pair.destination.batch_execute("CREATE TABLE wide (v varchar(30))").unwrap();
@@ -326,6 +326,104 @@ fn tables_that_hold_what_means_something_else_here_travel_as_ever() {
     assert!(part[0].starts_with("ok binary "), "{part:?}");
     let in_place = planned(&mut pair, ", trust_source => true, include => '{ok}', method => 'in place'");
     assert!(in_place[0].starts_with("ok binary "), "{in_place:?}");
+}
+
+#[test]
+fn labels_of_enums_get_the_numbers_that_they_have_here() {
+    let mut pair = Pair::new("stored_enums");
+    let columns = "id int PRIMARY KEY, m mood NOT NULL, note text, second mood, third \"Odd\".\"Kind\"";
+    pair.source
+        .batch_execute(&format!(
+            "CREATE EXTENSION pgcopy; CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); ALTER TYPE mood ADD VALUE 'meh' BEFORE 'ok';
+             CREATE SCHEMA \"Odd\"; CREATE TYPE \"Odd\".\"Kind\" AS ENUM ('a''b', 'c');
+             CREATE TABLE item ({columns}); CREATE TABLE made ({columns}, gone int); ALTER TABLE made DROP gone"
+        ))
+        .unwrap();
+    pair.destination
+        .batch_execute(&format!(
+            "CREATE TYPE unrelated AS ENUM ('x', 'y'); CREATE TYPE mood AS ENUM ('extra', 'happy', 'ok', 'sad', 'meh');
+             CREATE SCHEMA \"Odd\"; CREATE TYPE \"Odd\".\"Kind\" AS ENUM ('c', 'd', 'a''b');
+             CREATE TABLE item ({columns}, CHECK (second <> 'extra')); CREATE INDEX ON item (m, second);
+             CREATE TABLE made ({columns}, is_ok bool GENERATED ALWAYS AS (m = 'ok') STORED); CREATE INDEX ON made (third)"
+        ))
+        .unwrap();
+    for table in ["item", "made"] {
+        pair.source
+            .batch_execute(&format!(
+                "INSERT INTO {table} SELECT i, (enum_range(NULL::mood))[1 + i % 4], repeat('x', i % 50), (enum_range(NULL::mood))[i % 5],
+                        (enum_range(NULL::\"Odd\".\"Kind\"))[i % 3] FROM generate_series(1, 2000) i;
+                 ALTER TABLE {table} ADD late mood DEFAULT 'meh'"
+            ))
+            .unwrap();
+        pair.destination.batch_execute(&format!("ALTER TABLE {table} ADD late mood")).unwrap();
+    }
+    let plan = planned(&mut pair, ", trust_source => true");
+    assert_eq!(plan, ["item heap ", "made heap "]);
+    for arguments in ["parallel => 0", "parallel => 2, compress => 'lz4', verify => true"] {
+        pair.pull(&format!("overwrite => true, trust_source => true, {arguments}"));
+        for table in ["item", "made"] {
+            let rows = format!("SELECT concat_ws(' ', id, m, note, second, third, late) FROM {table} ORDER BY id");
+            let expected = texts(&mut pair.source, &rows);
+            assert_eq!(expected.len(), 2000);
+            assert!(texts(&mut pair.destination, &rows) == expected, "{table}");
+        }
+        assert_sound(&mut pair.destination);
+        let wrong = "SELECT count(*)::text FROM made WHERE is_ok <> (m = 'ok')";
+        assert_eq!(text(&mut pair.destination, wrong), "0");
+    }
+    // A label that is missing here is told of before anything is touched.
+    pair.source.batch_execute("ALTER TYPE mood ADD VALUE 'new'").unwrap();
+    let failure = pair.pull_error("overwrite => true, trust_source => true");
+    assert!(failure.problems().contains("type public.mood has no 'new'"), "{failure:?}");
+    pair.destination.batch_execute("ALTER TYPE mood ADD VALUE 'new'").unwrap();
+    // A number of no label is no value.
+    let forger = forging(&pair, |piece| {
+        // The first row: length, number of columns, bitmap, id, m.
+        let at = 6 + usize::from(piece[5] >> 7) + 4;
+        piece[at..at + 4].copy_from_slice(&7u32.to_le_bytes());
+    });
+    let dsn = forger.dsn("stored_enums");
+    let pull = format!(
+        "SELECT pgcopy.pull('{dsn}', trust_source => true, overwrite => true, include => '{{item}}', parallel => 0)"
+    );
+    let failure = failure_of(&mut pair.destination, &pull);
+    assert_eq!(failure.sqlstate, "XX001", "{failure:?}");
+    assert!(failure.message.ends_with("there is no label of that number"), "{failure:?}");
+    assert!(failure.detail.contains("item") && failure.detail.contains("column m"), "{failure:?}");
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn a_source_that_does_not_send_enums_is_read_as_ever() {
+    let mut pair = with_extension(
+        "stored_no_enums",
+        "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TABLE item (id int, m mood); CREATE TABLE plain (id int)",
+        "INSERT INTO item VALUES (1, 'happy'), (2, 'sad'); INSERT INTO plain VALUES (1)",
+    );
+    // As an older version answers.
+    let forger = Forger::start(pair.source_port, |message| {
+        if !message.query.contains("send_stored_frames") || !message.query.contains("end_page => 0,") {
+            return Forged::Same;
+        }
+        match message.kind {
+            b'T' => Forged::Bytes(report(b'E', "rows of \"item\" are not sent as they are stored", "", "")),
+            b'D' | b'C' => Forged::Bytes(Vec::new()),
+            _ => Forged::Same,
+        }
+    });
+    let dsn = forger.dsn("stored_no_enums");
+    let plan = texts(
+        &mut pair.destination,
+        &format!(
+            "SELECT concat_ws(' ', \"table\", wire, warnings) FROM pgcopy.plan('{dsn}', trust_source => true, compress => 'none') ORDER BY 1"
+        ),
+    );
+    assert!(plan[0].starts_with("item binary") && plan[0].contains("the source says: rows of"), "{plan:?}");
+    assert!(plan[1].starts_with("plain heap"), "{plan:?}");
+    pair.destination
+        .batch_execute(&format!("SELECT pgcopy.pull('{dsn}', trust_source => true, overwrite => true)"))
+        .unwrap();
+    pair.assert_same_content();
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl<'a> Executor<'a> {
             settings::read_values_alike()?;
             let helper =
                 Helper { shared: self.shared, task, table, stage, makes_toast_here: self.works_in_leader, report };
-            let loaded = load::load_part(copies, source.wire, spec, source.parts[part], stage, &helper);
+            let loaded = load::load_part(copies, source, spec, part, stage, &helper);
             helper.report.end();
             loaded
         });

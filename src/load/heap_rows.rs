@@ -3,11 +3,12 @@
 use super::writer::{RowValues, TableWriter};
 use super::{LoadHelper, Position};
 use crate::error::{Error, Result};
-use crate::local::relation::{Attribute, AttributeLayout};
+use crate::local::relation::AttributeLayout;
 use crate::local::{interrupts, memory};
 use crate::order::TableSpec;
+use crate::storage::stored_rows::stored_column;
 use crate::storage::tuple::{Accept, Value};
-use heapform::{Checker, Column, Damage, Record};
+use heapform::{Checker, Column, Damage, Labels, Record};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -15,6 +16,10 @@ use pgrx::prelude::*;
 pub(super) struct HeapRows<'a> {
     writer: TableWriter<'a, StoredColumn>,
     checker: Checker,
+    /// What the values of enums mean here.
+    labels: &'a [Labels],
+    /// A row with the numbers that its labels have here.
+    relabelled: Vec<u8>,
     position: &'a Position,
     /// The values of a row where the server can point to them.
     aligned: Vec<u64>,
@@ -33,24 +38,27 @@ struct StoredValues<'a> {
 
 /// A buffer of more words is freed after the row that needed it.
 const LARGE: usize = 1 << 17;
+const LARGE_ROW: usize = LARGE * size_of::<u64>();
 
 impl<'a> HeapRows<'a> {
     /// Opens a stage table for the rows of a source.
     pub(super) fn open(
         stage: u32,
         table: &'a TableSpec,
+        labels: &'a [Labels],
         position: &'a Position,
         helper: &'a dyn LoadHelper,
     ) -> Result<Self> {
         let mut columns = Vec::with_capacity(table.columns.len());
         let writer = TableWriter::open(stage, table, position, helper, |_, attribute| {
-            columns.push(stored_as_there(attribute));
+            columns.push(stored_column(attribute));
             StoredColumn { layout: attribute.layout }
         })?;
         let columns: Option<Vec<Column>> = columns.into_iter().collect();
         let columns =
             columns.ok_or_else(|| Error::internal("a column cannot hold values as another server stores them"))?;
-        Ok(Self { writer, checker: Checker::new(columns), position, aligned: Vec::new() })
+        let checker = Checker::new(columns);
+        Ok(Self { writer, checker, labels, relabelled: Vec::new(), position, aligned: Vec::new() })
     }
 
     /// Adds a row.
@@ -59,27 +67,44 @@ impl<'a> HeapRows<'a> {
     /// The row is not one that the server would have stored, or the table refuses it.
     #[inline]
     pub(super) fn add(&mut self, record: Record<'_>) -> Result<()> {
-        let checked = match self.checker.check(&record, &interrupts::check) {
-            Ok(checked) => checked,
-            Err(damage) => {
-                self.position.column.set(damage.column);
-                return Err(damage.into());
-            }
+        let refused = |damage: Damage| {
+            self.position.column.set(damage.column);
+            Error::from(damage)
         };
+        let checked = self.checker.check(&record, &interrupts::check).map_err(refused)?;
         let places = self.checker.places();
+        let mut data = record.data;
+        if !self.labels.is_empty() {
+            if self.relabelled.capacity() > LARGE_ROW && data.len() < LARGE_ROW {
+                self.relabelled = Vec::new();
+            }
+            self.relabelled.clear();
+            memory::reserve(&mut self.relabelled, data.len());
+            self.relabelled.extend_from_slice(data);
+            for labels in self.labels {
+                match places.get(labels.column) {
+                    Some(&heapform::NULL) => {}
+                    place => {
+                        let place = place.map_or(usize::MAX, |place| *place as usize);
+                        labels.put(&mut self.relabelled, place).map_err(refused)?;
+                    }
+                }
+            }
+            data = &self.relabelled;
+        }
         if self.writer.stores_rows_as_they_are() {
             // A bitmap in which no bit is missing is not stored.
             let bitmap = record.bitmap.filter(|_| checked.has_nulls);
             let missing = |number: usize| places[number] == heapform::NULL;
-            return self.writer.add_stored(bitmap, record.data, checked.has_variable_width, missing);
+            return self.writer.add_stored(bitmap, data, checked.has_variable_width, missing);
         }
-        let words = record.data.len().div_ceil(size_of::<u64>());
+        let words = data.len().div_ceil(size_of::<u64>());
         if self.aligned.capacity() > LARGE && words < LARGE {
             self.aligned = Vec::new();
         }
         self.aligned.clear();
         memory::reserve(&mut self.aligned, words);
-        let (whole, rest) = record.data.as_chunks::<8>();
+        let (whole, rest) = data.as_chunks::<8>();
         self.aligned.extend(whole.iter().map(|word| u64::from_ne_bytes(*word)));
         if !rest.is_empty() {
             let mut last = [0; 8];
@@ -88,7 +113,7 @@ impl<'a> HeapRows<'a> {
         }
         // A short value may get a long length, and the other way round.
         const LENGTH_AND_PADDING: usize = 16;
-        let bytes = record.data.len() + places.len() * LENGTH_AND_PADDING;
+        let bytes = data.len() + places.len() * LENGTH_AND_PADDING;
         self.writer.add_row(bytes, StoredValues { values: &self.aligned, places: places.iter() })
     }
 
@@ -103,13 +128,6 @@ impl From<Damage> for Error {
         Self::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("a row of the source is damaged: {damage}"))
             .hint("Its server has sent it as it is stored there: pg_amcheck tells whether the table is sound.")
     }
-}
-
-/// Returns the column for the check of its values, if they are stored here as they are on another server.
-fn stored_as_there(attribute: &Attribute) -> Option<Column> {
-    let column = Column::of(attribute.type_oid.to_u32(), attribute.typmod)?;
-    let layout = attribute.layout;
-    ((column.length, usize::from(column.alignment)) == (layout.length, layout.alignment)).then_some(column)
 }
 
 impl RowValues<StoredColumn> for StoredValues<'_> {

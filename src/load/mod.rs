@@ -123,14 +123,15 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
 /// The error of a row that cannot be stored, with table, column and row. The transaction must then be given up.
 pub fn load_part(
     copies: &mut RunningCopies,
-    wire: Wire,
+    source: &SourceTable,
     table: &TableSpec,
-    part: Part,
+    part: usize,
     stage: u32,
     helper: &dyn LoadHelper,
 ) -> Result<Loaded> {
     let position = Position::default();
     let outcome = catch(|| {
+        let wire = source.wire;
         let (loaded, written) = match wire {
             Wire::Binary => {
                 let mut writer = TableWriter::for_copy(stage, table, wire, &position, helper)?;
@@ -147,7 +148,7 @@ pub fn load_part(
                 (loaded, writer.finish()?)
             }
             Wire::Heap => {
-                let mut rows = HeapRows::open(stage, table, &position, helper)?;
+                let mut rows = HeapRows::open(stage, table, &source.labels, &position, helper)?;
                 let mut stream = heapform::Stream::new(table.columns.len());
                 let loaded = load_stream(copies, helper, &position, |chunk, count| {
                     // Where the stream is damaged, it is in the row that comes next.
@@ -182,7 +183,7 @@ pub fn load_part(
         refuse_lost_rows(loaded.rows, written)?;
         Ok(loaded)
     });
-    outcome.map_err(|error| locate(error, table, part, &position))
+    outcome.map_err(|error| locate(error, table, source.parts[part], &position))
 }
 
 /// Reads a part's stream to its end. `feed` takes each chunk and counts the rows that it completes.

@@ -1,6 +1,7 @@
 use super::{FilesSpec, LocalInput, ScriptInput, ScriptRows};
 use crate::source::{Origin, Transport};
 use frames::{Codec, Compression};
+use heapform::Labels;
 use pgrx::pg_sys;
 use plan::{ColumnPair, Part, Wire};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,8 @@ pub struct SourceTable {
     pub partitions: Vec<String>,
     /// Set where not all rows and columns are taken as they are.
     pub chosen: Option<ChosenRows>,
+    /// Of rows that travel as they are stored: what the values of enums mean here.
+    pub labels: Vec<Labels>,
 }
 
 /// What is read of a table's rows: SQL texts for the source.
@@ -68,8 +71,9 @@ impl ChosenRows {
 
 impl SourceTable {
     /// Has the rows travel as the source's heap stores them, in frames.
-    pub fn take_as_stored(&mut self) {
+    pub fn take_as_stored(&mut self, labels: Vec<Labels>) {
         self.wire = Wire::Heap;
+        self.labels = labels;
         if self.transport == Transport::Copy {
             self.transport = Transport::Frames(Compression::Named(Codec::None));
         }

@@ -6,10 +6,11 @@ use crate::local::encoding;
 use crate::local::identity::Caller;
 use crate::order::SourceTable;
 use crate::sending;
-use crate::source;
+use crate::source::{self, Session};
+use heapform::Labels;
 use pgrx::prelude::*;
 use plan::PairedColumns;
-use plan::catalog::{Column, Relation};
+use plan::catalog::{Column, Enum, Relation};
 use std::collections::HashMap;
 
 /// How rows that are stored are treated in a pull.
@@ -82,14 +83,76 @@ impl Prepared {
     }
 }
 
-/// Returns why the rows of a table cannot be taken as they are stored; `None` if they can.
-pub(super) fn reason_against(
-    source: &Relation,
-    local: &Relation,
-    table: &SourceTable,
-    columns: &PairedColumns,
-    method: Method,
-) -> Option<String> {
+/// The enums of both sides, whose stored values are numbers that each server has given to their labels.
+pub(super) struct StoredEnums<'a> {
+    session: &'a Session,
+    there: HashMap<&'a str, &'a Enum>,
+    here: HashMap<&'a str, &'a Enum>,
+    /// Whether the source has agreed to send those of a table.
+    are_sent: bool,
+}
+
+impl<'a> StoredEnums<'a> {
+    pub(super) fn new(session: &'a Session, there: &'a [Enum], here: &'a [Enum]) -> Self {
+        let by_name = |enums: &'a [Enum]| enums.iter().map(|kind| (kind.name.as_str(), kind)).collect();
+        Self { session, there: by_name(there), here: by_name(here), are_sent: false }
+    }
+
+    /// Returns what the values of enums mean here, for rows of a table that can be taken as they are stored; otherwise why they
+    /// cannot.
+    pub(super) fn labels_of(
+        &mut self,
+        source: &Relation,
+        local: &Relation,
+        table: &SourceTable,
+        columns: &PairedColumns,
+        method: Method,
+    ) -> Result<std::result::Result<Vec<Labels>, String>> {
+        if let Some(reason) = reason_against(source, table, columns, method) {
+            return Ok(Err(reason));
+        }
+        let of = |relation: &Relation| -> HashMap<String, Column> {
+            relation.columns.iter().map(|column| (column.name.clone(), column.clone())).collect()
+        };
+        let (theirs, ours) = (of(source), of(local));
+        let mut labels = Vec::new();
+        for (position, pair) in columns.copied.iter().enumerate() {
+            let (Some(there), Some(here)) = (theirs.get(&pair.name), ours.get(&pair.name)) else { continue };
+            let name = plan::quote_identifier(&pair.name);
+            if there.type_name != here.type_name || there.base_type != here.base_type {
+                let (there, here) = (plan::one_line(&there.type_name), &here.type_name);
+                return Ok(Err(format!("column {name} is {there} there and {here} here")));
+            }
+            if heapform::travels_as_stored(&here.base_type) {
+                continue;
+            }
+            let (Some(there), Some(ours)) =
+                (self.there.get(here.base_type.as_str()), self.here.get(here.base_type.as_str()))
+            else {
+                let kind = &here.type_name;
+                return Ok(Err(format!("values of column {name} may mean something else here, being of type {kind}")));
+            };
+            let numbers: HashMap<&str, u32> = ours.numbered_labels().map(|(number, label)| (label, number)).collect();
+            match Labels::of(position, there.numbered_labels(), |label| numbers.get(label).copied()) {
+                Ok(of_column) => labels.push(of_column),
+                Err(label) => {
+                    let label = plan::one_line(label);
+                    return Ok(Err(format!("column {name} may hold {label}, which its type does not have here")));
+                }
+            }
+        }
+        if !labels.is_empty() && !self.are_sent {
+            if let Some(reason) = source::refusal_of_stored_rows(self.session, &table.name, columns)? {
+                return Ok(Err(reason));
+            }
+            self.are_sent = true;
+        }
+        Ok(Ok(labels))
+    }
+}
+
+/// Returns why the rows of a table cannot be taken as they are stored, whatever the types of its columns are; `None` if they can.
+fn reason_against(source: &Relation, table: &SourceTable, columns: &PairedColumns, method: Method) -> Option<String> {
     if method != Method::Swap {
         return Some("it keeps its storage here".to_owned());
     }
@@ -102,20 +165,5 @@ pub(super) fn reason_against(
     if columns.copied.is_empty() || columns.source_generates {
         return Some("the source computes columns, or there are none".to_owned());
     }
-    let of = |relation: &Relation| -> HashMap<String, Column> {
-        relation.columns.iter().map(|column| (column.name.clone(), column.clone())).collect()
-    };
-    let (theirs, ours) = (of(source), of(local));
-    columns.copied.iter().find_map(|pair| {
-        let (there, here) = (theirs.get(&pair.name)?, ours.get(&pair.name)?);
-        let name = plan::quote_identifier(&pair.name);
-        if !heapform::travels_as_stored(&here.base_type) {
-            return Some(format!(
-                "values of column {name} may mean something else here, being of type {}",
-                here.type_name
-            ));
-        }
-        (there.type_name != here.type_name || there.base_type != here.base_type)
-            .then(|| format!("column {name} is {} there and {} here", plan::one_line(&there.type_name), here.type_name))
-    })
+    None
 }

@@ -2,7 +2,7 @@
 
 use super::problems::must_own;
 use super::selection::choose;
-use super::stored_rows::{StoredForm, reason_against};
+use super::stored_rows::{StoredEnums, StoredForm};
 use super::{Counterpart, From, Method, Prepared, ServerSide, Taking, Target};
 use crate::error::{Result, sqlstate_class};
 use crate::local::catalog::{self, Definition, Generated, Publication};
@@ -41,9 +41,12 @@ impl Prepared {
         self.columns = catalog::read_columns(self.source_version(), &target_oids)?;
         attach_columns(&mut targets, self.columns.clone());
         let used_here = catalog::read_enums(&target_oids)?;
+        let mut used_there = Vec::new();
         if !used_here.is_empty() {
-            pairing.enums(&source::read_enums(&session, &source_oids)?, &used_here, &sources);
+            used_there = source::read_enums(&session, &source_oids)?;
+            pairing.enums(&used_there, &used_here, &sources);
         }
+        let mut stored_enums = StoredEnums::new(&session, &used_there, &used_here);
         self.definitions = catalog::read_definitions(&target_oids)?;
         let definitions: HashMap<u32, &Definition> =
             self.definitions.iter().map(|definition| (definition.oid, definition)).collect();
@@ -149,6 +152,7 @@ impl Prepared {
                 parts: plan::split(pages, toast_pages, limits),
                 partitions: Vec::new(),
                 chosen: chosen.as_ref().map(|chosen| chosen.rows(&columns)),
+                labels: Vec::new(),
             };
             let needs_query = table.chosen.as_ref().is_some_and(ChosenRows::needs_query);
             if let Some(authors) = code_of_others.get(&source.oid) {
@@ -175,9 +179,9 @@ impl Prepared {
                 }
             }
             if stored_form == StoredForm::Taken {
-                match reason_against(&source, &local, &table, &columns, method) {
-                    None => table.take_as_stored(),
-                    Some(reason) => warnings.push(format!("its rows are not taken as they are stored: {reason}")),
+                match stored_enums.labels_of(&source, &local, &table, &columns, method)? {
+                    Ok(labels) => table.take_as_stored(labels),
+                    Err(reason) => warnings.push(format!("its rows are not taken as they are stored: {reason}")),
                 }
             }
             let digest = hash.map(|hash| digest_of(arriving, &local, &columns, hash));

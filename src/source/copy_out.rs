@@ -89,15 +89,10 @@ impl CopyOut<'_> {
             Transport::Copy => Compression::Named(Codec::None),
             Transport::Frames(compression) => compression,
         };
-        format!(
-            "COPY (SELECT pgcopy.send_stored_frames(wire => {}, table_name => {}, columns => {}, first_page => {}, end_page => {}, codec => '{}')) TO STDOUT (FORMAT binary)",
-            frames::VERSION,
-            plan::quote_literal(self.table),
-            plan::text_array(self.columns.iter().map(AsRef::as_ref)),
-            self.part.first_page,
-            self.part.end_page.unwrap_or(u32::MAX),
-            compression.name()
-        )
+        let end_page = self.part.end_page.unwrap_or(u32::MAX);
+        let columns = self.columns.iter().map(AsRef::as_ref);
+        let frames = stored_frames(self.table, columns, self.part.first_page, end_page, compression.name());
+        format!("COPY ({frames}) TO STDOUT (FORMAT binary)")
     }
 
     /// Returns the form of the rows in the frames, where there are frames.
@@ -110,6 +105,22 @@ impl CopyOut<'_> {
         let copies = session.start_copies(&[], &[self.statement()], &[self.form()], self.computed);
         CopyReader { copies: Some(copies), arrived: Vec::new(), position: 0, rows: None, bytes: 0, framed: None }
     }
+}
+
+/// Returns the query for a part of a table's rows as they are stored, in frames.
+pub(super) fn stored_frames<'a>(
+    table: &str,
+    columns: impl Iterator<Item = &'a str>,
+    first_page: u32,
+    end_page: u32,
+    codec: &str,
+) -> String {
+    format!(
+        "SELECT pgcopy.send_stored_frames(wire => {}, table_name => {}, columns => {}, first_page => {first_page}, end_page => {end_page}, codec => '{codec}')",
+        frames::VERSION,
+        plan::quote_literal(table),
+        plan::text_array(columns),
+    )
 }
 
 /// Returns a COPY of which each row is a frame, with the rows of a query.

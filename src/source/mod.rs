@@ -31,5 +31,5 @@ pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, RunningValues, Session, without_values};
-pub use stored_form::read_stored_form;
+pub use stored_form::{read_stored_form, refusal_of_stored_rows};
 pub use wire::{WireSupport, read_wire_support};

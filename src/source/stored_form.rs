@@ -1,7 +1,9 @@
 //! The form in which the source would send rows as they are stored.
 
 use super::Session;
+use super::copy_out::stored_frames;
 use crate::error::{Result, capped};
+use plan::PairedColumns;
 
 /// Returns the source's description of its stored rows, or why it sends none, in words.
 ///
@@ -19,4 +21,13 @@ pub fn read_stored_form(session: &Session) -> Result<std::result::Result<String,
         // Such as a library that is not there.
         Err(rejection) => Err(format!("pgcopy on the source does not work: {}", rejection.error)),
     })
+}
+
+/// Asks whether the source sends these columns of a table as they are stored, by asking for no rows of it. Returns what it says
+/// against that: an older version knows fewer types.
+pub fn refusal_of_stored_rows(session: &Session, table: &str, columns: &PairedColumns) -> Result<Option<String>> {
+    let names = columns.copied.iter().map(|column| column.name.as_str());
+    let asked =
+        session.try_query(&format!("SELECT count(*)::text FROM ({}) f", stored_frames(table, names, 0, 0, "none")))?;
+    Ok(asked.err().map(|rejection| format!("the source says: {}", plan::one_line(&rejection.error.to_string()))))
 }

@@ -7,6 +7,7 @@
 use super::tuple::{TupleBuilder, Value};
 use crate::error::{Error, Result};
 use crate::local::relation::{self, Attribute, AttributeLayout};
+use crate::local::types::{self, Shape};
 use crate::local::{interrupts, memory, rights};
 use heapform::Column;
 use pgrx::pg_sys;
@@ -52,6 +53,16 @@ impl Definition {
         let file = unsafe { (*(*relation).rd_rel).relfilenode };
         Self { file, columns: attributes.iter().map(column).collect() }
     }
+}
+
+/// Returns what the stored values of a column are like, where another server can make something of them.
+pub fn stored_column(attribute: &Attribute) -> Option<Column> {
+    let base = types::base_type(attribute.type_oid, attribute.typmod, attribute.dimensions);
+    let is_enum = base.shape == Shape::Enum && base.oid == attribute.type_oid;
+    let column =
+        if is_enum { Some(Column::of_labels()) } else { Column::of(attribute.type_oid.to_u32(), attribute.typmod) };
+    let layout = attribute.layout;
+    column.filter(|column| (column.length, usize::from(column.alignment)) == (layout.length, layout.alignment))
 }
 
 /// The place of the next row: that of the first one on or behind it.
@@ -126,11 +137,7 @@ impl StoredRows {
         }
         let fits = |position: &usize| {
             let attribute = &attributes[*position];
-            let layout = attribute.layout;
-            !attribute.generated
-                && Column::of(attribute.type_oid.to_u32(), attribute.typmod).is_some_and(|column| {
-                    (column.length, usize::from(column.alignment)) == (layout.length, layout.alignment)
-                })
+            !attribute.generated && stored_column(attribute).is_some()
         };
         if let Some(odd) = columns.iter().find(|position| !fits(position)) {
             return Err(unfit(format!("Column \"{}\" is of another kind.", attributes[*odd].name)));

@@ -81,6 +81,12 @@ pub fn travels_as_stored(type_name: &str) -> bool {
 }
 
 impl Column {
+    /// Describes a column of an enum: its values are numbers of labels, which are another server's own. What they stand for here is
+    /// found by who stores them.
+    pub fn of_labels() -> Self {
+        Self { length: 4, alignment: 4, content: Content::Scalar(Scalar::Any) }
+    }
+
     /// Describes a column of a type of the server's own, with its modifier; `None` where values of the type do not travel
     /// as they are stored.
     pub fn of(type_oid: u32, typmod: i32) -> Option<Self> {

@@ -12,11 +12,13 @@ mod column;
 mod compression;
 mod content;
 mod json_container;
+mod labels;
 mod record;
 
 pub use check::{Checked, Checker, NULL};
 pub use column::{Column, travels_as_stored};
 pub use content::is_ascii_text;
+pub use labels::Labels;
 pub use record::{LONGEST_HEADER, Record, Stream, write_header};
 
 use std::fmt;

@@ -233,6 +233,16 @@ pub struct Enum {
     pub users: Vec<u32>,
     #[serde(default)]
     pub labels: Option<Vec<String>>,
+    /// The OIDs of the labels, in their order.
+    #[serde(default)]
+    pub numbers: Option<Vec<u32>>,
+}
+
+impl Enum {
+    /// Returns the labels, each with its OID.
+    pub fn numbered_labels(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.numbers.iter().flatten().copied().zip(self.labels.iter().flatten().map(String::as_str))
+    }
 }
 
 /// A row of [`columns_query`].
