@@ -66,6 +66,7 @@ mod parts_of_tables;
 mod planted_code;
 mod refused_processes;
 mod rights;
+mod row_form;
 mod safety;
 mod saved_wire;
 mod schemas;

@@ -36,6 +36,7 @@ macro_rules! pull_function {
             triggers: default!(Option<bool>, "true"),
             compress: default!(Option<Text>, "'auto'"),
             trust_source: default!(Option<bool>, "false"),
+            wire: default!(Option<Text>, "'binary'"),
         ) -> $($returned)* {
             let $request = crate::prepare::Request {
                 source: given("source", source).0,
@@ -58,6 +59,7 @@ macro_rules! pull_function {
                 triggers: given("triggers", triggers),
                 compress: given("compress", compress).0,
                 trust_source: given("trust_source", trust_source),
+                wire: given("wire", wire).0,
             };
             $body
         }
@@ -329,6 +331,7 @@ pub(super) fn pull_of_migration(
         follow_keys: false,
         triggers: true,
         compress: compress.0,
+        wire: "binary".to_owned(),
         trust_source,
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments of a pull.
 
 use super::Terms;
+use super::row_form::RowForm;
 use super::stored_rows::refuse_untrusted_caller;
 use super::transport::Compress;
 use crate::error::{Error, Result, capped};
@@ -50,6 +51,8 @@ pub struct Request {
     pub follow_keys: bool,
     /// The codec that rows are compressed with by the source, `none`, or `auto`.
     pub compress: String,
+    /// The form in which rows travel that are not compressed: `binary`, `text`, or `auto`.
+    pub wire: String,
     /// Whether the caller, a superuser, vouches for what the source sends.
     pub trust_source: bool,
 }
@@ -179,6 +182,7 @@ impl Arguments {
             .hint("Other modes change tables as they stand anyway: leave out \"method\"."));
         }
         Compress::parse(&request.compress)?;
+        RowForm::parse(&request.wire)?;
         refuse_untrusted_caller(request)?;
         let workers = worker_count(request.parallel)?;
         if !(1..=LARGEST_BATCH).contains(&request.batch_size) {
@@ -283,9 +287,10 @@ fn arguments(request: &Request) -> String {
         Ok(Compress::Auto) | Err(_) => String::new(),
         Ok(_) => format!(", compress => '{}'", request.compress),
     };
+    let wire = if request.wire == "binary" { String::new() } else { format!(", wire => '{}'", request.wire) };
     let trust_source = if request.trust_source { ", trust_source => true" } else { "" };
     format!(
-        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}{compress}{trust_source}",
+        "{}{}{method}{on_mismatch}{tables}{mask_key}{mode}{triggers}{follow_keys}{compress}{wire}{trust_source}",
         list("include", &request.include),
         list("exclude", &request.exclude)
     )

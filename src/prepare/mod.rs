@@ -16,6 +16,7 @@ mod own_changes;
 mod plan_pull;
 mod problems;
 mod refresh;
+mod row_form;
 mod script;
 mod selection;
 mod sequences;
@@ -44,6 +45,7 @@ use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
 use plan::{Pairing, Pattern, Problem};
 use problems::{nothing_to_pull, refuse_problems, refuse_problems_of};
+use row_form::RowForm;
 use sequences::SequencePair;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -113,6 +115,8 @@ pub struct Counterpart {
     pub sampled_by: BTreeSet<String>,
     /// The unique index that is to tell its rows apart, by its name here, where one is named.
     pub key: Option<String>,
+    /// Whether a query over it would run functions of others.
+    pub runs_code_of_others: bool,
 }
 
 /// The terms of a call: what its caller allows and wants to hear of.
@@ -250,6 +254,9 @@ fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Pr
             if request.skip_mismatched && left_out.grow(&pairing.problems, &local, &prepared.all_targets)? {
                 session.rollback()?;
                 continue;
+            }
+            if pairing.problems.is_empty() {
+                prepared.choose_row_form(RowForm::parse(&request.wire)?)?;
             }
             if !request.validate {
                 prepared.trust_the_source()?;

@@ -212,7 +212,8 @@ impl Prepared {
             if wire == Wire::Text {
                 warnings.push("travels as text: some column's binary form would mean something else here".to_owned());
             }
-            counterparts.push(Counterpart { relation: source, table, changed, sampled_by, key });
+            let runs_code_of_others = code_of_others.contains_key(&source.oid);
+            counterparts.push(Counterpart { relation: source, table, changed, sampled_by, key, runs_code_of_others });
             self.targets.push(Target { local, spec, method, warnings, merge: None });
         }
         if !slots.is_empty() && self.targets_by(Method::Swap).any(|target| target.local.persistence == 'p') {

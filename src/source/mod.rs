@@ -32,4 +32,4 @@ pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, RunningValues, Session, without_values};
 pub use stored_form::{read_stored_form, refusal_of_stored_rows};
-pub use wire::{WireSupport, read_wire_support};
+pub use wire::{WireSupport, read_wire_support, sample_forms};

@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::error::{Result, capped};
+use std::rc::Rc;
 
 /// What the source says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,4 +37,27 @@ pub fn read_wire_support(session: &Session) -> Result<WireSupport> {
         "The extension pgcopy there knows the wire versions {versions}, and not {}.",
         frames::VERSION
     )))
+}
+
+/// Reads samples and returns how long each is in binary and in text form, the length of the header left out.
+pub fn sample_forms(session: &Rc<Session>, queries: &[String]) -> Result<Vec<[u64; 2]>> {
+    /// The signature, flags and the length of an extension; and the end.
+    const AROUND: u64 = 19 + 2;
+    let commands: Vec<String> = queries
+        .iter()
+        .flat_map(|query| ["binary", "text"].map(|form| format!("COPY ({query}) TO STDOUT (FORMAT {form})")))
+        .collect();
+    let mut copies = session.start_copies(&[], &commands, &vec![None; commands.len()], false);
+    let mut lengths = Vec::with_capacity(commands.len());
+    for _ in &commands {
+        let mut bytes = 0;
+        while copies.read(&mut |data| {
+            bytes += data.len() as u64;
+            Ok(())
+        })? {}
+        lengths.push(bytes);
+    }
+    copies.finish()?;
+    let (pairs, _) = lengths.as_chunks::<2>();
+    Ok(pairs.iter().map(|[binary, text]| [binary.saturating_sub(AROUND), *text]).collect())
 }
