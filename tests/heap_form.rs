@@ -418,7 +418,7 @@ fn a_source_that_does_not_send_enums_is_read_as_ever() {
             "SELECT concat_ws(' ', \"table\", wire, warnings) FROM pgcopy.plan('{dsn}', trust_source => true, compress => 'none') ORDER BY 1"
         ),
     );
-    assert!(plan[0].starts_with("item binary") && plan[0].contains("the source says: rows of"), "{plan:?}");
+    assert!(plan[0].starts_with("item binary") && plan[0].contains("the source reports: rows of"), "{plan:?}");
     assert!(plan[1].starts_with("plain heap"), "{plan:?}");
     pair.destination
         .batch_execute(&format!("SELECT pgcopy.pull('{dsn}', trust_source => true, overwrite => true)"))

@@ -29,5 +29,5 @@ pub fn refusal_of_stored_rows(session: &Session, table: &str, columns: &PairedCo
     let names = columns.copied.iter().map(|column| column.name.as_str());
     let asked =
         session.try_query(&format!("SELECT count(*)::text FROM ({}) f", stored_frames(table, names, 0, 0, "none")))?;
-    Ok(asked.err().map(|rejection| format!("the source says: {}", plan::one_line(&rejection.error.to_string()))))
+    Ok(asked.err().map(|rejection| plan::one_line(&rejection.error.to_string())))
 }

@@ -140,13 +140,6 @@ impl Race {
         Ok(self)
     }
 
-    /// From here on the source is far away.
-    pub fn through_a_link(self) -> Result<Self> {
-        let mut race = self.with_pgcopy_at_the_source()?;
-        race.link = Some(Link::to(race.source.port())?);
-        Ok(race)
-    }
-
     /// From here on a session reads the first table during every pull.
     pub fn with_a_reader(mut self) -> Self {
         self.has_reader = true;

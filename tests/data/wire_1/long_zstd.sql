@@ -1,0 +1,1 @@
+COPY (SELECT pgcopy.send_frames(wire => 1, query => 'SELECT id, body FROM ONLY public.long', form => 'binary', codec => 'zstd')) TO STDOUT (FORMAT binary)

@@ -1,0 +1,1 @@
+COPY (SELECT pgcopy.send_frames(wire => 1, query => 'SELECT id, kind, note FROM ONLY public.named', form => 'text', codec => 'lz4')) TO STDOUT (FORMAT binary)

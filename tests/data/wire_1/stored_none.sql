@@ -1,0 +1,1 @@
+COPY (SELECT pgcopy.send_stored_frames(wire => 1, table_name => 'public.stored', columns => '{"id","b","n","d","u","tx","by","jb","a","long"}'::pg_catalog.text[], first_page => 0, end_page => 4294967295, codec => 'none')) TO STDOUT (FORMAT binary)
