@@ -25,15 +25,15 @@ pub fn has_programs(names: &[&str]) -> bool {
 pub const ALL: [&str; 4] = ["pg_basebackup", "pg_verifybackup", "pg_waldump", "pg_ctl"];
 
 /// A server, a directory for its backups, and one for what is restored.
-struct Place {
-    server: Server,
-    client: Client,
-    directory: ScratchDirectory,
-    restored: ScratchDirectory,
+pub struct Place {
+    pub server: Server,
+    pub client: Client,
+    pub directory: ScratchDirectory,
+    pub restored: ScratchDirectory,
 }
 
 impl Place {
-    fn new(name: &str, options: Options) -> Self {
+    pub fn new(name: &str, options: Options) -> Self {
         let server = Server::start(&installation(), options).unwrap();
         let mut client = server.connect("postgres");
         client.batch_execute("CREATE EXTENSION pgcopy").unwrap();
@@ -45,12 +45,12 @@ impl Place {
         }
     }
 
-    fn start(name: &str) -> Self {
+    pub fn start(name: &str) -> Self {
         Self::new(name, Options::named(name))
     }
 
     /// With an archive of its WAL.
-    fn archiving(name: &str) -> Self {
+    pub fn archiving(name: &str) -> Self {
         let mut place = Self::start(name);
         let changed = texts(
             &mut place.client,
@@ -68,15 +68,15 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
 
-    fn create(&mut self, label: &str, arguments: &str) -> String {
+    pub fn create(&mut self, label: &str, arguments: &str) -> String {
         self.try_create(label, arguments).unwrap_or_else(|error| panic!("{label}: {}", describe(&error)))
     }
 
-    fn try_create(&mut self, label: &str, arguments: &str) -> Result<String, postgres::Error> {
+    pub fn try_create(&mut self, label: &str, arguments: &str) -> Result<String, postgres::Error> {
         let sql = format!(
             "SELECT backup FROM pgcopy.backup_create('{}', label => '{label}'{arguments})",
             self.directory.path().display()
@@ -84,7 +84,7 @@ impl Place {
         Ok(self.client.query_one(&sql, &[])?.get(0))
     }
 
-    fn create_failure(&mut self, label: &str, arguments: &str) -> Failure {
+    pub fn create_failure(&mut self, label: &str, arguments: &str) -> Failure {
         match self.try_create(label, arguments) {
             Ok(backup) => panic!("{backup} was taken"),
             Err(error) => Failure::of(&error),
@@ -92,12 +92,12 @@ impl Place {
     }
 
     /// The names of backups with their states.
-    fn list(&mut self) -> Vec<String> {
+    pub fn list(&mut self) -> Vec<String> {
         let sql = format!("SELECT name || ' ' || state FROM pgcopy.backup_list('{}')", self.directory.path().display());
         texts(&mut self.client, &sql)
     }
 
-    fn faults(&mut self, name: &str, arguments: &str) -> Vec<String> {
+    pub fn faults(&mut self, name: &str, arguments: &str) -> Vec<String> {
         let sql = format!(
             "SELECT coalesce(file, '-') || ': ' || finding FROM pgcopy.backup_validate('{}'{arguments})",
             self.path(name)
@@ -106,7 +106,7 @@ impl Place {
     }
 
     /// Restores a backup, and starts a server from it.
-    fn restore(&mut self, name: &str, target: &str, arguments: &str) -> Restored {
+    pub fn restore(&mut self, name: &str, target: &str, arguments: &str) -> Restored {
         let target = self.restored.path().join(target);
         let port = free_port();
         let sql = format!(
@@ -121,7 +121,7 @@ impl Place {
         Restored { data: target, port }
     }
 
-    fn restore_failure(&mut self, name: &str, target: &Path, arguments: &str) -> Failure {
+    pub fn restore_failure(&mut self, name: &str, target: &Path, arguments: &str) -> Failure {
         let sql =
             format!("SELECT * FROM pgcopy.backup_restore('{}', '{}'{arguments})", self.path(name), target.display());
         match self.client.query(&sql, &[]) {
@@ -131,26 +131,26 @@ impl Place {
     }
 
     /// Has the archive hold all WAL up to now.
-    fn archive_all(&mut self) {
+    pub fn archive_all(&mut self) {
         let last = text(&mut self.client, "SELECT pg_walfile_name(pg_switch_wal())");
         let archived = self.directory.path().join("wal").join(last);
         eventually("the segment is archived", || archived.exists());
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A server that was started from a backup. Dropping it stops it.
-struct Restored {
-    data: PathBuf,
-    port: u16,
+pub struct Restored {
+    pub data: PathBuf,
+    pub port: u16,
 }
 
 impl Restored {
     /// A session, when recovery is over.
-    fn connect(&self) -> Client {
+    pub fn connect(&self) -> Client {
         let mut client = connect(self.port, "postgres");
         eventually("recovery is over", || text(&mut client, "SELECT pg_is_in_recovery()::text") == "false");
         client
@@ -167,7 +167,7 @@ impl Drop for Restored {
 }
 
 /// A shell as the operating-system user of the servers.
-fn as_server_user(script: &str, directory: &Path) -> std::process::Output {
+pub fn as_server_user(script: &str, directory: &Path) -> std::process::Output {
     let owner = fs::metadata(directory).unwrap();
     let mut command = Command::new("setpriv");
     if owner.uid() != fs::metadata("/proc/self").unwrap().uid() {
@@ -177,9 +177,9 @@ fn as_server_user(script: &str, directory: &Path) -> std::process::Output {
     command.args(["sh", "-ec", script]).current_dir("/").output().unwrap()
 }
 
-const LEDGER: &str =
+pub const LEDGER: &str =
     "CREATE TABLE ledger (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text DEFAULT repeat('x', 200))";
-const ROWS: &str = "SELECT count(*) || ' rows to ' || coalesce(max(id), 0) FROM ledger";
+pub const ROWS: &str = "SELECT count(*) || ' rows to ' || coalesce(max(id), 0) FROM ledger";
 
 /// Sessions that fill the ledger all the while, a row and a commit at a time.
 struct Writers {
@@ -211,7 +211,7 @@ impl Writers {
 }
 
 /// The ledger at one moment, and what `moment` says then. Nobody writes meanwhile.
-fn at_moment(client: &mut Client, moment: &str) -> (String, String) {
+pub fn at_moment(client: &mut Client, moment: &str) -> (String, String) {
     std::thread::sleep(Duration::from_millis(50));
     let mut transaction = client.transaction().unwrap();
     transaction.batch_execute("LOCK ledger IN SHARE MODE").unwrap();
@@ -430,8 +430,16 @@ fn every_format_is_sound_and_restores_by_hand() {
 
 /// Runs the lines of RESTORE.md, with the places and the port filled in.
 fn by_hand(place: &mut Place, name: &str) {
-    let page = fs::read_to_string(place.directory.path().join(name).join("RESTORE.md")).unwrap();
-    let target = place.restored.path().join(format!("by-hand-{name}"));
+    let page = place.directory.path().join(name).join("RESTORE.md");
+    let restored = follow(&page, place.restored.path().join(format!("by-hand-{name}")));
+    let mut there = restored.connect();
+    assert_eq!(text(&mut there, ROWS), "1000 rows to 1000", "{name}");
+    assert_eq!(text(&mut there, "SHOW hba_file"), restored.data.join("pg_hba.conf").display().to_string());
+}
+
+/// Runs the lines of a page, which end with the start of a server.
+pub fn follow(page: &Path, target: PathBuf) -> Restored {
+    let page = fs::read_to_string(page).unwrap();
     let port = free_port();
     let script: Vec<String> = page
         .split("```sh\n")
@@ -449,14 +457,11 @@ fn by_hand(place: &mut Place, name: &str) {
         .collect();
     let libraries = installation().prefix().join("lib");
     let script = format!("export LD_LIBRARY_PATH={}\n{}", libraries.display(), script.join("\n"));
-    let output = as_server_user(&script, place.restored.path());
+    let output = as_server_user(&script, target.parent().unwrap());
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let log = fs::read_to_string(target.join("restore.log")).unwrap_or_default();
-    assert!(output.status.success(), "{name}: {told}\n{script}\n{log}");
-    let restored = Restored { data: target, port };
-    let mut there = restored.connect();
-    assert_eq!(text(&mut there, ROWS), "1000 rows to 1000", "{name}");
-    assert_eq!(text(&mut there, "SHOW hba_file"), restored.data.join("pg_hba.conf").display().to_string());
+    assert!(output.status.success(), "{told}\n{script}\n{log}");
+    Restored { data: target, port }
 }
 
 /// What gzip makes of a compressed file; nothing of one that it refuses.
@@ -624,7 +629,7 @@ fn what_stands_in_the_way_is_told_together() {
     assert_eq!(place.list(), [""; 0]);
 }
 
-fn major() -> u16 {
+pub fn major() -> u16 {
     installation().version().major()
 }
 

@@ -4,6 +4,8 @@
 
 mod harness;
 
+mod backup_moments;
+mod backup_surroundings;
 mod backups;
 mod check_local;
 mod closed_terminal;

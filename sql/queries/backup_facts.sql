@@ -13,6 +13,10 @@ SELECT json_build_object(
     'started', extract(epoch FROM pg_postmaster_start_time())::text,
     'superuser', (SELECT a.rolname::text FROM pg_authid a WHERE a.oid = 10),
     'summarize_wal', coalesce(current_setting('summarize_wal', true), ''),
+    'setting_files', (SELECT coalesce(json_agg(DISTINCT f.sourcefile), '[]') FROM pg_show_all_file_settings() f WHERE f.sourcefile IS NOT NULL),
+    -- One without a directory of its own is in the data directory, and its path is relative to it.
+    'tablespaces_in_place', (SELECT coalesce(json_agg(t.spcname::text ORDER BY t.oid), '[]')
+                             FROM pg_tablespace t WHERE pg_tablespace_location(t.oid) LIKE 'pg\_tblspc/%'),
     'tablespaces', (SELECT coalesce(json_agg(json_build_object('oid', t.oid::int8, 'location', l.location) ORDER BY t.oid), '[]')
-                    FROM pg_tablespace t, pg_tablespace_location(t.oid) l(location) WHERE l.location <> '')
+                    FROM pg_tablespace t, pg_tablespace_location(t.oid) l(location) WHERE l.location <> '' AND l.location NOT LIKE 'pg\_tblspc/%')
 )::text

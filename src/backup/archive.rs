@@ -47,10 +47,9 @@ const LIBRARY: &str = "basic_archive";
 pub fn enable_archive(directory: &str) -> Result<Vec<ChangedSetting>> {
     refuse_others_than_superusers("set the archive of WAL up", "It changes settings of the whole server.")?;
     let directory = absolute("the directory of backups", directory)?;
-    refuse_others(&directory)?;
-    if directory.is_dir()
-        && let Some(other) = repository::of_another_server(&directory, Facts::read()?.system_identifier())?
-    {
+    let facts = Facts::read()?;
+    refuse_others(&directory, &facts)?;
+    if let Some(other) = repository::of_another_server(&directory, facts.system_identifier())? {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             format!("backup \"{other}\" in \"{}\" is of another server", directory.display()),
@@ -58,6 +57,8 @@ pub fn enable_archive(directory: &str) -> Result<Vec<ChangedSetting>> {
         .hint("Give each server a directory of its own."));
     }
     let archive = directory.join(name::WAL);
+    let there = repository::read_archive(&archive, facts.segment_size, facts.system_identifier())?;
+    repository::refuse_other_archives(&archive, &there)?;
     files::make_directory(&archive)?;
     if !disk::is_writable(&archive) {
         return Err(Error::new(
@@ -90,7 +91,7 @@ pub fn enable_archive(directory: &str) -> Result<Vec<ChangedSetting>> {
 }
 
 /// Another archive is somebody's, and goes on.
-fn refuse_others(directory: &Path) -> Result<()> {
+fn refuse_others(directory: &Path, facts: &Facts) -> Result<()> {
     let (library, command) = (setting(c"archive_library"), setting(c"archive_command"));
     let other = |what: &str, value: &str| {
         Error::new(
@@ -100,8 +101,7 @@ fn refuse_others(directory: &Path) -> Result<()> {
         .detail(format!("{what} is \"{value}\"."))
         .hint("Keep that archive, and name it in wal_archive => of the other functions if it holds uncompressed segments; or reset the setting first.")
     };
-    // The server shows this instead of a command that would not be used.
-    if !command.is_empty() && command != "(disabled)" {
+    if !command.is_empty() {
         return Err(other("archive_command", &command));
     }
     if !library.is_empty() && library != LIBRARY {
@@ -114,11 +114,12 @@ fn refuse_others(directory: &Path) -> Result<()> {
             format!("\"{}\" is not a directory", directory.display()),
         ));
     }
-    if directory.starts_with(data_directory()) {
+    if let Some(around) = facts.directory_around(&directory.join(name::WAL)) {
         return Err(Error::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "the archive of WAL must not be in the server's data directory",
-        ));
+            "the archive of WAL must be apart from the server's data",
+        )
+        .detail(format!("The server keeps its data in \"{}\".", around.display())));
     }
     Ok(())
 }
@@ -131,6 +132,7 @@ struct Told {
     last_failed_wal: Option<String>,
     last_failed: Option<f64>,
     position: Option<String>,
+    system_identifier: i64,
     segment_size: u64,
     now: f64,
 }
@@ -172,25 +174,31 @@ pub fn archive_status() -> Result<ArchiveStatus> {
             (one, other) => one.or(other),
         };
     }
+    let directory = told_directory().filter(|_| setting(c"archive_library") == LIBRARY);
+    let archive = match &directory {
+        Some(directory) => Some(repository::read_archive(Path::new(directory), size, told.system_identifier as u64)?),
+        None => None,
+    };
     if status.enabled {
         status.lag_seconds = Some(oldest_waiting.map_or(0.0, |since| (told.now - since).max(0.0)));
-        let archived = told.last_archived_wal.as_deref().and_then(|name| Segment::parse(name, size));
+        // What was archived last may be no segment but a file about a backup or a timeline.
+        let told_last = told.last_archived_wal.as_deref().and_then(|name| Segment::parse(name.get(..24)?, size));
+        let newest = archive.as_ref().and_then(|archive| archive.segments.iter().max_by_key(|segment| segment.number));
+        let archived = told_last.max(newest.copied());
         let position = told.position.as_deref().and_then(Lsn::parse);
         if let (Some(archived), Some(position)) = (archived, position) {
             let end = (archived.number + 1).saturating_mul(size);
             status.lag_bytes = i64::try_from(position.0.saturating_sub(end)).ok();
         }
     }
-    let directory = told_directory();
-    if let Some(directory) = directory.filter(|_| setting(c"archive_library") == LIBRARY) {
-        let archive = repository::read_archive(Path::new(&directory), size)?;
+    if let Some(archive) = archive {
         let gap = |(from, to): (Segment, Segment)| match (from.name(size), to.name(size)) {
             (from, to) if from == to => from,
             (from, to) => format!("{from} to {to}"),
         };
         status.gaps = archive.gaps().into_iter().map(gap).collect();
-        status.directory = Some(directory);
     }
+    status.directory = directory;
     Ok(status)
 }
 

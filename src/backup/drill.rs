@@ -4,7 +4,7 @@ use super::facts::Facts;
 use super::layout::BackupFault;
 use super::repository::Whole;
 use super::{files, restore};
-use crate::error::{Error, Result, caution};
+use crate::error::{Error, Result, caution, sqlstate_class};
 use crate::local::child::Background;
 use crate::local::new_directory::ScratchDirectory;
 use crate::local::new_file::file_error;
@@ -67,23 +67,17 @@ pub(super) fn run(chain: &[Whole], scratch: &Path, on_bytes: &dyn Fn(u64)) -> Re
     let mut server = start(&layout.data, sockets.path(), &log)?;
     let database = script_objects::current_database()?;
     let outcome = (|| {
-        let session = match connect(&mut server, &log, sockets.path(), "template1", &facts.superuser)? {
-            Ok(session) => session,
-            Err(reason) => return Ok(vec![last.fault(None, format!("a server does not start from it: {reason}"))]),
-        };
-        let there = session.query_value(&format!(
-            "SELECT count(*) FROM pg_database WHERE datname = {}",
-            plan::quote_literal(&database)
-        ))?;
-        drop(session);
-        if there == "0" {
-            caution(&format!("the backup has no database \"{database}\": its tables were not checked"));
-            return Ok(Vec::new());
+        let origin = Origin::of_socket(sockets.path(), &database, &facts.superuser)?;
+        match connect(&mut server, &log, sockets.path(), &origin)? {
+            Start::Session(session) => look(last, &origin, *session),
+            Start::Refusal(reason) => {
+                caution(&format!("the server starts from the backup, and its tables were not checked: {reason}"));
+                Ok(Vec::new())
+            }
+            Start::Failure(reason) => Ok(vec![last.fault(None, format!("a server does not start from it: {reason}"))]),
         }
-        look(last, sockets.path(), &database, &facts.superuser)
     })();
-    const LONGEST: Duration = Duration::from_secs(60);
-    server.stop(libc::SIGQUIT, LONGEST);
+    drop(server);
     outcome
 }
 
@@ -114,24 +108,32 @@ fn start(data: &Path, sockets: &Path, log: &Path) -> Result<Background> {
     Program::of_server("postgres")?.start(&arguments, file)
 }
 
-/// Waits until the server lets somebody in. The inner error is the end of its log.
-fn connect(
-    server: &mut Background,
-    log: &Path,
-    sockets: &Path,
-    database: &str,
-    user: &str,
-) -> Result<std::result::Result<Session, String>> {
-    let origin = Origin::of_socket(sockets, database, user)?;
+/// What became of a server.
+enum Start {
+    Session(Box<Session>),
+    /// It is up, and lets nobody in there: such as without the database.
+    Refusal(String),
+    /// The end of its log.
+    Failure(String),
+}
+
+/// Waits until the server is up.
+fn connect(server: &mut Background, log: &Path, sockets: &Path, origin: &Origin) -> Result<Start> {
+    const WITHOUT_RIGHTS: [&[u8; 2]; 4] = [b"28", b"3D", b"42", b"55"];
     loop {
         interrupts::check();
         if !server.is_running() {
-            return Ok(Err(tail(log)));
+            return Ok(Start::Failure(tail(log)));
         }
-        if sockets.join(".s.PGSQL.5432").exists()
-            && let Ok(session) = Session::open(&origin)
-        {
-            return Ok(Ok(session));
+        if sockets.join(".s.PGSQL.5432").exists() {
+            match Session::open(origin) {
+                Ok(session) => return Ok(Start::Session(Box::new(session))),
+                Err(error) if WITHOUT_RIGHTS.contains(&&sqlstate_class(error.sqlstate)) => {
+                    return Ok(Start::Refusal(error.message));
+                }
+                // It is still starting.
+                Err(_) => {}
+            }
         }
         interrupts::wait(Duration::from_millis(100));
     }
@@ -145,9 +147,7 @@ struct Found {
     finding: String,
 }
 
-fn look(last: &Whole, sockets: &Path, database: &str, user: &str) -> Result<Vec<BackupFault>> {
-    let origin = Origin::of_socket(sockets, database, user)?;
-    let session = Session::open(&origin)?;
+fn look(last: &Whole, origin: &Origin, session: Session) -> Result<Vec<BackupFault>> {
     session.execute("SET search_path = pg_catalog")?;
     let installed = session.query_value("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgcopy' AND p.proname = 'check_local'")?;
     let mut faults = Vec::new();
@@ -165,7 +165,7 @@ fn look(last: &Whole, sockets: &Path, database: &str, user: &str) -> Result<Vec<
         }));
     }
     drop(session);
-    compare_definitions(&origin)?;
+    compare_definitions(origin)?;
     Ok(faults)
 }
 
@@ -175,7 +175,7 @@ fn compare_definitions(there: &Origin) -> Result<()> {
         caution("pg_dump is not installed: definitions were not compared");
         return Ok(());
     };
-    let dump = |origin: &Origin| -> Result<Vec<String>> {
+    let dump = |origin: &Origin| -> Result<std::result::Result<Vec<String>, String>> {
         let (connection, password) = origin.for_program(program.major)?;
         let arguments = [
             format!("--dbname={connection}"),
@@ -185,17 +185,20 @@ fn compare_definitions(there: &Origin) -> Result<()> {
         ];
         let output = program.run(&arguments, password)?;
         if !output.succeeded {
-            return Err(Error::new(
-                PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-                "pg_dump could not dump the definitions",
-            )
-            .details(crate::local::program::complaints(&output.messages)));
+            return Ok(Err(crate::local::program::complaints(&output.messages).join(" ")));
         }
         let text = String::from_utf8_lossy(&output.text).into_owned();
         let lines = text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
-        Ok(lines.map(str::to_owned).collect())
+        Ok(Ok(lines.map(str::to_owned).collect()))
     };
-    let (here, there) = (dump(&Origin::of_this_server()?)?, dump(there)?);
+    let (here, there) = match (dump(&Origin::of_this_server()?)?, dump(there)?) {
+        (Ok(here), Ok(there)) => (here, there),
+        // This says nothing of the backup: this server may ask for a password, or a table here be locked.
+        (Err(reason), _) | (_, Err(reason)) => {
+            caution(&format!("definitions were not compared: {reason}"));
+            return Ok(());
+        }
+    };
     let first = here.iter().zip(&there).find(|(here, there)| here != there);
     if here != there {
         let first = first.map_or_else(String::new, |(here, there)| format!(": \"{there}\" there, \"{here}\" here"));

@@ -26,6 +26,11 @@ pub(super) struct Facts {
     pub(super) superuser: String,
     /// Empty where the version has no such setting.
     pub(super) summarize_wal: String,
+    /// The files that its settings are in.
+    pub(super) setting_files: Vec<String>,
+    /// The names of those without a directory of their own.
+    pub(super) tablespaces_in_place: Vec<String>,
+    /// Those with a directory of their own.
     pub(super) tablespaces: Vec<backups::record::Tablespace>,
 }
 
@@ -41,7 +46,8 @@ impl Facts {
     /// The directories that the server keeps its data in.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let spaces = self.tablespaces.iter().map(|space| PathBuf::from(&space.location));
-        [data_directory()].into_iter().chain(spaces).collect()
+        // WAL may be elsewhere, behind a link.
+        [data_directory(), data_directory().join("pg_wal")].into_iter().chain(spaces).collect()
     }
 
     /// Returns the directory of the server that a path is in or above of, if there is one.

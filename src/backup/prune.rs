@@ -1,8 +1,8 @@
 //! Backups and WAL that a policy does not ask for.
 
 use super::facts::Facts;
-use super::repository::{self, Fault, Found, archive_of, read_archive};
-use super::{absolute, unix_now};
+use super::repository::{self, Fault, Found, archive_of, read_archive, refuse_other_archives};
+use super::{absolute, files, unix_now};
 use crate::error::{Error, Result};
 use crate::local::new_file::file_error;
 use crate::local::{disk, interrupts, new_directory, rights};
@@ -56,6 +56,7 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
     };
     let mut verdicts = decide(&known, policy);
     keep_what_cannot_be_judged(&mut verdicts, &known, &found);
+    keep_what_is_built_on(&mut verdicts, &known, &found);
     let sizes: BTreeMap<&str, u64> = found.iter().map(|found| (found.name.as_str(), found.bytes)).collect();
     let mut entries: Vec<PrunedEntry> = verdicts
         .iter()
@@ -67,11 +68,12 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         })
         .collect();
     entries.extend(abandoned(&directory, terms.dry_run)?);
-    let size =
-        found.iter().filter_map(|found| found.whole.as_ref().ok()).map(|whole| whole.record.segment_size).next_back();
+    let last = found.iter().filter_map(|found| found.whole.as_ref().ok()).next_back();
     let mut segments = Vec::new();
-    if let Some(size) = size {
-        let archive = read_archive(&archive_directory, size)?;
+    if let Some(record) = last.map(|whole| &whole.record) {
+        let size = record.segment_size;
+        let archive = read_archive(&archive_directory, size, record.system_identifier)?;
+        refuse_other_archives(&archive_directory, &archive)?;
         let unneeded = unneeded_wal(&archive, &known, &verdicts);
         segments.extend(unneeded.iter().map(|segment| segment.name(size)));
         if !archive.segments.is_empty() {
@@ -148,6 +150,24 @@ fn keep_what_cannot_be_judged(verdicts: &mut [Verdict], known: &[Known], found: 
         if servers.len() > 1 && !verdict.keep {
             "the directory holds backups of several servers: remove it by hand".clone_into(&mut verdict.reason);
             verdict.keep = true;
+        }
+    }
+}
+
+/// Keeps the backups that one builds on which another session is just taking.
+fn keep_what_is_built_on(verdicts: &mut [Verdict], known: &[Known], found: &[Found]) {
+    const MOST_BYTES: u64 = 1000;
+    let unfinished = found.iter().filter(|found| matches!(found.whole, Err(Fault::Incomplete)));
+    for one in unfinished.filter(|one| !new_directory::is_abandoned(&one.directory)) {
+        let named = files::read_capped(&one.directory.join(name::PARENT), MOST_BYTES).ok();
+        let mut parent = named.and_then(|name| String::from_utf8(name).ok());
+        for _ in 0..=known.len() {
+            let Some(name) = parent else { break };
+            for verdict in verdicts.iter_mut().filter(|verdict| verdict.name == name && !verdict.keep) {
+                verdict.keep = true;
+                verdict.reason = format!("\"{}\" builds on it, which is just being taken", one.name);
+            }
+            parent = known.iter().find(|known| known.name == name).and_then(|known| known.parent.clone());
         }
     }
 }

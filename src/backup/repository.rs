@@ -170,8 +170,8 @@ pub(super) fn known(found: &[Found]) -> Vec<Known> {
         .collect()
 }
 
-/// Reads the names in a WAL archive; an empty one where there is none.
-pub(super) fn read_archive(directory: &Path, segment_size: u64) -> Result<Archive> {
+/// Reads the names in a WAL archive of a server; an empty one where there is none.
+pub(super) fn read_archive(directory: &Path, segment_size: u64, system_identifier: u64) -> Result<Archive> {
     const MOST_BYTES_OF_HISTORY: u64 = 1 << 20;
     let mut archive = Archive { segment_size, ..Archive::default() };
     let Ok(entries) = fs::read_dir(directory) else { return Ok(archive) };
@@ -180,11 +180,14 @@ pub(super) fn read_archive(directory: &Path, segment_size: u64) -> Result<Archiv
         let Ok(name) = entry.file_name().into_string() else { continue };
         if let Some(segment) = Segment::parse(&name, segment_size) {
             // One that was cut off, or is another one than its name says, is as good as missing.
-            if entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == segment_size)
-                && files::read_start(&entry.path(), wal::PAGE_HEADER)
-                    .is_ok_and(|start| wal::begins_segment(&start, segment, segment_size))
-            {
-                archive.segments.insert(segment);
+            let is_whole = entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == segment_size);
+            let start = is_whole.then(|| files::read_start(&entry.path(), wal::PAGE_HEADER).ok()).flatten();
+            match start.and_then(|start| wal::server_of_segment(&start, segment, segment_size)) {
+                Some(server) if server == system_identifier => {
+                    archive.segments.insert(segment);
+                }
+                Some(_) => archive.of_another_server = Some(segment),
+                None => {}
             }
         } else if let Some(timeline) = wal::history_name(&name)
             && let Ok(text) = files::read_capped(&entry.path(), MOST_BYTES_OF_HISTORY)
@@ -194,6 +197,17 @@ pub(super) fn read_archive(directory: &Path, segment_size: u64) -> Result<Archiv
         }
     }
     Ok(archive)
+}
+
+/// Refuses an archive that other servers write into: neither is it what it is taken for, nor is it this one's to remove from.
+pub(super) fn refuse_other_archives(directory: &Path, archive: &Archive) -> Result<()> {
+    let Some(segment) = archive.of_another_server else { return Ok(()) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the WAL archive \"{}\" has WAL of another server", directory.display()),
+    )
+    .detail(format!("Segment {} is one.", segment.name(archive.segment_size)))
+    .hint("Give each server an archive of its own, and name that of the backup."))
 }
 
 /// Microseconds since 1970 when a segment was archived.
@@ -231,7 +245,7 @@ pub fn list_backups(directory: &str, wal_archive: Option<&str>) -> Result<Vec<Li
     let found = read(&directory)?;
     let known = known(&found);
     let good = prune::good(&known);
-    let mut archives: BTreeMap<u64, Archive> = BTreeMap::new();
+    let mut archives: BTreeMap<(u64, u64), Archive> = BTreeMap::new();
     let mut listed = Vec::new();
     for found in &found {
         let mut row = ListedBackup {
@@ -262,10 +276,17 @@ pub fn list_backups(directory: &str, wal_archive: Option<&str>) -> Result<Vec<Li
                 if !is_segment_size(size) {
                     continue;
                 }
-                if let Entry::Vacant(unread) = archives.entry(size) {
-                    unread.insert(read_archive(&archive_directory, size)?);
+                let server = whole.record.system_identifier;
+                if let Entry::Vacant(unread) = archives.entry((size, server)) {
+                    unread.insert(read_archive(&archive_directory, size, server)?);
                 }
-                describe(&mut row, whole, &archives[&size], &archive_directory, good.contains(found.name.as_str()))?;
+                describe(
+                    &mut row,
+                    whole,
+                    &archives[&(size, server)],
+                    &archive_directory,
+                    good.contains(found.name.as_str()),
+                )?;
             }
         }
         listed.push(row);
@@ -293,7 +314,10 @@ fn describe(row: &mut ListedBackup, whole: &Whole, archive: &Archive, directory:
     row.restorable_from = row.finished;
     row.restorable_until = Some(server_time(until.unwrap_or(whole.record.finished).max(whole.record.finished)));
     row.restorable_until_lsn = Some(reach.end.filter(|&end| end > last.end).unwrap_or(last.end).to_string());
-    if let Some((from, to)) = reach.gaps.first() {
+    if let Some(segment) = archive.of_another_server {
+        row.problem =
+            Some(format!("segment {} in the WAL archive is of another server", segment.name(archive.segment_size)));
+    } else if let Some((from, to)) = reach.gaps.first() {
         let (from, to) = (from.name(archive.segment_size), to.name(archive.segment_size));
         row.problem = Some(format!("the WAL archive lacks {from} to {to}"));
     }

@@ -60,16 +60,11 @@ pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Re
     if level == Level::Restore {
         let scratch = scratch(&directory, &chain)?;
         faults.extend(drill::run(&chain, scratch.path(), on_bytes)?);
-    } else if whole.record.format == Format::Plain {
-        faults.extend(whole.verify(&whole.directory.join("data"))?);
     } else {
-        let scratch = scratch(&directory, std::slice::from_ref(&whole))?;
-        let layout = Layout::within(scratch.path(), &whole);
-        let of_archives = layout.fill(&whole, on_bytes)?;
-        if of_archives.is_empty() {
-            faults.extend(whole.verify(&layout.data)?);
+        // It is as good as those that it builds on.
+        for link in &chain {
+            faults.extend(verify(&directory, link, on_bytes)?);
         }
-        faults.extend(of_archives);
     }
     tell(&format!(
         "validated backup \"{name}\": {} files, {} MB, {} {}",
@@ -79,6 +74,17 @@ pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Re
         if faults.len() == 1 { "fault" } else { "faults" }
     ));
     Ok(faults)
+}
+
+/// Compares the files of one backup with its manifest.
+fn verify(directory: &Path, link: &Whole, on_bytes: &dyn Fn(u64)) -> Result<Vec<BackupFault>> {
+    if link.record.format == Format::Plain {
+        return link.verify(&link.directory.join("data"));
+    }
+    let scratch = scratch(directory, std::slice::from_ref(link))?;
+    let layout = Layout::within(scratch.path(), link);
+    let of_archives = layout.fill(link, on_bytes)?;
+    if of_archives.is_empty() { link.verify(&layout.data) } else { Ok(of_archives) }
 }
 
 /// A directory for copies. It goes with the session.
@@ -122,7 +128,7 @@ fn check_beside(whole: &Whole) -> Vec<BackupFault> {
 fn check_wal(directory: &Path, whole: &Whole) -> Result<Vec<BackupFault>> {
     let archive_directory = archive_of(directory, None)?;
     let size = whole.record.segment_size;
-    let archive = repository::read_archive(&archive_directory, size)?;
+    let archive = repository::read_archive(&archive_directory, size, whole.record.system_identifier)?;
     let reach = repository::reach(whole, &archive)?;
     if archive.segments.is_empty() {
         let (_, last) = ends(&whole.manifest)?;
@@ -132,13 +138,13 @@ fn check_wal(directory: &Path, whole: &Whole) -> Result<Vec<BackupFault>> {
             last.end
         ));
     }
-    Ok(reach
-        .gaps
-        .iter()
-        .map(|(from, to)| {
-            let (from, to) = (from.name(size), to.name(size));
-            let finding = format!("the WAL archive lacks {from} to {to}: moments after that cannot be restored");
-            whole.fault(Some(from), finding)
-        })
-        .collect())
+    let lacking = reach.gaps.iter().map(|(from, to)| {
+        let (from, to) = (from.name(size), to.name(size));
+        let finding = format!("the WAL archive lacks {from} to {to}: moments after that cannot be restored");
+        whole.fault(Some(from), finding)
+    });
+    let of_another = archive
+        .of_another_server
+        .map(|segment| whole.fault(Some(segment.name(size)), "this segment in the WAL archive is of another server"));
+    Ok(lacking.chain(of_another).collect())
 }

@@ -65,8 +65,9 @@ pub(super) fn refuse_where_nothing_is_written(function: &CStr) -> Result<()> {
     rights::refuse_restricted_operation()?;
     // SAFETY: raises when the transaction may not write, as every writing command does.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(function.as_ptr());
+        // First: transactions of a standby are read-only, too, which says less.
         pg_sys::PreventCommandDuringRecovery(function.as_ptr());
+        pg_sys::PreventCommandIfReadOnly(function.as_ptr());
     }
     Ok(())
 }

@@ -68,21 +68,26 @@ pub fn run_into(
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     on_messages: &mut dyn FnMut(&[u8]),
 ) -> Result<Output> {
-    spawn(program, arguments, environment, Stdio::piped(), Stdio::piped())?.output(sink, on_messages)
+    spawn(program, arguments, environment, Stdio::piped(), Stdio::piped(), libc::SIGKILL)?.output(sink, on_messages)
 }
 
-/// Starts a program that goes on beside this session, and ends with it. It writes into a file.
+/// Starts a server that goes on beside this session, and ends with it. It writes into a file.
 pub fn start(program: &Path, arguments: &[String], environment: &[(&str, String)], log: File) -> Result<Background> {
     let too = log.try_clone().map_err(|error| Error::internal(format!("could not use a file twice: {error}")))?;
-    spawn(program, arguments, environment, log.into(), too.into()).map(Background)
+    spawn(program, arguments, environment, log.into(), too.into(), END_OF_SERVER).map(Background)
 }
 
+/// The signal that ends a server at once. One that is killed would leave its shared memory behind, and its processes for a moment.
+const END_OF_SERVER: i32 = libc::SIGQUIT;
+
+/// `end` is the signal that ends the program with this session.
 fn spawn(
     program: &Path,
     arguments: &[String],
     environment: &[(&str, String)],
     text: Stdio,
     messages: Stdio,
+    end: i32,
 ) -> Result<Running> {
     end_at_exit();
     let mut command = Command::new(program);
@@ -98,7 +103,7 @@ fn spawn(
         .process_group(0);
     let parent = std::process::id() as i32;
     // SAFETY: the closure makes system calls alone.
-    unsafe { command.pre_exec(move || become_child(parent)) };
+    unsafe { command.pre_exec(move || become_child(parent, end)) };
     let started = {
         // The server's handlers must not run in the copy of this process that becomes the program.
         let _held = HeldSignals::hold();
@@ -110,12 +115,12 @@ fn spawn(
             format!("could not run program \"{}\": {error}", program.display()),
         )
     })?;
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(child.id() as i32);
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push((child.id() as i32, end));
     Ok(Running { child, is_gone: false })
 }
 
-/// The programs of this process that run.
-static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+/// The programs of this process that run, with the signals that end them.
+static RUNNING: Mutex<Vec<(i32, i32)>> = Mutex::new(Vec::new());
 
 /// Ends programs when a session is terminated: that runs the server's callbacks, but drops no Rust values. What a program has
 /// started goes with it, which the death of this process alone does not see to.
@@ -132,16 +137,32 @@ unsafe extern "C-unwind" fn end_programs(_code: std::ffi::c_int, _argument: pg_s
 
 /// Ends all programs of this process at once, and waits until they are gone.
 pub fn end_all() {
-    for pid in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    for (pid, end) in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         // SAFETY: signals the group of a process that has not been waited for, and waits for it.
         unsafe {
+            if end != libc::SIGKILL {
+                libc::kill(pid, end);
+                let begun = Instant::now();
+                while begun.elapsed() < LONGEST_END {
+                    let mut told = MaybeUninit::<libc::siginfo_t>::zeroed();
+                    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+                    let is_told = libc::waitid(libc::P_PID, pid as libc::id_t, told.as_mut_ptr(), flags) == 0;
+                    if !is_told || told.assume_init().si_pid() != 0 {
+                        break;
+                    }
+                    wait_for_any([-1, -1]);
+                }
+            }
             libc::kill(-pid, libc::SIGKILL);
             libc::waitpid(pid, std::ptr::null_mut(), 0);
         }
     }
 }
 
-/// A program that goes on beside this session. Dropping it ends it.
+/// How long a server may take to end at once: it gives its own processes five seconds.
+const LONGEST_END: Duration = Duration::from_secs(10);
+
+/// A server that goes on beside this session. Dropping it ends it.
 pub struct Background(Running);
 
 impl Background {
@@ -149,26 +170,41 @@ impl Background {
     pub fn is_running(&mut self) -> bool {
         !self.0.is_gone()
     }
+}
 
-    /// Asks it to end by this signal, and waits for that, but not for ever.
-    pub fn stop(mut self, signal: i32, longest: Duration) {
+impl Drop for Background {
+    fn drop(&mut self) {
         if self.is_running() {
             // SAFETY: signals a process that has not been waited for.
-            unsafe { libc::kill(self.0.child.id() as i32, signal) };
+            unsafe { libc::kill(self.0.child.id() as i32, END_OF_SERVER) };
         }
         let begun = Instant::now();
-        while self.is_running() && begun.elapsed() < longest {
+        while self.is_running() && begun.elapsed() < LONGEST_END {
+            wait_for_any([-1, -1]);
+        }
+    }
+}
+
+/// Ends a server that goes on beside this session and is not its child, at once. It runs in its data directory.
+pub fn end_server(pid: i32, data: &Path) {
+    let Ok(data) = data.canonicalize() else { return };
+    let is_it = || std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|directory| directory == data);
+    if pid > 1 && is_it() {
+        // SAFETY: signals a process that was found to be that server.
+        unsafe { libc::kill(pid, END_OF_SERVER) };
+        let begun = Instant::now();
+        while is_it() && begun.elapsed() < LONGEST_END {
             wait_for_any([-1, -1]);
         }
     }
 }
 
 /// In the new process, before the program.
-fn become_child(parent: i32) -> io::Result<()> {
+fn become_child(parent: i32, end: i32) -> io::Result<()> {
     // SAFETY: system calls on this process alone; the paths are NUL-terminated.
     unsafe {
         // Whoever ends the session, it does not outlive it.
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, end) != 0 {
             return Err(io::Error::last_os_error());
         }
         if libc::getppid() != parent {
@@ -233,7 +269,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = self.child.id() as i32;
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&running| running != pid);
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|&(running, _)| running != pid);
         if !self.is_gone {
             self.end_group();
             let _ = self.child.wait();

@@ -85,6 +85,7 @@ impl Program {
         let mut environment: Vec<(&'static str, String)> = vec![
             ("PATH", "/usr/bin:/bin".to_owned()),
             ("LC_ALL", "C".to_owned()),
+            ("TZ", "UTC".to_owned()),
             ("HOME", nowhere()),
             ("PGSYSCONFDIR", nowhere()),
             ("PGPASSFILE", "/dev/null".to_owned()),

@@ -211,6 +211,8 @@ pub struct Server {
     keep_data: bool,
     environment: Vec<(String, String)>,
     memory: Option<u64>,
+    /// Arguments of the program, besides the data directory.
+    arguments: Vec<String>,
 }
 
 impl Server {
@@ -283,6 +285,7 @@ impl Server {
             keep_data: false,
             environment: options.environment,
             memory: options.memory,
+            arguments: Vec::new(),
         };
         server.launch()?;
         Ok(server)
@@ -302,6 +305,7 @@ impl Server {
         let child = command
             .arg("-D")
             .arg(&self.data)
+            .args(&self.arguments)
             .env_remove("RUST_BACKTRACE")
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
@@ -395,6 +399,12 @@ impl Server {
     pub fn restart(&mut self) -> Result<()> {
         self.stop("INT")?;
         self.launch()
+    }
+
+    /// The same with arguments, from now on.
+    pub fn restart_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.restart()
     }
 
     /// Sends the postmaster a signal (INT: fast, QUIT: immediate) and waits for its end.

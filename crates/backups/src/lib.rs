@@ -12,3 +12,4 @@ pub mod restore_page;
 pub mod shell;
 pub mod tar;
 pub mod wal;
+pub mod waldump;

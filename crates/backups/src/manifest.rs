@@ -3,6 +3,7 @@
 use crate::wal::Lsn;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 /// What a manifest says of the whole.
@@ -14,6 +15,8 @@ pub struct Manifest {
     pub ranges: Vec<Range>,
     pub files: u64,
     pub bytes: u64,
+    /// The bytes in tablespaces, by their OIDs, which are among those above.
+    pub bytes_of_tablespaces: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +29,12 @@ pub struct Range {
 /// No path is so long that its line were longer.
 const LONGEST_LINE: u64 = 1 << 16;
 const MOST_RANGES: usize = 1000;
+const MOST_TABLESPACES: usize = 10_000;
 
 #[derive(Deserialize)]
-struct FileLine {
+struct FileLine<'a> {
+    #[serde(rename = "Path", borrow, default)]
+    path: Option<std::borrow::Cow<'a, str>>,
     #[serde(rename = "Size")]
     size: u64,
 }
@@ -102,9 +108,17 @@ fn take_line(text: &str, in_ranges: &mut bool, manifest: &mut Manifest) -> Resul
             }
             manifest.ranges.push(range);
         } else {
-            let line: FileLine = serde_json::from_str(text).map_err(unreadable)?;
+            let line: FileLine<'_> = serde_json::from_str(text).map_err(unreadable)?;
             manifest.files += 1;
             manifest.bytes = manifest.bytes.saturating_add(line.size);
+            let below = line.path.as_deref().and_then(|path| path.strip_prefix("pg_tblspc/")?.split('/').next());
+            let spaces = &mut manifest.bytes_of_tablespaces;
+            if let Some(oid) = below.and_then(|oid| oid.parse().ok())
+                && (spaces.len() < MOST_TABLESPACES || spaces.contains_key(&oid))
+            {
+                let bytes = spaces.entry(oid).or_default();
+                *bytes = bytes.saturating_add(line.size);
+            }
         }
     }
     Ok(())
@@ -121,7 +135,8 @@ pub(crate) mod tests {
 
     const BODY: &str = "{ \"PostgreSQL-Backup-Manifest-Version\": 2,\n\"System-Identifier\": 7300000000000000001,\n\"Files\": [\n\
         { \"Path\": \"backup_label\", \"Size\": 226, \"Last-Modified\": \"2026-11-26 04:00:00 GMT\", \"Checksum-Algorithm\": \"SHA256\", \"Checksum\": \"00\" },\n\
-        { \"Encoded-Path\": \"ff\", \"Size\": 8192, \"Last-Modified\": \"2026-11-26 04:00:00 GMT\" }\n],\n\"WAL-Ranges\": [\n\
+        { \"Encoded-Path\": \"ff\", \"Size\": 8192, \"Last-Modified\": \"2026-11-26 04:00:00 GMT\" },\n\
+        { \"Path\": \"pg_tblspc/16384/PG_15_202209061/5/16385\", \"Size\": 10, \"Last-Modified\": \"2026-11-26 04:00:00 GMT\" }\n],\n\"WAL-Ranges\": [\n\
         { \"Timeline\": 1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n";
 
     fn read_text(text: &str) -> Result<Manifest, String> {
@@ -131,7 +146,8 @@ pub(crate) mod tests {
     #[test]
     fn what_a_manifest_says() {
         let manifest = read_text(&sealed(BODY)).unwrap();
-        assert_eq!((manifest.files, manifest.bytes), (2, 8418));
+        assert_eq!((manifest.files, manifest.bytes), (3, 8428));
+        assert_eq!(manifest.bytes_of_tablespaces, BTreeMap::from([(16384, 10)]));
         assert_eq!(manifest.system_identifier, Some(7_300_000_000_000_000_001));
         assert_eq!(manifest.ranges, [Range { timeline: 1, start: Lsn(0x200_0028), end: Lsn(0x200_0100) }]);
     }

@@ -6,6 +6,9 @@ pub const WAL: &str = "wal";
 /// The end of the name of a directory that is being written.
 pub const INCOMPLETE: &str = ".incomplete";
 
+/// The file in such a directory that names the backup which an incremental one builds on.
+pub const PARENT: &str = "parent";
+
 const LONGEST: usize = 100;
 
 /// Returns whether a backup may have this name.

@@ -172,7 +172,7 @@ mod tests {
         }
         let segments = (0..random.below(40)).filter(|_| random.below(10) > 0);
         let segments = segments.map(|number| Segment { timeline: 1, number }).collect();
-        let archive = Archive { segment_size: SIZE, segments, histories: BTreeMap::new() };
+        let archive = Archive { segment_size: SIZE, segments, ..Archive::default() };
         let policy = Policy {
             full: (random.below(3) > 0).then(|| random.below(4) as usize),
             since: (random.below(3) > 0).then(|| random.below(130) as i64),

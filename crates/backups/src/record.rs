@@ -11,6 +11,20 @@ pub const MOST_BYTES: u64 = 1 << 20;
 const VERSION: u32 = 1;
 const MOST_TABLESPACES: usize = 10_000;
 
+/// The most files of a configuration.
+pub const MOST_CONFIGURATION: usize = 1000;
+
+/// Returns whether a file of the configuration may have this name, which leads no further up than the directory that it is of.
+pub fn is_configuration(name: &str) -> bool {
+    const DEEPEST: usize = 4;
+    let parts: Vec<&str> = name.split('/').collect();
+    let plain = |part: &&str| {
+        let odd = |c: char| c.is_control() || c == '\\';
+        !part.is_empty() && !part.starts_with('.') && part.len() <= 255 && !part.contains(odd)
+    };
+    name.ends_with(".conf") && parts.len() <= DEEPEST && parts.iter().all(plain)
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -53,7 +67,7 @@ pub struct Record {
     pub parent: Option<String>,
     /// In their order on the server.
     pub tablespaces: Vec<Tablespace>,
-    /// Files of the server's configuration that are not in its data directory.
+    /// Files of the server's configuration that are not in its data directory, by their names from the directory of the first on.
     pub configuration: Vec<String>,
     /// Digests of the other files beside the backup, by their names.
     pub digests: std::collections::BTreeMap<String, String>,
@@ -77,8 +91,11 @@ impl Record {
         if !names.into_iter().all(|name| crate::name::is_valid(name)) {
             return Err("a name in it is none of a backup".into());
         }
-        let plain = |name: &String| ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].contains(&name.as_str());
-        if record.tablespaces.len() > MOST_TABLESPACES || !record.configuration.iter().all(plain) {
+        let plain = |name: &String| is_configuration(name);
+        if record.tablespaces.len() > MOST_TABLESPACES
+            || record.configuration.len() > MOST_CONFIGURATION
+            || !record.configuration.iter().all(plain)
+        {
             return Err("it names files that no backup has".into());
         }
         Ok(record)
@@ -116,8 +133,12 @@ mod tests {
         wrong.parent = Some("../x".into());
         assert!(parsed(&wrong).is_err());
         wrong = record.clone();
-        wrong.configuration = vec!["../../x".into()];
-        assert!(parsed(&wrong).is_err());
+        for name in ["../../x.conf", "/x.conf", "a//x.conf", "base/1/x", "conf.d/.x.conf", "a/b/c/d/x.conf", ""] {
+            wrong.configuration = vec![name.into()];
+            assert!(parsed(&wrong).is_err(), "{name}");
+        }
+        wrong.configuration = vec!["conf.d/10 memory.conf".into()];
+        assert!(parsed(&wrong).is_ok());
         wrong = record;
         wrong.pgcopy_backup = 2;
         assert!(parsed(&wrong).is_err());

@@ -86,15 +86,25 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
         page,
         "4. Say how far to recover. The settings below take all WAL of the archive. To stop earlier, add one of\n   \
          `recovery_target_time`, `recovery_target_lsn` and `recovery_target_name`. The port must be a free one, and\n   \
-         archiving stays off until you know where this server is to archive.\n\n```sh\n\
+         archiving stays off until you know where this server is to archive. Recovery creates tablespaces that are newer\n   \
+         than the backup in the places that they had, also where the files of a running server are: then stop before, or\n   \
+         take a newer backup. `pg_waldump --rmgr=Tablespace` shows them. And it needs `max_connections`,\n   \
+         `max_worker_processes`, `max_wal_senders`, `max_prepared_transactions` and `max_locks_per_transaction` as high as\n   \
+         they were raised since.\n\n```sh\n\
          rm -f \"$TARGET\"/backup_manifest \"$TARGET\"/tablespace_map \"$TARGET\"/standby.signal\n\
+         {DROP_OLD} \"$TARGET\"/postgresql.auto.conf\n\
          cat >> \"$TARGET\"/postgresql.auto.conf <<'END'\n\
          restore_command = {}\nrecovery_target_timeline = 'latest'\nrecovery_target_action = 'promote'\n\
-         archive_mode = off\nprimary_conninfo = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
+         archive_mode = off\nprimary_conninfo = ''\nexternal_pid_file = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
         setting(&restore_command(archive))
     );
     for file in &record.configuration {
-        let _ = writeln!(page, "cp {} \"$TARGET\"/", quoted(&format!("{}/config/{file}", last.directory)));
+        let directory = file.rsplit_once('/').map_or_else(String::new, |(directory, _)| quoted(directory));
+        if !directory.is_empty() {
+            let _ = writeln!(page, "mkdir -p \"$TARGET\"/{directory}");
+        }
+        let from = quoted(&format!("{}/config/{file}", last.directory));
+        let _ = writeln!(page, "cp {from} \"$TARGET\"/{directory}");
         if let Some(setting) =
             [("pg_hba.conf", "hba_file"), ("pg_ident.conf", "ident_file")].iter().find(|(name, _)| name == file)
         {
@@ -106,9 +116,12 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
         }
     }
     if record.configuration.iter().any(|file| file == "postgresql.conf") {
-        page.push_str(
-            "mkdir -p \"$TARGET\"/conf.d\nprintf \"data_directory = '%s'\\nexternal_pid_file = ''\\n\" \"$TARGET\" >> \"$TARGET\"/postgresql.conf\n",
-        );
+        page.push_str("mkdir -p \"$TARGET\"/conf.d\n");
+    }
+    let included = record.configuration.iter().filter(|file| file.contains('/')).map(String::as_str);
+    for file in ["postgresql.conf"].into_iter().chain(included) {
+        let file = quoted(file);
+        let _ = writeln!(page, "if [ -f \"$TARGET\"/{file} ]; then {DROP_OLD} \"$TARGET\"/{file}; fi");
     }
     page.push_str(
         "```\n\n5. Start it. The log says when recovery is complete.\n\n```sh\n\
@@ -116,6 +129,9 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     );
     page
 }
+
+/// Comments out where the data of the server of the backup are, and the moment that it was restored to itself.
+const DROP_OLD: &str = "sed -i -E 's/^[[:space:]]*(recovery_target|data_directory)/#&/'";
 
 /// The commands that bring the files of one backup to their place.
 fn steps_of_files(page: &mut String, link: &Link<'_>, into: &str, part: Option<usize>) {

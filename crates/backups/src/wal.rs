@@ -59,11 +59,12 @@ impl Segment {
 /// The bytes of the header of a segment's first page (`XLogLongPageHeaderData`).
 pub const PAGE_HEADER: usize = 40;
 
-/// Returns whether a file begins like this segment. The header has the byte order of the server.
-pub fn begins_segment(start: &[u8], segment: Segment, size: u64) -> bool {
+/// Returns the system identifier of the server whose segment a file begins like; `None` where it begins like something else. The
+/// header has the byte order of the server.
+pub fn server_of_segment(start: &[u8], segment: Segment, size: u64) -> Option<u64> {
     /// The header is a long one, as it is on the first page.
     const LONG: u16 = 2;
-    let Some(start) = start.first_chunk::<PAGE_HEADER>() else { return false };
+    let start = start.first_chunk::<PAGE_HEADER>()?;
     let part = |from: usize, bytes: usize| -> u64 {
         let mut value = [0; 8];
         let place = if cfg!(target_endian = "little") { 0 } else { 8 - bytes };
@@ -72,10 +73,11 @@ pub fn begins_segment(start: &[u8], segment: Segment, size: u64) -> bool {
     };
     let (flags, timeline, address, length) = (part(2, 2) as u16, part(4, 4), part(8, 8), part(32, 4));
     // A new timeline begins with a copy of what the old one had of the segment.
-    flags & LONG != 0
+    let is_it = flags & LONG != 0
         && timeline <= u64::from(segment.timeline)
         && length == size
-        && segment.number.checked_mul(size) == Some(address)
+        && segment.number.checked_mul(size) == Some(address);
+    is_it.then(|| part(24, 8))
 }
 
 /// Where a timeline ends and the next one begins.
@@ -115,6 +117,8 @@ pub fn history_name(name: &str) -> Option<u32> {
 pub struct Archive {
     pub segment_size: u64,
     pub segments: BTreeSet<Segment>,
+    /// A segment of another server, if there is one. No such segment is among those above.
+    pub of_another_server: Option<Segment>,
     /// The ancestors of timelines, from the oldest.
     pub histories: BTreeMap<u32, Vec<Switch>>,
 }
@@ -204,7 +208,7 @@ mod tests {
         Archive {
             segment_size: SIZE,
             segments: segments.iter().map(|&(timeline, number)| Segment { timeline, number }).collect(),
-            histories: BTreeMap::new(),
+            ..Archive::default()
         }
     }
 

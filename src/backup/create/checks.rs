@@ -9,7 +9,7 @@ use crate::local::program::Program;
 use crate::local::{disk, rights};
 use crate::source::{Origin, Session};
 use backups::name;
-use backups::record::Format;
+use backups::record::{self, Format};
 use pgrx::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -169,8 +169,12 @@ pub(super) fn check_preconditions(
             .push("pg_hba.conf lets nobody in for replication: no line has the database \"replication\"".to_owned());
         hint = Some("A line such as \"local replication all peer\" in pg_hba.conf, and SELECT pg_reload_conf(), let the server's own user in over its socket.".to_owned());
     }
+    // Recovery takes none but links for tablespaces, and archives of some versions lack the files.
+    if let Some(space) = facts.tablespaces_in_place.first() {
+        problems.push(format!("tablespace \"{space}\" is in the data directory itself, where recovery refuses it"));
+    }
     let directory = checked.target.parent().unwrap_or(Path::new("/"));
-    check_directory(directory, checked, facts, &mut problems);
+    check_directory(directory, checked, facts, terms.incremental_from.is_some(), &mut problems);
     let program = Program::of_server("pg_basebackup");
     if let Err(error) = &program {
         problems.push(error.message.clone());
@@ -201,7 +205,13 @@ pub(super) fn check_preconditions(
     }
 }
 
-fn check_directory(directory: &Path, checked: &Checked, facts: &Facts, problems: &mut Vec<String>) {
+fn check_directory(
+    directory: &Path,
+    checked: &Checked,
+    facts: &Facts,
+    is_incremental: bool,
+    problems: &mut Vec<String>,
+) {
     let shown = directory.display();
     match fs::metadata(directory) {
         Err(error) => return problems.push(format!("directory \"{shown}\" cannot be used: {error}")),
@@ -217,12 +227,19 @@ fn check_directory(directory: &Path, checked: &Checked, facts: &Facts, problems:
             around.display()
         ));
     }
+    if let Some(outer) = directory.ancestors().find(|outer| fs::symlink_metadata(outer.join(record::FILE)).is_ok()) {
+        problems.push(format!("directory \"{shown}\" is in a backup, \"{}\", and would go with it", outer.display()));
+    }
     if let Ok(Some(other)) = repository::of_another_server(directory, facts.system_identifier()) {
         problems
             .push(format!("backup \"{other}\" in \"{shown}\" is of another server; give each a directory of its own"));
     }
-    // Compressed files take a fraction that nobody knows before.
-    let needed = if checked.compress == "none" { facts.bytes } else { facts.bytes / 10 };
+    // Compressed files take a fraction that nobody knows before, and what has changed may be next to nothing.
+    let needed = match (is_incremental, checked.compress.as_str()) {
+        (true, _) => 0,
+        (false, "none") => facts.bytes,
+        (false, _) => facts.bytes / 10,
+    };
     if let Ok(free) = disk::free_bytes(directory)
         && free < needed
     {

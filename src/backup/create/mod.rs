@@ -56,16 +56,27 @@ pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn F
     let started = unix_now();
     let new = NewDirectory::create(&checked.target)?;
     let data = new.path().join("data");
+    if let Some(chain) = &parent {
+        files::write(&new.path().join(name::PARENT), chain[chain.len() - 1].name.as_bytes())?;
+    }
     run(terms, checked, &facts, &program, &new, parent.as_ref().map(|chain| &chain[chain.len() - 1]), on_progress)?;
     let manifest = files::read_manifest(&data).map_err(|reason| {
         Error::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "the manifest of the new backup cannot be read")
             .detail(reason)
     })?;
+    // Recovery would create it where the server has it.
+    if Facts::read()?.tablespaces != facts.tablespaces {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "a tablespace was created, moved or dropped while the backup was taken",
+        )
+        .hint("Take the backup again."));
+    }
     if checked.format == Format::Plain {
-        // They lead to where the files are now.
+        // They lead to where the files are now, also where the backup is copied to.
         for space in &facts.tablespaces {
             let link = data.join("pg_tblspc").join(space.oid.to_string());
-            files::link_to(&link, &checked.target.join("tablespaces").join(space.oid.to_string()))?;
+            files::link_to(&link, &Path::new("../../tablespaces").join(space.oid.to_string()))?;
         }
     }
     let mut record = Record {
@@ -83,10 +94,17 @@ pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn F
         configuration: Vec::new(),
         digests: BTreeMap::new(),
     };
-    copy_configuration(new.path(), &mut record)?;
+    copy_configuration(new.path(), &facts, &mut record)?;
     write_page(new.path(), checked, &mut record, parent.as_deref().unwrap_or_default())?;
     let text = serde_json::to_vec_pretty(&record).map_err(|error| Error::internal(error.to_string()))?;
     files::write(&new.path().join(record::FILE), &text)?;
+    if let Some(chain) = &parent {
+        let name = &chain[chain.len() - 1].name;
+        let directory = checked.target.parent().unwrap_or(Path::new("/"));
+        repository::chain(directory, name)
+            .map_err(|reason| Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, reason))?;
+        files::remove(&new.path().join(name::PARENT))?;
+    }
     // pg_basebackup has synced its own files, but for links.
     disk::sync_file_system(new.path()).map_err(|error| file_error("could not sync directory", new.path(), &error))?;
     let bytes = disk::bytes_below(new.path(), &mut interrupts::check);
@@ -192,16 +210,29 @@ fn run(
     })
 }
 
-/// Keeps the files of settings that are elsewhere than the data, as packages have it.
-fn copy_configuration(directory: &Path, record: &mut Record) -> Result<()> {
+/// Keeps the files of settings that are elsewhere than the data, as packages have it, with those that they include.
+fn copy_configuration(directory: &Path, facts: &Facts, record: &mut Record) -> Result<()> {
     let data = data_directory();
-    for (name, path) in [
-        ("postgresql.conf", setting(c"config_file")),
-        ("pg_hba.conf", setting(c"hba_file")),
-        ("pg_ident.conf", setting(c"ident_file")),
-    ] {
+    let main = PathBuf::from(setting(c"config_file"));
+    let mut sources = vec![
+        ("postgresql.conf".to_owned(), main.clone()),
+        ("pg_hba.conf".to_owned(), PathBuf::from(setting(c"hba_file"))),
+        ("pg_ident.conf".to_owned(), PathBuf::from(setting(c"ident_file"))),
+    ];
+    for included in facts.setting_files.iter().map(PathBuf::from).filter(|included| *included != main) {
+        let name = main.parent().and_then(|beside| included.strip_prefix(beside).ok()).and_then(Path::to_str);
+        match name.filter(|name| record::is_configuration(name)) {
+            Some(name) => sources.push((name.to_owned(), included)),
+            // What is in the data directory is in the backup.
+            None if included.starts_with(&data) => {}
+            None => warn(&format!(
+                "\"{}\" is not in the backup: it is not among the server's other settings",
+                included.display()
+            )),
+        }
+    }
+    for (name, path) in sources.into_iter().take(record::MOST_CONFIGURATION) {
         const MOST_BYTES: u64 = 16 << 20;
-        let path = PathBuf::from(path);
         if path.starts_with(&data) {
             continue;
         }
@@ -209,10 +240,10 @@ fn copy_configuration(directory: &Path, record: &mut Record) -> Result<()> {
             warn(&format!("\"{}\" could not be read, and is not in the backup", path.display()));
             continue;
         };
-        let config = directory.join("config");
-        files::make_directory(&config)?;
-        files::write(&config.join(name), &text)?;
-        record.configuration.push(name.to_owned());
+        let config = directory.join("config").join(&name);
+        files::make_directory(config.parent().unwrap_or(directory))?;
+        files::write(&config, &text)?;
+        record.configuration.push(name.clone());
         record.digests.insert(format!("config/{name}"), files::digest(&text));
     }
     Ok(())

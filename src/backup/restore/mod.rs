@@ -1,5 +1,6 @@
 //! A backup made a new data directory that is ready to start.
 
+mod replay;
 mod settings;
 mod until;
 
@@ -8,16 +9,17 @@ use super::layout::{BackupFault, Layout, damaged};
 use super::repository::{self, Whole, archive_of, locate, refuse_readers};
 use super::{absolute, files, refuse_others_than_superusers, validate};
 use crate::error::{Error, Result};
+use crate::local::child;
 use crate::local::new_directory::NewDirectory;
 use crate::local::new_file::file_error;
 use crate::local::program::{self, Program};
-use crate::local::{interrupts, rights};
+use crate::local::{disk, interrupts, rights};
 use pgrx::prelude::*;
 use serde::Serialize;
 use settings::configure;
 use std::fs;
 use std::path::{Path, PathBuf};
-use until::{Until, refuse_unreachable};
+use until::{Until, settings_of};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreTerms {
@@ -93,17 +95,17 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
         .hint("RESTORE.md in the backup tells how to restore it by hand, with the programs of its own version."));
     }
     let archive_directory = archive_of(&directory, terms.wal_archive.as_deref())?;
-    let archive = repository::read_archive(&archive_directory, last.record.segment_size)?;
+    let record = &last.record;
+    let archive = repository::read_archive(&archive_directory, record.segment_size, record.system_identifier)?;
+    repository::refuse_other_archives(&archive_directory, &archive)?;
     let reach = repository::reach(last, &archive)?;
-    refuse_unreachable(&until, last, &archive, &archive_directory, &reach)?;
+    let stop = settings_of(&until, last, &archive, &archive_directory, &reach)?;
     let spaces = places(terms, last, &target)?;
     let facts = Facts::read()?;
     for place in [&target].into_iter().chain(spaces.iter().map(|(_, place)| place)) {
         refuse_place(place, &facts, &directory)?;
     }
-    let needed = chain.iter().map(|link| link.manifest.bytes).fold(0, u64::saturating_add);
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    validate::refuse_without_room(parent, if chain.len() > 1 { needed.saturating_mul(2) } else { needed })?;
+    refuse_without_room(&chain, &target, &spaces)?;
     let new = NewDirectory::create(&target)?;
     let layout = lay_out_at(&chain, new.path(), &spaces, on_bytes)?;
     let mut layout = match layout {
@@ -111,8 +113,8 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
         Err(faults) => return Err(damaged(&faults)),
     };
     remove_leftovers(&layout.layout.data)?;
-    configure(terms, &until, last, &layout.layout.data, &target, &archive_directory, &reach)?;
-    let bytes = crate::local::disk::bytes_below(&layout.layout.data, &mut interrupts::check);
+    configure(terms, stop, last, &layout.layout.data, &target, &archive_directory, &reach)?;
+    let bytes = disk::bytes_below(&layout.layout.data, &mut interrupts::check);
     // Tablespaces first: the data directory stands for the whole.
     for (new, (oid, place)) in layout.spaces.drain(..).zip(&spaces) {
         let part = new.path().join("data");
@@ -170,8 +172,15 @@ fn refuse_place(place: &Path, facts: &Facts, repository: &Path) -> Result<()> {
             ),
         ));
     }
-    if place.starts_with(repository) {
+    let real = place.parent().and_then(|parent| parent.canonicalize().ok()).unwrap_or_default();
+    if place.starts_with(repository) || repository.canonicalize().is_ok_and(|repository| real.starts_with(repository)) {
         return Err(invalid(format!("\"{}\" is in the directory of backups", place.display())));
+    }
+    if let Some(around) = real.ancestors().find(|around| fs::symlink_metadata(around.join("PG_VERSION")).is_ok()) {
+        return Err(Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            format!("\"{}\" is in \"{}\", the data directory of a server", place.display(), around.display()),
+        ));
     }
     match fs::symlink_metadata(place) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -186,6 +195,31 @@ fn refuse_place(place: &Path, facts: &Facts, repository: &Path) -> Result<()> {
         }),
         Ok(_) => Err(Error::new(PgSqlErrorCode::ERRCODE_DUPLICATE_FILE, format!("\"{}\" exists", place.display()))),
     }
+}
+
+/// Refuses a restore for which a disk has no room.
+fn refuse_without_room(chain: &[Whole], target: &Path, spaces: &[(u32, PathBuf)]) -> Result<()> {
+    let sum = |bytes: &mut dyn Iterator<Item = u64>| bytes.fold(0, u64::saturating_add);
+    let all = sum(&mut chain.iter().map(|link| link.manifest.bytes));
+    let mut needs = vec![(target, all)];
+    // Backups that are combined are laid out beside the target first, with their tablespaces.
+    for (oid, place) in spaces {
+        let of_space = |link: &Whole| link.manifest.bytes_of_tablespaces.get(oid).copied().unwrap_or_default();
+        let bytes = sum(&mut chain.iter().map(of_space));
+        if chain.len() == 1 {
+            needs[0].1 = needs[0].1.saturating_sub(bytes);
+        }
+        needs.push((place.as_path(), bytes));
+    }
+    if chain.len() > 1 {
+        needs[0].1 = all.saturating_mul(2);
+    }
+    let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+    for (place, _) in &needs {
+        let on_same = |other: &&(&Path, u64)| disk::is_same_device(&parent(place), &parent(other.0));
+        validate::refuse_without_room(&parent(place), sum(&mut needs.iter().filter(on_same).map(|need| need.1)))?;
+    }
+    Ok(())
 }
 
 /// The files of a chain in their places, which have other names until all is there.
@@ -276,9 +310,21 @@ pub(super) fn remove_leftovers(data: &Path) -> Result<()> {
 }
 
 fn command(target: &Path) -> String {
-    let program = crate::local::child::server_programs().unwrap_or_default().join("pg_ctl");
+    let program = child::server_programs().unwrap_or_default().join("pg_ctl");
     let quoted = |path: &Path| backups::shell::quoted(&path.display().to_string());
     format!("{} -D {} -l {} start", quoted(&program), quoted(target), quoted(&target.join("restore.log")))
+}
+
+/// A server that is starting. Dropping it, as a cancel does, ends it.
+struct Started<'a>(&'a Path);
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let Ok(text) = fs::read_to_string(self.0.join("postmaster.pid")) else { return };
+        if let Some(pid) = text.lines().next().and_then(|pid| pid.parse().ok()) {
+            child::end_server(pid, self.0);
+        }
+    }
 }
 
 fn start(target: &Path) -> Result<()> {
@@ -291,7 +337,9 @@ fn start(target: &Path) -> Result<()> {
         "--timeout=86400".to_owned(),
         "start".to_owned(),
     ];
+    let started = Started(target);
     let output = program.run(&arguments, None)?;
+    std::mem::forget(started);
     if output.succeeded {
         return Ok(());
     }

@@ -1,13 +1,14 @@
 //! The moment to recover to, and whether the WAL at hand leads there.
 
 use super::invalid;
+use super::replay::{Replay, Wanted, refuse_tablespaces};
 use crate::backup::create::ends;
-use crate::backup::repository::{Whole, archived_at};
+use crate::backup::repository::Whole;
 use crate::error::{Error, Result};
-use crate::local::program::Program;
 use crate::local::spi::{Param, fixed};
 use backups::wal::{Archive, Lsn, Reach, Segment};
 use pgrx::prelude::*;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The moment to recover to.
@@ -18,7 +19,7 @@ pub(super) enum Until {
     Consistent,
     Lsn(Lsn),
     Point(String),
-    /// In words that mean the same everywhere, and in microseconds since 1970.
+    /// In words that mean the same everywhere, with the zone after a plus sign, and in microseconds since 1970.
     Time(String, i64),
 }
 
@@ -40,7 +41,7 @@ impl Until {
             return Ok(Self::Lsn(lsn));
         }
         let told = fixed::query_text(
-            "SELECT concat_ws('|', (extract(epoch FROM t.at) * 1000000)::int8, (t.at AT TIME ZONE 'UTC')::text || '+00')
+            "SELECT concat_ws('|', (extract(epoch FROM t.at) * 1000000)::int8, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00')
              FROM CAST($1 AS timestamptz) t(at) WHERE isfinite(t.at)",
             &[Param::Text(text)],
         )?;
@@ -58,106 +59,122 @@ impl Until {
             Self::Time(text, _) => text.clone(),
         }
     }
-
-    /// The setting of the target; none for all WAL.
-    pub(super) fn setting(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::Latest => None,
-            Self::Consistent => Some(("recovery_target", "immediate".to_owned())),
-            Self::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
-            Self::Point(name) => Some(("recovery_target_name", name.clone())),
-            Self::Time(time, _) => Some(("recovery_target_time", time.clone())),
-        }
-    }
 }
 
-/// Refuses a moment that the WAL at hand does not lead to.
-pub(super) fn refuse_unreachable(
+/// Settings of a recovery, and those that must not be lower because the server of the backup has raised them since.
+pub(super) type Settings = (Vec<(&'static str, String)>, BTreeMap<&'static str, u32>);
+
+/// The settings that have a recovery stop at a moment.
+///
+/// # Errors
+/// When the WAL at hand does not lead there. The server would find that out when all of it is replayed.
+pub(super) fn settings_of(
     until: &Until,
     last: &Whole,
     archive: &Archive,
     directory: &Path,
     reach: &Reach,
-) -> Result<()> {
+) -> Result<Settings> {
     let (_, stop) = ends(&last.manifest)?;
-    let size = archive.segment_size;
     let known_end = reach.end.unwrap_or(stop.end);
-    let unreachable = |message: String| {
+    let unreachable = |message: String, damaged: Option<Lsn>| {
         let error = Error::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message);
-        let lacks = reach.gaps.iter().map(|(from, to)| {
-            format!("The WAL archive \"{}\" lacks {} to {}.", directory.display(), from.name(size), to.name(size))
-        });
-        let lines: Vec<String> = lacks.collect();
-        let lines = if lines.is_empty() {
-            vec![format!("The WAL at hand leads from {} to {known_end}.", stop.end)]
-        } else {
-            lines
-        };
+        let mut lines: Vec<String> = gaps(reach, archive, directory);
+        lines.extend(
+            damaged.map(|lsn| format!("The WAL archive \"{}\" cannot be read behind {lsn}.", directory.display())),
+        );
+        if lines.is_empty() {
+            lines.push(format!("The WAL at hand leads from {} to {known_end}.", stop.end));
+        }
         error.details(lines)
     };
-    match until {
-        Until::Consistent => Ok(()),
-        Until::Latest if reach.gaps.is_empty() => Ok(()),
-        Until::Latest => Err(unreachable("the WAL behind the backup has a gap".to_owned())
-            .hint("With until => a moment before the gap, or until => 'consistent', the backup restores.")),
+    let immediate = || vec![("recovery_target", "immediate".to_owned())];
+    let wanted = match until {
+        Until::Consistent => return Ok((immediate(), BTreeMap::new())),
+        Until::Lsn(lsn) if *lsn == stop.end => return Ok((immediate(), BTreeMap::new())),
+        Until::Latest if !reach.gaps.is_empty() => {
+            return Err(unreachable("the WAL behind the backup has a gap".to_owned(), None)
+                .hint("With until => a moment before the gap, or until => 'consistent', the backup restores."));
+        }
+        Until::Latest => Wanted::default(),
         Until::Lsn(lsn) if *lsn < stop.end => {
-            Err(unreachable(format!("the backup is not consistent before {}", stop.end))
-                .hint("Restore an older backup."))
+            return Err(unreachable(format!("the backup is not consistent before {}", stop.end), None)
+                .hint("Restore an older backup."));
         }
-        Until::Lsn(lsn) if *lsn > known_end => Err(unreachable(format!("position {lsn} cannot be reached"))
-            .hint("If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.")),
-        Until::Lsn(_) => Ok(()),
-        Until::Time(text, micros) => {
-            if *micros < last.record.finished {
-                return Err(unreachable(format!("the backup is newer than {text}")).hint("Restore an older backup."));
-            }
-            let covered = reach.last.and_then(|segment| archived_at(directory, segment, size));
-            if covered.is_none_or(|covered| covered < *micros) {
-                return Err(unreachable(format!("{text} cannot be reached")).hint(
-                    "If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.",
-                ));
-            }
-            Ok(())
+        Until::Lsn(lsn) if *lsn > known_end => {
+            return Err(unreachable(format!("position {lsn} cannot be reached"), None).hint(ARCHIVE_MORE));
         }
-        Until::Point(name) => {
-            if has_point(name, archive, directory, reach)? {
-                return Ok(());
-            }
-            Err(unreachable(format!("restore point \"{name}\" is not in the WAL behind the backup")).hint(
-                "If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.",
-            ))
+        Until::Lsn(_) => Wanted::default(),
+        Until::Time(text, micros) if *micros < last.record.finished => {
+            return Err(unreachable(format!("the backup is newer than {text}"), None).hint("Restore an older backup."));
         }
+        Until::Time(text, _) => Wanted { time: text.strip_suffix("+00"), ..Wanted::default() },
+        Until::Point(name) => Wanted { point: Some(name), ..Wanted::default() },
+    };
+    let replay = Replay::of(last, archive, directory, reach)?;
+    let found = replay.scan(&wanted)?;
+    let (stop, settings) = match until {
+        Until::Latest | Until::Consistent => match found.damaged {
+            Some(lsn) => {
+                return Err(unreachable("the WAL behind the backup is damaged".to_owned(), Some(lsn))
+                    .hint("With until => a moment before that, or until => 'consistent', the backup restores."));
+            }
+            None => (None, Vec::new()),
+        },
+        Until::Lsn(lsn) if found.damaged.is_some_and(|damaged| damaged < *lsn) => {
+            return Err(unreachable(format!("position {lsn} cannot be reached"), found.damaged));
+        }
+        // What the server names as its position is between two records. It would replay the next one, too, unless told not to.
+        Until::Lsn(lsn) if !replay.goes_on(*lsn)? => match replay.newest()? {
+            // Without a record behind it the server does not find out that it is there.
+            Some(newest) if newest >= replay.consistent => {
+                (Some(*lsn), vec![("recovery_target_lsn", newest.to_string())])
+            }
+            _ => (Some(*lsn), immediate()),
+        },
+        Until::Lsn(lsn) => {
+            let exclusive = ("recovery_target_inclusive", "off".to_owned());
+            (Some(*lsn), vec![("recovery_target_lsn", lsn.to_string()), exclusive])
+        }
+        Until::Time(text, _) => {
+            let Some(later) = found.later else {
+                let newest = found.newest.map(|time| format!("The last transaction in it ended at {time}+00."));
+                return Err(unreachable(format!("{text} cannot be reached"), found.damaged)
+                    .details(newest)
+                    .hint("Recovery stops at a time when it meets a transaction that ended later. until => 'latest' takes all WAL at hand; if the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL."));
+            };
+            (Some(later), vec![("recovery_target_time", text.clone())])
+        }
+        Until::Point(name) => match found.point {
+            None => {
+                let message = format!("restore point \"{name}\" is not in the WAL behind the backup");
+                return Err(unreachable(message, found.damaged).hint(ARCHIVE_MORE));
+            }
+            Some(point) if point < replay.consistent => {
+                let message = format!("the backup is not consistent at restore point \"{name}\" yet");
+                return Err(unreachable(message, None).hint("Restore an older backup."));
+            }
+            Some(point) => (Some(point), vec![("recovery_target_name", name.clone())]),
+        },
+    };
+    refuse_tablespaces(&found.tablespaces, stop)?;
+    let mut needed = BTreeMap::new();
+    for (name, value) in
+        found.settings.iter().filter(|(lsn, _)| stop.is_none_or(|stop| *lsn < stop)).flat_map(|(_, all)| all)
+    {
+        let most = needed.entry(*name).or_insert(*value);
+        *most = (*most).max(*value);
     }
+    Ok((settings, needed))
 }
 
-/// Has `pg_waldump` look for a restore point in the segments that can be reached.
-fn has_point(name: &str, archive: &Archive, directory: &Path, reach: &Reach) -> Result<bool> {
-    const MOST_LINE: usize = 4096;
-    let program = Program::of_server("pg_waldump")?;
-    let wanted = format!("RESTORE_POINT {name}");
-    let mut found = false;
-    for run in reach.segments.chunk_by(|one, next| one.timeline == next.timeline) {
-        let path = |segment: &Segment| directory.join(segment.name(archive.segment_size)).display().to_string();
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        let arguments = ["--rmgr=XLOG".to_owned(), path(first), path(last)];
-        let mut line = Vec::new();
-        // It fails at the end, where a record goes on in a segment that is not there.
-        program.run_into(&arguments, None, &mut |bytes| {
-            for &byte in bytes {
-                if byte != b'\n' {
-                    if line.len() < MOST_LINE {
-                        line.push(byte);
-                    }
-                    continue;
-                }
-                found |= String::from_utf8_lossy(&line).trim_end().ends_with(&wanted);
-                line.clear();
-            }
-            Ok(())
-        })?;
-        if found {
-            break;
-        }
-    }
-    Ok(found)
+const ARCHIVE_MORE: &str =
+    "If the server that the backup is of lives, SELECT pg_switch_wal() there archives its newest WAL.";
+
+fn gaps(reach: &Reach, archive: &Archive, directory: &Path) -> Vec<String> {
+    let line = |(from, to): &(Segment, Segment)| {
+        let (from, to) = (from.name(archive.segment_size), to.name(archive.segment_size));
+        format!("The WAL archive \"{}\" lacks {from} to {to}.", directory.display())
+    };
+    reach.gaps.iter().map(line).collect()
 }
