@@ -66,7 +66,7 @@ impl Tunnel {
             programs.push(ssh.spawn()?);
             listening(port)
         });
-        let tunnel = Self { link, port, programs, scratch: scratch };
+        let tunnel = Self { link, port, programs, scratch };
         opened.map_err(|error| {
             let told = |name: &str| fs::read_to_string(tunnel.scratch.path().join(name)).unwrap_or_default();
             format!("no tunnel of ssh: {error}\n{}{}", told("sshd.log"), told("ssh.log"))
