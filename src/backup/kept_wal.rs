@@ -6,7 +6,8 @@ use crate::local::spi::{Param, extension};
 /// Keeps the WAL since the last checkpoint, for as long as the value is not released or the session lasts.
 ///
 /// `pg_basebackup` asks for WAL by a slot of its own, but makes it after the backup has begun: a checkpoint in between, such as
-/// the one that another backup begins with, removes the segments that the backup starts in.
+/// the one that another backup begins with, removes the segments that the backup starts in. That slot begins at the last checkpoint,
+/// too, and goes back to where the backup starts when its client first tells where it is.
 pub(super) struct KeptWal {
     slot: String,
 }
@@ -22,6 +23,18 @@ impl KeptWal {
             &[Param::Text(&kept.slot)],
         )?;
         Ok(kept)
+    }
+
+    /// Returns whether the client of each slot of `pg_basebackup` has told where it is. Ours is among them by the time that data
+    /// comes; those of other backups cannot be told from it.
+    pub(super) fn is_taken_over(&self) -> Result<bool> {
+        let answer = extension::query_text(
+            "SELECT (count(*) > 0 AND bool_and(w.flush_lsn IS NOT NULL))::text
+             FROM pg_get_replication_slots() s LEFT JOIN pg_stat_get_wal_senders() w ON w.pid = s.active_pid
+             WHERE s.temporary AND starts_with(s.slot_name::text, 'pg_basebackup_')",
+            &[],
+        )?;
+        Ok(answer.as_deref() == Some("true"))
     }
 
     pub(super) fn release(self) -> Result<()> {

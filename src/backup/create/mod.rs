@@ -168,7 +168,7 @@ fn run(
     let mut told = 0;
     let mut line = String::new();
     let mut kept = Some(KeptWal::from_now()?);
-    let mut not_released = None;
+    let mut not_released: Option<Error> = None;
     let output = program.run_watched(&arguments, password, &mut |bytes| {
         for byte in bytes {
             if !matches!(byte, b'\r' | b'\n') {
@@ -182,9 +182,8 @@ fn run(
             if let Some(done) = done.map(|kilobytes| kilobytes.saturating_mul(1024)).filter(|&done| done > told) {
                 on_progress(done - told);
                 told = done;
-                // It has a slot of its own by the time that data comes.
-                if let Some(Err(error)) = kept.take().map(KeptWal::release) {
-                    not_released = Some(error);
+                if let Err(error) = release_when_taken_over(&mut kept) {
+                    not_released.get_or_insert(error);
                 }
             }
             line.clear();
@@ -208,6 +207,14 @@ fn run(
     } else {
         error
     })
+}
+
+/// Lets the server remove WAL that `pg_basebackup` keeps by itself now.
+fn release_when_taken_over(kept: &mut Option<KeptWal>) -> Result<()> {
+    match kept {
+        Some(held) if held.is_taken_over()? => kept.take().map_or(Ok(()), KeptWal::release),
+        _ => Ok(()),
+    }
 }
 
 /// Keeps the files of settings that are elsewhere than the data, as packages have it, with those that they include.
