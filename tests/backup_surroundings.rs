@@ -271,7 +271,7 @@ fn drills_of_backups_whose_rules_and_databases_were_others() {
 /// A server that is started and is not up when the call is cancelled does not go on.
 #[test]
 fn a_cancelled_start_leaves_no_server() {
-    if !has_programs(&ALL) {
+    if !has_programs(&ALL) || !has_programs(&["pg_controldata"]) {
         return;
     }
     let mut place = Place::archiving("backup_start");
