@@ -142,7 +142,8 @@ fn rows_in_tables_of_extensions_are_told_of() {
 
 #[test]
 fn names_that_are_not_found_are_explained() {
-    if !has_pg_dump() {
+    // Since 17 the source itself fills such views with that search path.
+    if !has_pg_dump() || crate::harness::installation().version().major() >= 17 {
         return;
     }
     let mut pair = Pair::new("migrate_unqualified");
