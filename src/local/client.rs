@@ -32,24 +32,3 @@ fn is_unobserved() -> bool {
             && pg_sys::WaitEventSetCanReportClosed()
     }
 }
-
-/// Returns the number of bytes for the client that the operating system has taken and not put on the way yet; `None` where it does not
-/// tell.
-pub fn unsent_bytes() -> Option<usize> {
-    #[cfg(target_os = "linux")]
-    {
-        /// `linux/sockios.h`
-        const SIOCOUTQNSD: u32 = 0x894b;
-        let mut bytes: std::ffi::c_int = 0;
-        // SAFETY: the port, where there is one, lives as long as the process, and its socket, which is its first field in every version
-        // (`libpq/libpq-be.h`), as long as the session. The call writes a number; for sockets other than those of TCP it fails.
-        let failed = unsafe {
-            pg_sys::MyProcPort.is_null()
-                || libc::ioctl(pg_sys::MyProcPort.cast::<std::ffi::c_int>().read(), SIOCOUTQNSD.into(), &raw mut bytes)
-                    != 0
-        };
-        if failed { None } else { usize::try_from(bytes).ok() }
-    }
-    #[cfg(not(target_os = "linux"))]
-    None
-}

@@ -4,7 +4,7 @@ mod encode;
 
 use crate::error::{Error, Result};
 use crate::local::stepped_query::SteppedQuery;
-use crate::local::{client, encoding, memory, settings, spi};
+use crate::local::{encoding, memory, settings, spi};
 use crate::storage::stored_rows::StoredRows;
 use encode::RowEncoder;
 use frames::{Adaptive, Compression, Encoder, Form, LONGEST_PIECE, PIECE_BYTES, Sent, Timing};
@@ -59,8 +59,6 @@ pub struct Frames {
     has_ended: bool,
     /// The frame before, without the time that it took to leave, and the moment at which it was given away.
     given: Option<(Sent, Instant)>,
-    /// The bytes that were not on their way when the frame before was made.
-    unsent: Option<usize>,
 }
 
 /// A buffer of more bytes is freed when the row that needed it has left.
@@ -108,7 +106,6 @@ impl Frames {
             is_at_end: false,
             has_ended: false,
             given: None,
-            unsent: None,
         }
     }
 
@@ -145,8 +142,6 @@ impl Frames {
             self.make();
         }
         let making = begun.elapsed();
-        let unsent = if self.compression == Compression::Auto { client::unsent_bytes() } else { None };
-        let unsent_before = std::mem::replace(&mut self.unsent, unsent);
         let end = self.made.len().min(self.start + LONGEST_PIECE);
         let empties = end == self.made.len();
         // A row that is longer than a piece ends with its last one.
@@ -157,8 +152,7 @@ impl Frames {
             Compression::Named(codec) => (codec, ZSTD_LEVEL),
             Compression::Auto => ADAPTIVE.with_borrow_mut(|adaptive| {
                 if let Some((sent, _)) = self.given {
-                    let unsent = unsent_before.zip(unsent);
-                    adaptive.note(Sent { sending: sending.as_secs_f64(), unsent, ..sent }, |choice| {
+                    adaptive.note(Sent { sending: sending.as_secs_f64(), ..sent }, |choice| {
                         let begun = Instant::now();
                         (encoder.try_codec(choice, piece), begun.elapsed().as_secs_f64())
                     });
@@ -177,7 +171,6 @@ impl Frames {
             making: making.as_secs_f64(),
             compressing: begun.elapsed().as_secs_f64(),
             sending: 0.0,
-            unsent: None,
         };
         if empties {
             if self.made.capacity() > LARGE {

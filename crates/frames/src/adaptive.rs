@@ -25,13 +25,6 @@ const LEFT_WITHOUT_WAIT: f64 = 8e6;
 /// A sender that waits for a smaller part of its time does not wait for the link: handing over bytes takes time, too.
 const WAITING: f64 = 0.2;
 
-/// Bytes that were not on their way yet when the next piece was made, at least, where the link is waited for.
-const BACKLOG: usize = 16 * 1024;
-
-/// Bytes in a second: what lies unsent says nothing of a link that is faster, because whoever takes the bytes on the other side works on
-/// them, too.
-const FAST: f64 = 40e6;
-
 /// The gain for which the codec is changed.
 const GAIN: f64 = 1.05;
 
@@ -54,9 +47,6 @@ pub struct Sent {
     pub compressing: f64,
     /// The time until the frame had left.
     pub sending: f64,
-    /// The bytes that the operating system had not put on the way yet, when the frame was made and when the next one was; `None`
-    /// where it does not tell.
-    pub unsent: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,8 +62,7 @@ struct Measured {
 /// Chooses the codec of each frame of a session.
 ///
 /// The time for a byte is the greater one of the processor's, which makes and compresses, and of the link's: buffers let both
-/// work at once. How fast the link is shows only while it is waited for: where the operating system tells what it has not sent yet, from
-/// the first frames on, and else when the buffers are full. A receiver that is slow looks like a slow link; there
+/// work at once. How fast the link is shows only while it is waited for. A receiver that is slow looks like a slow link; there
 /// compression does not help, which is seen by trying.
 pub struct Adaptive {
     current: usize,
@@ -89,8 +78,6 @@ pub struct Adaptive {
     before: Option<f64>,
     /// The rows' bytes since then, and the seconds that they took, while the link was waited for.
     since: (f64, f64),
-    /// Bytes of frames of the codec before that have not left yet.
-    stale: f64,
     /// Until then windows are as long as they can be.
     slow_until: f64,
     /// The windows since the codec was changed.
@@ -114,7 +101,6 @@ impl Default for Adaptive {
             hold: FIRST_HOLD,
             before: None,
             since: (0.0, 0.0),
-            stale: 0.0,
             slow_until: 0.0,
             windows: 0,
             unwaited: 0.0,
@@ -145,43 +131,31 @@ impl Adaptive {
         let (making, compressing, sending) =
             (sum(|sent| sent.making), sum(|sent| sent.compressing), sum(|sent| sent.sending));
         let piece = sent.piece;
-        // The bytes that have left, where that is known.
-        let gone = self.window.iter().try_fold(0.0, |gone, sent| {
-            sent.unsent.map(|(before, after)| gone + sent.frame as f64 + before as f64 - after as f64)
-        });
-        let gone = gone.map(|gone| gone.max(1.0));
-        let elapsed = (making + compressing + sending).max(1e-9);
-        let backlog = gone.is_some_and(|gone| gone / elapsed < FAST)
-            && self.window.iter().all(|sent| sent.unsent.is_some_and(|(_, after)| after > BACKLOG));
         self.window.clear();
-        let ratio = frames / pieces;
-        self.measured[self.current] = Measured { at: self.now, ratio, cost: compressing / pieces };
-        let waits = backlog || sending / elapsed > WAITING;
+        let elapsed = (making + compressing + sending).max(1e-9);
+        self.measured[self.current] = Measured { at: self.now, ratio: frames / pieces, cost: compressing / pieces };
+        let waits = sending / elapsed > WAITING;
         if waits {
             self.slow_until = self.now + SLOW_SECONDS;
         }
         self.windows += 1;
         self.waited = if waits { self.waited + 1 } else { 0 };
         self.unwaited = if waits { 0.0 } else { self.unwaited + frames };
-        if !backlog && (self.windows == 1 || self.waited == 1) {
+        if self.windows == 1 || self.waited == 1 {
             // Frames of the codec before are still on their way, or in buffers.
             return;
         }
-        let is_stale = self.stale > 0.0;
-        self.stale -= gone.unwrap_or(f64::INFINITY);
         if let Some(before) = self.before
             && waits
-            && !is_stale
         {
-            let rows = if backlog { gone.map_or(pieces, |gone| gone / ratio.max(1e-6)) } else { pieces };
-            self.since = (self.since.0 + rows, self.since.1 + elapsed);
+            self.since = (self.since.0 + pieces, self.since.1 + elapsed);
             if self.since.1 < JUDGED_SECONDS {
                 return;
             }
             self.before = None;
             if self.since.0 / self.since.1 < before * GAIN {
                 // The receiver is what is waited for.
-                self.change_to(0, sent);
+                self.change_to(0);
                 self.link = None;
                 self.held_until = self.now + self.hold;
                 self.hold = (self.hold * 2.0).min(LONGEST_HOLD);
@@ -189,7 +163,7 @@ impl Adaptive {
             }
         }
         if waits {
-            let measured = gone.filter(|_| backlog).unwrap_or(frames) / elapsed;
+            let measured = frames / elapsed;
             let smoothed = match self.link {
                 Some((link, at)) if self.now - at < OLD => (link + measured) / 2.0,
                 _ => measured,
@@ -215,14 +189,13 @@ impl Adaptive {
         if best != self.current && (best > 0 || waits || self.unwaited > LEFT_WITHOUT_WAIT) {
             let ratio = self.measured[self.current].ratio.max(1e-6);
             let before = self.link.map(|(link, _)| link / ratio).filter(|_| best > self.current);
-            self.change_to(best, sent);
+            self.change_to(best);
             self.before = before;
         }
     }
 
-    fn change_to(&mut self, candidate: usize, last: Sent) {
+    fn change_to(&mut self, candidate: usize) {
         self.current = candidate;
-        self.stale = last.unsent.map_or(0.0, |(_, after)| after as f64);
         self.windows = 0;
         self.before = None;
         self.since = (0.0, 0.0);
@@ -255,8 +228,6 @@ mod tests {
         queued: f64,
         time: f64,
         rows: f64,
-        /// Whether the sender is told what is in the buffer.
-        tells: bool,
     }
 
     const PIECE: usize = 240 * 1024;
@@ -273,8 +244,8 @@ mod tests {
     }
 
     impl Link {
-        fn new(bytes_per_second: f64, tells: bool) -> Self {
-            Self { bytes_per_second, receiver: f64::INFINITY, queued: 0.0, time: 0.0, rows: 0.0, tells }
+        fn new(bytes_per_second: f64) -> Self {
+            Self { bytes_per_second, receiver: f64::INFINITY, queued: 0.0, time: 0.0, rows: 0.0 }
         }
 
         fn send(&mut self, adaptive: &mut Adaptive, frames: usize) {
@@ -284,7 +255,6 @@ mod tests {
                 let frame = PIECE as f64 * ratio;
                 let drain = self.bytes_per_second.min(self.receiver * ratio);
                 let working = MAKING + compressing;
-                let before = (self.queued - MAKING * drain).max(0.0);
                 self.queued = (self.queued - working * drain).max(0.0) + frame;
                 let handing_over = 0.0001;
                 let blocked = ((self.queued - BUFFER) / drain).max(0.0);
@@ -292,9 +262,7 @@ mod tests {
                 let sending = handing_over + blocked;
                 self.time += working + sending;
                 self.rows += PIECE as f64;
-                let after = (self.queued - MAKING * drain).max(0.0);
-                let unsent = self.tells.then_some((before as usize, after as usize));
-                let sent = Sent { piece: PIECE, frame: frame as usize, making: MAKING, compressing, sending, unsent };
+                let sent = Sent { piece: PIECE, frame: frame as usize, making: MAKING, compressing, sending };
                 adaptive.note(sent, |choice| {
                     let (ratio, speed) = ratio_and_speed(choice);
                     ((PIECE as f64 * ratio) as usize, PIECE as f64 / speed)
@@ -312,8 +280,8 @@ mod tests {
 
     #[test]
     fn a_slow_link_gets_the_strongest_codec() {
-        for (bytes_per_second, tells) in [(1.25e6, false), (12.5e6, false), (1.25e6, true), (12.5e6, true)] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second, tells));
+        for bytes_per_second in [1.25e6, 12.5e6] {
+            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second));
             link.send(&mut adaptive, 150);
             assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
             let rate = link.rate(&mut adaptive, 200);
@@ -323,8 +291,8 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_soon_found_out() {
-        for (bytes_per_second, tells) in [(0.6e6, false), (1.25e6, false), (6e6, false), (0.6e6, true), (6e6, true)] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second, tells));
+        for bytes_per_second in [0.6e6, 1.25e6, 6e6] {
+            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second));
             let mut uncompressed = 0;
             for _ in 0..500 {
                 uncompressed += usize::from(adaptive.choice().0 == Codec::None);
@@ -332,15 +300,6 @@ mod tests {
             }
             assert_eq!(uncompressed, 0, "{bytes_per_second}");
             assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
-        }
-    }
-
-    #[test]
-    fn what_has_not_left_tells_of_a_slow_link_from_the_first_frames_on() {
-        for bytes_per_second in [0.6e6, 1.25e6, 12.5e6] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(bytes_per_second, true));
-            link.send(&mut adaptive, WINDOW);
-            assert_eq!(adaptive.choice().0, Codec::Zstd, "{bytes_per_second}");
         }
     }
 
@@ -367,8 +326,7 @@ mod tests {
                     queued = (queued - bytes_per_second * BURST).max(0.0);
                 }
                 assert!(time >= begun);
-                let sent =
-                    Sent { piece: PIECE, frame: frame as usize, making: MAKING, compressing, sending, unsent: None };
+                let sent = Sent { piece: PIECE, frame: frame as usize, making: MAKING, compressing, sending };
                 adaptive.note(sent, |choice| {
                     let (ratio, speed) = ratio_and_speed(choice);
                     ((PIECE as f64 * ratio) as usize, PIECE as f64 / speed)
@@ -381,52 +339,44 @@ mod tests {
 
     #[test]
     fn a_fast_link_gets_none() {
-        for tells in [false, true] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6, tells));
-            link.send(&mut adaptive, 100);
-            assert_eq!(adaptive.choice().0, Codec::None);
-            let rate = link.rate(&mut adaptive, 2000);
-            assert!(rate > 100e6 * 0.95, "{rate}");
-        }
+        let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6));
+        link.send(&mut adaptive, 100);
+        assert_eq!(adaptive.choice().0, Codec::None);
+        let rate = link.rate(&mut adaptive, 2000);
+        assert!(rate > 100e6 * 0.95, "{rate}");
     }
 
     #[test]
     fn a_link_between_gets_what_is_best() {
-        for tells in [false, true] {
-            // None sends 60 MB/s of rows, LZ4 86, and Zstandard 75 at most.
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(60e6, tells));
-            link.send(&mut adaptive, 100);
-            let rate = link.rate(&mut adaptive, 3000);
-            assert!(rate > 80e6, "{rate}");
-        }
+        // None sends 60 MB/s of rows, LZ4 86, and Zstandard 75 at most.
+        let (mut adaptive, mut link) = (Adaptive::default(), Link::new(60e6));
+        link.send(&mut adaptive, 100);
+        let rate = link.rate(&mut adaptive, 3000);
+        assert!(rate > 80e6, "{rate}");
     }
 
     #[test]
     fn the_choice_follows_the_link() {
-        for tells in [false, true] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6, tells));
-            link.send(&mut adaptive, 100);
-            link.bytes_per_second = 5e6;
-            link.send(&mut adaptive, 100);
-            assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
-            link.bytes_per_second = 1250e6;
-            link.send(&mut adaptive, 3000);
-            assert_eq!(adaptive.choice().0, Codec::None);
-        }
+        let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6));
+        link.send(&mut adaptive, 100);
+        link.bytes_per_second = 5e6;
+        link.send(&mut adaptive, 100);
+        assert_eq!(adaptive.choice(), (Codec::Zstd, 3));
+        link.bytes_per_second = 1250e6;
+        link.send(&mut adaptive, 3000);
+        assert_eq!(adaptive.choice().0, Codec::None);
     }
 
     #[test]
     fn a_slow_receiver_is_not_taken_for_a_slow_link() {
-        for tells in [false, true] {
-            let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6, tells));
-            link.receiver = 50e6;
-            link.send(&mut adaptive, 100);
-            let mut compressed = 0;
-            for _ in 0..2000 {
-                compressed += usize::from(adaptive.choice().0 != Codec::None);
-                link.send(&mut adaptive, 1);
-            }
-            assert!(compressed < 400, "{compressed} of 2000 frames");
+        let (mut adaptive, mut link) = (Adaptive::default(), Link::new(1250e6));
+        link.receiver = 50e6;
+        link.send(&mut adaptive, 100);
+        let mut compressed = 0;
+        for _ in 0..2000 {
+            compressed += usize::from(adaptive.choice().0 != Codec::None);
+            link.send(&mut adaptive, 1);
         }
+        assert!(compressed < 400, "{compressed} of 2000 frames");
     }
 }
