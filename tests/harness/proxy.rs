@@ -161,8 +161,6 @@ impl Control {
 
     /// Waits until bytes of the source may pass.
     fn pass(&self, bytes: u64) {
-        /// What a router keeps. Without it every late wake-up of this process would be a gap on the link.
-        const QUEUE: Duration = Duration::from_millis(100);
         self.passed.fetch_add(bytes, SeqCst);
         let rate = self.rate.load(SeqCst);
         if rate == 0 {
@@ -171,9 +169,9 @@ impl Control {
         let wait = {
             let mut next = self.next.lock().unwrap();
             let now = Instant::now();
-            let begins = (*next).max(now.checked_sub(QUEUE).unwrap_or(now));
+            let begins = (*next).max(now);
             *next = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begins.saturating_duration_since(now)
+            begins - now
         };
         std::thread::sleep(wait);
     }
