@@ -197,7 +197,8 @@ fn rows_are_compressed_on_a_slow_link() {
     assert!(proxy.passed() < 37_000_000, "{} of 40 MB", proxy.passed());
     pair.assert_same_content();
     let travelled = travelled(&mut pair);
-    assert!(travelled == ["big t zstd"] || travelled == ["big t lz4"], "{travelled:?}");
+    // The last choice is told, which on a busy machine may be to leave the rows alone for a while.
+    assert!(travelled.len() == 1 && travelled[0].starts_with("big t "), "{travelled:?}");
 }
 
 #[test]
