@@ -142,16 +142,7 @@ pub fn end_all() {
         unsafe {
             if end != libc::SIGKILL {
                 libc::kill(pid, end);
-                let begun = Instant::now();
-                while begun.elapsed() < LONGEST_END {
-                    let mut told = MaybeUninit::<libc::siginfo_t>::zeroed();
-                    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-                    let is_told = libc::waitid(libc::P_PID, pid as libc::id_t, told.as_mut_ptr(), flags) == 0;
-                    if !is_told || told.assume_init().si_pid() != 0 {
-                        break;
-                    }
-                    wait_for_any([-1, -1]);
-                }
+                wait_while(|| has_ended(pid) == Some(false));
             }
             libc::kill(-pid, libc::SIGKILL);
             libc::waitpid(pid, std::ptr::null_mut(), 0);
@@ -161,6 +152,25 @@ pub fn end_all() {
 
 /// How long a server may take to end at once: it gives its own processes five seconds.
 const LONGEST_END: Duration = Duration::from_secs(10);
+
+/// Waits for the end of a server, for as long as that may take.
+fn wait_while(mut is_there: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while is_there() && begun.elapsed() < LONGEST_END {
+        wait_for_any([-1, -1]);
+    }
+}
+
+/// Returns whether a child has ended, and lets it keep its number; `None` where there is no such child.
+fn has_ended(pid: i32) -> Option<bool> {
+    let mut told = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the structure is zeroed, and filled where the child has ended.
+    unsafe {
+        let is_told = libc::waitid(libc::P_PID, pid as libc::id_t, told.as_mut_ptr(), flags) == 0;
+        is_told.then(|| told.assume_init().si_pid() != 0)
+    }
+}
 
 /// A server that goes on beside this session. Dropping it ends it.
 pub struct Background(Running);
@@ -178,10 +188,7 @@ impl Drop for Background {
             // SAFETY: signals a process that has not been waited for.
             unsafe { libc::kill(self.0.child.id() as i32, END_OF_SERVER) };
         }
-        let begun = Instant::now();
-        while self.is_running() && begun.elapsed() < LONGEST_END {
-            wait_for_any([-1, -1]);
-        }
+        wait_while(|| self.is_running());
     }
 }
 
@@ -192,10 +199,7 @@ pub fn end_server(pid: i32, data: &Path) {
     if pid > 1 && is_it() {
         // SAFETY: signals a process that was found to be that server.
         unsafe { libc::kill(pid, END_OF_SERVER) };
-        let begun = Instant::now();
-        while is_it() && begun.elapsed() < LONGEST_END {
-            wait_for_any([-1, -1]);
-        }
+        wait_while(is_it);
     }
 }
 
@@ -286,16 +290,7 @@ impl Running {
 
     /// Returns whether the program has ended, and lets it keep its number.
     fn has_ended(&self) -> bool {
-        if self.is_gone {
-            return true;
-        }
-        let mut told = MaybeUninit::<libc::siginfo_t>::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: the structure is zeroed, and filled where the child has ended.
-        unsafe {
-            libc::waitid(libc::P_PID, self.child.id(), told.as_mut_ptr(), flags) == 0
-                && told.assume_init().si_pid() != 0
-        }
+        self.is_gone || has_ended(self.child.id() as i32) == Some(true)
     }
 
     /// Ends the program and all that it has started and left.
