@@ -8,25 +8,15 @@ use std::ffi::{CStr, CString};
 
 /// Sets a setting for the rest of the current transaction, or of the surrounding [`super::identity::run_as`].
 pub fn set_local(name: &CStr, value: &str) -> Result<()> {
-    let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
-    // SAFETY: both strings outlive the call, which copies them.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
-    Ok(())
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE)
 }
 
 /// Sets a setting as SET does, in a place where code that has run may have set it already.
 pub fn set_again(name: &CStr, value: &str) -> Result<()> {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SET)
+}
+
+fn set(name: &CStr, value: &str, action: pg_sys::GucAction::Type) -> Result<()> {
     let value = CString::new(value).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
     // SAFETY: both strings outlive the call, which copies them.
     unsafe {
@@ -35,7 +25,7 @@ pub fn set_again(name: &CStr, value: &str) -> Result<()> {
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SET,
+            action,
             true,
             0,
             false,
