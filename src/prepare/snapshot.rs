@@ -17,15 +17,25 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// How often the tables of a source are looked for anew, because some were made, dropped or renamed before they were locked.
 const ATTEMPTS: usize = 10;
 
-/// Whether an error is that a table is not there any more.
-fn is_of_missing_table(error: &Error) -> bool {
-    [
-        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-        PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-        PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
-    ]
-    .iter()
-    .any(|code| error.sqlstate == *code as i32)
+/// Opens the snapshot with these tables locked. Returns `None`, and leaves no transaction, where one of them is not there any more.
+fn begin<'a>(
+    session: &Session,
+    tables: impl Iterator<Item = &'a Relation>,
+    may_wait_on: &dyn Fn() -> Result<()>,
+) -> Result<Option<String>> {
+    let is_of_missing_table = |error: &Error| {
+        [
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
+        ]
+        .iter()
+        .any(|code| error.sqlstate == *code as i32)
+    };
+    match session.begin_snapshot(tables, may_wait_on) {
+        Err(error) if is_of_missing_table(&error) => session.rollback().map(|()| None),
+        begun => begun.map(Some),
+    }
 }
 
 /// Connects to a source. Its sessions get the key of masks, where there is one.
@@ -98,14 +108,10 @@ pub(super) fn open(
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
         let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
-        let snapshot = match session.begin_snapshot(tables, may_wait_on) {
-            Err(error) if is_of_missing_table(&error) => {
-                session.rollback()?;
-                (relations, _) = read_relations()?;
-                pairing = pair(&relations)?;
-                continue;
-            }
-            begun => begun?,
+        let Some(snapshot) = begin(session, tables, may_wait_on)? else {
+            (relations, _) = read_relations()?;
+            pairing = pair(&relations)?;
+            continue;
         };
         let problems;
         (relations, problems) = read_relations()?;
@@ -137,13 +143,9 @@ pub(super) fn open_whole(session: &Session, may_wait_on: &dyn Fn() -> Result<()>
         refuse_missing_rights(session, relations.iter().filter(is_pulled))?;
         let wanted = names(&relations);
         refuse_full_lock_table("source", source::read_lock_table(session)?, wanted.len() as u64)?;
-        let snapshot = match session.begin_snapshot(relations.iter().filter(is_pulled), may_wait_on) {
-            Err(error) if is_of_missing_table(&error) => {
-                session.rollback()?;
-                relations = source::read_relations(session)?;
-                continue;
-            }
-            begun => begun?,
+        let Some(snapshot) = begin(session, relations.iter().filter(is_pulled), may_wait_on)? else {
+            relations = source::read_relations(session)?;
+            continue;
         };
         relations = source::read_relations(session)?;
         if names(&relations).is_subset(&wanted) {
