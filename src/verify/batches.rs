@@ -2,11 +2,12 @@ use super::TablePair;
 use plan::catalog::MOST_BRANCHES;
 use std::ops::Range;
 
+/// Bigger tables have queries of their own. In pages of 8 kB.
+pub(super) const MOST_PAGES: i64 = 1000;
+
 /// The longest run of tables whose summaries one query computes: small ones of one owner. A big table has a query of its
 /// own.
 pub(super) fn batches(pairs: &[TablePair]) -> Vec<Range<usize>> {
-    /// Of 8 kB.
-    const MOST_PAGES: i64 = 1000;
     /// Bounds the length of a query's text.
     const MOST_COLUMNS: usize = 2000;
     let mut batches: Vec<Range<usize>> = Vec::new();

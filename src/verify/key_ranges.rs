@@ -2,6 +2,7 @@
 //! second time.
 
 use super::TablePair;
+use super::batches::MOST_PAGES;
 use super::rows::are_too_many;
 use super::summary::{Summary, in_role};
 use crate::error::{Error, Result};
@@ -10,17 +11,14 @@ use crate::source::Session;
 use pgrx::prelude::*;
 use plan::digest::{Buckets, is_integer};
 
-/// Of tables that are small, or have fewer, everything is read again.
-const FEWEST_PAGES: i64 = 1000;
-
 /// Chooses ranges for a big table, where the first column of its key is an integer whose values lie close enough to each other.
 pub(super) fn choose(session: &Session, moment: &Moment, pair: &mut TablePair) -> Result<()> {
     /// More do not fit on a page of 8 kB.
     const MOST_ROWS_OF_A_PAGE: i64 = 300;
     let Some(identity) = &mut pair.identity else { return Ok(()) };
     let Some(first) = identity.key.first().filter(|first| is_integer(first)) else { return Ok(()) };
-    // The bounds of what a condition leaves, or a mask makes, take a scan of the table.
-    if pair.pages <= FEWEST_PAGES || pair.computed {
+    // A small table is soon read again. The bounds of what a condition leaves, or a mask makes, take a scan.
+    if pair.pages <= MOST_PAGES || pair.computed {
         return Ok(());
     }
     let name = plan::quote_identifier(&first.name);

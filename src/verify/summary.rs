@@ -1,5 +1,6 @@
 //! The summary of a table's rows, and the queries that compute it.
 
+use super::batches::MOST_PAGES;
 use super::{Level, TablePair};
 use crate::error::{Error, Result};
 use crate::local::identity::{Role, run_as};
@@ -94,11 +95,10 @@ pub(super) fn query(pairs: &[TablePair], level: Level, hash: Hash, from: fn(&Tab
 /// each process of a parallel query add up its own. Of a union it knows nothing, and takes their number for small: a big table gets a
 /// second branch that finds no row.
 fn rows_with_buckets(pair: &TablePair, bucket: &str, digest: &str, from: &str) -> String {
-    /// Smaller ones are read together, in a query with one branch for each.
-    const FEWEST_PAGES: i64 = 1000;
     let rows = format!("SELECT {bucket} AS bucket, {digest} AS digest FROM {from}");
     match pair.pages {
-        ..=FEWEST_PAGES => rows,
+        // Others are read together with it, in a query with one branch for each.
+        ..=MOST_PAGES => rows,
         _ => format!("{rows} UNION ALL {rows} WHERE ctid = '(4294967295,0)'::tid"),
     }
 }
