@@ -1,6 +1,6 @@
 //! Rows of a script are stored by workers, and nothing else about the load is different.
 
-use crate::harness::{Pair, connect, installation, text, texts, wait_for_worker};
+use crate::harness::{Pair, connect, installation, no_process_left, text, texts, wait_for_worker};
 use crate::load_sql::{dump, failure, load_well, new_database, write};
 use crate::migrate::{definitions, fill, has_pg_dump, without_stamps};
 use postgres::Client;
@@ -14,6 +14,7 @@ const HEAD: &str = "SELECT pg_catalog.set_config('search_path', '', false);\n";
 
 /// How many tasks with such a name were done by workers.
 fn tasks_of_workers(client: &mut Client, name: &str) -> i64 {
+    no_process_left(client);
     let sql = "SELECT count(*) FROM pgcopy.job_tasks WHERE worker > 0 AND task LIKE $1";
     client.query_one(sql, &[&name]).unwrap().get(0)
 }

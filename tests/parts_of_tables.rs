@@ -45,6 +45,7 @@ fn rows_that_satisfy_a_condition() {
         assert_eq!(text(&mut pair.destination, kept), "718 1.25 0", "{level}");
         assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM customer"), "1000");
     }
+    pair.assert_nothing_left();
     let job = text(&mut pair.destination, "SELECT arguments ->> 'tables' FROM pgcopy.jobs ORDER BY job DESC LIMIT 1");
     assert!(job.contains("interval '30 days'"), "{job}");
     let warnings = format!(
@@ -544,9 +545,9 @@ fn what_is_left_out_does_not_travel() {
     assert_eq!(failure.sqlstate, "22P02");
     assert_eq!(failure.message, "an expression of tables fails for a value of the source");
     assert!(!format!("{failure:?}").contains("Secret"), "{failure:?}");
+    pair.assert_nothing_left();
     let jobs = text(&mut pair.destination, "SELECT string_agg(j::text, '') FROM pgcopy.jobs j");
     assert!(!jobs.contains("Secret Name"), "{jobs}");
-    pair.assert_nothing_left();
 }
 
 #[test]

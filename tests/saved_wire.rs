@@ -203,11 +203,11 @@ fn a_destination_of_today_pulls_from_a_saved_source() {
             for table in ["kind", "named", "long"] {
                 assert_same_rows(&mut pair, table);
             }
+            pair.assert_nothing_left();
             // The rows of the stand-in's answers have travelled, and no others.
             let framed = "SELECT \"table\" FROM pgcopy.job_tables WHERE job = (SELECT max(job) FROM pgcopy.jobs) AND wire_bytes > 0 ORDER BY 1";
             assert_eq!(texts(&mut pair.destination, framed), ["kind", "long", "named"]);
         }
-        pair.assert_nothing_left();
     }
 }
 
@@ -276,9 +276,9 @@ fn a_source_of_no_common_version_is_told_of() {
             }
         }
     }
+    pair.assert_nothing_left();
     let jobs = "SELECT DISTINCT state FROM pgcopy.jobs";
     assert_eq!(texts(&mut pair.destination, jobs), ["completed"], "a codec that is not to be had makes no job");
-    pair.assert_nothing_left();
 }
 
 /// Writes what a destination of today calls, and what a source of today answers.

@@ -296,6 +296,7 @@ fn all_workers_analyze_a_table_that_is_alone() {
     );
     pair.pull("parallel => 2");
     pair.assert_same_content();
+    pair.assert_nothing_left();
     let slices = "SELECT string_agg(task, '; ' ORDER BY task) FROM pgcopy.job_tasks WHERE task LIKE 'analyzing%'";
     assert_eq!(
         text(&mut pair.destination, slices),

@@ -146,6 +146,7 @@ fn arguments_and_messages_are_converted_too() {
         assert_eq!(text(&mut pair.destination, &listed), format!("other {word} {word}2"));
         let planned = format!("SELECT \"table\" FROM pgcopy.plan('{source}', include => '{{\"{word}\"}}')");
         assert_eq!(text(&mut pair.destination, &planned), word);
+        pair.assert_nothing_left();
         let copied =
             "SELECT string_agg(DISTINCT task, '' ORDER BY task) FROM pgcopy.job_tasks WHERE task LIKE 'copying %'";
         assert_eq!(text(&mut pair.destination, copied), format!("copying public.\"{word}\""));

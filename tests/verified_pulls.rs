@@ -37,6 +37,7 @@ fn what_is_stored_is_what_the_source_holds() {
         pair.destination.batch_execute("RESET ALL").unwrap();
         assert_eq!(report.iter().map(|table| table.rows).sum::<i64>(), 3003 + 3 + 100, "{arguments}");
         pair.assert_verified();
+        pair.assert_nothing_left();
         let told = "SELECT count(*)::text FROM pgcopy.job_tasks
                     WHERE job = (SELECT max(job) FROM pgcopy.jobs) AND task LIKE 'comparing %'";
         let in_place = arguments.starts_with("method");
