@@ -27,7 +27,10 @@ pub fn print_ratios(title: &str, ours: Contender, results: &Results) {
     }
     println!("\n{title}; seconds, and {} / contender as the median over the rounds", ours.name());
     println!("{:<17} {:>8} {:>8} {:>8} {:>7}", "contender", "median", "min", "max", "ratio");
-    for &contender in results.contenders.iter().filter(|contender| contender.ours() == ours) {
+    // A migration is the only one of ours in its races.
+    let alike =
+        |contender: &&Contender| contender.ours() == ours || (ours == Contender::Migrate && !contender.is_pgcopy());
+    for &contender in results.contenders.iter().filter(alike) {
         let seconds = results.seconds(contender);
         if !seconds.is_empty() {
             println!(
