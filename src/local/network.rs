@@ -58,10 +58,10 @@ impl Drop for Network {
 
 /// Blocks all signals but those of faults, for this thread and the threads that it starts, while it lives. Signals that
 /// arrive meanwhile are delivered afterwards: the server's handlers must run on its main thread.
-pub(super) struct HeldSignals(libc::sigset_t);
+pub struct HeldSignals(libc::sigset_t);
 
 impl HeldSignals {
-    pub(super) fn hold() -> Self {
+    pub fn hold() -> Self {
         let mut held = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         // SAFETY: both sets are filled before they are read; the calls only touch this thread's mask.

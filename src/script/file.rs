@@ -1,5 +1,6 @@
 //! The file of a script: found, opened, and read from its beginning to its end.
 
+use super::unpacked::{MakeDecoder, Unpacked};
 use crate::error::{Error, Result};
 use crate::local::{interrupts, memory};
 use crate::order::ScriptText;
@@ -72,11 +73,15 @@ impl ScriptFile {
         let is_local = path.starts_with('/');
         let in_place =
             (is_local && !is_compressed).then(|| ScriptText::File { store: Box::new(store), file: file.clone() });
+        let unpacked = |raw: Raw, make_decoder: MakeDecoder| -> Result<Box<dyn Read>> {
+            let started = Unpacked::start(raw, make_decoder);
+            Ok(Box::new(started.map_err(|error| error_of(&file.name, &error))?))
+        };
         let text: Box<dyn Read> = match compression {
             Compression::None => Box::new(raw),
-            Compression::Gzip => Box::new(super::gzip::Members::new(raw)),
+            Compression::Gzip => unpacked(raw, |packed| Ok(Box::new(super::gzip::Members::new(packed))))?,
             Compression::Zstd => {
-                Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(|error| error_of(&file.name, &error))?)
+                unpacked(raw, |packed| Ok(Box::new(zstd::stream::read::Decoder::with_buffer(packed)?)))?
             }
             Compression::Other(name) => {
                 return Err(Error::new(
@@ -215,12 +220,22 @@ fn directory(path: &str) -> Error {
 }
 
 /// The bytes of a file, from its beginning on.
-struct Raw {
+pub(super) struct Raw {
     source: Arc<dyn RandomAccess>,
     file: DataFile,
     position: Rc<Cell<u64>>,
     chunk: Vec<u8>,
     used: usize,
+}
+
+impl Raw {
+    /// Returns the bytes that come next; none at the end.
+    pub(super) fn take_part(&mut self) -> io::Result<Vec<u8>> {
+        self.fill_buf()?;
+        let mut part = std::mem::take(&mut self.chunk);
+        part.drain(..std::mem::take(&mut self.used));
+        Ok(part)
+    }
 }
 
 impl BufRead for Raw {

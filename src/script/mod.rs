@@ -10,6 +10,7 @@ mod large_objects;
 mod pg_dump;
 mod run;
 mod selection;
+mod unpacked;
 
 pub use definitions::{Definitions, Terms};
 pub use dump::{DumpTerms, WrittenDump, check_dump_path, dump_origin, write_dump};
