@@ -89,6 +89,70 @@ fn every_difference_is_found() {
 }
 
 #[test]
+fn values_that_the_servers_hash_functions_take_for_one_differ() {
+    const COLUMNS: &str = "id int PRIMARY KEY, b bigint, n numeric(10,2), w numeric(4,1), u numeric, f float8, r real, at timestamptz, t time,
+                           d date, c char(4), loose bpchar, word varchar(10), body text, flag boolean, raw bytea, j jsonb, g interval, k \"char\", i inet";
+    let mut pair =
+        Pair::with("verify_hashes", &format!("CREATE TABLE item ({COLUMNS})"), "INSERT INTO item VALUES (0)");
+    for (column, values) in [
+        ("b", ["1", "12884901890"]),
+        ("b", ["0", "-1"]),
+        ("b", ["-4294967296", "4294967295"]),
+        ("n", ["5", "-5"]),
+        ("n", ["NULL", "'NaN'"]),
+        ("n", ["0", "NULL"]),
+        ("n", ["100", "10000"]),
+        ("w", ["-1", "1"]),
+        ("u", ["1.0", "1.00"]),
+        ("u", ["7", "-7"]),
+        ("u", ["'NaN'", "NULL"]),
+        ("f", ["0", "'-0'"]),
+        ("f", ["'NaN'", "'Infinity'"]),
+        ("r", ["0", "'-0'"]),
+        ("at", ["'2000-01-01 00:00:00.000001+00'", "'2000-01-01 03:34:44.90189+00'"]),
+        ("at", ["'infinity'", "'-infinity'"]),
+        ("t", ["'00:00:00.000001'", "'03:34:44.90189'"]),
+        ("d", ["'infinity'", "'-infinity'"]),
+        ("c", ["'ab'", "'AB'"]),
+        ("loose", ["'a'", "'a '"]),
+        ("word", ["'a'", "'a '"]),
+        ("word", ["''", "NULL"]),
+        ("body", ["'a'", "'a '"]),
+        ("flag", ["false", "NULL"]),
+        ("raw", ["'\\x00'", "'\\x0000'"]),
+        ("raw", ["'\\x'", "NULL"]),
+        ("j", ["'{\"a\": 1.0}'", "'{\"a\": 1.00}'"]),
+        ("g", ["'1 day'", "'24 hours'"]),
+        ("k", ["'a'", "'b'"]),
+        ("i", ["'10.0.0.1/8'", "'10.0.0.1/9'"]),
+    ] {
+        for (client, value) in [&mut pair.source, &mut pair.destination].into_iter().zip(values) {
+            client
+                .batch_execute(&format!("TRUNCATE item; INSERT INTO item (id, {column}) VALUES (1, {value})"))
+                .unwrap();
+        }
+        assert_eq!(differences(&mut pair, ""), "item: rows differ", "{column}: {values:?}");
+        let rows = "include => '{item}', level => 'rows'";
+        let told = format!("item: rows differ; changed: (id)=(1) in {column}");
+        assert_eq!(differences(&mut pair, rows), told, "{column}: {values:?}");
+        let sql = format!("UPDATE item SET {column} = {}", values[0]);
+        pair.destination.batch_execute(&sql).unwrap();
+        assert_eq!(differences(&mut pair, ""), "", "{column}: {values:?}");
+        // Two rows that have swapped their values.
+        for (client, [one, other]) in
+            [&mut pair.source, &mut pair.destination].into_iter().zip([values, [values[1], values[0]]])
+        {
+            client
+                .batch_execute(&format!(
+                    "TRUNCATE item; INSERT INTO item (id, {column}) VALUES (1, {one}), (2, {other}), (3, {one}), (4, {other})"
+                ))
+                .unwrap();
+        }
+        assert_eq!(differences(&mut pair, ""), "item: rows differ", "swapped {column}: {values:?}");
+    }
+}
+
+#[test]
 fn counting_sees_no_values() {
     let mut pair = Pair::with("verify_count", "CREATE TABLE item (id int)", "INSERT INTO item VALUES (1), (2)");
     pair.destination.batch_execute("INSERT INTO item VALUES (1), (3)").unwrap();

@@ -47,10 +47,15 @@ pub(super) fn set_value_settings(session: &Session) -> Result<()> {
 pub fn common_hash(session: &Session) -> Result<Hash> {
     /// The hash functions read several bytes of a text at once, so that the order of bytes shows.
     const PROBE: &str = "SELECT hashtextextended('both sides must hash this alike' COLLATE \"C\", 0)::text";
+    const PROBE_OF_RECORD: &str = "SELECT hash_record_extended(ROW('both sides'::pg_catalog.text COLLATE \"C\", 1, -2.50, '2000-02-29'::pg_catalog.date, true), 1)::text";
     const ENCODING: &str = "SELECT getdatabaseencoding()::text";
-    let alike = session.query_value(ENCODING)? == encoding::database_name()
-        && Some(session.query_value(PROBE)?) == spi::fixed::query_text(PROBE, &[])?;
-    Ok(if alike { Hash::Quick } else { Hash::Portable })
+    const FIRST_WITH_HASH_OF_RECORD: u32 = 140_000;
+    let are_alike = |probe| Ok::<_, Error>(Some(session.query_value(probe)?) == spi::fixed::query_text(probe, &[])?);
+    if session.query_value(ENCODING)? != encoding::database_name() || !are_alike(PROBE)? {
+        return Ok(Hash::Portable);
+    }
+    let is_record = session.version >= FIRST_WITH_HASH_OF_RECORD && are_alike(PROBE_OF_RECORD)?;
+    Ok(if is_record { Hash::Record } else { Hash::Quick })
 }
 
 /// The query that summarizes a few tables: a JSON array in the order of the tables.

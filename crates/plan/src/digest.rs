@@ -9,7 +9,9 @@ use crate::quote_identifier;
 /// The hash of a text, with which both sides must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hash {
-    /// The server's own hash function: for servers of one byte order and databases of one encoding.
+    /// The server's own hash function of a record, for servers of one byte order that have it, and databases of one encoding.
+    Record,
+    /// The server's own hash function of a text: for servers of one byte order and databases of one encoding.
     Quick,
     /// SHA-256 of the text in UTF-8.
     Portable,
@@ -25,6 +27,8 @@ pub struct DigestColumn {
     pub other_modifier: bool,
     /// Whether its text is short enough to stand in the text of a row as it is.
     pub is_short: bool,
+    /// Whether the type's modifier leaves one way to write each value.
+    pub is_fixed: bool,
 }
 
 impl DigestColumn {
@@ -33,8 +37,15 @@ impl DigestColumn {
         let other_modifier = there.type_name != here.type_name;
         let is_short = SHORT.contains(&here.base_type.as_str())
             || (!other_modifier && is_bounded(&here.base_type, &here.type_name));
-        Self { name: here.name.clone(), base_type: here.base_type.clone(), other_modifier, is_short }
+        let is_fixed = !other_modifier && is_fixed(&here.base_type, &here.type_name);
+        Self { name: here.name.clone(), base_type: here.base_type.clone(), other_modifier, is_short, is_fixed }
     }
+}
+
+/// Whether all values of the type have the same scale, or the same number of characters.
+fn is_fixed(base_type: &str, type_name: &str) -> bool {
+    ["numeric", "character"].contains(&base_type)
+        && type_name.strip_prefix(base_type).is_some_and(|modifier| modifier.starts_with('('))
 }
 
 /// Whether the type is one of texts that its modifier keeps short: 1,600 of them, each of its characters quoted, fit into one
@@ -85,8 +96,57 @@ const SHORT: [&str; 30] = [
 /// A row is hashed as the text that the server writes it as, in which no two rows are alike. Values that may be long stand
 /// in it by their own hashes: the text of a row would otherwise grow beyond what a server can build.
 pub fn row_digest(columns: &[DigestColumn], hash: Hash) -> String {
+    if hash == Hash::Record
+        && let Some(digest) = record_digest(columns)
+    {
+        return digest;
+    }
     let values: Vec<String> = columns.iter().map(|column| value(column, hash)).collect();
     number(&format!("ROW({})::text", values.join(", ")), hash)
+}
+
+/// The number for a row by the hash of a record, `None` where it would have too many fields or none. That hash is a weighted sum of
+/// those of its fields, so that sums over rows whose values are swapped would be the same: it is hashed once more.
+fn record_digest(columns: &[DigestColumn]) -> Option<String> {
+    /// With room below the most that an expression can have (`MaxTupleAttributeNumber` in `access/htup_details.h`).
+    const MOST_FIELDS: usize = 1600;
+    let fields: Vec<String> = columns.iter().flat_map(fields).collect();
+    // With zero, the hash of NaN would be that of NULL.
+    const SEED: u32 = 1;
+    (1..=MOST_FIELDS)
+        .contains(&fields.len())
+        .then(|| quick(&format!("textin(int8out(hash_record_extended(ROW({}), {SEED})))", fields.join(", "))))
+}
+
+/// The fields by whose hashes values of a column are told from each other. The hash of a type does where no two values that are written
+/// otherwise are equal to it, and where it takes in all of a value: that of `bigint`, of which it folds the halves, does not. All others
+/// stand as their texts.
+fn fields(column: &DigestColumn) -> Vec<String> {
+    let name = quote_identifier(&column.name);
+    let text_of = |text: &str| format!("{text} COLLATE \"C\"");
+    let written_by = |function: &str| vec![text_of(&format!("textin({function}({name}))"))];
+    // Long values could make a record that is longer than a server can build.
+    let hash_of = |text: &str| vec![text_of(&format!("textin(int8out({}))", quick(text)))];
+    match column.base_type.as_str() {
+        "boolean" | "smallint" | "integer" | "date" | "oid" | "uuid" => vec![name],
+        "bigint" => vec![format!("({name} >> 32)"), name],
+        // The sign is no part of the hash.
+        "numeric" if column.is_fixed => vec![format!("numeric_lt({name}, 0)"), name],
+        "numeric" if !column.other_modifier => written_by("numeric_out"),
+        "double precision" => written_by("float8out"),
+        "real" => written_by("float4out"),
+        "timestamp with time zone" => written_by("timestamptz_out"),
+        "timestamp without time zone" => written_by("timestamp_out"),
+        "time with time zone" => written_by("timetz_out"),
+        "time without time zone" => written_by("time_out"),
+        "interval" => written_by("interval_out"),
+        "character varying" if column.is_short => vec![text_of(&name)],
+        "character" if column.is_short && column.is_fixed => vec![text_of(&name)],
+        "text" | "character varying" => hash_of(&name),
+        "numeric" | "character" | "bpchar" | "json" | "jsonb" | "xml" => hash_of(&text(column)),
+        "bytea" => hash_of(&format!("encode(sha256({name}), 'hex')")),
+        _ => hash_of(&format!("ROW({name})::text")),
+    }
 }
 
 /// How rows are sorted into buckets, alike on both sides for rows that are the same.
@@ -184,35 +244,44 @@ fn hashed_bucket(key: &[DigestColumn], columns: &[DigestColumn], buckets: u32, h
 /// The number of 64 bits that stands for a text.
 pub fn number(text: &str, hash: Hash) -> String {
     match hash {
-        Hash::Quick => quick(text),
+        Hash::Record | Hash::Quick => quick(text),
         Hash::Portable => format!("('x' || left(encode({}, 'hex'), 16))::bit(64)::bigint", portable(text)),
     }
 }
 
 /// What stands for a column's value in the text of a row.
-pub fn value(column: &DigestColumn, hash: Hash) -> String {
+fn value(column: &DigestColumn, hash: Hash) -> String {
     let name = quote_identifier(&column.name);
     let long = |text: &str| match hash {
-        Hash::Quick => quick(text),
+        Hash::Record | Hash::Quick => quick(text),
         Hash::Portable => portable(text),
     };
+    match column.base_type.as_str() {
+        "numeric" if column.other_modifier => text(column),
+        "\"char\"" if hash == Hash::Portable => long(&text(column)),
+        _ if column.is_short => name,
+        "bytea" => format!("sha256({name})"),
+        _ => long(&text(column)),
+    }
+}
+
+/// The text of a value, equal for equal values whatever the modifiers of both sides.
+fn text(column: &DigestColumn) -> String {
+    let name = quote_identifier(&column.name);
     match column.base_type.as_str() {
         // 1.50 in numeric(10,2) is the source's 1.5000.
         "numeric" if column.other_modifier => {
             let text = format!("textin(numeric_out({name}))");
             format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
         }
-        "\"char\"" if hash == Hash::Portable => long(&format!("ROW({name})::text")),
-        _ if column.is_short => name,
-        "text" | "character varying" => long(&name),
+        "text" | "character varying" => name,
         // A cast to text would take away trailing blanks, which differ where the lengths do.
-        "character" | "bpchar" if column.other_modifier => long(&format!("rtrim(textin(bpcharout({name})))")),
-        "character" | "bpchar" => long(&format!("textin(bpcharout({name}))")),
-        "json" => long(&format!("textin(json_out({name}))")),
-        "jsonb" => long(&format!("textin(jsonb_out({name}))")),
-        "xml" => long(&format!("textin(xml_out({name}))")),
-        "bytea" => format!("sha256({name})"),
-        _ => long(&format!("ROW({name})::text")),
+        "character" | "bpchar" if column.other_modifier => format!("rtrim(textin(bpcharout({name})))"),
+        "character" | "bpchar" => format!("textin(bpcharout({name}))"),
+        "json" => format!("textin(json_out({name}))"),
+        "jsonb" => format!("textin(jsonb_out({name}))"),
+        "xml" => format!("textin(xml_out({name}))"),
+        _ => format!("ROW({name})::text"),
     }
 }
 
@@ -230,7 +299,13 @@ mod tests {
 
     fn column(name: &str, base_type: &str) -> DigestColumn {
         let is_short = SHORT.contains(&base_type);
-        DigestColumn { name: name.into(), base_type: base_type.into(), other_modifier: false, is_short }
+        DigestColumn {
+            name: name.into(),
+            base_type: base_type.into(),
+            other_modifier: false,
+            is_short,
+            is_fixed: false,
+        }
     }
 
     #[test]
@@ -240,6 +315,31 @@ mod tests {
             "hashtextextended(ROW(id, hashtextextended(\"Body\" COLLATE \"C\", 0))::text COLLATE \"C\", 0)"
         );
         assert_eq!(row_digest(&[], Hash::Quick), "hashtextextended(ROW()::text COLLATE \"C\", 0)");
+    }
+
+    #[test]
+    fn fields_of_a_record_take_in_all_of_a_value() {
+        let fixed = |name, base_type| DigestColumn { is_fixed: true, ..column(name, base_type) };
+        assert_eq!(
+            row_digest(&[column("id", "bigint"), fixed("Price", "numeric"), column("at", "date")], Hash::Record),
+            "hashtextextended(textin(int8out(hash_record_extended(ROW((id >> 32), id, numeric_lt(\"Price\", 0), \
+             \"Price\", at), 1))) COLLATE \"C\", 0)"
+        );
+        let fields_of = |column: DigestColumn| fields(&column).join(", ");
+        assert_eq!(fields_of(column("a", "numeric")), "textin(numeric_out(a)) COLLATE \"C\"");
+        assert_eq!(fields_of(column("a", "double precision")), "textin(float8out(a)) COLLATE \"C\"");
+        let long = |text: &str| format!("textin(int8out(hashtextextended({text} COLLATE \"C\", 0))) COLLATE \"C\"");
+        assert_eq!(fields_of(column("a", "text")), long("a"));
+        assert_eq!(fields_of(column("a", "regclass")), long("ROW(a)::text"));
+        assert_eq!(fields_of(column("a", "jsonb")), long("textin(jsonb_out(a))"));
+    }
+
+    #[test]
+    fn records_with_too_many_fields_or_none_are_hashed_as_texts() {
+        let wide: Vec<DigestColumn> = (0..801).map(|number| column(&format!("c{number}"), "bigint")).collect();
+        assert_eq!(row_digest(&wide, Hash::Record), row_digest(&wide, Hash::Quick));
+        assert_ne!(row_digest(&wide[..800], Hash::Record), row_digest(&wide[..800], Hash::Quick));
+        assert_eq!(row_digest(&[], Hash::Record), row_digest(&[], Hash::Quick));
     }
 
     #[test]
