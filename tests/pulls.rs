@@ -84,4 +84,5 @@ mod tpch;
 mod verified_pulls;
 mod verify;
 mod versions;
+mod without_effect;
 mod zoo;

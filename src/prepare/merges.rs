@@ -390,10 +390,7 @@ fn choose_key<'a>(
     columns: &[ColumnPair],
 ) -> std::result::Result<Option<&'a Key>, String> {
     if !mode.needs_key() {
-        return match wanted {
-            Some(_) => Err(format!("key in tables is not for mode '{}'", mode.name())),
-            None => Ok(None),
-        };
+        return Ok(None);
     }
     let key = match wanted {
         Some(name) => facts.keys.iter().find(|key| key.names.iter().any(|known| known == name)).ok_or_else(|| {

@@ -28,6 +28,7 @@ mod transport;
 mod verification;
 
 use crate::error::{Error, Result};
+mod without_effect;
 use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
@@ -62,6 +63,7 @@ pub use verification::{VerifyRequest, verify};
 /// A job that is possible.
 pub struct Prepared {
     pub from: From,
+use without_effect::Idle;
     pub terms: Terms,
     pub caller: Caller,
     pub workers: usize,
@@ -287,10 +289,12 @@ impl Prepared {
             self.follow_keys(&ties, &mut pairing.problems)?;
         }
         self.plan_merges(None, request.follow_keys, &mut pairing.problems)?;
+        let idle = Idle::in_pull(selection, &source, self.terms.mode, request.follow_keys);
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)
     }
+        self.note_idle(request, selection, &idle);
 
     /// Nothing to do yet.
     fn of(from: From, terms: Terms, workers: usize, has_written: bool) -> Self {

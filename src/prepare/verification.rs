@@ -8,6 +8,7 @@ use super::selection::choose;
 use super::snapshot;
 use super::transport::{Compress, transport_of};
 use crate::error::{Error, Result, tell};
+use super::without_effect::{Idle, idle_key};
 use crate::local::locks::{Mode, lock_or_tell};
 use crate::local::{catalog, rights, settings};
 use crate::source::{self, Session, Transport};
@@ -79,6 +80,7 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
     })?;
     session.rollback()?;
     if request.fail {
+    idle_key(request.mask_key.as_deref(), &filters.selection).iter().for_each(|line| tell(line));
         refuse_differences(&verdicts)?;
     }
     Ok(verdicts)
@@ -124,6 +126,7 @@ fn pair_tables(
     pairing.notices.iter().for_each(|notice| tell(notice));
     oids.iter().try_for_each(|&oid| lock_or_tell(oid, Mode::AccessShare))?;
     let now: HashMap<u32, Relation> =
+    Idle::in_comparison(selection, there).lines(sources.iter()).iter().for_each(|line| tell(line));
         catalog::read_some_relations(&oids)?.into_iter().map(|relation| (relation.oid, relation)).collect();
     let owners: HashMap<u32, u32> = catalog::read_owners(&oids)?.into_iter().collect();
     for target in &targets {

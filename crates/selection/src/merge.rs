@@ -56,9 +56,9 @@ pub struct Contradiction {
 }
 
 impl Choice {
-    /// Returns whether everything is taken as it is.
+    /// Returns whether everything is taken as it is. To follow keys is another question.
     pub fn is_empty(&self) -> bool {
-        Self { index: None, ..self.clone() } == Self::default()
+        Self { index: None, references: None, ..self.clone() } == Self::default()
     }
 }
 
@@ -155,6 +155,15 @@ mod tests {
         let reason = all.choice(&[("public", "a_b")]).unwrap_err().reason;
         assert_eq!(reason, "where: entries *_b and a_* of tables are equally exact and contradict each other");
         assert_eq!(filter(&all.choice(&[("public", "a_c")]).unwrap()), Some("x"));
+    }
+
+    #[test]
+    fn what_tells_rows_apart_or_ties_them_takes_nothing_away() {
+        let all = selection(
+            r#"{"a": {"key": "a_key", "references": [{"columns": ["x"], "table": "b", "to": ["y"]}]}, "b": {"sample": 0.5}}"#,
+        );
+        assert!(all.choice(&[("public", "a")]).unwrap().is_empty());
+        assert!(!all.choice(&[("public", "b")]).unwrap().is_empty());
     }
 
     #[test]
