@@ -411,7 +411,9 @@ fn no_error_of_an_expression_tells_the_value() {
         "CREATE TABLE item (id int PRIMARY KEY, name text)",
         "INSERT INTO item SELECT i, 'secretvalue ' || i FROM generate_series(1, 20) i;
          CREATE FUNCTION refused(text) RETURNS text STABLE LANGUAGE plpgsql
-             AS 'BEGIN RAISE EXCEPTION ''no: %'', $1 USING DETAIL = $1, HINT = $1; END'",
+             AS 'BEGIN RAISE EXCEPTION ''no: %'', $1 USING DETAIL = $1, HINT = $1; END';
+         CREATE FUNCTION refused(text, text) RETURNS text STABLE LANGUAGE plpgsql
+             AS 'BEGIN RAISE EXCEPTION ''no: %'', $1 USING DETAIL = $1, HINT = $1, ERRCODE = $2; END'",
     );
     let expressions = [
         ("name::int", "22P02"),
@@ -423,6 +425,15 @@ fn no_error_of_an_expression_tells_the_value() {
         ("to_tsquery(name)", "42601"),
         ("name::jsonpath", "42601"),
         ("has_table_privilege(quote_ident(name), 'SELECT')", "42P01"),
+        // Of classes that the server itself has for what happens to it.
+        ("repeat(replace(name, ' ', ''), 300)::tsquery", "54000"),
+        ("public.refused(name, '22012')", "22012"),
+        ("public.refused(name, '25000')", "25000"),
+        ("public.refused(name, '53100')", "53100"),
+        ("public.refused(name, '55000')", "55000"),
+        ("public.refused(name, '57014')", "57014"),
+        ("public.refused(name, '58030')", "58030"),
+        ("public.refused(name, 'XX000')", "XX000"),
     ];
     for (expression, code) in expressions {
         let of_column = format!(r#"{{"item": {{"columns": {{"name": {{"value": "({expression})::text"}}}}}}}}"#);
@@ -442,10 +453,14 @@ fn no_error_of_an_expression_tells_the_value() {
             failures.push(Failure::of(&pair.destination.query(sql, &[tables]).unwrap_err()));
         }
         for failure in failures {
-            assert_eq!(
-                failure.message, "an expression of tables fails for a value of the source",
-                "{expression}: {failure:?}"
-            );
+            let message = match &code[..2] {
+                "25" | "53" | "54" | "55" | "57" | "58" | "XX" => {
+                    "the source fails while it computes an expression of tables"
+                }
+                _ if code == "22012" => "an expression of tables divides by zero for a value of the source",
+                _ => "an expression of tables fails for a value of the source",
+            };
+            assert_eq!(failure.message, message, "{expression}: {failure:?}");
             assert_eq!(failure.sqlstate, code, "{expression}: {failure:?}");
             assert!(!format!("{failure:?}").contains("secretvalue"), "{expression}: {failure:?}");
         }
@@ -458,6 +473,30 @@ fn no_error_of_an_expression_tells_the_value() {
         "0"
     );
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "0");
+}
+
+/// A function that the planner evaluates can have read anything; what the server says of what the user has written is told.
+#[test]
+fn a_plan_tells_no_words_of_functions() {
+    let mut pair = Pair::with(
+        "mask_told_plans",
+        "CREATE TABLE item (id int PRIMARY KEY, name text, doc json)",
+        "INSERT INTO item SELECT i, 'secretvalue ' || i FROM generate_series(1, 20) i; ANALYZE item;
+         CREATE FUNCTION told(text) RETURNS text STABLE LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION ''no: %'', (SELECT min(name) FROM public.item) USING ERRCODE = $1; END';
+         CREATE FUNCTION cast_of_one() RETURNS int STABLE LANGUAGE plpgsql AS
+             'BEGIN RETURN (SELECT min(name) FROM public.item)::int; END'",
+    );
+    for (expression, reason) in [
+        ("name = public.told('P0001')", "a function in it fails with SQLSTATE P0001"),
+        ("name = public.told('55000')", "a function in it fails with SQLSTATE 55000"),
+        ("id = public.cast_of_one()", "a function in it fails with SQLSTATE 22P02"),
+        ("id = 'x'", "invalid input syntax for type integer: \"x\" at character 6"),
+        ("name::json::text = json '{'::text", "invalid input syntax for type json at character 25"),
+    ] {
+        let found = problems(&mut pair, &format!(r#"{{"item": {{"where": "{expression}"}}}}"#));
+        assert_eq!(found, [format!("item: where: {reason}: {expression}")]);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::failure::{PASSING, query_error};
 use super::tap::Tap;
+use super::words::{Words, without_values};
 use crate::error::Error;
 use futures_util::StreamExt;
 use pgrx::prelude::*;
@@ -23,6 +24,14 @@ pub(super) struct AnswerError {
     pub(super) passing: Option<bool>,
     /// The number of the character of the commands, from 1, that the error is about.
     pub(super) position: Option<usize>,
+    pub(super) words: Words,
+}
+
+impl AnswerError {
+    /// Returns the error as it may be told. `computed` tells whether users' expressions are among what was asked for.
+    pub(super) fn told(self, computed: bool) -> Error {
+        if computed && self.words.may_hold_values { without_values(self.error) } else { self.error }
+    }
 }
 
 /// The most bytes that the values of an answer may have together.
@@ -41,6 +50,7 @@ pub(super) async fn answers(
             Some(ErrorPosition::Original(position)) => usize::try_from(*position).ok(),
             _ => None,
         }),
+        words: error.as_db_error().map_or(Words::OWN, Words::of),
         error: tap.refusal().map_or_else(|| query_error(&error), Error::from),
     };
     let mut stream = std::pin::pin!(client.simple_query_raw(commands).await.map_err(failed)?);
@@ -61,7 +71,7 @@ pub(super) async fn answers(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 "the source's answer is longer than any that was asked for",
             );
-            return Err(AnswerError { error, passing: Some(false), position: None });
+            return Err(AnswerError { error, passing: Some(false), position: None, words: Words::OWN });
         }
     }
     Ok(answers)

@@ -1,6 +1,5 @@
 use super::Session;
 use super::list::ListedDatabase;
-use super::session::without_values;
 use crate::error::{Error, Result};
 use crate::local::sequences::SequenceValue;
 use crate::local::{interrupts, memory};
@@ -317,14 +316,13 @@ pub fn read_distinct_values(
         "SELECT coalesce(json_agg(json_build_array({named})), '[]'::json)::text
          FROM (SELECT DISTINCT {selected} FROM {from} WHERE {condition} AND {there}) v"
     );
-    read_json_of_rows(session, &query).map_err(without_values)
+    read_json_of_rows(session, &query)
 }
 
 /// Counts the rows that satisfy a condition. `from` and `condition` are SQL.
 pub fn count_chosen_rows(session: &Session, from: &str, condition: &str) -> Result<i64> {
     let query = format!("SELECT json_build_array(count(*))::text FROM {from} WHERE {condition}");
-    let count = read_json_of_rows(session, &query);
-    count.map_err(without_values)?.pop().ok_or_else(|| unexpected("no value".to_owned()))
+    read_json_of_rows(session, &query)?.pop().ok_or_else(|| unexpected("no value".to_owned()))
 }
 
 /// Returns the columns of the given tables that are unique by themselves: the table and the column's name.
@@ -384,9 +382,9 @@ pub(super) fn read_json<T: DeserializeOwned>(session: &Session, sql: &str) -> Re
     Ok(parse::<Elements<T>>(&text)?.0)
 }
 
-/// As [`read_json`], for a query that reads tables, which may take long.
+/// As [`read_json`], for a query that reads tables, which may take long, with users' conditions.
 fn read_json_of_rows<T: DeserializeOwned>(session: &Session, sql: &str) -> Result<Vec<T>> {
-    let text = one(session.start_values(&[sql.to_owned()]).finish()?)?;
+    let text = one(session.start_values(&[sql.to_owned()]).finish(true)?)?;
     Ok(parse::<Elements<T>>(&text)?.0)
 }
 

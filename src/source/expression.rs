@@ -76,18 +76,22 @@ pub fn check_value(
 /// Has the source parse SQL over a table's rows, and compute what in it is constant. No row is read. Returns the reason why it fails.
 pub fn check_constant_parts(session: &Session, table: &Relation, value: &str) -> Result<Option<String>> {
     let query = format!("SELECT 1 FROM {} WHERE ({value}) IS NULL LIMIT 0", table.from_clause());
-    Ok(session.try_query(&query)?.err().map(|rejection| own_words(&rejection).to_owned()))
+    Ok(session.try_query(&query)?.err().map(|rejection| own_words(&rejection)))
 }
 
 /// Has the source make a constant a value of a type. Returns the value as the type writes it, or the reason why it is none.
 pub fn constant_as(session: &Session, constant: &str, type_name: &str) -> Result<std::result::Result<String, String>> {
     let query = format!("SELECT (({constant})::{type_name})::pg_catalog.text");
-    Ok(session.try_query(&query)?.map_err(|rejection| own_words(&rejection).to_owned()))
+    Ok(session.try_query(&query)?.map_err(|rejection| own_words(&rejection)))
 }
 
-fn own_words(rejection: &Rejection) -> &str {
+/// Returns the source's words, where they are about what the user has written: a function may tell what it has read.
+fn own_words(rejection: &Rejection) -> String {
+    if rejection.words.are_of_called_code {
+        return format!("a function in it fails with SQLSTATE {}", rejection.error.sqlstate_text());
+    }
     let words = &rejection.error.message;
-    words.strip_prefix("the source reports: ").unwrap_or(words)
+    words.strip_prefix("the source reports: ").unwrap_or(words).to_owned()
 }
 
 /// Returns the source's words, with the place in the expression. `starts` are the places of the expression, in its parentheses, in
@@ -102,6 +106,6 @@ fn reason(rejection: &Rejection, expression: &Expression, starts: &[usize]) -> S
     match place {
         Some(place) if place < length => format!("{words} at character {}", place + 1),
         Some(_) => format!("{words} at the end"),
-        None => words.to_owned(),
+        None => words,
     }
 }

@@ -16,6 +16,7 @@ mod stored_form;
 mod tap;
 mod tls;
 mod wire;
+mod words;
 
 pub use catalog::{
     GuaranteedKey, KeyColumns, LargeObject, NamedSequence, ObjectAddress, ObjectName, Right, count_chosen_rows,
@@ -30,6 +31,6 @@ pub use framed_stream::Framed;
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
-pub use session::{RunningCopies, RunningValues, Session, without_values};
+pub use session::{RunningCopies, RunningValues, Session};
 pub use stored_form::{read_stored_form, refusal_of_stored_rows};
 pub use wire::{WireSupport, read_wire_support, sample_forms};

@@ -4,7 +4,8 @@ use super::copy_out::framed_statement;
 use super::framed_stream::{Framed, FramedStream};
 use super::origin::Origin;
 use super::socket::Ends;
-use crate::error::{Error, Result, sqlstate_class};
+use super::words::Words;
+use crate::error::{Error, Result};
 use crate::local::parameters::{source_lock_timeout, source_timeout};
 use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
@@ -242,9 +243,9 @@ impl Session {
                 Ok(Ok(answers.values.last().cloned().unwrap_or_default()))
             }
             Err(AnswerError { error, passing: None, .. }) => Err(error),
-            Err(AnswerError { error, position, .. }) => {
+            Err(AnswerError { error, position, words, .. }) => {
                 self.execute("ROLLBACK TO SAVEPOINT pgcopy; RELEASE SAVEPOINT pgcopy")?;
-                Ok(Err(Rejection { error, position }))
+                Ok(Err(Rejection { error, position, words }))
             }
         }
     }
@@ -252,7 +253,8 @@ impl Session {
     fn short_answers(&self, sql: &str) -> Result<Answers> {
         const MOST_COMMANDS: usize = 32;
         let connection = &self.connection;
-        self.answer(answers(connection.client(), &connection.tap, sql, MOST_COMMANDS))?.map_err(|error| error.error)
+        self.answer(answers(connection.client(), &connection.tap, sql, MOST_COMMANDS))?
+            .map_err(|error| error.told(false))
     }
 
     /// Returns the one value of each query, of any length. The values travel together, as rows of COPY.
@@ -261,7 +263,7 @@ impl Session {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        self.values_of(queries).take(source_timeout())
+        self.values_of(queries).take(source_timeout(), false)
     }
 
     /// Has the source compute the one value of each query while this process does something else.
@@ -363,6 +365,7 @@ pub struct Rejection {
     pub error: Error,
     /// The number of the character of the query, from 1, where the source tells it.
     pub position: Option<usize>,
+    pub(super) words: Words,
 }
 
 fn no_value() -> Error {
@@ -398,16 +401,17 @@ pub struct RunningValues<'a> {
 }
 
 impl RunningValues<'_> {
-    /// Waits for the values, however long the source computes them.
+    /// Waits for the values, however long the source computes them. `computed` tells whether users' expressions are among the queries:
+    /// errors of the source do not tell of values then.
     ///
     /// # Errors
     /// What the source reports, or a lost connection.
-    pub fn finish(self) -> Result<Vec<Vec<u8>>> {
-        self.take(None)
+    pub fn finish(self, computed: bool) -> Result<Vec<Vec<u8>>> {
+        self.take(None, computed)
     }
 
     /// `limit` is how long the source may be silent.
-    fn take(mut self, limit: Option<Duration>) -> Result<Vec<Vec<u8>>> {
+    fn take(mut self, limit: Option<Duration>, computed: bool) -> Result<Vec<Vec<u8>>> {
         let tap = &self.session.connection.tap;
         let mut frames = self.frames.take();
         let mut values: Vec<Vec<u8>> = Vec::with_capacity(self.count);
@@ -418,7 +422,7 @@ impl RunningValues<'_> {
                 match self.event(limit)? {
                     CopyEvent::Data => {}
                     CopyEvent::Answered(answers) => {
-                        return Err(answers.map_or_else(|error| error.error, |_| no_value()));
+                        return Err(answers.map_or_else(|error| error.told(computed), |_| no_value()));
                     }
                 }
                 let mut keep = |chunk: &[u8]| {
@@ -463,7 +467,7 @@ impl RunningValues<'_> {
         match self.event(limit)? {
             CopyEvent::Data => Err(unasked_data()),
             CopyEvent::Answered(answers) => {
-                let answers = answers.map_err(|error| error.error)?;
+                let answers = answers.map_err(|error| error.told(computed))?;
                 if let Some(frames) = &frames {
                     frames.rows(answers.rows.first().copied().unwrap_or_default())?;
                 }
@@ -566,8 +570,7 @@ impl RunningCopies {
     }
 
     fn note_answers(&mut self, answers: CopyAnswers) -> Result<()> {
-        let mut rows =
-            answers.map_err(|error| if self.computed { without_values(error.error) } else { error.error })?.rows;
+        let mut rows = answers.map_err(|error| error.told(self.computed))?.rows;
         let mut others = self.preparations;
         if self.session.copy_encoding.is_some() {
             // The last command and one before the first COPY set the encoding.
@@ -584,22 +587,6 @@ impl RunningCopies {
         self.rows = Some(rows);
         Ok(())
     }
-}
-
-/// Returns an error of an expression without the source's words for it: they may hold a value that was to stay there.
-pub fn without_values(error: Error) -> Error {
-    /// Classes of what happens to a session, a transaction or a server, whatever its rows hold. In others casts and functions name
-    /// what they were given: a table that does not exist, a unit, a query for words.
-    const WITHOUT_VALUES: [&[u8; 2]; 9] = [b"08", b"25", b"40", b"53", b"54", b"55", b"57", b"58", b"XX"];
-    let class = sqlstate_class(error.sqlstate);
-    if WITHOUT_VALUES.iter().any(|known| **known == class)
-        || error.sqlstate == PgSqlErrorCode::ERRCODE_DIVISION_BY_ZERO as i32
-    {
-        return error;
-    }
-    let mut hidden = Error::internal("an expression of tables fails for a value of the source");
-    hidden.sqlstate = error.sqlstate;
-    hidden.hint("The source's words are left out, because they may hold the value. Its log has them.")
 }
 
 /// Returns whether the error is one of `ImportSnapshot` or `ProcArrayInstallImportedXmin` (`snapmgr.c`).

@@ -10,7 +10,7 @@ mod summary;
 
 use crate::error::{Error, Result};
 use crate::local::spi::Moment;
-use crate::source::{Session, Transport, without_values};
+use crate::source::{Session, Transport};
 use batches::batches;
 use pgrx::prelude::*;
 use plan::digest::{DigestColumn, Hash};
@@ -153,7 +153,7 @@ fn summaries(
     }
     let mut there = Vec::with_capacity(pairs.len());
     let computed = pairs.iter().any(|pair| pair.computed);
-    let answers = running.finish().map_err(|error| if computed { without_values(error) } else { error })?;
+    let answers = running.finish(computed)?;
     for (batch, answer) in batches.iter().zip(answers) {
         there.extend(summary::parse(&answer, &pairs[batch.clone()])?);
     }

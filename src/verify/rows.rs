@@ -4,7 +4,7 @@ use super::TablePair;
 use super::summary::{Bucket, in_role};
 use crate::error::{Error, Result};
 use crate::local::spi::Moment;
-use crate::source::{Session, Transport, without_values};
+use crate::source::{Session, Transport};
 use frames::Compression;
 use pgrx::prelude::*;
 use plan::digest::{self, Buckets, DigestColumn, Hash};
@@ -63,7 +63,7 @@ pub(super) fn find(
     };
     let here = in_role(pair.owner, || moment.query_text(&query(&pair.here)))?;
     let here = parse(here.unwrap_or_default().as_bytes(), rows)?;
-    let there = running.finish().map_err(|error| if pair.computed { without_values(error) } else { error })?;
+    let there = running.finish(pair.computed)?;
     let there = there.into_iter().next_back().unwrap_or_default();
     let there = parse(&there, rows)?;
     let mut found = if identity.key.is_empty() {

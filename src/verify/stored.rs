@@ -2,7 +2,7 @@
 
 use super::summary::VALUE_SETTINGS;
 use crate::error::{Error, Result};
-use crate::source::{RunningValues, Session, without_values};
+use crate::source::{RunningValues, Session};
 use crate::stage::RowSum;
 use pgrx::prelude::*;
 
@@ -16,7 +16,7 @@ pub fn start_sum<'a>(session: &'a Session, rows: &str, digest: &str) -> Result<R
 
 /// Waits for the sum. `computed` tells whether it is over what users ask for.
 pub fn finish_sum(session: &Session, running: RunningValues<'_>, computed: bool) -> Result<RowSum> {
-    let answers = running.finish().map_err(|error| if computed { without_values(error) } else { error })?;
+    let answers = running.finish(computed)?;
     let answer = answers.into_iter().next_back().unwrap_or_default();
     set_value_settings(session, false)?;
     let wrong = |what: String| {
