@@ -9,6 +9,7 @@ mod backup_surroundings;
 mod backups;
 mod check_local;
 mod closed_terminal;
+mod column_grants;
 mod compression;
 mod connections;
 mod crashes;

@@ -110,6 +110,7 @@ fn copy_of_relation<'a>(source: &'a SourceTable, table: &'a TableSpec, part: usi
         },
         condition: source.chosen.as_ref().and_then(|chosen| chosen.condition.as_deref()),
         computed: source.chosen.as_ref().is_some_and(ChosenRows::needs_query),
+        partly_granted: source.is_partly_granted,
         part: Part::WHOLE,
         wire: source.wire,
         transport: source.transport,

@@ -45,6 +45,8 @@ pub struct SourceTable {
     pub parts: Vec<Part>,
     /// Names of the partitions that the parts are, where a partitioned table is not read through itself.
     pub partitions: Vec<String>,
+    /// Whether the source's user has rights on columns alone.
+    pub is_partly_granted: bool,
     /// Set where not all rows and columns are taken as they are.
     pub chosen: Option<ChosenRows>,
     /// Of rows that travel as they are stored: what the values of enums mean here.

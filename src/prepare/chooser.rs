@@ -1,5 +1,6 @@
 //! What is read of one table: expressions are checked, and become what the source is asked.
 
+use super::granted::Granted;
 use super::masked_keys::{UnderDomains, are_masked_alike};
 use crate::error::Result;
 use crate::local::interrupts;
@@ -28,16 +29,34 @@ pub(super) struct Chosen {
 struct Item {
     sql: String,
     computed: bool,
+    /// The column that is read, where that is not told by an expression of the user's.
+    reads: Option<String>,
 }
 
 impl Chosen {
-    /// Returns the rows as FROM names them, with these columns and the place that each row lies in.
-    pub(super) fn rows_as_from_names_them<'a>(&self, relation: &str, columns: impl Iterator<Item = &'a str>) -> String {
+    /// Returns the rows as FROM names them, with these columns and the place that each row lies in, which is SQL.
+    pub(super) fn rows_as_from_names_them<'a>(
+        &self,
+        relation: &str,
+        place: &str,
+        columns: impl Iterator<Item = &'a str>,
+    ) -> String {
         let items = columns
             .filter_map(|name| Some(format!("{} AS {}", self.items.get(name)?.sql, plan::quote_identifier(name))));
-        let items: Vec<String> = std::iter::once("ctid".to_owned()).chain(items).collect();
+        let items: Vec<String> = std::iter::once(format!("{place} AS ctid")).chain(items).collect();
         let condition = self.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
         format!("(SELECT {} FROM {relation}{condition}) AS chosen", items.join(", "))
+    }
+
+    /// Returns the source's column that one of the target gets its values from, as they are or masked.
+    pub(super) fn read_for(&self, name: &str) -> Option<&str> {
+        self.items.get(name)?.reads.as_deref()
+    }
+
+    /// Returns the columns of the source that a sample is chosen by.
+    pub(super) fn sampled_columns(&self) -> impl Iterator<Item = &str> {
+        let is_sampled = self.condition.is_some();
+        self.sampled_by.iter().filter(move |_| is_sampled).map(String::as_str)
     }
 
     /// Returns what is read for the target's columns.
@@ -54,6 +73,7 @@ impl Chosen {
 /// Checks what is asked for with expressions, and turns it into what the source is asked.
 pub(super) struct Chooser<'a> {
     pub session: &'a Session,
+    pub granted: &'a Granted,
     /// The time of the snapshot, for expressions that ask for it.
     pub instant: &'a str,
     /// For the source's tables, the columns that tell rows apart.
@@ -106,7 +126,7 @@ impl Chooser<'_> {
         if !self.names_are_usable(source, place, filter)? {
             return Ok(None);
         }
-        if let Some(reason) = source::check_condition(self.session, source, filter)? {
+        if let Some(reason) = source::check_condition(self.session, source, &self.granted.denied(source), filter)? {
             self.refuse(source, place, filter, &reason);
             return Ok(None);
         }
@@ -139,7 +159,8 @@ impl Chooser<'_> {
             match asked.and_then(|asked| asked.content.as_ref()).map(|content| &content.value) {
                 None | Some(Content::Kept) => {
                     let sql = plan::quote_identifier(&column.name);
-                    chosen.items.insert(target.clone(), Item { sql, computed: false });
+                    let reads = Some(column.name.clone());
+                    chosen.items.insert(target.clone(), Item { sql, computed: false, reads });
                     let column = take(self, &column.name, Column { name: target.clone(), ..column.clone() });
                     chosen.source.columns.push(column);
                 }
@@ -233,7 +254,9 @@ impl Chooser<'_> {
         if !self.names_are_usable(source, &place, value)? {
             return Ok(Some(arriving));
         }
-        if let Some(reason) = source::check_value(self.session, source, value, &type_name)? {
+        if let Some(reason) =
+            source::check_value(self.session, source, &self.granted.denied(source), value, &type_name)?
+        {
             self.refuse(source, &place, value, &reason);
             return Ok(Some(arriving));
         }
@@ -247,7 +270,7 @@ impl Chooser<'_> {
             self.refuse(source, &place, value, &reason);
             return Ok(Some(arriving));
         }
-        chosen.items.insert(target.to_owned(), Item { sql, computed: true });
+        chosen.items.insert(target.to_owned(), Item { sql, computed: true, reads: None });
         Ok(Some(arriving))
     }
 
@@ -283,6 +306,11 @@ impl Chooser<'_> {
             precision: here.precision,
             ignores_case: here.is_citext(column) || there.is_citext(masked),
         };
+        let reads = !matches!(mask, Mask::Constant(_) | Mask::Null);
+        if reads && !self.granted.may_read(source.oid, &masked.name) {
+            self.problems.push(self.granted.problem(source, &format!("{place}: "), &[&masked.name]));
+            return Ok(arriving);
+        }
         let sql = if are_masked_alike(&there, &here) || !mask.needs_key() {
             mask.sql(&value, &shape)
         } else {
@@ -318,8 +346,9 @@ impl Chooser<'_> {
                 mask.name()
             ));
         }
-        let sql = sql.unwrap_or_default();
-        chosen.items.insert(target.to_owned(), Item { sql: format!("({sql})::{type_name}"), computed: true });
+        let sql = format!("({})::{type_name}", sql.unwrap_or_default());
+        let reads = reads.then(|| masked.name.clone());
+        chosen.items.insert(target.to_owned(), Item { sql, computed: true, reads });
         Ok(arriving)
     }
 

@@ -5,6 +5,7 @@ mod chooser;
 mod compared;
 mod follow;
 mod foreign_keys;
+mod granted;
 mod left_out;
 pub mod load;
 mod local_checks;
@@ -26,9 +27,9 @@ mod sync_filter;
 mod targets;
 mod transport;
 mod verification;
+mod without_effect;
 
 use crate::error::{Error, Result};
-mod without_effect;
 use crate::local::catalog::{self, Definition, ForeignKey};
 use crate::local::identity::Caller;
 use crate::local::settings::{self, ValueSettings};
@@ -41,6 +42,7 @@ use crate::source::{Origin, Session, Transport};
 use ::selection::Selection;
 use arguments::Arguments;
 use follow::Ties;
+use granted::Granted;
 use left_out::{LeftOut, LeftOutTable};
 use own_changes::OwnWork;
 use plan::catalog::{Relation, RelationColumn};
@@ -48,6 +50,7 @@ use plan::{Pairing, Pattern, Problem};
 use problems::{nothing_to_pull, refuse_problems, refuse_problems_of};
 use row_form::RowForm;
 use sequences::SequencePair;
+use snapshot::Opened;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use stored_rows::StoredForm;
@@ -59,11 +62,11 @@ pub use open_database::{OpenDatabase, open_database};
 pub use own_changes::OwnState;
 pub use plan_pull::{PlannedRow, plan_pull};
 pub use verification::{VerifyRequest, verify};
+use without_effect::Idle;
 
 /// A job that is possible.
 pub struct Prepared {
     pub from: From,
-use without_effect::Idle;
     pub terms: Terms,
     pub caller: Caller,
     pub workers: usize,
@@ -103,6 +106,8 @@ pub struct ServerSide {
     pub session: Rc<Session>,
     pub origin: Origin,
     pub snapshot: String,
+    /// The user's rights there.
+    granted: Rc<Granted>,
     /// Of the targets, in their order.
     pub counterparts: Vec<Counterpart>,
 }
@@ -206,6 +211,7 @@ pub fn prepare_open(request: &Request, open: OpenDatabase, named: &[Pattern]) ->
             session: Rc::new(open.session),
             origin: open.origin,
             snapshot: open.snapshot,
+            granted: Rc::default(),
             counterparts: Vec::new(),
         };
         let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
@@ -247,10 +253,11 @@ fn survey(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) -> Result<(Pr
         let session = Rc::new(session);
         let mut left_out = LeftOut::default();
         loop {
-            let (source, mut pairing, snapshot) =
-                snapshot::open(&session, origin.user(), &local, &filters, &left_out, may_wait_on)?;
+            let opened = snapshot::open(&session, origin.user(), &local, &filters, &left_out, may_wait_on)?;
+            let Opened { relations: source, mut pairing, snapshot, granted } = opened;
             let (session, origin) = (Rc::clone(&session), origin.clone());
-            let side = ServerSide { session: Rc::clone(&session), origin, snapshot, counterparts: Vec::new() };
+            let (granted, counterparts) = (Rc::new(granted), Vec::new());
+            let side = ServerSide { session: Rc::clone(&session), origin, snapshot, granted, counterparts };
             let mut prepared = Prepared::of(From::Server(side), request.terms(), workers, has_written);
             prepared.plan_targets(request, &filters.selection, source, &local, &mut pairing)?;
             if request.skip_mismatched && left_out.grow(&pairing.problems, &local, &prepared.all_targets)? {
@@ -281,20 +288,20 @@ impl Prepared {
     ) -> Result<()> {
         self.notices = std::mem::take(&mut pairing.notices);
         let ties = request.follow_keys.then(|| Ties::of(selection, &source));
+        let idle = Idle::in_pull(selection, &source, self.terms.mode, request.follow_keys);
         let transport = self.choose_transport(&request.compress)?;
         let stored_form = self.choose_stored_form(request)?;
         let taking = Taking { in_place: request.in_place, verify: request.verify, transport, stored_form };
         self.pair_targets(source, local, taking, selection, pairing)?;
+        self.note_idle(request, selection, &idle);
         if let Some(ties) = ties {
             self.follow_keys(&ties, &mut pairing.problems)?;
         }
         self.plan_merges(None, request.follow_keys, &mut pairing.problems)?;
-        let idle = Idle::in_pull(selection, &source, self.terms.mode, request.follow_keys);
         self.plan_foreign_keys(&mut pairing.problems)?;
         self.pair_sequences(&mut pairing.problems)?;
         self.plan_refresh(request.refresh, &mut pairing.problems)
     }
-        self.note_idle(request, selection, &idle);
 
     /// Nothing to do yet.
     fn of(from: From, terms: Terms, workers: usize, has_written: bool) -> Self {

@@ -1,6 +1,7 @@
 //! What is taken of each table: the argument `tables`, applied to the tables of the source.
 
 use super::chooser::{Chooser, Chosen};
+use super::granted::Granted;
 use super::masked_keys::mask_referencing_columns;
 use crate::error::Result;
 use crate::local::interrupts;
@@ -14,6 +15,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// apart by. Sources and targets are in the same order, with their columns; `all` are the source's relations by their OIDs.
 pub(super) fn choose(
     session: &Session,
+    granted: &Granted,
     selection: &Selection,
     sources: &[Relation],
     targets: &[Relation],
@@ -46,7 +48,7 @@ pub(super) fn choose(
         let keys = source::read_key_columns(session, &with_above.into_iter().collect::<Vec<_>>())?;
         problems.extend(mask_referencing_columns(sources, targets, all, &mut choices, &keys));
     }
-    let mut chooser = Chooser { session, instant: &instant, keys: &keys, unique: &unique, problems };
+    let mut chooser = Chooser { session, granted, instant: &instant, keys: &keys, unique: &unique, problems };
     sources
         .iter()
         .zip(targets)

@@ -1,6 +1,7 @@
 //! The source's snapshot, with all tables of the pull locked there.
 
 use super::arguments::Filters;
+use super::granted::Granted;
 use super::left_out::LeftOut;
 use super::locks::refuse_full_lock_table;
 use super::problems::refuse_problems;
@@ -17,22 +18,27 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// How often the tables of a source are looked for anew, because some were made, dropped or renamed before they were locked.
 const ATTEMPTS: usize = 10;
 
-/// Opens the snapshot with these tables locked. Returns `None`, and leaves no transaction, where one of them is not there any more.
+/// Opens the snapshot with these tables locked. Returns `None`, and leaves no transaction, where one of them is not there any more, or
+/// another one with other rights in its place.
 fn begin<'a>(
     session: &Session,
     tables: impl Iterator<Item = &'a Relation>,
+    partly_granted: &[&Relation],
+    is_first: bool,
     may_wait_on: &dyn Fn() -> Result<()>,
 ) -> Result<Option<String>> {
     let is_of_missing_table = |error: &Error| {
+        let denied = is_first.then_some(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE);
         [
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             PgSqlErrorCode::ERRCODE_INVALID_SCHEMA_NAME,
         ]
-        .iter()
-        .any(|code| error.sqlstate == *code as i32)
+        .into_iter()
+        .chain(denied)
+        .any(|code| error.sqlstate == code as i32)
     };
-    match session.begin_snapshot(tables, may_wait_on) {
+    match session.begin_snapshot(tables, partly_granted, may_wait_on) {
         Err(error) if is_of_missing_table(&error) => session.rollback().map(|()| None),
         begun => begun.map(Some),
     }
@@ -75,6 +81,14 @@ pub(super) fn refuse_own_database(session: &Session, role: &str) -> Result<()> {
     .hint("Name another server or database as the source. SELECT current_database(), inet_server_addr(), inet_server_port() tells where a session is."))
 }
 
+/// What an open snapshot shows.
+pub(super) struct Opened {
+    pub relations: Vec<Relation>,
+    pub pairing: Pairing,
+    pub snapshot: String,
+    pub granted: Granted,
+}
+
 /// Opens the snapshot with all tables of the pull locked, and reads the catalog as the snapshot sees it.
 ///
 /// Which tables those are must be known before; if it has changed by the time that the snapshot is there, try again.
@@ -85,14 +99,14 @@ pub(super) fn open(
     filters: &Filters,
     left_out: &LeftOut,
     may_wait_on: &dyn Fn() -> Result<()>,
-) -> Result<(Vec<Relation>, Pairing, String)> {
-    let pair = |relations: &[Relation]| -> Result<Pairing> {
+) -> Result<Opened> {
+    let pair = |relations: &[Relation]| -> Result<(Pairing, Granted)> {
         let include = filters.include.as_deref();
         let mut pairing = plan::pair(relations, local, include, &filters.exclude, &interrupts::check);
         pairing.problems.extend(unmatched_entries(&filters.selection, relations));
-        note_missing_rights(session, user, relations, &mut pairing)?;
+        let granted = note_missing_rights(session, user, relations, &mut pairing)?;
         left_out.take_out(&mut pairing, relations);
-        Ok(pairing)
+        Ok((pairing, granted))
     };
     let read_relations = || -> Result<(Vec<Relation>, Vec<Problem>)> {
         let mut relations = source::read_relations(session)?;
@@ -100,22 +114,31 @@ pub(super) fn open(
         Ok((relations, problems))
     };
     let (mut relations, _) = read_relations()?;
-    let mut pairing = pair(&relations)?;
-    for _ in 0..ATTEMPTS {
+    let (mut pairing, mut granted) = pair(&relations)?;
+    for attempt in 0..ATTEMPTS {
         // Tables that cannot be pulled need not be locked; all of them are reported at once.
         let possible = pairing.problems.is_empty();
         let wanted = if possible { read_tables(&relations, &pairing) } else { BTreeSet::new() };
         let locks = source::read_lock_table(session)?;
         refuse_full_lock_table("source", locks, wanted.len() as u64)?;
-        let tables = pairing.pairs.iter().filter(|_| possible).map(|pair| &relations[pair.source]);
-        let Some(snapshot) = begin(session, tables, may_wait_on)? else {
+        let tables: Vec<&Relation> = match possible {
+            true => pairing.pairs.iter().map(|pair| &relations[pair.source]).collect(),
+            false => Vec::new(),
+        };
+        let is_whole = |table: &&Relation| granted.is_whole(table.oid);
+        let whole = tables.iter().copied().filter(is_whole);
+        let partly: HashSet<u32> = tables.iter().filter(|table| !is_whole(table)).map(|table| table.oid).collect();
+        let is_partly = |relation: &&Relation| relation.ancestors().any(|above| partly.contains(&above));
+        let partly_granted: Vec<&Relation> =
+            if partly.is_empty() { Vec::new() } else { relations.iter().filter(is_partly).collect() };
+        let Some(snapshot) = begin(session, whole, &partly_granted, attempt == 0, may_wait_on)? else {
             (relations, _) = read_relations()?;
-            pairing = pair(&relations)?;
+            (pairing, granted) = pair(&relations)?;
             continue;
         };
         let problems;
         (relations, problems) = read_relations()?;
-        pairing = pair(&relations)?;
+        (pairing, granted) = pair(&relations)?;
         let pulled: HashSet<(&str, &str)> =
             pairing.pairs.iter().map(|pair| relations[pair.source].counterpart_key()).collect();
         let concerns_pull = |problem: &Problem| {
@@ -124,7 +147,7 @@ pub(super) fn open(
         pairing.problems.extend(problems.into_iter().filter(concerns_pull));
         let all_locked = read_tables(&relations, &pairing).is_subset(&wanted);
         if all_locked || !pairing.problems.is_empty() {
-            return Ok((relations, pairing, snapshot));
+            return Ok(Opened { relations, pairing, snapshot, granted });
         }
         session.rollback()?;
     }
@@ -139,11 +162,11 @@ pub(super) fn open_whole(session: &Session, may_wait_on: &dyn Fn() -> Result<()>
         relations.iter().filter(is_pulled).map(Relation::qualified_name).collect()
     };
     let mut relations = source::read_relations(session)?;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         refuse_missing_rights(session, relations.iter().filter(is_pulled))?;
         let wanted = names(&relations);
         refuse_full_lock_table("source", source::read_lock_table(session)?, wanted.len() as u64)?;
-        let Some(snapshot) = begin(session, relations.iter().filter(is_pulled), may_wait_on)? else {
+        let Some(snapshot) = begin(session, relations.iter().filter(is_pulled), &[], attempt == 0, may_wait_on)? else {
             relations = source::read_relations(session)?;
             continue;
         };
@@ -177,18 +200,26 @@ fn read_tables(relations: &[Relation], pairing: &Pairing) -> BTreeSet<String> {
     relations.iter().filter(is_read).map(Relation::qualified_name).collect()
 }
 
-/// What the source's user may not read, before locking the first such table fails.
-fn note_missing_rights(session: &Session, user: &str, relations: &[Relation], pairing: &mut Pairing) -> Result<()> {
+/// What the source's user may not read, before locking the first such table fails. Which columns are needed is not known yet.
+fn note_missing_rights(
+    session: &Session,
+    user: &str,
+    relations: &[Relation],
+    pairing: &mut Pairing,
+) -> Result<Granted> {
     let pulled: HashMap<u32, &Relation> =
         pairing.pairs.iter().map(|pair| &relations[pair.source]).map(|relation| (relation.oid, relation)).collect();
     let oids: Vec<u32> = pulled.keys().copied().collect();
+    let mut columns = HashMap::new();
     for missing in source::read_missing_rights(session, &oids)? {
-        if let Some(relation) = pulled.get(&missing.relation) {
+        if missing.right == Right::Columns {
+            columns.insert(missing.relation, missing.columns.into_iter().flatten().collect());
+        } else if let Some(relation) = pulled.get(&missing.relation) {
             let problem = Problem::of(ProblemKind::Rights, relation, missing.reason);
             pairing.problems.push(problem.mended_by(grant(missing.right, relation, user, session.version)));
         }
     }
-    Ok(())
+    Ok(Granted::of(user, columns))
 }
 
 /// Writes the statement that grants a right on the source. It is made here, of names alone: the source could write anything.
@@ -198,7 +229,7 @@ fn grant(right: Right, relation: &Relation, user: &str, version: u32) -> String 
         Right::Policies => format!("ALTER ROLE {user} BYPASSRLS;"),
         _ if version >= 140_000 => format!("GRANT pg_read_all_data TO {user};"),
         Right::Schema => format!("GRANT USAGE ON SCHEMA {} TO {user};", plan::quote_identifier(&relation.schema)),
-        Right::Table => format!("GRANT SELECT ON {} TO {user};", relation.qualified_name()),
+        Right::Table | Right::Columns => format!("GRANT SELECT ON {} TO {user};", relation.qualified_name()),
     };
     format!("{statement} -- on the source")
 }

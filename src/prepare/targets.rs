@@ -27,8 +27,8 @@ impl Prepared {
         selection: &Selection,
         pairing: &mut Pairing,
     ) -> Result<()> {
-        let From::Server(ServerSide { session, .. }) = &self.from else { return Ok(()) };
-        let session = Rc::clone(session);
+        let From::Server(ServerSide { session, granted, .. }) = &self.from else { return Ok(()) };
+        let (session, granted) = (Rc::clone(session), Rc::clone(granted));
         let mut counterparts = Vec::new();
         let slots = catalog::read_slots_without_publications()?;
         let pairs = std::mem::take(&mut pairing.pairs);
@@ -61,7 +61,7 @@ impl Prepared {
             .map(|code| (code.relation, code.authors))
             .collect();
         let all: HashMap<u32, &Relation> = source_relations.iter().map(|relation| (relation.oid, relation)).collect();
-        let chosen = choose(&session, selection, &sources, &targets, &all, &mut pairing.problems)?;
+        let chosen = choose(&session, &granted, selection, &sources, &targets, &all, &mut pairing.problems)?;
         let mut other_money = None;
         let hash = if verify { Some(crate::verify::common_hash(&session)?) } else { None };
         for ((source, local), (chosen, key)) in sources.into_iter().zip(targets).zip(chosen) {
@@ -88,6 +88,9 @@ impl Prepared {
             let Some(columns) = pairing.columns(arriving, &local) else {
                 continue;
             };
+            let copied = columns.copied.iter().map(|column| column.name.as_str());
+            pairing.problems.extend(granted.problem_of(&source, chosen.as_ref(), copied));
+            let is_partly_granted = !granted.is_whole(source.oid);
             let changed = chosen.as_ref().map(|chosen| chosen.changed.clone()).unwrap_or_default();
             let sampled_by = chosen.as_ref().map(|chosen| chosen.sampled_by.clone()).unwrap_or_default();
             warnings.extend(chosen.iter().flat_map(|chosen| chosen.warnings.iter().cloned()));
@@ -151,10 +154,15 @@ impl Prepared {
                 transport,
                 parts: plan::split(pages, toast_pages, limits),
                 partitions: Vec::new(),
+                is_partly_granted,
                 chosen: chosen.as_ref().map(|chosen| chosen.rows(&columns)),
                 labels: Vec::new(),
             };
             let needs_query = table.chosen.as_ref().is_some_and(ChosenRows::needs_query);
+            if table.parts.len() > 1 && !granted.may_read_places(source.oid) {
+                table.parts = vec![plan::Part::WHOLE];
+                warnings.push("read in one part: the user of the source may not read its column ctid".to_owned());
+            }
             if let Some(authors) = code_of_others.get(&source.oid) {
                 if transport != Transport::Copy {
                     table.transport = Transport::Copy;
@@ -162,6 +170,8 @@ impl Prepared {
                         "not compressed: a query over it would run functions of {authors} as the user of the source"
                     ));
                 }
+                // A query locks tables of which only columns are granted.
+                let needs_query = needs_query || is_partly_granted;
                 if table.partitioned && !table.generates && !needs_query && !columns.copied.is_empty() {
                     table.partitions = partitions_to_copy(&session, &source_relations, source.oid)?;
                 }
@@ -178,7 +188,10 @@ impl Prepared {
                     ));
                 }
             }
-            if stored_form == StoredForm::Taken {
+            if stored_form == StoredForm::Taken && is_partly_granted {
+                let reason = "the user of the source may not read all of its columns";
+                warnings.push(format!("its rows are not taken as they are stored: {reason}"));
+            } else if stored_form == StoredForm::Taken {
                 match stored_enums.labels_of(&source, &local, &table, &columns, method)? {
                     Ok(labels) => table.take_as_stored(labels),
                     Err(reason) => warnings.push(format!("its rows are not taken as they are stored: {reason}")),

@@ -2,13 +2,14 @@
 
 use super::arguments::{Filters, hide_key, parse_filters, worker_count};
 use super::compared::Compared;
+use super::granted::Granted;
 use super::left_out::LeftOut;
 use super::problems::{no_table, refuse_problems_of};
 use super::selection::choose;
-use super::snapshot;
+use super::snapshot::{self, Opened};
 use super::transport::{Compress, transport_of};
-use crate::error::{Error, Result, tell};
 use super::without_effect::{Idle, idle_key};
+use crate::error::{Error, Result, tell};
 use crate::local::locks::{Mode, lock_or_tell};
 use crate::local::{catalog, rights, settings};
 use crate::source::{self, Session, Transport};
@@ -65,13 +66,13 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
     session.end_queries_with_client();
     let verdicts = settings::with_catalog_settings(|| {
         let local = catalog::read_relations()?;
-        let (there, pairing, _) =
-            snapshot::open(&session, origin.user(), &local, &filters, &LeftOut::default(), may_wait_on)?;
+        let opened = snapshot::open(&session, origin.user(), &local, &filters, &LeftOut::default(), may_wait_on)?;
+        let Opened { relations: there, pairing, granted, .. } = opened;
         let (mut pairs, changed) =
-            pair_tables(&session, &there, &local, pairing, &filters.selection, request.definitions)?;
+            pair_tables(&session, &granted, &there, &local, pairing, &filters.selection, request.definitions)?;
         let mut transport = Transport::Copy;
         if level == Level::Rows {
-            find_identities(&session, &mut pairs, &changed)?;
+            find_identities(&session, &granted, &mut pairs, &changed)?;
             let (chosen, notice) = transport_of(&session, &request.compress)?;
             notice.iter().for_each(|notice| tell(notice));
             transport = chosen;
@@ -79,8 +80,8 @@ pub fn verify(request: &VerifyRequest, may_wait_on: &dyn Fn() -> Result<()>) -> 
         compare(&session, pairs, level, processes, most, transport)
     })?;
     session.rollback()?;
-    if request.fail {
     idle_key(request.mask_key.as_deref(), &filters.selection).iter().for_each(|line| tell(line));
+    if request.fail {
         refuse_differences(&verdicts)?;
     }
     Ok(verdicts)
@@ -106,6 +107,7 @@ fn refuse_differences(verdicts: &[Verdict]) -> Result<()> {
 /// that do not hold the values of the source's columns of these names.
 fn pair_tables(
     session: &Session,
+    granted: &Granted,
     there: &[Relation],
     local: &[Relation],
     mut pairing: Pairing,
@@ -124,9 +126,9 @@ fn pair_tables(
         return Err(no_table("compare", &pairing.notices));
     }
     pairing.notices.iter().for_each(|notice| tell(notice));
+    Idle::in_comparison(selection, there).lines(sources.iter()).iter().for_each(|line| tell(line));
     oids.iter().try_for_each(|&oid| lock_or_tell(oid, Mode::AccessShare))?;
     let now: HashMap<u32, Relation> =
-    Idle::in_comparison(selection, there).lines(sources.iter()).iter().for_each(|line| tell(line));
         catalog::read_some_relations(&oids)?.into_iter().map(|relation| (relation.oid, relation)).collect();
     let owners: HashMap<u32, u32> = catalog::read_owners(&oids)?.into_iter().collect();
     for target in &targets {
@@ -140,14 +142,18 @@ fn pair_tables(
     attach_columns(&mut targets, catalog::read_columns(session.version, &oids)?);
     let all: HashMap<u32, &Relation> = there.iter().map(|relation| (relation.oid, relation)).collect();
     let mut problems = Vec::new();
-    let chosen = choose(session, selection, &sources, &targets, &all, &mut problems)?;
-    refuse_problems_of("verify", &problems)?;
+    let chosen = choose(session, granted, selection, &sources, &targets, &all, &mut problems)?;
     let mut pairs = Vec::with_capacity(oids.len());
     for ((source, target), (chosen, _)) in sources.iter().zip(&targets).zip(&chosen) {
         let mut differences = Pairing::default();
         let arriving = chosen.as_ref().map_or(source, |chosen| &chosen.source);
         let paired = differences.columns(arriving, target);
         let (columns, left_out) = common_columns(arriving, target);
+        let read = if paired.is_some() { columns.as_slice() } else { &[] };
+        let names = || read.iter().map(|column| column.name.as_str());
+        problems.extend(granted.problem_of(source, chosen.as_ref(), names()));
+        let relation = source.from_clause();
+        let place = if granted.may_read_places(source.oid) { "ctid" } else { "NULL::pg_catalog.tid" };
         if paired.is_some() && !left_out.is_empty() {
             let name = target.qualified_name();
             tell(&format!(
@@ -160,9 +166,12 @@ fn pair_tables(
             schema: target.schema.clone(),
             name: target.name.clone(),
             source: match chosen {
-                Some(chosen) => chosen
-                    .rows_as_from_names_them(&source.from_clause(), columns.iter().map(|column| column.name.as_str())),
-                None => source.from_clause(),
+                Some(chosen) => chosen.rows_as_from_names_them(&relation, place, names()),
+                None if place == "ctid" => relation,
+                None => {
+                    let items = names().map(|name| format!(", {}", plan::quote_identifier(name)));
+                    format!("(SELECT {place} AS ctid{} FROM {relation}) AS granted", items.collect::<String>())
+                }
             },
             here: target.from_clause(),
             computed: chosen.is_some(),
@@ -178,6 +187,7 @@ fn pair_tables(
                 .collect(),
         });
     }
+    refuse_problems_of("verify", &problems)?;
     let compared = Compared { session, sources: &sources, targets: &targets };
     let mut told = compared.sequences()?;
     if definitions {
@@ -190,7 +200,12 @@ fn pair_tables(
 }
 
 /// Finds what rows of the tables are told from each other by.
-fn find_identities(session: &Session, pairs: &mut [TablePair], changed: &[BTreeSet<String>]) -> Result<()> {
+fn find_identities(
+    session: &Session,
+    granted: &Granted,
+    pairs: &mut [TablePair],
+    changed: &[BTreeSet<String>],
+) -> Result<()> {
     /// Of 8 kB, a few hundred rows.
     const PAGES_OF_A_BUCKET: i64 = 4;
     /// Their summaries travel.
@@ -214,6 +229,10 @@ fn find_identities(session: &Session, pairs: &mut [TablePair], changed: &[BTreeS
                 && !key.columns.iter().any(|column| changed.contains(column));
             of_both.then(|| key.columns.iter().map(column_of).collect::<Option<Vec<_>>>()).flatten()
         });
+        // Rows without a key are told by their places.
+        if key.is_none() && !granted.may_read_places(source) {
+            continue;
+        }
         let buckets = u32::try_from(pair.pages / PAGES_OF_A_BUCKET).unwrap_or(MOST_BUCKETS).clamp(1, MOST_BUCKETS);
         let buckets = Buckets::Hashed(buckets.next_power_of_two());
         pair.identity = Some(RowIdentity { key: key.unwrap_or_default(), buckets });

@@ -49,7 +49,7 @@ pub fn read_sequences(session: &Session, relations: &[u32]) -> Result<Vec<Column
     read_json(session, &catalog::sequences_query(relations))
 }
 
-/// Returns the reasons why this user of the source cannot read all rows of the given tables, in words that follow the
+/// Returns the reasons why this user of the source cannot read all rows and columns of the given tables, in words that follow the
 /// table's name.
 pub fn read_missing_rights(session: &Session, relations: &[u32]) -> Result<Vec<MissingRight>> {
     read_json(session, &of_relations(include_str!("../../sql/queries/missing_rights.sql"), relations))
@@ -60,6 +60,9 @@ pub struct MissingRight {
     pub relation: u32,
     pub reason: String,
     pub right: Right,
+    /// The columns that he may read, system columns among them, where there are some.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
 }
 
 /// A right on the source.
@@ -72,6 +75,8 @@ pub enum Right {
     Table,
     /// To read past the table's policies.
     Policies,
+    /// SELECT on the table: there is one on some columns.
+    Columns,
 }
 
 /// Returns the tables among the given ones over which a query would run functions of others.

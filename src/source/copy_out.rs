@@ -49,6 +49,8 @@ pub struct CopyOut<'a> {
     pub condition: Option<&'a str>,
     /// Whether users' expressions are among these, whose errors may tell of values that are not to be seen here.
     pub computed: bool,
+    /// Whether the user has rights on columns alone: LOCK TABLE is not for him.
+    pub partly_granted: bool,
     pub part: Part,
     pub wire: Wire,
     pub transport: Transport,
@@ -142,10 +144,7 @@ pub(super) fn framed_statement(query: &str, form: &str, compression: Compression
 /// 55P03 when another session has not given up its request after `pgcopy.retry_timeout`.
 pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<RunningCopies> {
     const PAUSE: Duration = Duration::from_millis(100);
-    let lock = |copy: &CopyOut<'_>| format!("{}{}", if copy.partitioned { "" } else { "ONLY " }, copy.table);
-    let tables: BTreeSet<String> = copies.iter().map(lock).collect();
-    let tables = tables.into_iter().collect::<Vec<_>>().join(", ");
-    let locks = [format!("LOCK TABLE {tables} IN ACCESS SHARE MODE NOWAIT")];
+    let locks = locks(copies);
     let statements: Vec<String> = copies.iter().map(CopyOut::statement).collect();
     let forms: Vec<Option<Form>> = copies.iter().map(CopyOut::form).collect();
     let computed = copies.iter().any(|copy| copy.computed);
@@ -167,6 +166,28 @@ pub fn start_copies(session: &Rc<Session>, copies: &[CopyOut<'_>]) -> Result<Run
             }
         }
     }
+}
+
+/// Returns the commands that lock the tables.
+fn locks(copies: &[CopyOut<'_>]) -> Vec<String> {
+    let names = |partly_granted: bool| -> Vec<String> {
+        let name = |copy: &CopyOut<'_>| format!("{}{}", if copy.partitioned { "" } else { "ONLY " }, copy.table);
+        let meant = copies.iter().filter(|copy| copy.partly_granted == partly_granted);
+        meant.map(name).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let (whole, partly) = (names(false), names(true));
+    let mut locks = Vec::new();
+    if !whole.is_empty() {
+        locks.push(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", whole.join(", ")));
+    }
+    if !partly.is_empty() {
+        // A query that is planned locks partitions, too. It knows no NOWAIT, but it can be impatient.
+        let branches: Vec<String> = partly.iter().map(|table| format!("SELECT 1 FROM {table}")).collect();
+        locks.push("SET LOCAL lock_timeout = 1".to_owned());
+        locks.push(format!("SELECT FROM ({}) q LIMIT 0", branches.join(" UNION ALL ")));
+        locks.push("SET LOCAL lock_timeout = 0".to_owned());
+    }
+    locks
 }
 
 /// A stream of COPY to read from.

@@ -4,9 +4,11 @@ use super::Session;
 use super::catalog::read_json;
 use super::session::Rejection;
 use crate::error::Result;
+use pgrx::PgSqlErrorCode;
 use plan::catalog::{self, Relation};
 use selection::{Expression, NameUse};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// A function or a type that an expression must not use.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,14 +30,20 @@ pub fn read_unusable_names(session: &Session, table: u32, expression: &Expressio
     read_json(session, &format!("{before}{schemas}, {}{rest}", of_each(|name| &name.name)))
 }
 
-/// Has the source parse a condition over a table's rows. No row is read. Returns the reason why it cannot be used.
-pub fn check_condition(session: &Session, table: &Relation, expression: &Expression) -> Result<Option<String>> {
+/// Has the source parse a condition over a table's rows. No row is read. Returns the reason why it cannot be used. `denied` are the
+/// table's columns that the user must not read.
+pub fn check_condition(
+    session: &Session,
+    table: &Relation,
+    denied: &BTreeSet<String>,
+    expression: &Expression,
+) -> Result<Option<String>> {
     let before = "SELECT 1 FROM ";
     let (from, condition) = (table.from_clause(), expression.in_parentheses());
     let prefix = format!("{before}{from} WHERE ");
     let query = format!("{prefix}{condition} LIMIT 0");
     let starts = [prefix.chars().count() + 1];
-    Ok(session.try_query(&query)?.err().map(|rejection| reason(&rejection, expression, &starts)))
+    Ok(session.try_query(&query)?.err().map(|rejection| reason(&rejection, denied, expression, &starts)))
 }
 
 /// Has the source parse an expression over a table's rows for a column of a type, which the source knows by that name. No row is
@@ -43,6 +51,7 @@ pub fn check_condition(session: &Session, table: &Relation, expression: &Express
 pub fn check_value(
     session: &Session,
     table: &Relation,
+    denied: &BTreeSet<String>,
     expression: &Expression,
     type_name: &str,
 ) -> Result<Option<String>> {
@@ -63,7 +72,7 @@ pub fn check_value(
     let first = before.chars().count() + 1;
     let starts = [first, first + value.chars().count() + between.chars().count()];
     Ok(match session.try_query(&format!("{before}{value}{between}{value}{after}"))? {
-        Err(rejection) => Some(reason(&rejection, expression, &starts)),
+        Err(rejection) => Some(reason(&rejection, denied, expression, &starts)),
         Ok(other) => match other.as_str() {
             "" => None,
             "no type" => Some(format!("the source has no type {type_name}")),
@@ -96,7 +105,13 @@ fn own_words(rejection: &Rejection) -> String {
 
 /// Returns the source's words, with the place in the expression. `starts` are the places of the expression, in its parentheses, in
 /// the query, as numbers of characters from 1.
-fn reason(rejection: &Rejection, expression: &Expression, starts: &[usize]) -> String {
+fn reason(rejection: &Rejection, denied: &BTreeSet<String>, expression: &Expression, starts: &[usize]) -> String {
+    // Of rights the source tells the table alone.
+    if rejection.error.sqlstate == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32
+        && let Some((name, place)) = expression.find_name(denied)
+    {
+        return format!("permission denied for column {} at character {place}", plan::quote_identifier(&name));
+    }
     let words = own_words(rejection);
     let length = expression.text().chars().count();
     let place = rejection.position.and_then(|position| {

@@ -11,7 +11,7 @@ use crate::local::{interrupts, memory};
 use copystream::BinaryStream;
 use frames::{Compression, Form};
 use pgrx::prelude::*;
-use plan::catalog::Relation;
+use plan::catalog::{self, Relation};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -152,31 +152,47 @@ impl Session {
     /// Opens the one snapshot that all of a job reads, with the tables locked against changes of their definition.
     ///
     /// The locks come before the snapshot: a TRUNCATE or a rewrite between the two would show the snapshot an empty
-    /// table. Of a partitioned table all partitions are locked. Returns the snapshot's name.
+    /// table. Of a partitioned table all partitions are locked. Tables of which the user may only read some columns come after,
+    /// each of their partitions beside them: LOCK TABLE is not for him, and whatever else locks takes a snapshot. Returns the
+    /// snapshot's name.
     ///
     /// # Errors
-    /// The error of `may_wait_on`, which is called repeatedly while another session of the source holds a lock or waits
-    /// for one; 08006 when that takes longer than a source may be silent.
+    /// 42P01 when a table is not there any more as it was. The error of `may_wait_on`, which is called repeatedly while another session
+    /// of the source holds a lock or waits for one; 08006 when that takes longer than a source may be silent.
     pub fn begin_snapshot<'a>(
         &self,
         tables: impl IntoIterator<Item = &'a Relation>,
+        partly_granted: &[&Relation],
         may_wait_on: impl Fn() -> Result<()>,
     ) -> Result<String> {
-        let locked: Vec<String> = tables
-            .into_iter()
-            .map(|table| format!("{}{}", if table.kind == 'p' { "" } else { "ONLY " }, table.qualified_name()))
-            .collect();
+        let locked: Vec<String> = tables.into_iter().map(Relation::from_clause).collect();
         // The timeout of one try does not end the job: the locks are asked for again. Meanwhile nobody queues behind ours.
         let try_time = source_lock_timeout().map_or(LONGEST_TRY, |limit| limit.min(LONGEST_TRY)).as_millis();
-        let lock = format!(
-            "SET LOCAL lock_timeout = {try_time}; LOCK TABLE {} IN ACCESS SHARE MODE; SET LOCAL lock_timeout = 0",
-            locked.join(", ")
-        );
+        let mut locks = vec![format!("SET LOCAL lock_timeout = {try_time}")];
+        if !locked.is_empty() {
+            locks[0] += &format!("; LOCK TABLE {} IN ACCESS SHARE MODE", locked.join(", "));
+        }
+        locks.extend(partly_granted.chunks(catalog::MOST_BRANCHES).map(locked_by_analysis));
+        if let Some(last) = locks.last_mut() {
+            *last += "; SET LOCAL lock_timeout = 0";
+        }
+        let lock = || -> Result<()> {
+            if locked.is_empty() && partly_granted.is_empty() {
+                return Ok(());
+            }
+            locks.iter().try_for_each(|lock| self.execute(lock))?;
+            for tables in partly_granted.chunks(catalog::MOST_BRANCHES) {
+                if self.query_value(&moved_query(tables))? != "0" {
+                    let text = "tables of the source have changed before they were locked";
+                    return Err(Error::new(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, text));
+                }
+            }
+            Ok(())
+        };
         let begun = Instant::now();
         loop {
             self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-            let outcome = if locked.is_empty() { Ok(()) } else { self.execute(&lock) };
-            match outcome {
+            match lock() {
                 Ok(()) => return self.query_value("SELECT pg_export_snapshot()"),
                 Err(error) if error.sqlstate == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as i32 => self.rollback()?,
                 Err(error) => return Err(error),
@@ -358,6 +374,26 @@ impl Session {
         let preparations = preparations.len();
         RunningCopies { session: Rc::clone(self), answers, preparations, computed, streams, current: 0, rows: None }
     }
+}
+
+/// Returns commands that lock tables without a right on them: the server locks what it parses a query over, and looks at rights when
+/// it executes one. It plans nothing either, so that no function of an index runs. A partition can have policies that a query over
+/// the partitioned table does not meet.
+fn locked_by_analysis(tables: &[&Relation]) -> String {
+    let branches: Vec<String> =
+        tables.iter().map(|table| format!("SELECT 1 FROM ONLY {}", table.qualified_name())).collect();
+    format!(
+        "SET LOCAL row_security = on; PREPARE pgcopy_lock AS {}; DEALLOCATE pgcopy_lock; SET LOCAL row_security = off",
+        branches.join(" UNION ALL ")
+    )
+}
+
+/// Returns the query for the number of tables that are not as the snapshot shows them.
+fn moved_query(tables: &[&Relation]) -> String {
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let names: Vec<String> = tables.iter().map(|table| table.qualified_name()).collect();
+    let query = include_str!("../../sql/queries/moved_tables.sql").replace("{relations}", &catalog::array(&oids));
+    query.replace("{names}", &plan::text_array(names.iter().map(String::as_str)))
 }
 
 /// The source's refusal of a query.

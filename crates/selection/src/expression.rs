@@ -168,6 +168,17 @@ impl Expression {
         self.is_constant && self.text.trim().eq_ignore_ascii_case("null")
     }
 
+    /// Returns the first name in it that is one of these, and the number of its first character, from 1. Names that are called are
+    /// none of columns.
+    pub fn find_name(&self, names: &BTreeSet<String>) -> Option<(String, usize)> {
+        let tokens = tokens(&self.text).ok()?;
+        let is_called = |at: usize| tokens.get(at + 1).is_some_and(|token| token.kind == Kind::Symbol('('));
+        (0..tokens.len()).filter(|&at| !is_called(at)).find_map(|at| {
+            let name = name_of(&self.text, &tokens[at]).filter(|name| names.contains(name))?;
+            Some((name, self.text[..tokens[at].bytes.start].chars().count() + 1))
+        })
+    }
+
     /// Returns the expression in parentheses.
     pub fn in_parentheses(&self) -> String {
         format!("({})", self.text)
@@ -537,6 +548,15 @@ mod tests {
                 (Some("app"), "kind", NameUse::Attribute, 41),
             ]
         );
+    }
+
+    #[test]
+    fn names_are_found_where_they_stand() {
+        let parsed = Expression::parse("größe(1) > 0 AND 'secret' <> \"Odd\" AND t.Secret = 1").unwrap();
+        let find = |names: &[&str]| parsed.find_name(&names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(find(&["secret"]), Some(("secret".to_owned(), 42)));
+        assert_eq!(find(&["secret", "Odd"]), Some(("Odd".to_owned(), 30)));
+        assert_eq!(find(&["größe", "odd", "Secret"]), None);
     }
 
     #[test]

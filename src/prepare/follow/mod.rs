@@ -8,6 +8,7 @@
 mod rounds;
 
 use super::chooser::Chooser;
+use super::granted::Granted;
 use super::selection::choice_of;
 use super::{Counterpart, From, Prepared};
 use crate::error::Result;
@@ -93,9 +94,10 @@ impl Prepared {
             return Ok(());
         }
         let session = Rc::clone(&side.session);
+        let granted = Rc::clone(&side.granted);
         let tables = std::mem::take(&mut side.counterparts);
         let mut follower = Follower::new(&session, &tables, ties);
-        follower.find_edges(ties, problems)?;
+        follower.find_edges(ties, &granted, problems)?;
         let mut reduced = Vec::new();
         if problems.is_empty() {
             follower.begin();
@@ -209,7 +211,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Finds the keys between the tables, those of the source and those in `references`.
-    fn find_edges(&mut self, ties: &Ties, problems: &mut Vec<Problem>) -> Result<()> {
+    fn find_edges(&mut self, ties: &Ties, granted: &Granted, problems: &mut Vec<Problem>) -> Result<()> {
         let top = |oid: u32| ties.tops.get(&oid).copied().unwrap_or(oid);
         let mut edges = BTreeSet::new();
         let involved: Vec<u32> =
@@ -228,7 +230,7 @@ impl<'a> Follower<'a> {
                     None => None,
                     Some(condition) => {
                         let (session, instant) = (self.session, instant.as_str());
-                        let mut chooser = Chooser { session, instant, keys: &keys, unique: &unique, problems };
+                        let mut chooser = Chooser { session, granted, instant, keys: &keys, unique: &unique, problems };
                         match chooser.condition(table, "references, where", condition)? {
                             None => continue,
                             condition => condition,
@@ -269,6 +271,17 @@ impl<'a> Follower<'a> {
                             plan::quote_identifier(column)
                         );
                         let problem = Problem::of(ProblemKind::Selection, table, reason);
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
+                    let denied: Vec<&str> = columns
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|column| !granted.may_read(table.oid, column))
+                        .collect();
+                    if !denied.is_empty() {
+                        let problem = granted.problem(table, "follow_keys: ", &denied);
                         if !problems.contains(&problem) {
                             problems.push(problem);
                         }
