@@ -44,6 +44,7 @@ mod load_sql;
 mod load_sql_hostile;
 mod load_sql_oracle;
 mod load_sql_workers;
+mod mask_values;
 mod masks;
 mod migrate;
 mod migrate_faults;

@@ -1,5 +1,6 @@
 //! What is read of one table: expressions are checked, and become what the source is asked.
 
+use super::common_values::{COMMON_VALUE, are_most, has_many_rows, known_beforehand};
 use super::granted::Granted;
 use super::masked_keys::{UnderDomains, are_masked_alike};
 use crate::error::Result;
@@ -305,6 +306,7 @@ impl Chooser<'_> {
             decimals: here.decimals,
             precision: here.precision,
             ignores_case: here.is_citext(column) || there.is_citext(masked),
+            has_many_rows: has_many_rows(source),
         };
         let reads = !matches!(mask, Mask::Constant(_) | Mask::Null);
         if reads && !self.granted.may_read(source.oid, &masked.name) {
@@ -346,7 +348,13 @@ impl Chooser<'_> {
                 mask.name()
             ));
         }
-        let sql = format!("({})::{type_name}", sql.unwrap_or_default());
+        let mut sql = format!("({})::{type_name}", sql.unwrap_or_default());
+        if mask.needs_key()
+            && let Ok(of_common) = mask.sql(COMMON_VALUE, &shape)
+            && are_most(self.session, source, masked)?
+        {
+            sql = known_beforehand(source, masked, &value, &format!("({of_common})::{type_name}"), &sql, &type_name);
+        }
         let reads = reads.then(|| masked.name.clone());
         chosen.items.insert(target.to_owned(), Item { sql, computed: true, reads });
         Ok(arriving)

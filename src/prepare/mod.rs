@@ -2,6 +2,7 @@
 
 mod arguments;
 mod chooser;
+mod common_values;
 mod compared;
 mod follow;
 mod foreign_keys;

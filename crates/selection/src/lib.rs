@@ -4,6 +4,7 @@
 //! A JSON object becomes a [`Selection`]; what its entries say of one table, the more exact ones before the others, becomes a
 //! [`Choice`]. Expressions are taken apart here, so that each stays one expression wherever it is put.
 
+mod decimal;
 mod document;
 mod entries;
 mod expression;

@@ -3,10 +3,14 @@
 //! All of them but `constant` and `null` depend on the value and on the key alone, by a hash with 256 bits over both. The key is a
 //! setting of the session on the source, and never part of a text. What is left of the hash is shorter than the hash, so that nothing
 //! can be told of other values by it.
+//!
+//! A hash is most of what a mask costs, and a subquery for each value the second most: there is one hash for a value, over its bytes
+//! as they are, and a subquery only where the hash is used more than once.
 
+use crate::decimal::{Decimal, Units};
 use serde_json::Value;
 
-/// The setting with the key, as 64 hexadecimal digits: one block of the hash.
+/// The setting with the key, as 64 hexadecimal digits.
 pub const KEY_SETTING: &str = "pgcopy_mask.key";
 
 /// What takes the place of a column's values.
@@ -67,6 +71,8 @@ pub struct MaskedColumn {
     pub precision: Option<u32>,
     /// Whether texts that differ in case are equal.
     pub ignores_case: bool,
+    /// Whether so many rows are expected that masks can be computed beforehand for all values that are common in such columns.
+    pub has_many_rows: bool,
 }
 
 /// The names of masks.
@@ -337,16 +343,13 @@ impl Mask {
                 Ok(self.text_sql(&text, column.limit)?)
             }
             Self::Hash => match kind {
-                Kind::Bytes => Ok(format!(
-                    "pg_catalog.substr({}, 1, 16)",
-                    digest("hash", &format!("pg_catalog.encode({value}, 'hex')"))
-                )),
-                Kind::BigInteger => Ok(format!("({} & {})", number(&digest("hash", &text)), i64::MAX)),
+                Kind::Bytes => Ok(format!("pg_catalog.substr({}, 1, 16)", digest("hash", value))),
+                Kind::BigInteger => Ok(natural("hash", &format!("pg_catalog.int8send({value}::pg_catalog.int8)"))),
                 _ if is_text => Ok(self.text_sql(&text, column.limit)?),
                 _ => Err("text, bytea or bigint"),
             },
             Self::Uuid => match kind {
-                Kind::Uuid => Ok(format!("({})::pg_catalog.uuid", self.text_sql(&text, None)?)),
+                Kind::Uuid => Ok(uuid_sql(&text)),
                 _ if is_text => Ok(self.text_sql(&text, column.limit)?),
                 _ => Err("uuid or text"),
             },
@@ -356,7 +359,7 @@ impl Mask {
                 _ => Err("inet or text"),
             },
             Self::Number(spread) => number_sql(value, spread, kind, base_type, Some(column))?.ok_or("number"),
-            Self::Date(spread) => date_sql(value, spread, kind).ok_or("date or timestamp"),
+            Self::Date(spread) => date_sql(value, spread, kind, column.has_many_rows).ok_or("date or timestamp"),
             Self::Json(paths) => match kind {
                 Kind::Json => Ok(json_sql(&format!("{value}::pg_catalog.jsonb"), paths)?),
                 _ => Err("json or jsonb"),
@@ -370,7 +373,7 @@ impl Mask {
         const DIGITS: usize = 32;
         const FEWEST_DIGITS: usize = 16;
         const DOMAIN: &str = "@example.com";
-        let hexadecimal = |tag: &str| format!("pg_catalog.encode({}, 'hex')", digest(tag, text));
+        let hexadecimal = |tag: &str| hexadecimal(tag, text);
         let digits = |others: usize| {
             let room = limit.unwrap_or(usize::MAX).saturating_sub(others).min(DIGITS);
             if room >= FEWEST_DIGITS {
@@ -392,11 +395,7 @@ impl Mask {
                 if limit.is_some_and(|limit| limit < 36) {
                     return Err("mask uuid needs room for 36 characters".to_owned());
                 }
-                // Of version 4.
-                Ok(format!(
-                    "pg_catalog.overlay(pg_catalog.overlay(pg_catalog.left({}, 32), '4', 13), '8', 17)::pg_catalog.uuid::pg_catalog.text",
-                    hexadecimal("uuid")
-                ))
+                Ok(format!("{}::pg_catalog.text", uuid_sql(text)))
             }
             Self::Ip => {
                 if limit.is_some_and(|limit| limit < 14) {
@@ -471,11 +470,21 @@ impl Kind {
     }
 }
 
-/// Returns the hash over the key, the mask's name and a text, as `bytea`; NULL for NULL.
-fn digest(tag: &str, text: &str) -> String {
+/// Returns the hash over the key, the mask's name and bytes, as `bytea`; NULL for NULL. The subquery is of no row: it is computed once.
+fn digest(tag: &str, bytes: &str) -> String {
+    let tag: String = tag.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!(
-        "pg_catalog.sha256(pg_catalog.convert_to((SELECT pg_catalog.current_setting('{KEY_SETTING}')) || '{tag}:' || {text}, 'UTF8'))"
+        "pg_catalog.sha256((SELECT pg_catalog.decode(pg_catalog.current_setting('{KEY_SETTING}') || '{tag}', 'hex')) || {bytes})"
     )
+}
+
+/// Returns the bytes of a text, whatever encoding the server has.
+fn bytes_of(text: &str) -> String {
+    format!("pg_catalog.convert_to({text}, 'UTF8')")
+}
+
+fn hexadecimal(tag: &str, text: &str) -> String {
+    format!("pg_catalog.encode({}, 'hex')", digest(tag, &bytes_of(text)))
 }
 
 /// Returns a `bigint` of a hash.
@@ -483,32 +492,76 @@ fn number(digest: &str) -> String {
     format!("pg_catalog.hashtextextended(pg_catalog.encode({digest}, 'hex') COLLATE pg_catalog.\"C\", 0)")
 }
 
+/// Returns a `bigint` from zero on.
+fn natural(tag: &str, bytes: &str) -> String {
+    format!("({} & {})", number(&digest(tag, bytes)), i64::MAX)
+}
+
 /// Returns an expression over `m.d`, the hash, which is computed once.
 fn with_digest(tag: &str, text: &str, expression: &str) -> String {
-    format!("(SELECT {expression} FROM (SELECT {} AS d OFFSET 0) m)", digest(tag, text))
+    format!("(SELECT {expression} FROM (SELECT {} AS d OFFSET 0) m)", digest(tag, &bytes_of(text)))
+}
+
+/// Returns a UUID of version 4.
+fn uuid_sql(text: &str) -> String {
+    format!(
+        "pg_catalog.overlay(pg_catalog.overlay(pg_catalog.left({}, 32), '4', 13), '8', 17)::pg_catalog.uuid",
+        hexadecimal("uuid", text)
+    )
 }
 
 /// Returns a text of the same length and shape: digits stay digits, capitals capitals, and punctuation as it is. What a character
 /// becomes does not depend on what it was.
+///
+/// All characters are worked on together, as a string of bits, of which one operator costs as much as it would for one of them.
+/// Letters beyond ASCII become small ones of it first, so that each character is a byte. Each step is a subquery, because the next
+/// one needs its results more than once:
+///
+/// - `a` are the bytes, and `d` hexadecimal digits of the hash without zeros, so that there is a letter for each.
+/// - `w` are the bits, `r` as many of the hash, and `h` has the first bit of each byte.
+/// - `b6` to `b0` have the bits of each byte in the place of its first.
+/// - `digits` and `letters` have the first bit of such bytes: from 0x30 to 0x39, and from 0x41 to 0x5A or 0x61 to 0x7A.
+/// - `f` has the lower four bits of both, of which `p` is what they become: digits of less than 0xA, the letters from A to O.
 fn shape_sql(tag: &str, text: &str) -> String {
-    let of_character = "CASE
-        WHEN pg_catalog.strpos(E' \\t\\n\\r.,;:!?''\"-+/()[]{}<>@#&*_=%$|\\\\', c.c) > 0 THEN c.c
-        WHEN pg_catalog.strpos('0123456789', c.c) > 0 THEN pg_catalog.substr('0123456789', 1 + c.b % 10, 1)
-        WHEN pg_catalog.upper(c.c) = c.c AND pg_catalog.lower(c.c) <> c.c
-        THEN pg_catalog.substr('ABCDEFGHIJKLMNOPQRSTUVWXYZ', 1 + c.b % 26, 1)
-        ELSE pg_catalog.substr('abcdefghijklmnopqrstuvwxyz', 1 + c.b % 26, 1) END";
-    let characters = format!(
-        "SELECT u.c COLLATE pg_catalog.\"default\" AS c, u.n,
-                pg_catalog.get_byte(m.d, (u.n % 32)::pg_catalog.int4) + (u.n / 32 * 7)::pg_catalog.int4 AS b
-         FROM (SELECT {} AS d OFFSET 0) m
-         CROSS JOIN pg_catalog.unnest(pg_catalog.string_to_array({text}, NULL)) WITH ORDINALITY u(c, n)",
-        digest(tag, text)
-    );
+    const BITS: &str = "pg_catalog.\"bit\"";
+    /// Bytes of most texts.
+    const USUAL: usize = 1024;
+    let not_ascii = plan::quote_literal("[^\\x01-\\x7f]");
+    let bytes = bytes_of(text);
+    let steps = [
+        format!("SELECT {bytes} AS c"),
+        format!(
+            "SELECT CASE WHEN pg_catalog.octet_length(s.c) = pg_catalog.length(s.c, 'UTF8') THEN s.c
+                    ELSE pg_catalog.convert_to(pg_catalog.regexp_replace({text}, {not_ascii}, 'a', 'g'), 'UTF8') END AS a,
+                    pg_catalog.replace(pg_catalog.encode({}, 'hex'), '0', '7') AS d",
+            digest(tag, "s.c")
+        ),
+        format!(
+            "SELECT ('x' || pg_catalog.encode(s.a, 'hex'))::{BITS} AS w,
+                    ('x' || pg_catalog.left(pg_catalog.repeat(s.d, pg_catalog.octet_length(s.a) / 32 + 1), 2 * pg_catalog.octet_length(s.a)))::{BITS} AS r,
+                    CASE WHEN pg_catalog.octet_length(s.a) <= {USUAL}
+                    THEN pg_catalog.substring((SELECT ('x' || pg_catalog.repeat('80', {USUAL}))::{BITS}), 1, 8 * pg_catalog.octet_length(s.a))
+                    ELSE ('x' || pg_catalog.repeat('80', pg_catalog.octet_length(s.a)))::{BITS} END AS h"
+        ),
+        "SELECT s.w, s.r, s.h, s.w << 1 AS b6, s.w << 2 AS b5, s.w << 3 AS b4, s.w << 4 AS b3, s.w << 5 AS b2, s.w << 6 AS b1, s.w << 7 AS b0"
+            .to_owned(),
+        "SELECT s.w, s.r, s.h & s.b5 & s.b4 & (~(s.b6 | (s.b3 & (s.b2 | s.b1)))) AS digits,
+                s.h & s.b6 & (s.b4 | s.b3 | s.b2 | s.b1 | s.b0) & (~(s.b4 & s.b3 & (s.b2 | (s.b1 & s.b0)))) AS letters"
+            .to_owned(),
+        "SELECT s.w, s.r, s.digits >> 4 AS digits, s.letters >> 3 AS letters,
+                ((s.digits | s.letters) >> 4) | ((s.digits | s.letters) >> 5) AS f"
+            .to_owned(),
+        "SELECT s.w, s.r, s.digits, s.letters, s.f | (s.f >> 2) AS f".to_owned(),
+        "SELECT s.w & (~(s.f | s.letters)) AS w, s.digits, s.r & s.f AS p".to_owned(),
+    ];
+    let from = steps.iter().skip(1).fold(steps[0].clone(), |from, step| format!("{step} FROM ({from} OFFSET 0) s"));
     format!(
-        "CASE WHEN {text} = '' THEN '' ELSE (SELECT pg_catalog.string_agg({of_character}, '' ORDER BY c.n) FROM ({characters} OFFSET 0) c) END"
+        "CASE WHEN {text} = '' THEN '' ELSE (SELECT pg_catalog.convert_from(pg_catalog.substr(pg_catalog.bit_send(
+             s.w | (s.p & (~(((s.p << 1) | (s.p << 2)) & s.digits)))), 5), 'UTF8') FROM ({from} OFFSET 0) s) END"
     )
 }
 
+/// Returns the mask of a number; `None` for other types.
 fn number_sql(
     value: &str,
     spread: &Spread,
@@ -516,20 +569,93 @@ fn number_sql(
     base_type: &str,
     column: Option<&MaskedColumn>,
 ) -> Result<Option<String>, String> {
-    let is_whole = matches!(kind, Kind::SmallInteger | Kind::Integer | Kind::BigInteger);
-    // The decimals of the result, where all have the same. Without, it has those that the value needs.
-    let decimals = match kind {
-        _ if is_whole => Some(0),
-        Kind::Numeric => column.and_then(|column| column.decimals),
-        Kind::Float => None,
+    let (least, most) = match kind {
+        Kind::SmallInteger => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        Kind::Integer => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        Kind::BigInteger => (i64::MIN, i64::MAX),
+        Kind::Numeric => match column.and_then(|column| Some((column.precision?, column.decimals?))) {
+            Some((precision @ 1..=Units::MOST_DIGITS, decimals)) => {
+                let most = 10_i64.pow(precision) - 1;
+                return units_sql(value, spread, base_type, Units { decimals, least: -most, most }).map(Some);
+            }
+            _ => return various_sql(value, spread, kind, base_type, column),
+        },
+        Kind::Float => return various_sql(value, spread, kind, base_type, column),
         _ => return Ok(None),
     };
+    units_sql(value, spread, base_type, Units { decimals: 0, least, most }).map(Some)
+}
+
+/// Returns the mask of numbers that all have the same decimals: they are counted in their last one.
+fn units_sql(value: &str, spread: &Spread, base_type: &str, units: Units) -> Result<String, String> {
+    let is_whole = base_type != "numeric";
+    let (scaled, unscaled) = (Units::power_of_ten(units.decimals), Units::power_of_ten(-units.decimals));
+    let counted = match is_whole {
+        true => format!("{value}::pg_catalog.int8"),
+        false => format!("({value} * {scaled})::pg_catalog.int8"),
+    };
+    let number_of = |count: &str| match is_whole {
+        true => format!("({count})::{base_type}"),
+        false => format!("(({count})::pg_catalog.numeric * {unscaled})"),
+    };
+    let hash = |count: &str| natural("number", &format!("pg_catalog.int8send({count})"));
+    let (masked, of_nan) = match spread {
+        Spread::Range { least, most } => {
+            let (first, last) = units.between(least, most)?;
+            let (hash, count) = (hash(&counted), i128::from(last) - i128::from(first) + 1);
+            let offset = match i64::try_from(count) {
+                Ok(count) => format!("{hash} % {count}"),
+                // Half of them are as good as all.
+                Err(_) => hash,
+            };
+            (number_of(&format!("({first}) + {offset}")), number_of(&format!("({first})::pg_catalog.int8")))
+        }
+        // The number goes to another one at most so far away, by its last decimal at least. Those on both sides are counted round: from
+        // the number upwards, and on from the least one.
+        Spread::Jitter(fraction) => {
+            /// Keeps sums of these within 64 bits.
+            const FARTHEST: i64 = 1 << 61;
+            let far = format!(
+                "pg_catalog.floor(least(s.v::pg_catalog.float8 * {fraction}::pg_catalog.float8, {FARTHEST}::pg_catalog.float8))::pg_catalog.int8"
+            );
+            let masked = number_of(
+                "CASE WHEN s.x < 0 THEN -1 ELSE 1 END * (s.v - s.b + (s.b + 1 + s.h % (s.b + s.t)) % (s.b + s.t + 1))",
+            );
+            let most = units.most;
+            (
+                format!(
+                    "(SELECT {masked} FROM (SELECT s.x, s.v, s.h, least(s.f, greatest(s.v - 1, 0)) AS b, least(s.f, {most} - s.v) AS t
+                      FROM (SELECT s.x, s.v, s.h, greatest({far}, 1) AS f
+                      FROM (SELECT s.x, least(pg_catalog.abs(greatest(s.x, -{}::pg_catalog.int8)), {most}) AS v, {} AS h
+                      FROM (SELECT {counted} AS x OFFSET 0) s OFFSET 0) s OFFSET 0) s OFFSET 0) s)",
+                    i64::MAX,
+                    hash("s.x")
+                ),
+                format!("{value}::pg_catalog.numeric"),
+            )
+        }
+    };
+    Ok(match is_whole {
+        true => format!("CASE WHEN {value} IS NOT NULL THEN {masked} END"),
+        false => format!(
+            "CASE WHEN {value} = 'NaN'::pg_catalog.numeric THEN {of_nan} WHEN {value} IS NOT NULL THEN {masked} END"
+        ),
+    })
+}
+
+/// Returns the mask of numbers that have as many decimals as they need.
+fn various_sql(
+    value: &str,
+    spread: &Spread,
+    kind: Kind,
+    base_type: &str,
+    column: Option<&MaskedColumn>,
+) -> Result<Option<String>, String> {
+    // The decimals of the result, where all have the same. Without, it has those that the value needs.
+    let decimals = column.filter(|_| kind == Kind::Numeric).and_then(|column| column.decimals);
     // The greatest number of the type.
-    let most = match (kind, column.and_then(|column| column.precision), decimals) {
-        (Kind::SmallInteger, _, _) => Some(i16::MAX.to_string()),
-        (Kind::Integer, _, _) => Some(i32::MAX.to_string()),
-        (Kind::BigInteger, _, _) => Some(i64::MAX.to_string()),
-        (Kind::Numeric, Some(precision), Some(decimals)) => {
+    let most = match (column.and_then(|column| column.precision), decimals) {
+        (Some(precision), Some(decimals)) => {
             Some(format!("(1e{} - 1e{})", i64::from(precision) - i64::from(decimals), -decimals))
         }
         _ => None,
@@ -547,7 +673,7 @@ fn number_sql(
         _ => text,
     };
     let needed = format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)");
-    let hash = number(&digest("number", &text));
+    let hash = number(&digest("number", &bytes_of(&text)));
     let unit = format!("({hash} & {})::pg_catalog.numeric / {RESOLUTION}", RESOLUTION - 1);
     let numeric = |number: &str| format!("({number})::pg_catalog.numeric");
     let (taken, places) = match (kind, decimals) {
@@ -567,11 +693,7 @@ fn number_sql(
         (Spread::Range { least, most }, _) => match decimals {
             Some(decimals) => {
                 if !Decimal::any_between(least, most, decimals) {
-                    let what = match decimals {
-                        0 => "whole number".to_owned(),
-                        _ => format!("number with {decimals} decimals"),
-                    };
-                    return Err(format!("no {what} is from {least} to {most}"));
+                    return Err(Decimal::none_between(least, most, decimals));
                 }
                 let at = |function: &str, bound: &str| {
                     format!("pg_catalog.{function}(({bound})::pg_catalog.numeric * 1e{decimals})")
@@ -624,112 +746,61 @@ fn number_sql(
     )))
 }
 
-/// A number as JSON writes it, without an exponent: its integer digits without zeros before them, and its decimals without those
-/// behind.
-struct Decimal<'a> {
-    is_negative: bool,
-    integer: &'a str,
-    decimals: &'a str,
-}
-
-impl<'a> Decimal<'a> {
-    fn of(text: &'a str) -> Self {
-        let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
-        let (integer, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-        let (integer, decimals) = (integer.trim_start_matches('0'), decimals.trim_end_matches('0'));
-        Self { is_negative: is_negative && !(integer.is_empty() && decimals.is_empty()), integer, decimals }
-    }
-
-    fn places(text: &str) -> usize {
-        Decimal::of(text).decimals.len()
-    }
-
-    fn is_zero(&self) -> bool {
-        self.integer.is_empty() && self.decimals.is_empty()
-    }
-
-    fn cmp(&self, other: &Decimal) -> std::cmp::Ordering {
-        let sizes = |one: &Decimal, other: &Decimal| {
-            let length = one.integer.len().cmp(&other.integer.len());
-            length.then_with(|| (one.integer, one.decimals).cmp(&(other.integer, other.decimals)))
-        };
-        match (self.is_negative, other.is_negative) {
-            (false, false) => sizes(self, other),
-            (true, true) => sizes(other, self),
-            (true, false) => std::cmp::Ordering::Less,
-            (false, true) => std::cmp::Ordering::Greater,
-        }
-    }
-
-    /// Returns the digits up to so many decimals, without zeros before them, and whether others but zeros follow.
-    fn cut(&self, decimals: i32) -> (String, bool) {
-        let size = usize::try_from(decimals.unsigned_abs()).unwrap_or(usize::MAX);
-        let (kept, rest) = if decimals >= 0 {
-            let kept = size.min(self.decimals.len());
-            let zeros = "0".repeat(size - kept);
-            (format!("{}{}{zeros}", self.integer, &self.decimals[..kept]), self.decimals[kept..].to_owned())
-        } else {
-            let kept = self.integer.len().saturating_sub(size);
-            (self.integer[..kept].to_owned(), format!("{}{}", &self.integer[kept..], self.decimals))
-        };
-        (kept.trim_start_matches('0').to_owned(), rest.bytes().any(|digit| digit != b'0'))
-    }
-
-    /// Returns whether a number with so many decimals is between two in order.
-    fn any_between(least: &str, most: &str, decimals: i32) -> bool {
-        let (least, most) = (Decimal::of(least), Decimal::of(most));
-        if least.is_zero() || most.is_zero() || least.is_negative != most.is_negative {
-            return true;
-        }
-        let (near, far) = if least.is_negative { (most, least) } else { (least, most) };
-        let ((near, goes_on), (far, _)) = (near.cut(decimals), far.cut(decimals));
-        !goes_on || (far.len(), far) > (near.len(), near)
-    }
-}
-
-fn date_sql(value: &str, spread: &DateSpread, kind: Kind) -> Option<String> {
-    let hash = number(&digest("date", &format!("{value}::pg_catalog.text")));
-    let body = match (spread, kind) {
-        (DateSpread::Jitter(days), Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
-            // Those near an end of the type go inwards, by more than the most days.
-            let (type_name, last) = match kind {
-                Kind::Date => ("date", "5874700-01-01"),
-                Kind::Timestamp => ("timestamp", "294100-01-01"),
-                _ => ("timestamptz", "294100-01-01"),
-            };
-            let end = |day: &str| format!("'{day}'::pg_catalog.{type_name}");
-            let offset = format!(
-                "CASE WHEN {value} > {} THEN -pg_catalog.abs(m.o) WHEN {value} < {} THEN pg_catalog.abs(m.o) ELSE m.o END",
-                end(last),
-                end("4600-01-01 BC")
-            );
-            let moved = match kind {
+/// Returns the mask of a date or a timestamp; `None` for other types.
+fn date_sql(value: &str, spread: &DateSpread, kind: Kind, has_many_rows: bool) -> Option<String> {
+    // The last day for which no other is too late by the most days.
+    let (type_name, send, last) = match kind {
+        Kind::Date => ("date", "date_send", "5874700-01-01"),
+        Kind::Timestamp => ("timestamp", "timestamp_send", "294100-01-01"),
+        Kind::TimestampWithZone => ("timestamptz", "timestamptz_send", "294100-01-01"),
+        _ => return None,
+    };
+    let hash = |value: &str| natural("date", &format!("pg_catalog.{send}({value})"));
+    let day = |day: &str| format!("'{day}'::pg_catalog.date");
+    // All days on both sides but the one in the middle, counted round: from it upwards, and on from the first.
+    let offset =
+        |value: &str, days: u32| format!("((1 + {} % {} + {days}) % {} - {days})", hash(value), 2 * days, 2 * days + 1);
+    let in_range = |value: &str, first: &str, last: &str| {
+        let (first, last) = (day(first), day(last));
+        format!("({first} + ({} % ({last} - {first} + 1))::pg_catalog.int4)", hash(value))
+    };
+    let masked = match spread {
+        DateSpread::Jitter(days) => {
+            let offset = offset(value, *days);
+            let moved = |offset: &str| match kind {
                 Kind::Date => format!("{value} + ({offset})::pg_catalog.int4"),
                 _ => format!("{value} + ({offset}) * INTERVAL '1 day'"),
             };
-            let count = u64::from(*days) * 2;
+            // Those near an end of the type go inwards, by more than the most days.
+            let inwards = format!("pg_catalog.abs({offset})");
+            let end = |day: &str| format!("'{day}'::pg_catalog.{type_name}");
             format!(
-                "SELECT {moved} FROM (SELECT CASE WHEN n.h < {days} THEN n.h - {days} ELSE n.h - {days} + 1 END AS o
-                 FROM (SELECT ({hash} & {}) % {count} AS h OFFSET 0) n OFFSET 0) m",
-                i64::MAX
+                "CASE WHEN {value} > {} THEN {} WHEN {value} < {} THEN {} ELSE {} END",
+                end(last),
+                moved(&format!("-{inwards}")),
+                end("4600-01-01 BC"),
+                moved(&inwards),
+                moved(&offset)
             )
         }
-        (DateSpread::Range { first, last }, Kind::Date | Kind::Timestamp | Kind::TimestampWithZone) => {
-            let cast = match kind {
-                Kind::Date => "",
-                Kind::Timestamp => "::pg_catalog.timestamp",
-                _ => "::pg_catalog.timestamptz",
-            };
-            let day = |day: &str| format!("'{day}'::pg_catalog.date");
-            let (first, last) = (day(first), day(last));
-            format!(
-                "SELECT ({first} + (m.h % ({last} - {first} + 1))::pg_catalog.int4){cast} FROM (SELECT {hash} & {} AS h OFFSET 0) m",
-                i64::MAX
-            )
-        }
-        _ => return None,
+        DateSpread::Range { first, last } => format!("{}::pg_catalog.{type_name}", in_range(value, first, last)),
     };
-    Some(format!("CASE WHEN {value} IS NOT NULL THEN ({body}) END"))
+    // There are few days, and many rows with each of them. The subquery is of no row: it is computed once.
+    let beforehand = if has_many_rows && kind == Kind::Date {
+        let (first, last) = (day("1970-01-01"), day("2049-12-31"));
+        let of_day = format!("({first} + d.n)");
+        let known = match spread {
+            DateSpread::Jitter(days) => format!("{of_day} + {}::pg_catalog.int4", offset(&of_day, *days)),
+            DateSpread::Range { first, last } => in_range(&of_day, first, last),
+        };
+        format!(
+            "WHEN {value} >= {first} AND {value} <= {last} THEN
+             (ARRAY(SELECT {known} FROM pg_catalog.generate_series(0, {last} - {first}) d(n) ORDER BY d.n))[{value} - {first} + 1]"
+        )
+    } else {
+        String::new()
+    };
+    Some(format!("CASE {beforehand} WHEN {value} IS NOT NULL THEN {masked} END"))
 }
 
 fn ip_sql(value: &str) -> String {
@@ -834,7 +905,14 @@ mod tests {
     }
 
     fn column(base_type: &str, limit: Option<usize>) -> MaskedColumn {
-        MaskedColumn { base_type: base_type.to_owned(), limit, decimals: None, precision: None, ignores_case: false }
+        MaskedColumn {
+            base_type: base_type.to_owned(),
+            limit,
+            decimals: None,
+            precision: None,
+            ignores_case: false,
+            has_many_rows: false,
+        }
     }
 
     #[test]
