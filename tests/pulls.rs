@@ -5,6 +5,7 @@
 mod harness;
 
 mod backup_moments;
+mod backup_soundness;
 mod backup_surroundings;
 mod backups;
 mod check_local;

@@ -13,9 +13,9 @@ use crate::local::{interrupts, script_objects};
 use crate::source::{Origin, Session};
 use pgrx::prelude::*;
 use serde::Deserialize;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Settings of the server of a drill. It does nothing but answer: no jobs of preloaded libraries, no subscriptions, no archive.
@@ -60,28 +60,31 @@ pub(super) fn run(chain: &[Whole], scratch: &Path, on_bytes: &dyn Fn(u64)) -> Re
         Err(faults) => return Ok(faults),
     };
     restore::remove_leftovers(&layout.data)?;
-    let facts = Facts::read()?;
     // The path of a socket must be short.
     let sockets = ScratchDirectory::create(&std::env::temp_dir())?;
-    let log = scratch.join("log");
-    let mut server = start(&layout.data, sockets.path(), &log)?;
-    let database = script_objects::current_database()?;
-    let outcome = (|| {
-        let origin = Origin::of_socket(sockets.path(), &database, &facts.superuser)?;
-        match connect(&mut server, &log, sockets.path(), &origin)? {
-            Start::Session(session) => look(last, &origin, *session),
-            Start::Refusal(reason) => {
-                caution(&format!("the server starts from the backup, and its tables were not checked: {reason}"));
-                Ok(Vec::new())
-            }
-            Start::Failure(reason) => Ok(vec![last.fault(None, format!("a server does not start from it: {reason}"))]),
+    let trial = Trial {
+        scratch,
+        sockets: sockets.path(),
+        settings: settings(&layout.data, sockets.path())?,
+        database: script_objects::current_database()?,
+    };
+    // Roles can be renamed, before and after.
+    let roles: Vec<String> = last.record.superuser.iter().cloned().chain([Facts::read()?.superuser]).collect();
+    let (server, start, origin) = trial.open(&roles)?;
+    let outcome = match start {
+        Start::Session(session) => look(last, &origin, *session),
+        Start::Refusal(reason) => {
+            caution(&format!("the server starts from the backup, and its tables were not checked: {}", reason.message));
+            Ok(Vec::new())
         }
-    })();
+        Start::Failure(reason) => Ok(vec![last.fault(None, format!("a server does not start from it: {reason}"))]),
+    };
     drop(server);
     outcome
 }
 
-fn start(data: &Path, sockets: &Path, log: &Path) -> Result<Background> {
+/// Prepares a data directory for the server of a drill. Returns the arguments of the server.
+fn settings(data: &Path, sockets: &Path) -> Result<Vec<String>> {
     let text = |path: &Path| path.display().to_string();
     let access = data.join("pgcopy_hba.conf");
     // The directory of the socket is this user's alone.
@@ -103,40 +106,107 @@ fn start(data: &Path, sockets: &Path, log: &Path) -> Result<Background> {
     for setting in SETTINGS.into_iter().map(str::to_owned).chain(own) {
         arguments.extend(["-c".to_owned(), setting]);
     }
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(log);
-    let file = file.map_err(|error| file_error("could not create file", log, &error))?;
-    Program::of_server("postgres")?.start(&arguments, file)
+    Ok(arguments)
+}
+
+/// The copy of a backup that a server is started from.
+struct Trial<'a> {
+    scratch: &'a Path,
+    sockets: &'a Path,
+    settings: Vec<String>,
+    database: String,
+}
+
+impl Trial<'_> {
+    fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
+    /// Starts a program of the server with the settings of the copy.
+    fn run(&self, arguments: &[String], input: Option<File>) -> Result<Background> {
+        let log = self.log();
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&log);
+        let file = file.map_err(|error| file_error("could not open file", &log, &error))?;
+        Program::of_server("postgres")?.start(arguments, input, file)
+    }
+
+    /// Starts a server, and opens a session of a superuser there: of one of these roles, or of one of its own where none of them is.
+    fn open(&self, roles: &[String]) -> Result<(Background, Start, Origin)> {
+        let origin_of = |role: &str| Origin::of_socket(self.sockets, &self.database, role);
+        let mut server = self.run(&self.settings, None)?;
+        for role in roles {
+            let origin = origin_of(role)?;
+            match self.connect(&mut server, &origin)? {
+                Start::Refusal(error) if is_about_role(&error) => {}
+                Start::Session(session) if !is_superuser(&session)? => {}
+                start => return Ok((server, start, origin)),
+            }
+        }
+        drop(server);
+        let origin = origin_of(&self.make_superuser()?)?;
+        let mut server = self.run(&self.settings, None)?;
+        let start = self.connect(&mut server, &origin)?;
+        Ok((server, start, origin))
+    }
+
+    /// Makes a superuser. A server for a single user asks for no name: it takes the bootstrap superuser, whatever that is called, and
+    /// also where that may not log in.
+    fn make_superuser(&self) -> Result<String> {
+        let role = format!("pgcopy_drill_{}", std::process::id());
+        let commands = self.scratch.join("commands");
+        files::write(&commands, format!("CREATE ROLE {role} SUPERUSER LOGIN\n").as_bytes())?;
+        let input =
+            files::open_regular(&commands).map_err(|error| file_error("could not open file", &commands, &error))?;
+        let arguments: Vec<String> = std::iter::once("--single".to_owned())
+            .chain(self.settings.iter().cloned())
+            .chain(["template1".to_owned()])
+            .collect();
+        let mut single = self.run(&arguments, Some(input))?;
+        while single.is_running() {
+            interrupts::wait(Duration::from_millis(20));
+        }
+        Ok(role)
+    }
+
+    /// Waits until the server is up.
+    fn connect(&self, server: &mut Background, origin: &Origin) -> Result<Start> {
+        const WITHOUT_RIGHTS: [&[u8; 2]; 4] = [b"28", b"3D", b"42", b"55"];
+        loop {
+            interrupts::check();
+            if !server.is_running() {
+                return Ok(Start::Failure(tail(&self.log())));
+            }
+            if self.sockets.join(".s.PGSQL.5432").exists() {
+                match Session::open(origin) {
+                    Ok(session) => return Ok(Start::Session(Box::new(session))),
+                    Err(error) if WITHOUT_RIGHTS.contains(&&sqlstate_class(error.sqlstate)) => {
+                        return Ok(Start::Refusal(Box::new(error)));
+                    }
+                    // It is still starting.
+                    Err(_) => {}
+                }
+            }
+            interrupts::wait(Duration::from_millis(100));
+        }
+    }
+}
+
+/// Returns whether a role is what the server objects to: it is not there, or may not log in.
+fn is_about_role(error: &Error) -> bool {
+    sqlstate_class(error.sqlstate) == *b"28"
+}
+
+fn is_superuser(session: &Session) -> Result<bool> {
+    Ok(session.query_value("SELECT pg_catalog.current_setting('is_superuser')")? == "on")
 }
 
 /// What became of a server.
 enum Start {
     Session(Box<Session>),
     /// It is up, and lets nobody in there: such as without the database.
-    Refusal(String),
+    Refusal(Box<Error>),
     /// The end of its log.
     Failure(String),
-}
-
-/// Waits until the server is up.
-fn connect(server: &mut Background, log: &Path, sockets: &Path, origin: &Origin) -> Result<Start> {
-    const WITHOUT_RIGHTS: [&[u8; 2]; 4] = [b"28", b"3D", b"42", b"55"];
-    loop {
-        interrupts::check();
-        if !server.is_running() {
-            return Ok(Start::Failure(tail(log)));
-        }
-        if sockets.join(".s.PGSQL.5432").exists() {
-            match Session::open(origin) {
-                Ok(session) => return Ok(Start::Session(Box::new(session))),
-                Err(error) if WITHOUT_RIGHTS.contains(&&sqlstate_class(error.sqlstate)) => {
-                    return Ok(Start::Refusal(error.message));
-                }
-                // It is still starting.
-                Err(_) => {}
-            }
-        }
-        interrupts::wait(Duration::from_millis(100));
-    }
 }
 
 /// A fault that `check_local` has found there.

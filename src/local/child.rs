@@ -68,13 +68,21 @@ pub fn run_into(
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
     on_messages: &mut dyn FnMut(&[u8]),
 ) -> Result<Output> {
-    spawn(program, arguments, environment, Stdio::piped(), Stdio::piped(), libc::SIGKILL)?.output(sink, on_messages)
+    let streams = [Stdio::null(), Stdio::piped(), Stdio::piped()];
+    spawn(program, arguments, environment, streams, libc::SIGKILL)?.output(sink, on_messages)
 }
 
-/// Starts a server that goes on beside this session, and ends with it. It writes into a file.
-pub fn start(program: &Path, arguments: &[String], environment: &[(&str, String)], log: File) -> Result<Background> {
+/// Starts a server that goes on beside this session, and ends with it. It reads a file, if there is one, and writes into another.
+pub fn start(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, String)],
+    input: Option<File>,
+    log: File,
+) -> Result<Background> {
     let too = log.try_clone().map_err(|error| Error::internal(format!("could not use a file twice: {error}")))?;
-    spawn(program, arguments, environment, log.into(), too.into(), END_OF_SERVER).map(Background)
+    let streams = [input.map_or_else(Stdio::null, Stdio::from), log.into(), too.into()];
+    spawn(program, arguments, environment, streams, END_OF_SERVER).map(Background)
 }
 
 /// The signal that ends a server at once. One that is killed would leave its shared memory behind, and its processes for a moment.
@@ -85,8 +93,7 @@ fn spawn(
     program: &Path,
     arguments: &[String],
     environment: &[(&str, String)],
-    text: Stdio,
-    messages: Stdio,
+    [input, text, messages]: [Stdio; 3],
     end: i32,
 ) -> Result<Running> {
     end_at_exit();
@@ -96,7 +103,7 @@ fn spawn(
         .env_clear()
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(text)
         .stderr(messages)
         // Signals for this session's group are not for it, and it is ended with all that it has started.

@@ -8,6 +8,7 @@
 use super::child;
 use crate::error::{Error, Result};
 use pgrx::prelude::*;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A program that is installed.
@@ -75,9 +76,9 @@ impl Program {
         child::run_into(&self.path, arguments, &self.environment(password), &mut |_| Ok(()), on_messages)
     }
 
-    /// Starts a program that runs until the result is dropped. It writes into a file.
-    pub fn start(&self, arguments: &[String], log: std::fs::File) -> Result<child::Background> {
-        child::start(&self.path, arguments, &self.environment(None), log)
+    /// Starts a program that runs until the result is dropped. It reads a file, if there is one, and writes into another.
+    pub fn start(&self, arguments: &[String], input: Option<File>, log: File) -> Result<child::Background> {
+        child::start(&self.path, arguments, &self.environment(None), input, log)
     }
 
     fn environment(&self, password: Option<String>) -> Vec<(&'static str, String)> {

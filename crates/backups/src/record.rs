@@ -65,6 +65,9 @@ pub struct Record {
     pub finished: i64,
     /// The backup that an incremental one builds on.
     pub parent: Option<String>,
+    /// The bootstrap superuser then; not in older records.
+    #[serde(default)]
+    pub superuser: Option<String>,
     /// In their order on the server.
     pub tablespaces: Vec<Tablespace>,
     /// Files of the server's configuration that are not in its data directory, by their names from the directory of the first on.
@@ -119,12 +122,16 @@ mod tests {
             started: 1,
             finished: 2,
             parent: None,
+            superuser: Some("postgres".into()),
             tablespaces: vec![Tablespace { oid: 16400, location: "/x".into() }],
             configuration: vec!["pg_hba.conf".into()],
             digests: Default::default(),
         };
         let parsed = |record: &Record| Record::parse(&serde_json::to_vec(record).unwrap());
         assert_eq!(parsed(&record).unwrap(), record);
+        let older = String::from_utf8(serde_json::to_vec(&record).unwrap()).unwrap();
+        let older = older.replace("\"superuser\":\"postgres\",", "");
+        assert_eq!(Record::parse(older.as_bytes()).unwrap(), Record { superuser: None, ..record.clone() });
         assert!(Record::parse(b"{}").is_err() && Record::parse(b"").is_err() && Record::parse(&[0xff]).is_err());
         let mut wrong = record.clone();
         wrong.segment_size = 3;

@@ -90,6 +90,7 @@ pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn F
         started,
         finished: unix_now(),
         parent: parent.as_ref().map(|chain| chain[chain.len() - 1].name.clone()),
+        superuser: Some(facts.superuser.clone()),
         tablespaces: facts.tablespaces.clone(),
         configuration: Vec::new(),
         digests: BTreeMap::new(),
