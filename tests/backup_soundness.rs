@@ -1,8 +1,10 @@
-//! What tells whether a backup is sound: drills, whatever became of roles since.
+//! What tells whether a backup is sound: the checksums of what lies beside its data, and drills, whatever became of roles since.
 
 use crate::backups::{ALL, LEDGER, Place, has_programs};
-use crate::harness::{connect_as, text};
+use crate::harness::{Random, connect_as, number, text};
 use std::fs;
+use std::process::Command;
+use xtask::server::{Options, ScratchDirectory};
 
 impl Place {
     /// Has a backup look as one that was taken before its record had these fields.
@@ -14,6 +16,7 @@ impl Place {
         let older: Vec<&str> = text.lines().filter(is_older).collect();
         assert_eq!(older.len() + fields.len(), text.lines().count());
         fs::write(&record, older.join("\n")).unwrap();
+        fs::remove_file(record.with_file_name("SHA256SUMS")).unwrap();
     }
 }
 
@@ -36,7 +39,7 @@ fn drills_find_a_superuser_whatever_it_is_called() {
     place.client.batch_execute("ALTER ROLE postgres RENAME TO chief").unwrap();
     place.client.batch_execute("ALTER ROLE chief NOLOGIN").unwrap();
     place.create("locked", "");
-    place.make_older("older", &["superuser"]);
+    place.make_older("older", &["superuser", "sealed"]);
     for name in ["before", "older", "locked"] {
         let faults = place.faults(name, ", level => 'restore'");
         assert!(faults.len() == 1 && faults[0].contains("public.loose"), "{name}: {faults:?}");
@@ -44,4 +47,67 @@ fn drills_find_a_superuser_whatever_it_is_called() {
     let roles = "SELECT count(*)::text FROM pg_roles WHERE rolname LIKE 'pgcopy%'";
     assert_eq!(text(&mut place.client, roles), "0");
     assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 3);
+}
+
+/// The files beside the data, of which the manifest knows nothing.
+#[test]
+fn what_lies_beside_the_data_has_checksums() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let seed = number("PGCOPY_TEST_SEED", 7);
+    let mut random = Random(seed);
+    // As packages have it, a file of the configuration is not among the data.
+    let configuration = ScratchDirectory::create("backup_sums-conf").unwrap();
+    let access = configuration.path().join("access.conf");
+    fs::write(&access, "host all,replication all 127.0.0.1/32 trust\n").unwrap();
+    let options = Options::named("backup_sums").setting(format!("hba_file = '{}'", access.display()));
+    let mut place = Place::new("backup_sums", options);
+    place.create("a", ", format => 'plain'");
+    let directory = place.directory.path().join("a");
+    // Anybody compares them by hand.
+    let compared =
+        || Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&directory).output().unwrap();
+    let told = String::from_utf8(compared().stdout).unwrap();
+    assert_eq!(told, "RESTORE.md: OK\nbackup.json: OK\nconfig/pg_hba.conf: OK\n");
+    for file in ["RESTORE.md", "SHA256SUMS", "backup.json", "config/pg_hba.conf"] {
+        let path = directory.join(file);
+        let whole = fs::read(&path).unwrap();
+        let mut damages: Vec<(String, Option<Vec<u8>>)> = Vec::new();
+        for _ in 0..number("PGCOPY_FAULT_TRIES", 4) {
+            let (position, bit) = (random.below(whole.len() as u64) as usize, random.below(8));
+            let mut flipped = whole.clone();
+            flipped[position] ^= 1 << bit;
+            damages.push((format!("bit {bit} at {position}"), Some(flipped)));
+        }
+        let end = random.below(whole.len() as u64) as usize;
+        damages.push((format!("cut at {end}"), Some(whole[..end].to_vec())));
+        damages.push(("more behind it".into(), Some([&whole[..], b"\n"].concat())));
+        damages.push(("removed".into(), None));
+        for (damage, content) in damages {
+            match content {
+                Some(content) => fs::write(&path, content).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let faults = place.faults("a", "");
+            let is_told = faults.iter().any(|fault| fault.contains(file));
+            assert!(is_told, "seed {seed}: {file}, {damage}: {faults:?}");
+            // It takes some changes of its own file, such as big letters, for the same.
+            assert!(file == "SHA256SUMS" || !compared().status.success(), "seed {seed}: {file}, {damage}");
+            // What restores wrong is not restored.
+            if file == "backup.json" {
+                assert_eq!(place.list(), ["a damaged"], "seed {seed}: {damage}");
+            }
+            if ["backup.json", "config/pg_hba.conf"].contains(&file) {
+                let failed = place.restore_failure("a", &place.restored.path().join("never"), "");
+                assert!(failed.sqlstate == "XX001", "seed {seed}: {file}, {damage}: {failed:?}");
+            }
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+    assert_eq!(place.faults("a", ""), [""; 0]);
+    // One that was taken before there were checksums is as good.
+    place.make_older("a", &["sealed"]);
+    assert_eq!(place.faults("a", ""), [""; 0]);
+    assert_eq!(place.list(), ["a complete"]);
 }

@@ -5,6 +5,7 @@ use crate::local::interrupts;
 use crate::local::new_file::file_error;
 use backups::manifest::{self, Manifest};
 use backups::record::{Format, Record};
+use backups::sums::{self, Digests};
 use backups::tar::{Compression, TarError, unpack};
 use pgrx::prelude::*;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -84,6 +85,15 @@ pub(super) fn link_to(link: &Path, target: &Path) -> Result<()> {
 
 pub(super) fn digest(content: &[u8]) -> String {
     openssl::sha::sha256(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads the checksums beside a backup; `None` where there are none.
+pub(super) fn read_sums(backup: &Path) -> Option<std::result::Result<Digests, String>> {
+    match read_capped(&backup.join(sums::FILE), sums::MOST_BYTES) {
+        Ok(content) => Some(sums::parse(&content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error.to_string())),
+    }
 }
 
 /// Reads the manifest of the backup whose data is in this directory.

@@ -9,7 +9,7 @@ use backups::manifest::Manifest;
 use backups::prune::Known;
 use backups::record::{self, Record};
 use backups::wal::{self, Archive, Reach, Segment, is_segment_size, parse_history};
-use backups::{name, prune, restore_page};
+use backups::{name, prune, restore_page, sums};
 use pgrx::prelude::*;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -76,7 +76,14 @@ pub(super) fn refuse_readers(doing: &str) -> Result<()> {
 fn record_of(backup: &Path) -> std::result::Result<Record, String> {
     let text = files::read_capped(&backup.join(record::FILE), record::MOST_BYTES)
         .map_err(|error| format!("\"{}\": {error}", record::FILE))?;
-    Record::parse(&text).map_err(|reason| format!("\"{}\": {reason}", record::FILE))
+    let record = Record::parse(&text).map_err(|reason| format!("\"{}\": {reason}", record::FILE))?;
+    // Where the checksums cannot be read, the validation tells of that: the record may well be right.
+    match files::read_sums(backup) {
+        Some(Ok(sums)) if sums.get(record::FILE).is_some_and(|sum| *sum != files::digest(&text)) => {
+            Err(sums::differs(record::FILE))
+        }
+        _ => Ok(record),
+    }
 }
 
 /// Reads one backup.

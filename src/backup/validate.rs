@@ -8,9 +8,10 @@ use super::{create::ends, drill, files, refuse_others_than_superusers};
 use crate::error::{Error, Result, caution, tell};
 use crate::local::new_directory::NewDirectory;
 use crate::local::{disk, rights};
-use backups::record::Format;
+use backups::record::{self, Format, Record};
+use backups::sums;
 use pgrx::prelude::*;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -46,9 +47,15 @@ pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Re
     };
     let whole = match repository::whole(&directory, &name) {
         Ok(whole) => whole,
-        Err(reason) => return Ok(vec![fault(reason)]),
+        Err(reason) => {
+            let mut faults = vec![fault(reason)];
+            let mut others = check_beside(&directory.join(&name), &name);
+            others.retain(|other| other.file != faults[0].file);
+            faults.extend(others);
+            return Ok(faults);
+        }
     };
-    let mut faults = check_beside(&whole);
+    let mut faults = check_beside(&whole.directory, &name);
     faults.extend(check_wal(&directory, &whole)?);
     let chain = match repository::chain(&directory, &name) {
         Ok(chain) => chain,
@@ -107,21 +114,23 @@ pub(super) fn refuse_without_room(directory: &Path, needed: u64) -> Result<()> {
     }
 }
 
-/// The files that pg_basebackup knows nothing of.
-fn check_beside(whole: &Whole) -> Vec<BackupFault> {
+/// Compares the files that `pg_basebackup` knows nothing of with the record, as far as that can be read, and with their checksums.
+pub(super) fn check_beside(backup: &Path, name: &str) -> Vec<BackupFault> {
     const MOST_BYTES: u64 = 16 << 20;
-    let differs = |(name, digest): (&String, &String)| {
-        let plain = Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        let path: PathBuf = whole.directory.join(name);
-        let finding = match files::read_capped(&path, MOST_BYTES) {
-            _ if !plain => return None,
-            Err(error) => format!("\"{name}\": {error}"),
-            Ok(bytes) if files::digest(&bytes) != *digest => format!("\"{name}\" was changed"),
-            Ok(_) => return None,
-        };
-        Some(whole.fault(Some(name.clone()), finding))
+    let record = files::read_capped(&backup.join(record::FILE), record::MOST_BYTES).ok();
+    let record = record.and_then(|text| Record::parse(&text).ok());
+    let missing = || Err(std::io::Error::from(std::io::ErrorKind::NotFound).to_string());
+    let known = sums::Known {
+        told: record.as_ref().map(|record| &record.digests),
+        sums: files::read_sums(backup).or_else(|| record.as_ref().is_some_and(|it| it.sealed).then(missing)),
     };
-    whole.record.digests.iter().filter_map(differs).collect()
+    let faults = known.faults(&mut |name| match files::read_capped(&backup.join(name), MOST_BYTES) {
+        Ok(content) => Ok(files::digest(&content)),
+        Err(error) => Err(error.to_string()),
+    });
+    let of_backup =
+        |fault: sums::Fault| BackupFault { backup: name.to_owned(), file: Some(fault.file), finding: fault.finding };
+    faults.into_iter().map(of_backup).collect()
 }
 
 /// Gaps in the archive behind the backup.

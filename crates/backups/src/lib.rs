@@ -10,6 +10,7 @@ pub mod prune;
 pub mod record;
 pub mod restore_page;
 pub mod shell;
+pub mod sums;
 pub mod tar;
 pub mod wal;
 pub mod waldump;

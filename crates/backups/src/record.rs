@@ -72,8 +72,11 @@ pub struct Record {
     pub tablespaces: Vec<Tablespace>,
     /// Files of the server's configuration that are not in its data directory, by their names from the directory of the first on.
     pub configuration: Vec<String>,
+    /// Whether there is a file of checksums beside the record. Older records do not tell, and have none.
+    #[serde(default)]
+    pub sealed: bool,
     /// Digests of the other files beside the backup, by their names.
-    pub digests: std::collections::BTreeMap<String, String>,
+    pub digests: crate::sums::Digests,
 }
 
 impl Record {
@@ -125,13 +128,15 @@ mod tests {
             superuser: Some("postgres".into()),
             tablespaces: vec![Tablespace { oid: 16400, location: "/x".into() }],
             configuration: vec!["pg_hba.conf".into()],
+            sealed: true,
             digests: Default::default(),
         };
         let parsed = |record: &Record| Record::parse(&serde_json::to_vec(record).unwrap());
         assert_eq!(parsed(&record).unwrap(), record);
         let older = String::from_utf8(serde_json::to_vec(&record).unwrap()).unwrap();
-        let older = older.replace("\"superuser\":\"postgres\",", "");
-        assert_eq!(Record::parse(older.as_bytes()).unwrap(), Record { superuser: None, ..record.clone() });
+        let older = older.replace("\"superuser\":\"postgres\",", "").replace("\"sealed\":true,", "");
+        let expected = Record { superuser: None, sealed: false, ..record.clone() };
+        assert_eq!(Record::parse(older.as_bytes()).unwrap(), expected);
         assert!(Record::parse(b"{}").is_err() && Record::parse(b"").is_err() && Record::parse(&[0xff]).is_err());
         let mut wrong = record.clone();
         wrong.segment_size = 3;

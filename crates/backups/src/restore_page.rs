@@ -52,7 +52,8 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     let several = chain.len() > 1;
     let _ = writeln!(
         page,
-        "2. {}\n\n```sh\nset -e",
+        "2. {}{}\n\n```sh\nset -e",
+        if record.sealed { "Compare this page, the settings and `backup.json` with their checksums. " } else { "" },
         if record.format == Format::Tar { "Unpack the archives." } else { "Copy the files." }
     );
     for (position, link) in chain.iter().enumerate() {
@@ -136,6 +137,9 @@ const DROP_OLD: &str = "sed -i -E 's/^[[:space:]]*(recovery_target|data_director
 /// The commands that bring the files of one backup to their place.
 fn steps_of_files(page: &mut String, link: &Link<'_>, into: &str, part: Option<usize>) {
     let spaces = &link.record.tablespaces;
+    if link.record.sealed {
+        let _ = writeln!(page, "(cd {} && sha256sum --quiet --check {})", quoted(link.directory), crate::sums::FILE);
+    }
     let place = |oid: u32| match part {
         Some(position) => format!("\"$TABLESPACE_{oid}.part{position}\""),
         None => format!("\"$TABLESPACE_{oid}\""),

@@ -12,12 +12,11 @@ use crate::local::program::{self, Program};
 use crate::local::{disk, interrupts};
 use backups::record::{self, Format, Record};
 use backups::restore_page::{self, Link};
-use backups::{manifest, name};
+use backups::{manifest, name, sums};
 pub use checks::{Checked, check_backup};
 use checks::{check_preconditions, refuse_other_servers};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The terms of a backup. The connection may hold a password.
@@ -93,12 +92,17 @@ pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn F
         superuser: Some(facts.superuser.clone()),
         tablespaces: facts.tablespaces.clone(),
         configuration: Vec::new(),
-        digests: BTreeMap::new(),
+        sealed: true,
+        digests: sums::Digests::new(),
     };
     copy_configuration(new.path(), &facts, &mut record)?;
     write_page(new.path(), checked, &mut record, parent.as_deref().unwrap_or_default())?;
     let text = serde_json::to_vec_pretty(&record).map_err(|error| Error::internal(error.to_string()))?;
     files::write(&new.path().join(record::FILE), &text)?;
+    // Nothing of this is there before all of it is: the directory gets its name afterwards.
+    let mut digests = record.digests;
+    digests.insert(record::FILE.to_owned(), files::digest(&text));
+    files::write(&new.path().join(sums::FILE), sums::text(&digests).as_bytes())?;
     if let Some(chain) = &parent {
         let name = &chain[chain.len() - 1].name;
         let directory = checked.target.parent().unwrap_or(Path::new("/"));

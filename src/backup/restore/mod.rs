@@ -94,6 +94,11 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
         )
         .hint("RESTORE.md in the backup tells how to restore it by hand, with the programs of its own version."));
     }
+    let mut of_settings = validate::check_beside(&last.directory, &last.name);
+    of_settings.retain(|fault| fault.file.as_ref().is_some_and(|file| file.starts_with("config/")));
+    if !of_settings.is_empty() {
+        return Err(damaged(&of_settings));
+    }
     let archive_directory = archive_of(&directory, terms.wal_archive.as_deref())?;
     let record = &last.record;
     let archive = repository::read_archive(&archive_directory, record.segment_size, record.system_identifier)?;
