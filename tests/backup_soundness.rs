@@ -8,7 +8,7 @@ use xtask::server::{Options, ScratchDirectory};
 
 impl Place {
     /// Has a backup look as one that was taken before its record had these fields.
-    fn make_older(&self, name: &str, fields: &[&str]) {
+    pub fn make_older(&self, name: &str, fields: &[&str]) {
         let record = self.directory.path().join(name).join("backup.json");
         let text = fs::read_to_string(&record).unwrap();
         let is_older =

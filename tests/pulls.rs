@@ -5,6 +5,7 @@
 mod harness;
 
 mod backup_moments;
+mod backup_settings;
 mod backup_soundness;
 mod backup_surroundings;
 mod backups;

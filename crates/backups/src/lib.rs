@@ -9,6 +9,7 @@ pub mod name;
 pub mod prune;
 pub mod record;
 pub mod restore_page;
+pub mod settings_file;
 pub mod shell;
 pub mod sums;
 pub mod tar;

@@ -1,5 +1,6 @@
 //! The record of a backup: what its own files do not say, in a file beside them. A backup restores without it.
 
+use crate::settings_file::Place;
 use serde::{Deserialize, Serialize};
 
 /// The name of the file.
@@ -68,6 +69,9 @@ pub struct Record {
     /// The bootstrap superuser then; not in older records.
     #[serde(default)]
     pub superuser: Option<String>,
+    /// Where the server had its files; not in older records.
+    #[serde(default)]
+    pub place: Option<Place>,
     /// In their order on the server.
     pub tablespaces: Vec<Tablespace>,
     /// Files of the server's configuration that are not in its data directory, by their names from the directory of the first on.
@@ -101,6 +105,7 @@ impl Record {
         if record.tablespaces.len() > MOST_TABLESPACES
             || record.configuration.len() > MOST_CONFIGURATION
             || !record.configuration.iter().all(plain)
+            || !record.place.as_ref().is_none_or(Place::is_valid)
         {
             return Err("it names files that no backup has".into());
         }
@@ -126,6 +131,7 @@ mod tests {
             finished: 2,
             parent: None,
             superuser: Some("postgres".into()),
+            place: Some(Place { hba: "pg_hba.conf".into(), ident: "pg_ident.conf".into(), ..Place::default() }),
             tablespaces: vec![Tablespace { oid: 16400, location: "/x".into() }],
             configuration: vec!["pg_hba.conf".into()],
             sealed: true,
@@ -134,8 +140,10 @@ mod tests {
         let parsed = |record: &Record| Record::parse(&serde_json::to_vec(record).unwrap());
         assert_eq!(parsed(&record).unwrap(), record);
         let older = String::from_utf8(serde_json::to_vec(&record).unwrap()).unwrap();
-        let older = older.replace("\"superuser\":\"postgres\",", "").replace("\"sealed\":true,", "");
-        let expected = Record { superuser: None, sealed: false, ..record.clone() };
+        let place = format!("\"place\":{},", serde_json::to_string(&record.place).unwrap());
+        let newer = [place.as_str(), "\"superuser\":\"postgres\",", "\"sealed\":true,"];
+        let older = newer.iter().fold(older, |text, part| text.replace(part, ""));
+        let expected = Record { superuser: None, place: None, sealed: false, ..record.clone() };
         assert_eq!(Record::parse(older.as_bytes()).unwrap(), expected);
         assert!(Record::parse(b"{}").is_err() && Record::parse(b"").is_err() && Record::parse(&[0xff]).is_err());
         let mut wrong = record.clone();
@@ -151,6 +159,8 @@ mod tests {
         }
         wrong.configuration = vec!["conf.d/10 memory.conf".into()];
         assert!(parsed(&wrong).is_ok());
+        wrong.place.as_mut().unwrap().hba = "../x".into();
+        assert!(parsed(&wrong).is_err());
         wrong = record;
         wrong.pgcopy_backup = 2;
         assert!(parsed(&wrong).is_err());

@@ -1,6 +1,7 @@
 //! The page beside a backup that tells how to restore it without pgcopy.
 
 use crate::record::{Format, Record};
+use crate::settings_file::{self, Place};
 use crate::shell::{quoted, restore_command, setting};
 use crate::tar::Compression;
 use std::fmt::Write as _;
@@ -91,39 +92,18 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
          than the backup in the places that they had, also where the files of a running server are: then stop before, or\n   \
          take a newer backup. `pg_waldump --rmgr=Tablespace` shows them. And it needs `max_connections`,\n   \
          `max_worker_processes`, `max_wal_senders`, `max_prepared_transactions` and `max_locks_per_transaction` as high as\n   \
-         they were raised since.\n\n```sh\n\
+         they were raised since. `lead_here` has settings lead to the files of the new server.\n\n```sh\n\
+         {}\n\
          rm -f \"$TARGET\"/backup_manifest \"$TARGET\"/tablespace_map \"$TARGET\"/standby.signal\n\
-         {DROP_OLD} \"$TARGET\"/postgresql.auto.conf\n\
+         lead_here \"$TARGET\"/postgresql.auto.conf\n\
          cat >> \"$TARGET\"/postgresql.auto.conf <<'END'\n\
          restore_command = {}\nrecovery_target_timeline = 'latest'\nrecovery_target_action = 'promote'\n\
-         archive_mode = off\nprimary_conninfo = ''\nexternal_pid_file = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
+         archive_mode = off\nprimary_conninfo = ''\nexternal_pid_file = ''\narchive_cleanup_command = ''\n\
+         recovery_end_command = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
+        lead_here(record.place.as_ref()),
         setting(&restore_command(archive))
     );
-    for file in &record.configuration {
-        let directory = file.rsplit_once('/').map_or_else(String::new, |(directory, _)| quoted(directory));
-        if !directory.is_empty() {
-            let _ = writeln!(page, "mkdir -p \"$TARGET\"/{directory}");
-        }
-        let from = quoted(&format!("{}/config/{file}", last.directory));
-        let _ = writeln!(page, "cp {from} \"$TARGET\"/{directory}");
-        if let Some(setting) =
-            [("pg_hba.conf", "hba_file"), ("pg_ident.conf", "ident_file")].iter().find(|(name, _)| name == file)
-        {
-            let _ = writeln!(
-                page,
-                "printf \"{} = '%s/{file}'\\n\" \"$TARGET\" >> \"$TARGET\"/postgresql.auto.conf",
-                setting.1
-            );
-        }
-    }
-    if record.configuration.iter().any(|file| file == "postgresql.conf") {
-        page.push_str("mkdir -p \"$TARGET\"/conf.d\n");
-    }
-    let included = record.configuration.iter().filter(|file| file.contains('/')).map(String::as_str);
-    for file in ["postgresql.conf"].into_iter().chain(included) {
-        let file = quoted(file);
-        let _ = writeln!(page, "if [ -f \"$TARGET\"/{file} ]; then {DROP_OLD} \"$TARGET\"/{file}; fi");
-    }
+    steps_of_settings(&mut page, last);
     page.push_str(
         "```\n\n5. Start it. The log says when recovery is complete.\n\n```sh\n\
          \"$BIN\"/pg_ctl --pgdata=\"$TARGET\" --wait --timeout=86400 --log=\"$TARGET\"/restore.log start\n```\n",
@@ -131,8 +111,63 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     page
 }
 
-/// Comments out where the data of the server of the backup are, and the moment that it was restored to itself.
-const DROP_OLD: &str = "sed -i -E 's/^[[:space:]]*(recovery_target|data_directory)/#&/'";
+/// The command that comments out where the data of the server of the backup are, and the moment that it was restored to itself, and leads
+/// paths in the old data directory to the new one.
+fn lead_here(place: Option<&Place>) -> String {
+    /// A path as a regular expression; `None` for one with characters that shells or expressions may take for something else.
+    fn plain(path: &str) -> Option<String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
+        path.chars().all(is_plain).then(|| path.replace('.', "[.]"))
+    }
+    let names = settings_file::OF_PLACE.join("|");
+    let mut command = format!("lead_here() {{ sed -i -E -e 's/^[[:space:]]*(recovery_target|{names})/#&/'");
+    let (data, configuration) =
+        place.map_or((&[][..], None), |place| (place.data.as_slice(), place.configuration.as_ref()));
+    for path in data.iter().filter_map(|path| plain(path)) {
+        let _ = write!(command, " -e \"s|'{path}([/'])|'$TARGET\\\\1|g\"");
+    }
+    if let Some(path) = configuration.and_then(|path| plain(path)) {
+        let _ = write!(command, " -e \"s|^([[:space:]]*include[a-z_]*[[:space:]=]*'){path}([/'])|\\\\1$TARGET\\\\2|\"");
+    }
+    command + " \"$@\"; }"
+}
+
+/// The commands that bring the settings to their place.
+fn steps_of_settings(page: &mut String, last: &Link<'_>) {
+    let (record, place) = (last.record, last.record.place.as_ref());
+    for file in &record.configuration {
+        let directory = file.rsplit_once('/').map_or_else(String::new, |(directory, _)| quoted(directory));
+        if !directory.is_empty() {
+            let _ = writeln!(page, "mkdir -p \"$TARGET\"/{directory}");
+        }
+        let from = quoted(&format!("{}/config/{file}", last.directory));
+        let _ = writeln!(page, "cp {from} \"$TARGET\"/{directory}");
+    }
+    let is_brought = |name: &str| record.configuration.iter().any(|file| file == name);
+    for (name, file, known) in [
+        ("hba_file", "pg_hba.conf", place.map(|place| place.hba.as_str())),
+        ("ident_file", "pg_ident.conf", place.map(|place| place.ident.as_str())),
+    ] {
+        if let Some(file) = known.or(is_brought(file).then_some(file)) {
+            let file = quoted(&file.replace('\\', "\\\\").replace('\'', "''"));
+            let _ =
+                writeln!(page, "printf \"{name} = '%s/%s'\\n\" \"$TARGET\" {file} >> \"$TARGET\"/postgresql.auto.conf");
+        }
+    }
+    if is_brought("postgresql.conf") {
+        page.push_str("mkdir -p \"$TARGET\"/conf.d\n");
+    }
+    if let Some(file) = place.and_then(|place| place.settings.as_deref()) {
+        let _ = writeln!(page, "echo {} > \"$TARGET\"/postgresql.conf", quoted(&format!("include {}", setting(file))));
+    }
+    let among_data = place.into_iter().flat_map(|place| place.settings.iter().chain(&place.included));
+    let files = record.configuration.iter().chain(among_data).map(String::as_str);
+    let files = files.filter(|file| !["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].contains(file));
+    for file in ["postgresql.conf"].into_iter().chain(files) {
+        let file = quoted(file);
+        let _ = writeln!(page, "if [ -f \"$TARGET\"/{file} ]; then lead_here \"$TARGET\"/{file}; fi");
+    }
+}
 
 /// The commands that bring the files of one backup to their place.
 fn steps_of_files(page: &mut String, link: &Link<'_>, into: &str, part: Option<usize>) {

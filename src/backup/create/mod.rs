@@ -1,23 +1,25 @@
 //! A base backup of this server: complete in its directory, or not there.
 
 mod checks;
+mod configuration;
 
-use super::facts::{Facts, data_directory, setting};
+use super::facts::Facts;
 use super::kept_wal::KeptWal;
 use super::{files, repository, unix_now};
-use crate::error::{Error, Result, warn};
+use crate::error::{Error, Result};
 use crate::local::new_directory::NewDirectory;
 use crate::local::new_file::file_error;
 use crate::local::program::{self, Program};
 use crate::local::{disk, interrupts};
 use backups::record::{self, Format, Record};
 use backups::restore_page::{self, Link};
+use backups::settings_file::Place;
 use backups::{manifest, name, sums};
 pub use checks::{Checked, check_backup};
 use checks::{check_preconditions, refuse_other_servers};
 use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The terms of a backup. The connection may hold a password.
 #[derive(Clone, Serialize, Deserialize)]
@@ -90,12 +92,13 @@ pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn F
         finished: unix_now(),
         parent: parent.as_ref().map(|chain| chain[chain.len() - 1].name.clone()),
         superuser: Some(facts.superuser.clone()),
+        place: Some(configuration::place(&facts)).filter(Place::is_valid),
         tablespaces: facts.tablespaces.clone(),
         configuration: Vec::new(),
         sealed: true,
         digests: sums::Digests::new(),
     };
-    copy_configuration(new.path(), &facts, &mut record)?;
+    configuration::copy_configuration(new.path(), &facts, &mut record)?;
     write_page(new.path(), checked, &mut record, parent.as_deref().unwrap_or_default())?;
     let text = serde_json::to_vec_pretty(&record).map_err(|error| Error::internal(error.to_string()))?;
     files::write(&new.path().join(record::FILE), &text)?;
@@ -220,45 +223,6 @@ fn release_when_taken_over(kept: &mut Option<KeptWal>) -> Result<()> {
         Some(held) if held.is_taken_over()? => kept.take().map_or(Ok(()), KeptWal::release),
         _ => Ok(()),
     }
-}
-
-/// Keeps the files of settings that are elsewhere than the data, as packages have it, with those that they include.
-fn copy_configuration(directory: &Path, facts: &Facts, record: &mut Record) -> Result<()> {
-    let data = data_directory();
-    let main = PathBuf::from(setting(c"config_file"));
-    let mut sources = vec![
-        ("postgresql.conf".to_owned(), main.clone()),
-        ("pg_hba.conf".to_owned(), PathBuf::from(setting(c"hba_file"))),
-        ("pg_ident.conf".to_owned(), PathBuf::from(setting(c"ident_file"))),
-    ];
-    for included in facts.setting_files.iter().map(PathBuf::from).filter(|included| *included != main) {
-        let name = main.parent().and_then(|beside| included.strip_prefix(beside).ok()).and_then(Path::to_str);
-        match name.filter(|name| record::is_configuration(name)) {
-            Some(name) => sources.push((name.to_owned(), included)),
-            // What is in the data directory is in the backup.
-            None if included.starts_with(&data) => {}
-            None => warn(&format!(
-                "\"{}\" is not in the backup: it is not among the server's other settings",
-                included.display()
-            )),
-        }
-    }
-    for (name, path) in sources.into_iter().take(record::MOST_CONFIGURATION) {
-        const MOST_BYTES: u64 = 16 << 20;
-        if path.starts_with(&data) {
-            continue;
-        }
-        let Ok(text) = files::read_capped(&path, MOST_BYTES) else {
-            warn(&format!("\"{}\" could not be read, and is not in the backup", path.display()));
-            continue;
-        };
-        let config = directory.join("config").join(&name);
-        files::make_directory(config.parent().unwrap_or(directory))?;
-        files::write(&config, &text)?;
-        record.configuration.push(name.clone());
-        record.digests.insert(format!("config/{name}"), files::digest(&text));
-    }
-    Ok(())
 }
 
 /// Writes the page that tells how to restore the backup by hand.
