@@ -8,6 +8,7 @@ mod backup_moments;
 mod backup_settings;
 mod backup_soundness;
 mod backup_surroundings;
+mod backup_timelines;
 mod backups;
 mod check_local;
 mod closed_terminal;

@@ -6,6 +6,7 @@ SELECT json_build_object(
     'last_failed_wal', a.last_failed_wal,
     'last_failed', extract(epoch FROM a.last_failed_time)::float8,
     'position', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn()::text END,
+    'segment', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END,
     'system_identifier', (SELECT c.system_identifier FROM pg_control_system() c),
     'segment_size', pg_size_bytes(current_setting('wal_segment_size')),
     'now', extract(epoch FROM clock_timestamp())::float8

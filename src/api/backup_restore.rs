@@ -15,12 +15,14 @@ fn backup_restore(
     port: default!(Option<i32>, "NULL"),
     start: default!(Option<bool>, "false"),
     wal_archive: default!(Option<Text>, "NULL"),
+    timeline: default!(Option<i32>, "NULL"),
 ) -> TableIterator<'static, (name!(directory, Text), name!(bytes, i64), name!(until, Text), name!(start_command, Text))>
 {
     let request = crate::job::RestoreTerms {
         backup: given("backup", backup).0,
         target_directory: given("target_directory", target_directory).0,
         until: given("until", until).0,
+        timeline,
         tablespaces: places(tablespaces),
         port,
         start: given("start", start),

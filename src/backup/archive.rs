@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::local::spi::{Param, extension};
 use crate::local::{disk, interrupts, rights, settings};
 use backups::name;
-use backups::wal::{Lsn, Segment};
+use backups::wal::{Lsn, Segment, parse_history};
 use pgrx::prelude::*;
 use serde::Deserialize;
 use std::fs;
@@ -132,6 +132,8 @@ struct Told {
     last_failed_wal: Option<String>,
     last_failed: Option<f64>,
     position: Option<String>,
+    /// The segment that is written.
+    segment: Option<String>,
     system_identifier: i64,
     segment_size: u64,
     now: f64,
@@ -183,12 +185,15 @@ pub fn archive_status() -> Result<ArchiveStatus> {
         status.lag_seconds = Some(oldest_waiting.map_or(0.0, |since| (told.now - since).max(0.0)));
         // What was archived last may be no segment but a file about a backup or a timeline.
         let told_last = told.last_archived_wal.as_deref().and_then(|name| Segment::parse(name.get(..24)?, size));
-        let newest = archive.as_ref().and_then(|archive| archive.segments.iter().max_by_key(|segment| segment.number));
-        let archived = told_last.max(newest.copied());
+        let newest = archive.as_ref().and_then(|archive| archive.segments.last());
         let position = told.position.as_deref().and_then(Lsn::parse);
-        if let (Some(archived), Some(position)) = (archived, position) {
-            let end = (archived.number + 1).saturating_mul(size);
-            status.lag_bytes = i64::try_from(position.0.saturating_sub(end)).ok();
+        let timeline = told.segment.as_deref().and_then(|name| Segment::parse(name, size)).map(|it| it.timeline);
+        // Older timelines may have gone further.
+        let archived = told_last.max(newest.copied()).filter(|archived| timeline == Some(archived.timeline));
+        let end = archived.map(|archived| Lsn((archived.number + 1).saturating_mul(size)));
+        let end = end.or_else(|| begin_of_timeline(timeline?));
+        if let (Some(end), Some(position)) = (end, position) {
+            status.lag_bytes = i64::try_from(position.0.saturating_sub(end.0)).ok();
         }
     }
     if let Some(archive) = archive {
@@ -200,6 +205,14 @@ pub fn archive_status() -> Result<ArchiveStatus> {
     }
     status.directory = directory;
     Ok(status)
+}
+
+/// Where a timeline of this server began; `None` for the first one.
+fn begin_of_timeline(timeline: u32) -> Option<Lsn> {
+    const MOST_BYTES: u64 = 1 << 20;
+    let history = data_directory().join(format!("pg_wal/{timeline:08X}.history"));
+    let text = files::read_capped(&history, MOST_BYTES).ok()?;
+    Some(parse_history(&String::from_utf8_lossy(&text))?.last()?.end)
 }
 
 /// The setting of a module that this session need not have loaded, which is then a text without a meaning.

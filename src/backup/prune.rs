@@ -1,13 +1,14 @@
 //! Backups and WAL that a policy does not ask for.
 
 use super::facts::Facts;
-use super::repository::{self, Fault, Found, archive_of, read_archive, refuse_other_archives};
+use super::repository::{self, Fault, Found, archive_of, archived_at, read_archive, refuse_other_archives};
 use super::{absolute, files, unix_now};
 use crate::error::{Error, Result};
 use crate::local::new_file::file_error;
 use crate::local::{disk, interrupts, new_directory, rights};
 use backups::name;
-use backups::prune::{Known, Policy, Verdict, decide, unneeded_wal};
+use backups::prune::{Known, Line, Policy, Verdict, decide, unneeded_wal};
+use backups::wal::{Archive, Segment};
 use pgrx::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -54,7 +55,16 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         full: terms.keep_full.map(|most| most as usize),
         since: terms.keep_for.map(|time| unix_now().saturating_sub(time)),
     };
-    let mut verdicts = decide(&known, policy);
+    let last = found.iter().filter_map(|found| found.whole.as_ref().ok()).next_back();
+    let archive = match last.map(|whole| &whole.record) {
+        Some(record) => {
+            let archive = read_archive(&archive_directory, record.segment_size, record.system_identifier)?;
+            refuse_other_archives(&archive_directory, &archive)?;
+            archive
+        }
+        None => Archive::default(),
+    };
+    let mut verdicts = decide(&known, policy, &lines(&archive, &archive_directory, &known, policy.since));
     keep_what_cannot_be_judged(&mut verdicts, &known, &found);
     keep_what_is_built_on(&mut verdicts, &known, &found);
     let sizes: BTreeMap<&str, u64> = found.iter().map(|found| (found.name.as_str(), found.bytes)).collect();
@@ -68,22 +78,17 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         })
         .collect();
     entries.extend(abandoned(&directory, terms.dry_run)?);
-    let last = found.iter().filter_map(|found| found.whole.as_ref().ok()).next_back();
     let mut segments = Vec::new();
-    if let Some(record) = last.map(|whole| &whole.record) {
-        let size = record.segment_size;
-        let archive = read_archive(&archive_directory, size, record.system_identifier)?;
-        refuse_other_archives(&archive_directory, &archive)?;
+    if !archive.segments.is_empty() {
+        let size = archive.segment_size;
         let unneeded = unneeded_wal(&archive, &known, &verdicts);
         segments.extend(unneeded.iter().map(|segment| segment.name(size)));
-        if !archive.segments.is_empty() {
-            entries.push(PrunedEntry {
-                entry: format!("{} segments of WAL", archive.segments.len() - unneeded.len()),
-                keep: true,
-                bytes: (archive.segments.len() - unneeded.len()) as u64 * size,
-                reason: "backups that are kept may need them".to_owned(),
-            });
-        }
+        entries.push(PrunedEntry {
+            entry: format!("{} segments of WAL", archive.segments.len() - unneeded.len()),
+            keep: true,
+            bytes: (archive.segments.len() - unneeded.len()) as u64 * size,
+            reason: "backups that are kept may need them".to_owned(),
+        });
         if let (Some(first), Some(last)) = (segments.iter().min(), segments.iter().max()) {
             entries.push(PrunedEntry {
                 entry: format!("{} segments of WAL", segments.len()),
@@ -114,6 +119,25 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         }
     }
     Ok(entries)
+}
+
+/// Returns the timelines whose moments are to stay restorable: the newest one, and those that there is WAL or a backup of since then.
+fn lines(archive: &Archive, directory: &Path, known: &[Known], since: Option<i64>) -> Vec<Line> {
+    let of_backup = |known: &Known| known.end.map(|(timeline, _)| timeline);
+    let of_archive = archive.segments.iter().map(|segment| segment.timeline).chain(archive.histories.keys().copied());
+    let newest = of_archive.chain(known.iter().filter_map(of_backup)).max();
+    let mut timelines: BTreeSet<u32> = newest.into_iter().collect();
+    if let Some(since) = since {
+        let is_young = |known: &&Known| known.finished.is_some_and(|finished| finished >= since);
+        timelines.extend(known.iter().filter(is_young).filter_map(of_backup));
+        // They are in the order of timelines, and then of positions.
+        let last_ones: BTreeMap<u32, Segment> = archive.segments.iter().map(|last| (last.timeline, *last)).collect();
+        let size = archive.segment_size;
+        let is_young = |last: &Segment| archived_at(directory, *last, size).is_some_and(|at| at >= since);
+        timelines.extend(last_ones.values().filter(|last| is_young(last)).map(|last| last.timeline));
+    }
+    let switches = |timeline: &u32| archive.histories.get(timeline).cloned().unwrap_or_default();
+    timelines.iter().map(|timeline| Line { timeline: *timeline, switches: switches(timeline) }).collect()
 }
 
 /// Keeps backups that cannot be read, of which nobody knows whether they are good, and what builds on them; and those of other

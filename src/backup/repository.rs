@@ -11,8 +11,8 @@ use backups::record::{self, Record};
 use backups::wal::{self, Archive, Reach, Segment, is_segment_size, parse_history};
 use backups::{name, prune, restore_page, sums};
 use pgrx::prelude::*;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -165,13 +165,14 @@ pub(super) fn known(found: &[Found]) -> Vec<Known> {
     settled
         .map(|found| {
             let whole = found.whole.as_ref().ok();
-            let start = whole.and_then(|whole| ends(&whole.manifest).ok()).map(|(first, _)| first.start);
+            let ends = whole.and_then(|whole| ends(&whole.manifest).ok());
             Known {
                 name: found.name.clone(),
                 parent: whole.and_then(|whole| whole.record.parent.clone()),
                 complete: whole.is_some(),
                 finished: whole.map(|whole| whole.record.finished),
-                start,
+                start: ends.map(|(first, _)| first.start),
+                end: ends.map(|(_, last)| (last.timeline, last.end)),
             }
         })
         .collect()
@@ -227,6 +228,26 @@ pub(super) fn archived_at(directory: &Path, segment: Segment, size: u64) -> Opti
 pub(super) fn reach(whole: &Whole, archive: &Archive) -> Result<Reach> {
     let (_, last) = ends(&whole.manifest)?;
     Ok(archive.reach(last.timeline, last.end))
+}
+
+/// The same along a timeline of choice.
+pub(super) fn reach_along(whole: &Whole, archive: &Archive, timeline: u32) -> Result<Reach> {
+    let (_, last) = ends(&whole.manifest)?;
+    archive.reach_along(timeline, last.timeline, last.end).ok_or_else(|| {
+        let continuing = archive.histories.keys().filter(|&&to| archive.way(to, last.timeline, last.end).is_some());
+        let known: BTreeSet<u32> = continuing.copied().chain([last.timeline]).collect();
+        let known: Vec<String> = known.iter().map(u32::to_string).collect();
+        Error::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("timeline {timeline} does not continue the backup"),
+        )
+        .detail(format!(
+            "The backup ends at {} of timeline {}. By the histories in the WAL archive these continue it: {}.",
+            last.end,
+            last.timeline,
+            known.join(", ")
+        ))
+    })
 }
 
 /// Returns the name of a backup of another server than this one, if there is one in a directory. It looks at nothing but records: other

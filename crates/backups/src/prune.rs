@@ -1,6 +1,6 @@
 //! Which backups and which WAL a policy keeps.
 
-use crate::wal::{Archive, Lsn, Segment};
+use crate::wal::{Archive, Lsn, Segment, Switch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a backup in a repository.
@@ -15,6 +15,26 @@ pub struct Known {
     pub finished: Option<i64>,
     /// The first position in the WAL that it needs.
     pub start: Option<Lsn>,
+    /// Where it is consistent: the timeline, and the position.
+    pub end: Option<(u32, Lsn)>,
+}
+
+/// A timeline that moments are to be restored of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub timeline: u32,
+    /// Its ancestors, from the oldest.
+    pub switches: Vec<Switch>,
+}
+
+impl Line {
+    /// Returns whether a backup is one of this timeline, or was one before this timeline began.
+    fn continues(&self, known: &Known) -> bool {
+        let leaves = |timeline: u32, end: Lsn| {
+            self.switches.iter().any(|switch| switch.timeline == timeline && switch.end >= end)
+        };
+        known.end.is_some_and(|(timeline, end)| timeline == self.timeline || leaves(timeline, end))
+    }
 }
 
 /// What is to be kept. A backup is kept if either of the rules says so.
@@ -59,8 +79,9 @@ pub fn chain<'a>(known: &'a Known, by_name: &BTreeMap<&'a str, &'a Known>) -> Op
     Some(names)
 }
 
-/// Decides about each backup, in the order of their names.
-pub fn decide(backups: &[Known], policy: Policy) -> Vec<Verdict> {
+/// Decides about each backup, in the order of their names. A backup of a timeline that was left does not stand for one of the timelines
+/// whose moments are to be restored.
+pub fn decide(backups: &[Known], policy: Policy, lines: &[Line]) -> Vec<Verdict> {
     let by_name: BTreeMap<&str, &Known> = backups.iter().map(|known| (known.name.as_str(), known)).collect();
     let mut good: Vec<(i64, &str, Vec<&str>)> = by_name
         .values()
@@ -72,6 +93,11 @@ pub fn decide(backups: &[Known], policy: Policy) -> Vec<Verdict> {
     let mut kept: BTreeMap<&str, String> = BTreeMap::new();
     if let Some(&newest) = fulls.first() {
         kept.insert(newest, "it is the newest full backup".into());
+    }
+    for line in lines {
+        if let Some(&newest) = fulls.iter().find(|&&name| line.continues(by_name[name])) {
+            kept.entry(newest).or_insert_with(|| format!("it is the newest full backup of timeline {}", line.timeline));
+        }
     }
     if let Some(most) = policy.full {
         let newest: BTreeSet<&str> = fulls.iter().take(most).copied().collect();
@@ -94,6 +120,15 @@ pub fn decide(backups: &[Known], policy: Policy) -> Vec<Verdict> {
         // The moments before the first of these are restored from the one before.
         if let Some((_, name, _)) = good.iter().rfind(|(finished, _, _)| *finished < since) {
             kept.entry(name).or_insert_with(|| "the oldest moments that are kept are restored from it".into());
+        }
+        for line in lines {
+            let mut before = good.iter().filter(|(finished, _, _)| *finished < since);
+            if let Some((_, name, _)) = before.rfind(|(_, name, _)| line.continues(by_name[*name])) {
+                let timeline = line.timeline;
+                kept.entry(name).or_insert_with(|| {
+                    format!("the oldest moments of timeline {timeline} that are kept are restored from it")
+                });
+            }
         }
     }
     for (_, name, chain) in &good {
@@ -148,7 +183,7 @@ mod tests {
     const SIZE: u64 = 1 << 24;
 
     /// Full backups, incremental ones on any of the earlier ones, some of them damaged, or gone.
-    fn repository(random: &mut Random) -> (Vec<Known>, Archive, Policy) {
+    fn repository(random: &mut Random) -> (Vec<Known>, Archive, Policy, Vec<Line>) {
         let mut backups: Vec<Known> = Vec::new();
         for number in 0..random.below(12) {
             let parent = (random.below(2) == 0 && !backups.is_empty())
@@ -160,6 +195,7 @@ mod tests {
                 finished: (random.below(20) > 0).then_some((number * 10 + random.below(10)) as i64),
                 start: (random.below(20) > 0)
                     .then_some(Lsn((number * 3 + random.below(3)) * SIZE + random.below(SIZE))),
+                end: (random.below(20) > 0).then_some((random.below(3) as u32 + 1, Lsn((number * 3 + 3) * SIZE))),
             });
         }
         if random.below(4) == 0 && !backups.is_empty() {
@@ -177,7 +213,14 @@ mod tests {
             full: (random.below(3) > 0).then(|| random.below(4) as usize),
             since: (random.below(3) > 0).then(|| random.below(130) as i64),
         };
-        (backups, archive, policy)
+        let line = |timeline: u64, random: &mut Random| {
+            let ancestors = (1..timeline).filter(|_| random.below(4) > 0).collect::<Vec<u64>>();
+            let switch = |timeline: u64| Switch { timeline: timeline as u32, end: Lsn(random.below(40) * SIZE) };
+            Line { timeline: timeline as u32, switches: ancestors.into_iter().map(switch).collect() }
+        };
+        let lines = (0..random.below(3)).map(|_| random.below(4) + 1).collect::<Vec<u64>>();
+        let lines = lines.into_iter().map(|timeline| line(timeline, &mut *random)).collect();
+        (backups, archive, policy, lines)
     }
 
     /// Whether a backup is complete with all that it builds on, by following names without any bookkeeping.
@@ -193,7 +236,7 @@ mod tests {
     }
 
     /// The rules, one by one, over all backups.
-    fn should_keep(backups: &[Known], policy: Policy, name: &str) -> bool {
+    fn should_keep(backups: &[Known], policy: Policy, lines: &[Line], name: &str) -> bool {
         let root = |name: &str| restorable(backups, name, 0);
         let finished = |name: &str| backups.iter().find(|known| known.name == name).unwrap().finished.unwrap();
         let good: Vec<&str> =
@@ -216,7 +259,23 @@ mod tests {
                 let after = |other: &str| (finished(other), other) > (finished(name), name);
                 finished(name) >= since || !good.iter().any(|other| finished(other) < since && after(other))
             });
-            newest || by_number || by_time
+            // Among the backups that the timeline goes on from, nothing but the newest ones.
+            let by_line = lines.iter().any(|line| {
+                let is_of_line = |name: &str| {
+                    let end = backups.iter().find(|known| known.name == name).unwrap().end;
+                    let left = |at: (u32, Lsn)| {
+                        line.switches.iter().any(|it| (it.timeline, it.end.max(at.1)) == (at.0, it.end))
+                    };
+                    end.is_some_and(|end| end.0 == line.timeline || left(end))
+                };
+                let later = |other: &str| is_of_line(other) && (finished(other), other) > (finished(name), name);
+                let newest = is_full(name) && !good.iter().any(|other| is_full(other) && later(other));
+                let before = policy.since.is_some_and(|since| {
+                    finished(name) < since && !good.iter().any(|other| finished(other) < since && later(other))
+                });
+                is_of_line(name) && (newest || before)
+            });
+            newest || by_number || by_time || by_line
         };
         // Kept itself, or needed by one that is kept.
         good.iter().any(|other| {
@@ -235,11 +294,11 @@ mod tests {
     fn made_up_repositories() {
         let (mut removed, mut kept, mut segments) = (0, 0, 0);
         for seed in 0..3000 {
-            let (backups, archive, policy) = repository(&mut Random(seed));
-            let verdicts = decide(&backups, policy);
+            let (backups, archive, policy, lines) = repository(&mut Random(seed));
+            let verdicts = decide(&backups, policy, &lines);
             assert_eq!(verdicts.len(), backups.len());
             for verdict in &verdicts {
-                let expected = should_keep(&backups, policy, &verdict.name);
+                let expected = should_keep(&backups, policy, &lines, &verdict.name);
                 assert_eq!(verdict.keep, expected, "seed {seed}: {verdict:?} {policy:?} {backups:#?}");
                 if verdict.keep { kept += 1 } else { removed += 1 }
             }
@@ -271,16 +330,43 @@ mod tests {
             complete,
             finished: Some(finished),
             start: Some(Lsn(SIZE)),
+            end: Some((1, Lsn(2 * SIZE))),
         };
         let backups = [known("a", 1, true), known("b", 2, true), known("c", 3, false)];
         for policy in
             [Policy::default(), Policy { full: Some(0), since: None }, Policy { full: None, since: Some(1000) }]
         {
-            let verdicts = decide(&backups, policy);
+            let verdicts = decide(&backups, policy, &[]);
             let kept: Vec<bool> = verdicts.iter().map(|verdict| verdict.keep).collect();
             assert_eq!(kept, [false, true, false], "{verdicts:?}");
         }
-        let verdicts = decide(&backups[2..], Policy { full: Some(0), since: None });
+        let verdicts = decide(&backups[2..], Policy { full: Some(0), since: None }, &[]);
         assert!(verdicts[0].keep);
+    }
+    #[test]
+    fn backups_of_a_timeline_that_was_left_do_not_stand_for_others() {
+        let known = |name: &str, finished, timeline, end| Known {
+            name: name.into(),
+            parent: None,
+            complete: true,
+            finished: Some(finished),
+            start: Some(Lsn(SIZE)),
+            end: Some((timeline, Lsn(end))),
+        };
+        // The server went back to a moment between the first two of them, and on from there.
+        let backups = [known("a", 1, 1, 10), known("b", 2, 1, 30), known("c", 3, 1, 40), known("d", 10, 2, 25)];
+        let lines = [Line { timeline: 2, switches: vec![Switch { timeline: 1, end: Lsn(20) }] }];
+        let kept = |backups: &[Known], policy| -> Vec<String> {
+            decide(backups, policy, &lines)
+                .into_iter()
+                .filter(|verdict| verdict.keep)
+                .map(|verdict| verdict.name)
+                .collect()
+        };
+        // Before the first backup of its own.
+        assert_eq!(kept(&backups[..3], Policy { full: Some(1), since: None }), ["a", "c"]);
+        // Moments of it that are older than that backup.
+        assert_eq!(kept(&backups, Policy { full: None, since: Some(5) }), ["a", "c", "d"]);
+        assert_eq!(kept(&backups, Policy { full: Some(1), since: None }), ["d"]);
     }
 }

@@ -87,7 +87,8 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     let _ = writeln!(
         page,
         "4. Say how far to recover. The settings below take all WAL of the archive. To stop earlier, add one of\n   \
-         `recovery_target_time`, `recovery_target_lsn` and `recovery_target_name`. The port must be a free one, and\n   \
+         `recovery_target_time`, `recovery_target_lsn` and `recovery_target_name`; another timeline than the newest goes into\n   \
+         `recovery_target_timeline`. The port must be a free one, and\n   \
          archiving stays off until you know where this server is to archive. Recovery creates tablespaces that are newer\n   \
          than the backup in the places that they had, also where the files of a running server are: then stop before, or\n   \
          take a newer backup. `pg_waldump --rmgr=Tablespace` shows them. And it needs `max_connections`,\n   \

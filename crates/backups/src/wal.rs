@@ -97,9 +97,11 @@ pub fn parse_history(text: &str) -> Option<Vec<Switch>> {
     for line in lines.take(MOST_SWITCHES) {
         let mut words = line.split_whitespace();
         let switch = Switch { timeline: words.next()?.parse().ok()?, end: Lsn::parse(words.next()?)? };
-        if switches.last().is_some_and(|last| last.timeline >= switch.timeline || last.end > switch.end) {
+        if switches.last().is_some_and(|last| last.timeline >= switch.timeline) {
             return None;
         }
+        // A server that was told to follow a timeline, and to stop before that began, names it all the same: it left the one before.
+        switches.iter_mut().for_each(|earlier| earlier.end = earlier.end.min(switch.end));
         switches.push(switch);
     }
     Some(switches)
@@ -135,21 +137,35 @@ pub struct Reach {
     pub segments: Vec<Segment>,
     /// The segments that are missing between others: the first and the last of each gap.
     pub gaps: Vec<(Segment, Segment)>,
+    /// Where a timeline on the way begins of which there is no WAL. Recovery must not go on behind it.
+    pub fork: Option<Lsn>,
 }
 
 impl Archive {
+    /// Returns the switches that lead to a timeline from one at a position; `None` where it does not continue that one there.
+    pub fn way(&self, to: u32, timeline: u32, from: Lsn) -> Option<&[Switch]> {
+        if to == timeline {
+            return Some(&[]);
+        }
+        let switches = self.histories.get(&to)?;
+        let leaves = |switch: &Switch| switch.timeline == timeline && switch.end >= from;
+        switches.iter().any(leaves).then_some(switches.as_slice())
+    }
+
     /// Returns how far a backup can be recovered that was consistent at `from` on this timeline: along the newest timeline that
     /// continues it.
     pub fn reach(&self, timeline: u32, from: Lsn) -> Reach {
-        let newest = self
-            .histories
-            .iter()
-            .rev()
-            .find(|(_, switches)| switches.iter().any(|switch| switch.timeline == timeline && switch.end >= from));
-        let (followed, switches) = match newest {
-            Some((&newest, switches)) => (newest, switches.as_slice()),
-            None => (timeline, &[][..]),
-        };
+        let newest = self.histories.keys().rev().find(|&&to| to != timeline && self.way(to, timeline, from).is_some());
+        let followed = newest.copied().unwrap_or(timeline);
+        self.along(self.way(followed, timeline, from).unwrap_or_default(), followed, timeline, from)
+    }
+
+    /// The same along a timeline of choice; `None` where that does not continue the backup.
+    pub fn reach_along(&self, followed: u32, timeline: u32, from: Lsn) -> Option<Reach> {
+        Some(self.along(self.way(followed, timeline, from)?, followed, timeline, from))
+    }
+
+    fn along(&self, switches: &[Switch], followed: u32, timeline: u32, from: Lsn) -> Reach {
         // The position may be the very end of a segment that is the backup's own.
         let first = from.0 / self.segment_size;
         let timeline_of = |number: u64| {
@@ -169,7 +185,8 @@ impl Archive {
         let mut numbers: Vec<u64> = on_the_way.map(|segment| segment.number).collect();
         numbers.sort_unstable();
         let segment = |number: u64| Segment { timeline: timeline_of(number), number };
-        let mut reach = Reach { timeline: followed, end: None, last: None, segments: Vec::new(), gaps: Vec::new() };
+        let mut reach =
+            Reach { timeline: followed, end: None, last: None, segments: Vec::new(), gaps: Vec::new(), fork: None };
         let mut expected = first;
         for &number in &numbers {
             if number > expected {
@@ -181,7 +198,27 @@ impl Archive {
             }
             expected = number + 1;
         }
+        self.end_at_fork(&mut reach, switches, (timeline, first));
         reach
+    }
+
+    /// Ends the way at a fork behind which it has no WAL. The segment of the fork is that of an older timeline then, which may go on in it:
+    /// a server in recovery takes that for want of the other, and would replay what is not on the way.
+    fn end_at_fork(&self, reach: &mut Reach, switches: &[Switch], (timeline, first): (u32, u64)) {
+        let number = reach.last.map_or(first, |last| last.number + 1);
+        let in_it = |switch: &&Switch| switch.timeline >= timeline && switch.end.0 / self.segment_size == number;
+        for switch in switches.iter().rev().filter(in_it) {
+            reach.fork = Some(switch.end);
+            let older = Segment { timeline: switch.timeline, number };
+            if self.segments.contains(&older) {
+                if !switch.end.0.is_multiple_of(self.segment_size) {
+                    reach.last = Some(older);
+                    reach.segments.push(older);
+                    reach.end = Some(switch.end);
+                }
+                break;
+            }
+        }
     }
 
     /// Returns the gaps of each timeline.
@@ -234,9 +271,12 @@ mod tests {
         let text = "1\t0/5000000\tno recovery target specified\n\n2\t0/9000000\tat restore point \"x\"\n";
         let switches = [(1, 0x500_0000), (2, 0x900_0000)];
         assert_eq!(parse_history(text).unwrap(), switches.map(|(timeline, end)| Switch { timeline, end: Lsn(end) }));
-        for wrong in ["x", "1", "1 2", "2 0/1\n1 0/2", "1 0/2\n2 0/1"] {
+        for wrong in ["x", "1", "1 2", "2 0/1\n1 0/2", "1 0/1\n1 0/2"] {
             assert_eq!(parse_history(wrong), None, "{wrong}");
         }
+        // The second was to be followed, and recovery stopped before it began.
+        let told = parse_history("1 0/9000000\n2 0/5000000").unwrap();
+        assert_eq!(told, [1, 2].map(|timeline| Switch { timeline, end: Lsn(0x500_0000) }));
     }
 
     #[test]
@@ -270,5 +310,58 @@ mod tests {
         known.segments.insert(Segment { timeline: 4, number: 6 });
         let reach = known.reach(1, Lsn(3 * SIZE));
         assert_eq!((reach.timeline, reach.end), (4, Some(Lsn(7 * SIZE))));
+    }
+    #[test]
+    fn a_fork_without_wal_behind_it_ends_the_way() {
+        let switch = |timeline, end| Switch { timeline, end: Lsn(end) };
+        let segment = |timeline, number| Segment { timeline, number };
+        // The old timeline goes on, and of the new one there is the history alone.
+        let mut known = archive(&[(1, 3), (1, 4), (1, 5), (1, 6)]);
+        known.histories.insert(2, vec![switch(1, 5 * SIZE + 10)]);
+        for from in [3 * SIZE, 5 * SIZE + 5] {
+            let reach = known.reach(1, Lsn(from));
+            let fork = Some(Lsn(5 * SIZE + 10));
+            assert_eq!((reach.timeline, reach.end, reach.fork, reach.last), (2, fork, fork, Some(segment(1, 5))));
+            assert!(reach.gaps.is_empty());
+        }
+        // At the end of a segment nothing of the next one is before the fork.
+        known.histories.insert(2, vec![switch(1, 5 * SIZE)]);
+        let reach = known.reach(1, Lsn(3 * SIZE));
+        let fork = Some(Lsn(5 * SIZE));
+        assert_eq!((reach.end, reach.fork, reach.last), (fork, fork, Some(segment(1, 4))));
+        // The old timeline ended there.
+        known.histories.insert(2, vec![switch(1, 7 * SIZE + 10)]);
+        let reach = known.reach(1, Lsn(3 * SIZE));
+        assert_eq!((reach.end, reach.fork), (Some(Lsn(7 * SIZE)), Some(Lsn(7 * SIZE + 10))));
+        // Its first segment is enough, and so is any that is before the fork.
+        known.histories.insert(2, vec![switch(1, 5 * SIZE + 10)]);
+        known.segments.insert(segment(2, 5));
+        let reach = known.reach(1, Lsn(3 * SIZE));
+        assert_eq!((reach.end, reach.fork), (Some(Lsn(6 * SIZE)), None));
+        known.segments.retain(|segment| segment.number < 4);
+        let reach = known.reach(1, Lsn(3 * SIZE));
+        assert_eq!((reach.end, reach.fork), (Some(Lsn(4 * SIZE)), None));
+        // Two forks in one segment: what there is of the first timeline ends at the first.
+        let mut known = archive(&[(1, 4), (1, 5)]);
+        known.histories.insert(3, vec![switch(1, 5 * SIZE + 10), switch(2, 5 * SIZE + 20)]);
+        assert_eq!(known.reach(1, Lsn(4 * SIZE)).end, Some(Lsn(5 * SIZE + 10)));
+        known.segments.insert(segment(2, 5));
+        assert_eq!(known.reach(1, Lsn(4 * SIZE)).end, Some(Lsn(5 * SIZE + 20)));
+        // A backup behind a fork does not go back to it.
+        let reach = known.reach(2, Lsn(5 * SIZE + 15));
+        assert_eq!((reach.end, reach.fork), (Some(Lsn(5 * SIZE + 20)), Some(Lsn(5 * SIZE + 20))));
+    }
+
+    #[test]
+    fn timelines_of_choice() {
+        let switch = |timeline, end| Switch { timeline, end: Lsn(end) };
+        let mut known = archive(&[(1, 3), (1, 4), (1, 5), (1, 6), (2, 5)]);
+        known.histories.insert(2, vec![switch(1, 5 * SIZE + 10)]);
+        let end = |followed, timeline, from| known.reach_along(followed, timeline, Lsn(from)).map(|reach| reach.end);
+        assert_eq!(end(1, 1, 3 * SIZE), Some(Some(Lsn(7 * SIZE))));
+        assert_eq!(end(2, 1, 3 * SIZE), Some(Some(Lsn(6 * SIZE))));
+        assert_eq!(end(2, 1, 5 * SIZE + 11), None);
+        assert_eq!(end(3, 1, 3 * SIZE), None);
+        assert_eq!(end(1, 2, 5 * SIZE + 20), None);
     }
 }

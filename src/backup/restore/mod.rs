@@ -26,6 +26,8 @@ pub struct RestoreTerms {
     pub backup: String,
     pub target_directory: String,
     pub until: String,
+    /// The timeline that recovery follows, instead of the newest one.
+    pub timeline: Option<i32>,
     /// Pairs of the old place of a tablespace and the new one.
     pub tablespaces: Vec<(String, String)>,
     pub port: Option<i32>,
@@ -69,6 +71,9 @@ pub fn check_restore(terms: &RestoreTerms) -> Result<()> {
     {
         return Err(invalid(format!("port {port} is outside the valid range 1 to 65535")));
     }
+    if terms.timeline.is_some_and(|timeline| timeline < 1) {
+        return Err(invalid("timeline must be at least 1".to_owned()));
+    }
     Until::parse(&terms.until)?;
     absolute("the new data directory", &terms.target_directory)?;
     locate(&terms.backup).map(drop)
@@ -103,7 +108,10 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
     let record = &last.record;
     let archive = repository::read_archive(&archive_directory, record.segment_size, record.system_identifier)?;
     repository::refuse_other_archives(&archive_directory, &archive)?;
-    let reach = repository::reach(last, &archive)?;
+    let reach = match terms.timeline {
+        Some(timeline) => repository::reach_along(last, &archive, timeline.unsigned_abs())?,
+        None => repository::reach(last, &archive)?,
+    };
     let stop = settings_of(&until, last, &archive, &archive_directory, &reach)?;
     let spaces = places(terms, last, &target)?;
     let facts = Facts::read()?;

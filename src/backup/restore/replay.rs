@@ -19,6 +19,8 @@ pub(super) struct Replay<'a> {
     /// Where the replay begins, and where the backup is consistent.
     pub(super) start: Lsn,
     pub(super) consistent: Lsn,
+    /// Where it ends, although the last segment goes on with what is of another timeline.
+    fork: Option<Lsn>,
 }
 
 /// What is looked for.
@@ -62,6 +64,7 @@ impl<'a> Replay<'a> {
             runs: all.chunk_by(follows).map(<[Segment]>::to_vec).collect(),
             start: first.start,
             consistent: last.end,
+            fork: reach.fork,
         })
     }
 
@@ -93,6 +96,7 @@ impl<'a> Replay<'a> {
             })?;
             let last = run.last().map_or(0, |segment| segment.number);
             found.damaged = waldump::stop(&messages)
+                .filter(|(lsn, _)| self.fork.is_none_or(|fork| *lsn < fork))
                 .filter(|(lsn, zeros)| !zeros || lsn.0 / self.archive.segment_size < last)
                 .map(|(lsn, _)| lsn);
             if found.damaged.is_some() {
@@ -145,6 +149,7 @@ impl<'a> Replay<'a> {
         let mut arguments = options.to_vec();
         arguments.extend([path(first), path(last)]);
         let mut line = Vec::new();
+        let is_on_the_way = |lsn: Lsn| self.fork.is_none_or(|fork| lsn < fork);
         let output = self.program.run_into(&arguments, None, &mut |bytes| {
             for &byte in bytes {
                 if byte != b'\n' {
@@ -153,7 +158,8 @@ impl<'a> Replay<'a> {
                     }
                     continue;
                 }
-                if let Some((lsn, event)) = waldump::record(&String::from_utf8_lossy(&line)) {
+                let record = waldump::record(&String::from_utf8_lossy(&line));
+                if let Some((lsn, event)) = record.filter(|(lsn, _)| is_on_the_way(*lsn)) {
                     sink(lsn, event);
                 }
                 line.clear();

@@ -86,9 +86,17 @@ pub(super) fn settings_of(
         if lines.is_empty() {
             lines.push(format!("The WAL at hand leads from {} to {known_end}.", stop.end));
         }
+        if reach.timeline != stop.timeline {
+            let (to, from) = (reach.timeline, stop.timeline);
+            lines.push(format!("Recovery follows timeline {to}. The backup is of timeline {from}."));
+        }
         error.details(lines)
     };
     let immediate = || vec![("recovery_target", "immediate".to_owned())];
+    // The archive may have WAL behind that is of another timeline.
+    let at_fork = reach.fork.filter(|_| matches!(until, Until::Latest) && reach.gaps.is_empty());
+    let at_fork = at_fork.map(|fork| Until::Lsn(fork.min(known_end)));
+    let until = at_fork.as_ref().unwrap_or(until);
     let wanted = match until {
         Until::Consistent => return Ok((immediate(), BTreeMap::new())),
         Until::Lsn(lsn) if *lsn == stop.end => return Ok((immediate(), BTreeMap::new())),
