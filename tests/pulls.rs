@@ -4,6 +4,8 @@
 
 mod harness;
 
+mod backup_disks;
+mod backup_members;
 mod backup_moments;
 mod backup_settings;
 mod backup_soundness;
