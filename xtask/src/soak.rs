@@ -10,9 +10,10 @@ const HISTORY: Duration = Duration::from_secs(120);
 const HISTORIES: &str = "soak::a_long_history";
 
 /// Random tests that are slow and seldom broken, by their names, and what makes them longer than in `cargo xtask test`.
-const REPEATED: [&str; 9] = [
+const REPEATED: [&str; 10] = [
     "kills::processes",
     "killed_backups_are_never_called_complete",
+    "a_disk_that_fills_up_at_any_moment",
     "changed_files_do_not_end_the_server",
     "damaged_rows_are_stored_or_refused",
     "changed_bytes_of_stored_rows_do_not_end_the_server",
