@@ -118,6 +118,7 @@ fn files_are_complete_or_not_there() {
     for (arguments, words) in [
         (", overwrite => true, include => '{missing}'", "pg_dump could not dump"),
         (", overwrite => true, sections => '{data; rm}'", "not recognized"),
+        (", overwrite => true, sections => '{}'", "nothing to dump without sections"),
         (", overwrite => true, data => false, definitions => false", "nothing to dump"),
         (", overwrite => true, source => 'host=127.0.0.1 port=1 dbname=x'", "could not connect"),
     ] {

@@ -484,6 +484,31 @@ fn tables_are_chosen_by_patterns() {
     assert_eq!((failed.message.as_str(), failed.detail.as_str()), ("patterns match no table of the script", "c"));
 }
 
+/// An INSERT with queries in front of it fills its table as any other, and names are the same however they are written.
+#[test]
+fn inserts_behind_queries_and_escaped_names_are_those_of_their_tables() {
+    let (mut pair, directory) = Pair::with_files("load_sql_with");
+    let client = &mut pair.destination;
+    let script = "CREATE TABLE a (i int); CREATE TABLE b (i int); CREATE TABLE U&\"gr!00F6!00DFe\" UESCAPE '!' (i int);
+        WITH x AS (SELECT 1), y(n) AS (SELECT generate_series(2, 3)) INSERT INTO a SELECT * FROM x UNION ALL SELECT n FROM y;
+        with x as (select 5) insert into b select * from x;
+        WITH x AS (SELECT 4) INSERT INTO a SELECT * FROM x;
+        INSERT INTO U&\"gr\\00f6\\00DFe\" VALUES (7);
+        COPY U&\"gr!00f6!00DFe\" UESCAPE '!' FROM stdin;\n8\n\\.\n";
+    let path = write(&directory, "a.sql", script);
+    let report = load_well(client, &path, ", exclude => '{b, größe}'");
+    assert_eq!(report, ["rows a 4", "table 1"]);
+    assert_eq!(texts(client, "SELECT i::text FROM a ORDER BY i"), ["1", "2", "3", "4"]);
+    client.batch_execute("DROP TABLE a").unwrap();
+    let report = load_well(client, &path, ", include => '{b, größe}'");
+    assert_eq!(report, ["rows b 1", "rows größe 1", "rows public größe 1", "table 2"]);
+    // Rows are not passed over one by one, here neither.
+    let bad = "CREATE TABLE c (i int);WITH x AS (SELECT 'x'::text AS v) INSERT INTO c SELECT v::int FROM x;";
+    let bad = write(&directory, "b.sql", bad);
+    assert_eq!(failure(client, &bad, ", on_error => 'skip'").sqlstate, "22P02");
+    pair.assert_nothing_left();
+}
+
 #[test]
 fn scripts_in_other_encodings() {
     if !has_pg_dump() {

@@ -36,6 +36,11 @@ impl DumpRequest {
             return Err(invalid(format!("section \"{other}\" not recognized"))
                 .hint("Sections are \"pre-data\", \"data\" and \"post-data\"."));
         }
+        if self.sections.is_some() && sections.is_empty() {
+            return Err(invalid("there is nothing to dump without sections".to_owned()).hint(
+                "Sections are \"pre-data\", \"data\" and \"post-data\"; without the parameter all of them are dumped.",
+            ));
+        }
         if !self.definitions && !self.data {
             return Err(invalid("there is nothing to dump without definitions and data".to_owned()));
         }

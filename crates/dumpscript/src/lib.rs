@@ -13,6 +13,7 @@ mod lexer;
 mod marks;
 mod splitter;
 mod statement;
+mod unicode;
 
 pub use commands::Commands;
 pub use effect::{
@@ -27,7 +28,7 @@ pub use marks::EndMarks;
 pub use splitter::{Piece, Splitter};
 pub use statement::{
     Name, Subject, Transaction, before_values, changes_owner, database_of, drops_extension, first_words,
-    is_about_privileges, is_change_of_session_role, made_kind, may_set_encoding, resets_encoding, roles_of,
+    is_about_privileges, is_change_of_session_role, is_insert, made_kind, may_set_encoding, resets_encoding, roles_of,
     sequence_of, setting_of, subject_of, transaction_of,
 };
 

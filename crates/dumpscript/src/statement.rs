@@ -2,6 +2,7 @@
 
 use crate::Rules;
 use crate::lexer::{Token, TokenKind, next_token};
+use crate::unicode;
 
 /// The rules of statements in UTF-8 whose strings were read already.
 const RULES: Rules = Rules { escapes: false, encoding: crate::Encoding::Plain };
@@ -25,6 +26,7 @@ impl<'a> Tokens<'a> {
         {
             position = token.end;
             tokens.push(token);
+            unicode::join_escape(text, &mut tokens);
         }
         Self { text, tokens }
     }
@@ -99,6 +101,9 @@ impl<'a> Tokens<'a> {
             TokenKind::Word => Some(self.text_of(token).to_ascii_lowercase()),
             TokenKind::Quoted => {
                 let quoted = self.text_of(token);
+                if unicode::is_escaped(quoted) {
+                    return unicode::name(quoted);
+                }
                 Some(quoted.get(1..quoted.len() - 1)?.replace("\"\"", "\""))
             }
             _ => None,
@@ -220,6 +225,9 @@ pub fn subject_of(statement: &str) -> Subject {
         return of_table(tokens.qualified(tokens.past(1, "binary"), false));
     } else if tokens.are_words(0, "insert into") {
         return of_table(tokens.qualified(2, false));
+    } else if tokens.is_word(0, "with") {
+        let tokens = Tokens::first(statement, MOST_TOKENS);
+        return of_table(insert_of(&tokens).and_then(|insert| tokens.qualified(insert + 2, false)));
     } else if tokens.are_words(0, "drop table") {
         return of_table(tokens.qualified(tokens.past(2, "if exists"), false));
     }
@@ -292,9 +300,37 @@ pub fn subject_of(statement: &str) -> Subject {
     subject
 }
 
+/// Whether a statement is an INSERT, also one with queries in front of it.
+pub fn is_insert(statement: &str) -> bool {
+    insert_of(&Tokens::first(statement, MOST_TOKENS)).is_some()
+}
+
+/// The position of the INSERT that a statement is, behind its WITH.
+fn insert_of(tokens: &Tokens<'_>) -> Option<usize> {
+    if !tokens.is_word(0, "with") {
+        return tokens.are_words(0, "insert into").then_some(0);
+    }
+    let mut depth = 0_usize;
+    for position in 1..tokens.tokens.len() {
+        if tokens.is_symbol(position, b'(') {
+            depth += 1;
+        } else if tokens.is_symbol(position, b')') {
+            depth = depth.saturating_sub(1);
+        } else if depth == 0 && tokens.are_words(position, "insert into") {
+            return Some(position);
+        } else if depth == 0 && tokens.is_word(position, "select") {
+            // The queries in front have names, which this word cannot be.
+            return None;
+        }
+    }
+    None
+}
+
 /// Returns the beginning of an INSERT, which its table's name is a part of: statements that begin alike fill the same table.
-/// `None` where comments are among it.
+/// `None` where comments or queries are among it.
 pub fn before_values(insert: &[u8]) -> Option<&[u8]> {
+    const WORD: &[u8] = b"insert";
+    insert.get(..WORD.len()).filter(|word| word.eq_ignore_ascii_case(WORD))?;
     let mut is_quoted = false;
     let end = insert.iter().position(|&byte| {
         is_quoted ^= byte == b'"';
@@ -459,6 +495,7 @@ mod tests {
             ("INSERT INTO t DEFAULT VALUES;", Some("INSERT INTO t DEFAULT VALUES;")),
             ("INSERT INTO /* ( */ t VALUES (1);", None),
             ("INSERT INTO -- (\n t VALUES (1);", None),
+            ("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x;", None),
         ] {
             assert_eq!(before_values(statement.as_bytes()), head.map(str::as_bytes), "{statement}");
         }
@@ -527,6 +564,16 @@ mod tests {
         for (statement, tables) in [
             ("COPY public.t (a) FROM stdin;", vec![t()]),
             ("INSERT INTO public.t VALUES (1);", vec![t()]),
+            ("INSERT INTO U&\"public\".U&\"!0074\" UESCAPE '!' VALUES (1);", vec![t()]),
+            ("COPY U&\"pu!0062lic\" UESCAPE '!' . U&\"\\0074\" FROM stdin;", vec![t()]),
+            ("WITH x AS (SELECT 1) INSERT INTO public.t SELECT * FROM x;", vec![t()]),
+            (
+                "WITH RECURSIVE insert(a) AS (INSERT INTO other VALUES (1) RETURNING a), x AS MATERIALIZED (SELECT 1)
+                 INSERT INTO public.t SELECT * FROM x;",
+                vec![t()],
+            ),
+            ("WITH x AS (INSERT INTO public.t VALUES (1) RETURNING a) SELECT * FROM x;", vec![]),
+            ("WITH x AS (SELECT 1) UPDATE public.t SET a = 1;", vec![]),
             ("CREATE TABLE public.t (a int);", vec![t()]),
             ("CREATE UNLOGGED TABLE t (a int) INHERITS (public.\"P\");", vec![name("", "t"), name("public", "P")]),
             (

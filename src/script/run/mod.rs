@@ -588,8 +588,8 @@ fn copied(text: &[u8]) -> Vec<u8> {
 }
 
 fn is_insert(statement: &CStr) -> bool {
-    const WORD: &[u8] = b"insert";
-    statement.to_bytes().get(..WORD.len()).is_some_and(|word| word.eq_ignore_ascii_case(WORD))
+    let begins = |word: &[u8]| statement.to_bytes().get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    begins(b"insert") || begins(b"with") && dumpscript::is_insert(&script_statement::outline(statement))
 }
 
 fn first_words(outline: &str) -> String {
