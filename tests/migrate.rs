@@ -452,7 +452,7 @@ fn roles_tablespaces_and_extensions_that_are_not_here() {
 }
 
 /// A session of the ordinary role that the shared source asks for a password.
-fn session_of_app(pair: &mut Pair) -> (Client, String) {
+pub fn session_of_app(pair: &mut Pair) -> (Client, String) {
     make_role(pair, "app");
     let grant = format!("GRANT ALL ON DATABASE {} TO app", pair.database);
     pair.destination.batch_execute(&format!("{grant}; GRANT CREATE ON SCHEMA public TO app")).unwrap();

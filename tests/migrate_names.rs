@@ -1,7 +1,7 @@
 //! Migrations of objects with odd names, and into sessions and databases where names mean something else, or are taken.
 
 use crate::harness::{Failure, Pair, describe, eventually, text};
-use crate::migrate::{has_pg_dump, make_role, odd_schema};
+use crate::migrate::{has_pg_dump, make_role, odd_schema, session_of_app};
 
 /// A dump has blanks where names have line breaks, and its own words between names.
 #[test]
@@ -27,6 +27,74 @@ fn sequences_of_every_name_continue() {
     let expected = text(&mut pair.source, values);
     assert!(expected.contains("77") && expected.contains("80"), "{expected}");
     assert_eq!(text(&mut pair.destination, values), expected);
+    pair.assert_nothing_left();
+}
+
+/// A sequence that is here already, and that no column uses, continues like all others that are chosen.
+#[test]
+fn sequences_that_are_here_continue_where_the_source_stands() {
+    if !has_pg_dump() {
+        return;
+    }
+    let mut pair = Pair::new("migrate_old_sequences");
+    pair.both(
+        "CREATE SEQUENCE alone; CREATE SEQUENCE \"two\nlines\"; CREATE SEQUENCE falling INCREMENT -1; CREATE SEQUENCE shared;
+         CREATE SEQUENCE taken; CREATE TABLE item (id serial PRIMARY KEY, n int DEFAULT nextval('taken'))",
+    );
+    pair.source
+        .batch_execute(
+            "SELECT setval('alone', 42), setval('\"two\nlines\"', 43), setval('falling', -44), setval('shared', 45), setval('taken', 46);
+             INSERT INTO item SELECT FROM generate_series(1, 5)",
+        )
+        .unwrap();
+    // Rows that stay hold numbers of one of them.
+    pair.destination
+        .batch_execute(
+            "SELECT setval('alone', 500), setval('\"two\nlines\"', 7), setval('falling', -1), setval('shared', 500), setval('taken', 500);
+             CREATE TABLE other (id int DEFAULT nextval('shared')); CREATE TABLE owner (id int); CREATE SEQUENCE owned OWNED BY owner.id;
+             SELECT setval('owned', 500)",
+        )
+        .unwrap();
+    pair.source.batch_execute("CREATE SEQUENCE owned; SELECT setval('owned', 1)").unwrap();
+    let values = "SELECT string_agg(concat_ws(' ', sequencename, last_value), ', ' ORDER BY sequencename COLLATE \"C\") FROM pg_sequences
+                  WHERE schemaname = 'public'";
+    let before = text(&mut pair.destination, values);
+    let sql = pair.migrate_sql(", existing => 'keep'");
+    pair.destination.batch_execute(&format!("BEGIN; {sql}; ROLLBACK")).unwrap();
+    assert_eq!(text(&mut pair.destination, values), before);
+    pair.migrate(", existing => 'keep', include => '{alone}'");
+    assert_eq!(text(&mut pair.destination, values), before.replace("alone 500", "alone 42"));
+    pair.migrate(", existing => 'keep'");
+    let expected = "alone 42, falling -44, item_id_seq 5, owned 500, shared 500, taken 51, two\nlines 43";
+    assert_eq!(text(&mut pair.destination, values), expected);
+    // Where the source is farther, its number is right for both.
+    pair.source.batch_execute("SELECT setval('shared', 900), nextval('alone')").unwrap();
+    pair.migrate(", existing => 'keep', overwrite => true");
+    let expected = expected.replace("shared 500", "shared 900").replace("alone 42", "alone 43");
+    assert_eq!(text(&mut pair.destination, values), expected);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn sequences_of_others_are_left_with_a_notice() {
+    if !has_pg_dump() {
+        return;
+    }
+    let mut pair = Pair::new("migrate_others_sequences");
+    let (_, dsn) = session_of_app(&mut pair);
+    pair.both("CREATE SEQUENCE theirs; CREATE SEQUENCE ours");
+    pair.source
+        .batch_execute("SELECT setval('theirs', 42), setval('ours', 42); GRANT SELECT ON theirs, ours TO app")
+        .unwrap();
+    pair.destination.batch_execute("ALTER SEQUENCE ours OWNER TO app; SET ROLE app").unwrap();
+    let sql = format!("SELECT * FROM pgcopy.migrate('{dsn}', existing => 'keep')");
+    pair.destination.batch_execute(&sql).unwrap_or_else(|error| panic!("{}", describe(&error)));
+    let notice = "sequences are left as they are, because they belong to somebody else: public.theirs";
+    let notices = pair.notices();
+    assert!(notices.iter().any(|told| told == notice), "{notices:#?}");
+    pair.destination.batch_execute("RESET ROLE").unwrap();
+    let values = "SELECT concat_ws(' ', t.last_value, o.last_value) FROM theirs t, ours o";
+    assert_eq!(text(&mut pair.destination, values), "1 42");
     pair.assert_nothing_left();
 }
 
@@ -117,7 +185,7 @@ fn tables_dropped_meanwhile_are_not_there() {
     pair.assert_nothing_left();
 }
 
-/// Rows that users have put into tables of extensions do not come, and are not passed over in silence.
+/// Rows of tables that the extension does not have here do not come, and are not passed over in silence.
 #[test]
 fn rows_in_tables_of_extensions_are_told_of() {
     if !has_pg_dump() {
@@ -134,7 +202,7 @@ fn rows_in_tables_of_extensions_are_told_of() {
         )
         .unwrap_or_else(|error| panic!("{}", describe(&error)));
     pair.migrate("");
-    let expected = "rows of tables that belong to extensions are left out: public.\"A setting\"";
+    let expected = "rows of tables that belong to extensions are left out: public.\"A setting\" (extension citext has no such table here)";
     let notices = pair.notices();
     assert!(notices.iter().any(|notice| notice == expected), "{notices:#?}");
     pair.assert_nothing_left();

@@ -52,6 +52,7 @@ mod load_sql_workers;
 mod mask_values;
 mod masks;
 mod migrate;
+mod migrate_extensions;
 mod migrate_faults;
 mod migrate_names;
 mod migrations;

@@ -12,6 +12,7 @@ pub mod document;
 pub mod empty_indexes;
 pub mod encoding;
 pub mod expressions;
+pub mod extension_tables;
 pub mod foreign_server;
 pub mod guard;
 pub mod identity;

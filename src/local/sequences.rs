@@ -95,6 +95,14 @@ pub fn continue_at(values: &BTreeMap<u32, Continuation>) -> Result<()> {
     })
 }
 
+/// Returns those of some relations that are sequences which no column owns, and which none of the tables uses in a default.
+pub fn by_themselves(sequences: &[u32], tables: &[u32]) -> Result<Vec<u32>> {
+    spi::fixed::query_json(
+        include_str!("../../sql/queries/sequences_by_themselves.sql"),
+        &[Param::OidArray(sequences), Param::OidArray(tables)],
+    )
+}
+
 fn numbers(values: &[Continuation]) -> Vec<i64> {
     values.iter().map(|to| to.value.last_value).collect()
 }

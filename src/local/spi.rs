@@ -1,8 +1,8 @@
 //! SQL statements on this server.
 //!
-//! Every statement but those of [`execute_in_session`] and [`execute_of_script`] runs with the catalogs alone on its search
-//! path. It sees all that is committed when it begins, at every isolation level of the caller's transaction: a decision
-//! about a table must not rest on a snapshot that is older than the lock on the table.
+//! Every statement but those of [`execute_in_session`], [`execute_of_script`] and [`query_of_script`] runs with the catalogs
+//! alone on its search path. It sees all that is committed when it begins, at every isolation level of the caller's
+//! transaction: a decision about a table must not rest on a snapshot that is older than the lock on the table.
 
 use super::identity::{Role, run_as};
 use super::{encoding, settings};
@@ -86,6 +86,12 @@ pub fn execute_in_session(sql: &str) -> Result<()> {
 /// Executes a statement of a script with the settings that the script is meant for, which the caller of this function has made.
 pub fn execute_of_script(sql: &str) -> Result<()> {
     run_in_session(sql, &[], 0).map(drop)
+}
+
+/// Runs a query that returns one JSON value, with the settings that a script is meant for, which the caller of this function
+/// has made. It may change rows.
+pub fn query_of_script<T: DeserializeOwned>(sql: &str, parameters: &[Param<'_>]) -> Result<T> {
+    parsed(run_in_session(sql, parameters, 1)?)
 }
 
 /// One moment that several queries see: that of the caller's transaction, or the present one where each of its statements

@@ -30,13 +30,18 @@ pub fn open_database(request: &Request, may_wait_on: &dyn Fn() -> Result<()>) ->
 impl OpenDatabase {
     /// Pairs the tables. Patterns that are among `named` may name other things than tables.
     pub(super) fn pair(&self, filters: &Filters, named: &[Pattern], local: &[Relation]) -> Pairing {
-        let names_table = |pattern: &&Pattern| {
-            let is_named = |relation: &Relation| pattern.matches(&relation.schema, &relation.name);
+        let names_table = |pattern: &Pattern, with_extensions: bool| {
+            let is_named = |relation: &Relation| {
+                (with_extensions || relation.extension.is_none()) && pattern.matches(&relation.schema, &relation.name)
+            };
             !named.contains(pattern) || self.relations.iter().any(|relation| relation.is_table() && is_named(relation))
         };
-        let of_tables = |patterns: &[Pattern]| patterns.iter().filter(names_table).cloned().collect::<Vec<_>>();
-        let include = filters.include.as_deref().map(of_tables);
-        let exclude = of_tables(&filters.exclude);
+        // What is included by a wildcard are no tables of extensions.
+        let is_included = |pattern: &&Pattern| names_table(pattern, pattern.is_literal());
+        let include = filters.include.as_deref();
+        let include = include.map(|patterns| patterns.iter().filter(is_included).cloned().collect::<Vec<_>>());
+        let is_excluded = |pattern: &&Pattern| names_table(pattern, true);
+        let exclude: Vec<Pattern> = filters.exclude.iter().filter(is_excluded).cloned().collect();
         let mut pairing = plan::pair(&self.relations, local, include.as_deref(), &exclude, &interrupts::check);
         let is_table = |(schema, name): &(String, String)| {
             self.relations.iter().any(|other| other.is_table() && other.key() == (schema.as_str(), name.as_str()))

@@ -1,5 +1,6 @@
 //! The definitions of a source's objects, and their making here.
 
+use super::extension_rows::{AddedToExtensions, ExtensionRows, PlannedRows};
 use super::judged::{Action, Object, Place, coming_after, describe, judge, places};
 use super::large_objects::LargeObjects;
 use super::pg_dump::Program;
@@ -34,6 +35,7 @@ pub struct Definitions {
     pub named: Vec<Pattern>,
     terms: Terms,
     made_large_objects: usize,
+    extension_rows: ExtensionRows,
     left_out: LeftOut,
 }
 
@@ -48,8 +50,6 @@ struct LeftOut {
     needed_tables: Vec<String>,
     /// Foreign keys to tables that were not asked for.
     foreign_keys: Vec<String>,
-    /// Tables of extensions that hold more than what the extension itself has put there.
-    extension_tables: Vec<String>,
 }
 
 /// The settings that scripts of `pg_dump` are written for. None of them takes rights to change. Where the path names no schema,
@@ -88,7 +88,7 @@ impl Definitions {
         })?;
         let mut places = places(&mut entries);
         let mut left_out = LeftOut::default();
-        let named = filter.map(|filter| filter.naming(&entries)).unwrap_or_default();
+        let mut named = filter.map(|filter| filter.naming(&entries)).unwrap_or_default();
         let dependencies =
             if filter.is_some() || terms.overwrites { source::read_dependencies(session)? } else { Vec::new() };
         if let Some(filter) = filter {
@@ -105,15 +105,14 @@ impl Definitions {
         let is_moved = |extension: &str| {
             objects.iter().any(|object| object.entry.head.kind == "EXTENSION" && object.entry.head.name == extension)
         };
-        let tables = source::read_extension_tables(session)?;
-        left_out.extension_tables =
-            tables.into_iter().filter(|(extension, _)| is_moved(extension)).map(|(_, table)| table).collect();
+        let extension_rows = ExtensionRows::choose(session, filter, &is_moved)?;
+        named.extend(filter.into_iter().flat_map(|filter| extension_rows.naming(filter)));
         let comes_after = coming_after(&objects, &calling, needs.as_deref());
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (object, is_after) in objects.into_iter().zip(comes_after) {
             if is_after { after.push(object) } else { before.push(object) }
         }
-        Ok(Self { before, after, named, terms, made_large_objects: 0, left_out })
+        Ok(Self { before, after, named, terms, made_large_objects: 0, extension_rows, left_out })
     }
 
     fn objects(&self) -> impl Iterator<Item = &Object> {
@@ -162,6 +161,16 @@ impl Definitions {
         make(&self.before, &mut self.left_out)
     }
 
+    /// Adds the rows that users have put into the tables of extensions, when these are here.
+    pub fn add_extension_rows(&mut self, session: &Session) -> Result<AddedToExtensions> {
+        self.extension_rows.add(session, self.terms.keeps_existing)
+    }
+
+    /// Takes those rows out of what is done, for a plan.
+    pub fn plan_extension_rows(&mut self) -> Vec<PlannedRows> {
+        std::mem::take(&mut self.extension_rows).planned()
+    }
+
     pub fn make_large_objects(&mut self, large_objects: &LargeObjects, session: &Session) -> Result<()> {
         let Terms { owners, privileges, .. } = self.terms;
         self.made_large_objects = large_objects.make(session, owners, privileges, &mut self.left_out.roles)?;
@@ -175,7 +184,16 @@ impl Definitions {
 
     /// The sequences that are made: OID on the source, schema and name.
     pub fn new_sequences(&self) -> impl Iterator<Item = (u32, &str, &str)> {
-        self.before.iter().filter(|object| object.action == Action::Create).filter_map(|object| {
+        self.sequences(Action::Create)
+    }
+
+    /// The sequences that are here already, the same way. Another relation may have the name of one.
+    pub fn kept_sequences(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.sequences(Action::Keep)
+    }
+
+    fn sequences(&self, action: Action) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.before.iter().filter(move |object| object.action == action).filter_map(|object| {
             let head = &object.entry.head;
             let (schema, name) = match &object.full_name {
                 Some(full) => (full.schema.as_str(), full.name.as_str()),
@@ -223,12 +241,7 @@ impl Definitions {
                 plan::list(&self.left_out.foreign_keys)
             ));
         }
-        if !self.left_out.extension_tables.is_empty() {
-            caution(&format!(
-                "rows of tables that belong to extensions are left out: {}",
-                plan::list(&self.left_out.extension_tables)
-            ));
-        }
+        self.extension_rows.notices().iter().for_each(|notice| caution(notice));
         if !self.left_out.tablespaces.is_empty() {
             caution(&format!(
                 "tablespaces that do not exist on the destination, the default is used instead: {}",
@@ -242,6 +255,16 @@ impl Definitions {
     }
 }
 
+/// Runs work with the settings that scripts are written for, and with no way to become somebody else.
+pub(super) fn as_script<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    identity::with_role_kept(|| {
+        for (name, value) in SETTINGS {
+            settings::set_local(name, value)?;
+        }
+        work()
+    })
+}
+
 /// Runs the statements, with the caller's rights and the settings that they are written for.
 fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
     let statements = || objects.iter().flat_map(|object| &object.entry.statements);
@@ -253,10 +276,7 @@ fn make(objects: &[Object], left_out: &mut LeftOut) -> Result<()> {
         let tablespaces: Vec<&str> = tablespaces.iter().map(String::as_str).collect();
         Ok((script_objects::missing_roles(&roles)?, script_objects::missing_tablespaces(&tablespaces)?))
     })?;
-    identity::with_role_kept(|| {
-        for (name, value) in SETTINGS {
-            settings::set_local(name, value)?;
-        }
+    as_script(|| {
         let mut current = Place::default();
         for object in objects.iter().filter(|object| object.action == Action::Create) {
             let mut place = object.place.clone();

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod dump;
+mod extension_rows;
 mod file;
 mod gzip;
 mod held;
@@ -14,6 +15,7 @@ mod unpacked;
 
 pub use definitions::{Definitions, Terms};
 pub use dump::{DumpTerms, WrittenDump, check_dump_path, dump_origin, write_dump};
+pub use extension_rows::{FilledExtensionTable, PlannedRows};
 pub use file::{ScriptFile, check_path};
 pub use held::{HeldRows, RowLoader, StoredTable};
 pub use judged::Object;

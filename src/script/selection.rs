@@ -16,12 +16,18 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, schema: &str, name: &str) -> bool {
+    pub(super) fn takes(&self, schema: &str, name: &str) -> bool {
         let takes = |pattern: &Pattern| pattern.matches(schema, name);
         self.include.as_ref().is_none_or(|patterns| patterns.iter().any(takes)) && !self.excludes(schema, name)
     }
 
-    fn excludes(&self, schema: &str, name: &str) -> bool {
+    /// Whether a pattern without a wildcard takes it.
+    pub(super) fn names_alone(&self, schema: &str, name: &str) -> bool {
+        let names = |pattern: &Pattern| pattern.is_literal() && pattern.matches(schema, name);
+        self.include.iter().flatten().any(names)
+    }
+
+    pub(super) fn excludes(&self, schema: &str, name: &str) -> bool {
         self.exclude.iter().any(|pattern| pattern.matches(schema, name))
     }
 

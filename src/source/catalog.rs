@@ -189,22 +189,6 @@ pub fn read_dependencies(session: &Session) -> Result<Vec<(ObjectAddress, Object
     Ok(rows.into_iter().map(|(class, oid, used_class, used, part)| ((class, oid), (used_class, used), part)).collect())
 }
 
-/// Returns the tables of extensions that hold rows which a dump of the database would take along, each with its extension.
-pub fn read_extension_tables(session: &Session) -> Result<Vec<(String, String)>> {
-    type Row = (String, String, String);
-    let tables: Vec<Row> = read_json(session, include_str!("../../sql/queries/extension_tables.sql"))?;
-    let queries: Vec<String> = tables
-        .iter()
-        .map(|(_, table, condition)| format!("SELECT EXISTS (SELECT FROM ONLY {table} {condition})::pg_catalog.text"))
-        .collect();
-    let answers = session.query_values(&queries)?;
-    let of_each = tables.into_iter().zip(answers);
-    Ok(of_each
-        .filter(|(_, has_rows)| has_rows == b"true")
-        .map(|((extension, table, _), _)| (extension, table))
-        .collect())
-}
-
 /// A large object of the source.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LargeObject {

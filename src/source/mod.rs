@@ -5,6 +5,7 @@ mod catalog;
 mod connection;
 mod copy_out;
 mod expression;
+mod extension_tables;
 mod failure;
 mod framed_stream;
 mod list;
@@ -21,12 +22,13 @@ mod words;
 pub use catalog::{
     GuaranteedKey, KeyColumns, LargeObject, NamedSequence, ObjectAddress, ObjectName, Right, count_chosen_rows,
     read_called_indexes, read_code_of_others, read_columns, read_dependencies, read_distinct_values, read_enums,
-    read_extension_tables, read_guaranteed_keys, read_key_columns, read_large_object_part, read_large_objects,
-    read_large_objects_from, read_lock_table, read_missing_rights, read_object_definitions, read_object_names,
-    read_relations, read_sequence_values, read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
+    read_guaranteed_keys, read_key_columns, read_large_object_part, read_large_objects, read_large_objects_from,
+    read_lock_table, read_missing_rights, read_object_definitions, read_object_names, read_relations,
+    read_sequence_values, read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, Transport, start_copies};
 pub use expression::{check_condition, check_constant_parts, check_value, constant_as, read_unusable_names};
+pub use extension_tables::{ExtensionTable, read_extension_rows, read_extension_tables};
 pub use framed_stream::Framed;
 pub use list::{list_databases, list_source};
 pub use origin::Origin;
