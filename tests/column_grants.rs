@@ -1,7 +1,8 @@
 //! A user of the source who may read some columns of its tables takes these, and needs no right on the others.
 
-use crate::harness::{Failure, Pair, describe, eventually, text, texts};
+use crate::harness::{Failure, Pair, describe, eventually, shared_ports, text, texts};
 use std::thread;
+use xtask::server::{Installation, Options, Server, Version};
 
 const READER: &str = "DO $$ BEGIN CREATE ROLE grants_reader LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$";
 const WITH_KEY: &str = ", mask_key => 'correct horse battery'";
@@ -299,4 +300,36 @@ fn code_of_others_does_not_run_for_a_few_columns() {
     pulled(&mut pair, tables, "");
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM item"), "5");
     pair.assert_nothing_left();
+}
+
+/// What locks and shows tables without rights on them is the same in all versions.
+#[test]
+fn sources_of_every_version_give_a_few_columns() {
+    let [_, destination] = shared_ports();
+    let tables = r#"{"*": {"columns": {"secret": {"skip": true}}}, "item": {"where": "id > 1"}}"#;
+    for version in Version::of_sources() {
+        let installation = Installation::prepare(version).unwrap();
+        let name = format!("grants_{}", version.major());
+        let source = Server::start(&installation, Options::named(&name)).unwrap();
+        let mut pair = Pair::on(source.port(), destination, &name);
+        pair.both(
+            "CREATE TABLE item (id int PRIMARY KEY, secret text); CREATE TABLE part (id int, secret text) PARTITION BY RANGE (id)",
+        );
+        pair.source
+            .batch_execute(&format!(
+                "{READER}; CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (100);
+                 INSERT INTO item SELECT i FROM generate_series(1, 50) i; INSERT INTO part SELECT i FROM generate_series(1, 50) i;
+                 GRANT SELECT (id) ON item, part TO grants_reader"
+            ))
+            .unwrap();
+        pair.destination.batch_execute("CREATE TABLE part_all PARTITION OF part DEFAULT").unwrap();
+        pulled(&mut pair, tables, ", verify => true");
+        let counts = "SELECT concat_ws(' ', (SELECT count(*) FROM item), (SELECT count(*) FROM part))";
+        assert_eq!(text(&mut pair.destination, counts), "49 50", "{version:?}");
+        assert_eq!(verified(&mut pair, tables, ", level => 'rows'"), ["item ", "part "], "{version:?}");
+        let denied = tables.replace("id > 1", "secret = ''");
+        let problem = "item: where: permission denied for column secret at character 1: secret = ''";
+        assert_eq!(problems(&mut pair, &denied, ""), [problem], "{version:?}");
+        pair.assert_nothing_left();
+    }
 }
