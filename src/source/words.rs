@@ -21,7 +21,7 @@ const OF_SERVERS: [&[u8; 2]; 9] = [b"08", b"25", b"40", b"53", b"54", b"55", b"5
 /// Files of PostgreSQL's own code below all types and functions, where no value is known. A function can raise an error of any
 /// class, in any words, and a few types tell values in errors of these classes; but where an error comes from is told by the
 /// compiler.
-const BELOW_VALUES: [&str; 42] = [
+const BELOW_VALUES: [&str; 44] = [
     "aset.c",
     "buffile.c",
     "bufmgr.c",
@@ -40,10 +40,12 @@ const BELOW_VALUES: [&str; 42] = [
     "lmgr.c",
     "localbuf.c",
     "lock.c",
+    "lockcmds.c",
     "logtape.c",
     "mcxt.c",
     "md.c",
     "multixact.c",
+    "namespace.c",
     "nbtpage.c",
     "nbtsearch.c",
     "parallel.c",
