@@ -26,7 +26,8 @@ fn a_text_keeps_its_length_and_shape() {
              SELECT i, chr(i) AS v FROM generate_series(1, 127) i
              UNION ALL SELECT 200, (SELECT string_agg(chr(i), '' ORDER BY i) FROM generate_series(32, 126) i)
              UNION ALL SELECT 201, 'Stra\u{df}e \u{dc}n\u{ef}, 12 \u{4e2d}\u{6587} \u{1f600}!' UNION ALL SELECT 202, E'a\\tb\\nC\\\\''\"'
-             UNION ALL SELECT 300 + i, left(repeat('Word 42, ', 300), i) FROM unnest('{1,7,8,31,32,33,63,64,65,255,256,257,2048,2500}'::int[]) i) v;
+             UNION ALL SELECT 300 + i, left(repeat('Word 42, ', 300), i) FROM unnest('{1,7,8,31,32,33,63,64,65,255,256,257,2048,2500}'::int[]) i
+             UNION ALL SELECT 9000 + i, left(repeat('Long \u{fc}ber 42, ', 6000), 32767 + i) FROM generate_series(0, 2) i UNION ALL SELECT 9010, repeat('Long 42, ', 12000)) v;
          INSERT INTO item SELECT 10000 + i, 'Secret ' || i, 'Secret ' || i FROM generate_series(1, 2000) i; INSERT INTO item VALUES (0, '', '', '', '')",
     );
     pulled(
