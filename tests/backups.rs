@@ -759,6 +759,8 @@ fn two_at_once_and_cancels() {
     place.client.execute("SELECT pgcopy.cancel($1)", &[&slow]).unwrap();
     assert_eq!(wait(&mut place.client, slow), "failed");
     eventually("the programs are gone", || programs(&directory).is_empty());
+    // A job is over when it is called off, and its session clears up after that.
+    eventually("the directory is gone", || !directory.join("slow.incomplete").exists());
     assert_eq!(place.list(), ["one complete", "other complete"]);
     // A session that is terminated leaves nothing; one that is killed leaves what the next one removes.
     for signal in ["TERM", "KILL"] {

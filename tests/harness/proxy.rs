@@ -226,6 +226,9 @@ impl Control {
             }
         }
         if !connection.is_reset.load(SeqCst) {
+            // A handle that stays open would leave a server waiting that sends to a full buffer.
+            self.forget(&to);
+            self.forget(&from);
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);
         }
