@@ -262,10 +262,15 @@ impl BufRead for Raw {
 
 impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, buffer)
     }
+}
+
+/// Reads what lies in the buffer of a reader, after it was filled where it was empty.
+pub(super) fn read_buffered(reader: &mut impl BufRead, to: &mut [u8]) -> io::Result<usize> {
+    let available = reader.fill_buf()?;
+    let length = available.len().min(to.len());
+    to[..length].copy_from_slice(&available[..length]);
+    reader.consume(length);
+    Ok(length)
 }

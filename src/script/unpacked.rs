@@ -3,7 +3,7 @@
 //!
 //! The session alone reads the file and looks at interrupts. The thread calls no function of the server.
 
-use super::file::Raw;
+use super::file::{Raw, read_buffered};
 use crate::local::interrupts;
 use crate::local::network::HeldSignals;
 use std::io::{self, BufRead, Read};
@@ -194,10 +194,6 @@ impl BufRead for Arriving {
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, buffer)
     }
 }
