@@ -215,6 +215,33 @@ fn keys_that_are_null_in_part() {
     pair.assert_nothing_left();
 }
 
+/// Where a needed row's own key tells what it refers to, nobody is asked; but a key that is only declared may refer to no row.
+#[test]
+fn keys_that_tell_what_their_rows_refer_to() {
+    let mut pair = Pair::with(
+        "follow_told",
+        "CREATE TABLE country (id bigint PRIMARY KEY);
+         CREATE TABLE shop (country int REFERENCES country, number smallint, PRIMARY KEY (number, country));
+         CREATE TABLE till (id int PRIMARY KEY, number smallint, country int, FOREIGN KEY (number, country) REFERENCES shop);
+         CREATE TABLE remark (id int PRIMARY KEY, country bigint, number int)",
+        "INSERT INTO country SELECT generate_series(1, 50);
+         INSERT INTO shop SELECT i, i % 7 FROM generate_series(1, 40) i;
+         INSERT INTO till SELECT i, number, country FROM generate_series(1, 100) i JOIN shop ON country = i % 3 + 1;
+         INSERT INTO till SELECT 100 + country, number, country FROM shop WHERE country > 3;
+         INSERT INTO remark SELECT 10 * country, country, number FROM shop WHERE country IN (30, 31);
+         INSERT INTO remark VALUES (1, 5, 99), (2, 45, 1), (3, NULL, 3), (4, 6, NULL)",
+    );
+    let counts = "SELECT concat((SELECT string_agg(id::text, ' ' ORDER BY id) FROM country), '; ',
+        (SELECT string_agg(country::text, ' ' ORDER BY country) FROM shop), '; ', (SELECT count(*) FROM till))";
+    pulled(&mut pair, r#"{"till": {"where": "id IN (110, 111)"}, "remark": {"where": "id < 4"}}"#, "");
+    assert_eq!(text(&mut pair.destination, counts), "10 11; 10 11; 2");
+    let references = r#"{"remark": {"where": "true", "references": [{"columns": ["country", "number"], "table": "shop", "to": ["country", "number"]}]}}"#;
+    pulled(&mut pair, references, "");
+    let expected = text(&mut pair.source, "SELECT '30 31; 30 31; ' || count(*) FROM till WHERE country IN (30, 31)");
+    assert_eq!(text(&mut pair.destination, counts), expected);
+    pair.assert_nothing_left();
+}
+
 #[test]
 fn rows_that_do_not_belong_to_it_do_not_travel() {
     let mut pair = Pair::with("follow_wire", SHOP, ROWS);

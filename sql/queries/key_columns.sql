@@ -3,6 +3,7 @@
 SELECT coalesce(json_agg(r ORDER BY r.referencing, r.name), '[]'::json)::text
 FROM (
     SELECT k.conrelid::bigint AS referencing, k.confrelid::bigint AS referenced, k.conname AS name,
+           k.convalidated AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AS enforced,
            (SELECT json_agg(json_build_array(ca.attname, fa.attname) ORDER BY u.position)
             FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u(ck, fk, position)
             JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck

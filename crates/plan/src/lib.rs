@@ -21,7 +21,7 @@ pub use merge::{MergeColumn, MergeKeyColumn, MergeOrder, MergeReference, MergeTa
 pub use nearest::nearest;
 pub use owners::{Owner, comparing_role};
 pub use pairing::{Pair, Pairing, Problem, ProblemKind, pair};
-pub use parts::{Part, PartLimits, split};
+pub use parts::{Part, PartLimits, joined, split};
 pub use pattern::{Pattern, PatternError, split_name};
 pub use printable::{as_lines, lines, list, one_line};
 pub use refresh::refresh_order;

@@ -45,11 +45,21 @@ impl PartLimits {
     }
 }
 
+/// The parts of a big table for each worker.
+const PARTS_OF_A_WORKER: u32 = 4;
+
+/// Joins parts, so that about one is left for each worker: where a part has much to do before its first row.
+pub fn joined(parts: &[Part]) -> Vec<Part> {
+    let joined =
+        |parts: &[Part]| Some(Part { first_page: parts.first()?.first_page, end_page: parts.last()?.end_page });
+    parts.chunks(PARTS_OF_A_WORKER as usize).filter_map(joined).collect()
+}
+
 /// Cuts a table of `pages` pages, which carry `toast_pages` more, into about four parts for each worker, so that all
 /// finish at about the same time.
 pub fn split(pages: u32, toast_pages: u32, limits: PartLimits) -> Vec<Part> {
     let all_pages = pages.saturating_add(toast_pages);
-    let wanted = limits.workers.max(1).saturating_mul(4);
+    let wanted = limits.workers.max(1).saturating_mul(PARTS_OF_A_WORKER);
     let size = all_pages.div_ceil(wanted).clamp(limits.smallest_pages, limits.largest_pages);
     if limits.workers <= 1 || all_pages < size.saturating_mul(2) || pages < 2 {
         return vec![Part::WHOLE];
@@ -79,6 +89,20 @@ mod tests {
                 assert_eq!(parts.iter().map(|part| u64::from(part.pages(pages))).sum::<u64>(), pages.into());
             }
         }
+    }
+
+    #[test]
+    fn joined_parts_cover_the_same_pages() {
+        for workers in [2, 3, 8] {
+            let parts = split(100_001, 0, PartLimits::for_workers(workers));
+            let joined = joined(&parts);
+            assert!(joined.len() <= workers as usize, "{} of {}", joined.len(), parts.len());
+            assert_eq!((joined[0].first_page, joined.last().unwrap().end_page), (0, None));
+            for pair in joined.windows(2) {
+                assert_eq!(pair[0].end_page, Some(pair[1].first_page));
+            }
+        }
+        assert_eq!(joined(&[Part::WHOLE]), [Part::WHOLE]);
     }
 
     #[test]

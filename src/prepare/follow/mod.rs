@@ -71,6 +71,8 @@ struct Edge {
     to: Vec<String>,
     /// The condition, over the referring row, under which it is one.
     condition: Option<String>,
+    /// Whether the source's server sees to it that the row is there which is referred to.
+    enforced: bool,
 }
 
 impl Edge {
@@ -128,6 +130,9 @@ impl Prepared {
             if (keys as f64) < counterpart.relation.tuples / FEW || table.partitions.len() > 1 {
                 table.parts = vec![plan::Part::WHOLE];
                 table.partitions = Vec::new();
+            } else if keys != usize::MAX {
+                // Each part reads the set of keys first.
+                table.parts = plan::joined(&table.parts);
             }
         }
         Ok(())
@@ -158,6 +163,15 @@ fn condition_of(table: &Counterpart) -> Option<&String> {
     table.table.chosen.as_ref()?.condition.as_ref()
 }
 
+/// Keys of a table that are needed.
+struct NewKeys {
+    top: u32,
+    columns: Vec<String>,
+    keys: Keys,
+    /// Whether there is a row with each of them.
+    are_there: bool,
+}
+
 struct Follower<'a> {
     session: &'a Session,
     tables: &'a [Counterpart],
@@ -175,7 +189,7 @@ struct Follower<'a> {
     /// What the conditions in `base` keep, as far as it was asked for.
     kept_by_base: HashMap<(u32, Vec<String>), Rc<Keys>>,
     /// Keys that are needed, and were not looked at.
-    new: Vec<(u32, Vec<String>, Keys)>,
+    new: Vec<NewKeys>,
     keys: usize,
     /// The number of keys in the conditions.
     keys_in_base: HashMap<usize, usize>,
@@ -218,7 +232,8 @@ impl<'a> Follower<'a> {
             ties.with_above.iter().copied().filter(|oid| self.members.contains_key(&top(*oid))).collect();
         for key in source::read_key_columns(self.session, &involved)? {
             let (from, to) = key.columns.into_iter().unzip();
-            edges.insert(Edge { child: top(key.referencing), from, parent: top(key.referenced), to, condition: None });
+            let (child, parent) = (top(key.referencing), top(key.referenced));
+            edges.insert(Edge { child, from, parent, to, condition: None, enforced: key.enforced });
         }
         if !ties.declared.is_empty() {
             let instant = self.session.query_value("SELECT pg_catalog.now()::pg_catalog.text")?;
@@ -238,18 +253,23 @@ impl<'a> Follower<'a> {
                     }
                 };
                 match self.declared_parent(table, reference) {
-                    Ok(parent) => edges.insert(Edge {
-                        child: top(*oid),
-                        from: reference.columns.clone(),
-                        parent: top(parent),
-                        to: reference.to.clone(),
-                        condition,
-                    }),
+                    Ok(parent) => {
+                        let declared = Edge {
+                            child: top(*oid),
+                            from: reference.columns.clone(),
+                            parent: top(parent),
+                            to: reference.to.clone(),
+                            condition,
+                            enforced: false,
+                        };
+                        if !edges.contains(&Edge { enforced: true, ..declared.clone() }) {
+                            edges.insert(declared);
+                        }
+                    }
                     Err(reason) => {
                         problems.push(Problem::of(ProblemKind::Selection, table, format!("references: {reason}")));
-                        continue;
                     }
-                };
+                }
             }
         }
         self.edges = edges

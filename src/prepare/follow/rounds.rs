@@ -1,7 +1,7 @@
 //! The rounds in which keys are asked for, until nothing new is found.
 
 use super::super::chooser::type_without_length;
-use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS};
+use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS, NewKeys};
 use crate::error::{Error, Result};
 use crate::local::interrupts;
 use crate::source;
@@ -145,14 +145,25 @@ impl Follower<'_> {
         }
         known.extend(keys.iter().cloned());
         self.children.entry(edge.parent).or_default().insert(edge.child);
-        self.new.push((edge.parent, edge.to.clone(), keys));
+        let (top, columns) = (edge.parent, edge.to.clone());
+        self.new.push(NewKeys { top, columns, keys, are_there: edge.enforced });
         Ok(())
     }
 
     /// Follows what is needed, until nothing is new.
     pub(super) fn close(&mut self) -> Result<()> {
-        while let Some((top, to, mut keys)) = self.new.pop() {
-            let edges: Vec<Edge> = self.edges.iter().filter(|edge| edge.child == top).cloned().collect();
+        while let Some(NewKeys { top, columns: to, mut keys, are_there }) = self.new.pop() {
+            let mut edges: Vec<Edge> = self.edges.iter().filter(|edge| edge.child == top).cloned().collect();
+            if are_there {
+                let mut unknown = Vec::new();
+                for edge in edges {
+                    match self.known_values(&edge, &to, &keys) {
+                        Some(known) => self.need(&edge, known)?,
+                        None => unknown.push(edge),
+                    }
+                }
+                edges = unknown;
+            }
             while !keys.is_empty() && !edges.is_empty() {
                 let rest = keys.iter().nth(KEYS_OF_A_QUESTION).cloned();
                 let rest = rest.map(|first| keys.split_off(&first)).unwrap_or_default();
@@ -167,6 +178,25 @@ impl Follower<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns what rows refer to by a key if their own keys tell it.
+    fn known_values(&self, edge: &Edge, columns: &[String], keys: &Keys) -> Option<Keys> {
+        if edge.condition.is_some() || !self.equal_is_same(self.members[&edge.child][0], &edge.from) {
+            return None;
+        }
+        let position = |from: &String| columns.iter().position(|column| column == from);
+        let positions: Vec<usize> = edge.from.iter().map(position).collect::<Option<_>>()?;
+        keys.iter().map(|key| positions.iter().map(|&position| key.get(position).cloned()).collect()).collect()
+    }
+
+    /// Whether equal values of columns have the same text, in whatever table of that type they are.
+    fn equal_is_same(&self, position: usize, columns: &[String]) -> bool {
+        const TYPES: [&str; 6] = ["smallint", "integer", "bigint", "oid", "uuid", "date"];
+        let known = &self.tables[position].relation.columns;
+        columns
+            .iter()
+            .all(|name| known.iter().any(|column| column.name == *name && TYPES.contains(&column.base_type.as_str())))
     }
 
     /// Returns the keys of the rows that are kept of a table.
@@ -210,9 +240,10 @@ impl Follower<'_> {
     /// Asks the source for the values of columns in the rows that satisfy a condition.
     pub(super) fn select(&self, position: usize, columns: &[String], condition: &str) -> Result<Keys> {
         interrupts::check();
+        let equal_is_same = self.equal_is_same(position, columns);
         let columns: Vec<String> = columns.iter().map(|column| plan::quote_identifier(column)).collect();
         let from = self.tables[position].relation.from_clause();
-        let values = source::read_distinct_values(self.session, &from, &columns, condition)?;
+        let values = source::read_distinct_values(self.session, &from, &columns, condition, equal_is_same)?;
         Ok(values.into_iter().collect())
     }
 
