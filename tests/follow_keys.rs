@@ -362,3 +362,35 @@ fn what_others_stumble_over() {
     }
     pair.assert_nothing_left();
 }
+
+/// A key to one partition is none to the others, whose rows may have the same values. A key of one partition counts as one of all, and
+/// a declared key can refer to a partitioned table.
+#[test]
+fn keys_of_single_partitions() {
+    let mut pair = Pair::with(
+        "follow_partitions",
+        "CREATE TABLE owner (id int PRIMARY KEY);
+         CREATE TABLE event (id int, owner int, kind int) PARTITION BY LIST (kind);
+         CREATE TABLE event_1 PARTITION OF event FOR VALUES IN (1); CREATE TABLE event_2 PARTITION OF event FOR VALUES IN (2);
+         ALTER TABLE event_1 ADD PRIMARY KEY (id), ADD FOREIGN KEY (owner) REFERENCES owner; ALTER TABLE event_2 ADD PRIMARY KEY (id);
+         CREATE TABLE remark (id int PRIMARY KEY, event int REFERENCES event_1);
+         CREATE TABLE loose (id int PRIMARY KEY, event int)",
+        "INSERT INTO owner SELECT generate_series(1, 9); INSERT INTO event SELECT i, i, 1 FROM generate_series(1, 9) i;
+         INSERT INTO event SELECT i, i + 3, 2 FROM generate_series(5, 12) i; INSERT INTO remark SELECT i, i FROM generate_series(1, 9) i;
+         INSERT INTO loose SELECT i, i FROM generate_series(1, 20) i",
+    );
+    let declared = r#""loose": {"references": [{"columns": ["event"], "table": "public.event", "to": ["id"]}]}"#;
+    for (beginning, expected) in [
+        (r#""owner": {"where": "id = 8"}"#, ["8", "8", "5", "8", "5 8"]),
+        (r#""remark": {"where": "id IN (1, 9)"}"#, ["1 9", "1 9", "", "1 9", "1 9"]),
+        // Row 6 of the first partition is not taken, and nothing that refers to it.
+        (r#""event_1": {"where": "id = 1"}, "event_2": {"where": "id = 6"}"#, ["1 9", "1", "6", "1", "1 6"]),
+    ] {
+        pulled(&mut pair, &format!("{{{beginning}, {declared}}}"), "");
+        let ids = |table: &str| format!("SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM {table}");
+        let of =
+            ["owner", "event_1", "event_2", "remark", "loose"].map(|table| text(&mut pair.destination, &ids(table)));
+        assert_eq!(of.each_ref().map(String::as_str), expected, "{beginning}");
+    }
+    pair.assert_nothing_left();
+}

@@ -568,6 +568,28 @@ fn a_sync_of_a_part_deletes_within_that_part() {
         assert!(failure.problems().contains(words), "{failure:?}");
     }
     assert_eq!(text(&mut pair.destination, "SELECT count(*)::text FROM sale"), "54");
+    // Columns that this side computes, or does not update, say something else of the same row.
+    let own_values = "CREATE TABLE counted (id int PRIMARY KEY, n int, number int GENERATED ALWAYS AS IDENTITY, g int";
+    pair.source
+        .batch_execute(&format!(
+            "{own_values} GENERATED ALWAYS AS (n * 10) STORED); INSERT INTO counted (id, n) SELECT i, i FROM generate_series(1, 9) i"
+        ))
+        .unwrap();
+    pair.destination
+        .batch_execute(&format!(
+            "{own_values} GENERATED ALWAYS AS (n) STORED); INSERT INTO counted (id, n) SELECT i, i FROM generate_series(9, 1, -1) i"
+        ))
+        .unwrap();
+    for column in ["g", "number"] {
+        let tables = format!("{{\"counted\": {{\"where\": \"{column} <= 5\"}}}}");
+        let arguments = format!("mode => 'sync', overwrite => true, include => '{{counted}}', tables => '{tables}'");
+        let failure = pair.pull_error(&arguments);
+        let words = format!("the condition may be about {column}, which does not get the source's values");
+        assert!(failure.problems().contains(&words), "{failure:?}");
+    }
+    let of_others =
+        "mode => 'sync', overwrite => true, include => '{counted}', tables => '{\"counted\": {\"where\": \"n <= 5\"}}'";
+    assert_eq!(changes(&mut pair, of_others), ["counted 0 0 0 5"]);
     // Letters of a column's name are not its name.
     pair.both("CREATE TABLE short (id int PRIMARY KEY, n int, w text)");
     pair.source.batch_execute("INSERT INTO short VALUES (1, 1, 'a'), (2, 2, 'b')").unwrap();

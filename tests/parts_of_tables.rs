@@ -430,6 +430,14 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
     );
     assert!(found("id::app.positive > 1").contains("app.positive is a type of part_author"));
     assert!(found("app.hidden(id)").contains("permission denied for function hidden"));
+    // The type stands in a text, as a value.
+    for (called, arguments) in
+        [("domain_in", "'5'"), ("array_in", "'{5}'"), ("range_in", "'empty'"), ("record_in", "'(5)'")]
+    {
+        let told = found(&format!("{called}({arguments}::cstring, 'app.positive'::regtype::oid, -1) IS NULL"));
+        assert!(told.contains(&format!("{called} makes values of any type at character 1")), "{told}");
+    }
+    assert_eq!(found("to_number('5', '9') > id AND array_length(ARRAY[id], 1) = 1"), "");
     assert_eq!(found("app.trusted(id)"), "");
     assert_eq!(found("'good'::app.mood IS NOT NULL"), "");
     // A cast of a type that does not occur in the table is out of reach.

@@ -11,13 +11,16 @@
 ), trusted AS (
     SELECT r.oid, r.rolname, r.rolsuper OR r.oid = a.oid AS is_trusted FROM pg_roles r CROSS JOIN asking a
 ), functions AS (
-    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner
+    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner,
+           f.pronamespace = 'pg_catalog'::regnamespace
+           AND (f.proargtypes::oid[] @> ARRAY['cstring'::regtype, 'oid'::regtype]::oid[] OR f.proname LIKE 'pg\_input\_%')
+               AS makes_values
     FROM named n
     JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = n.namespace
     WHERE n.used = 'call'
     UNION ALL
     -- A function of one argument can be written like a column of it, and is found by the search path then.
-    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner
+    SELECT n.number, n.name, f.pronamespace, f.proname, f.provolatile, f.proowner, false
     FROM named n
     JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = 'pg_catalog'::regnamespace AND f.pronargs > 0
                   AND f.pronargs - f.pronargdefaults <= 1
@@ -60,6 +63,8 @@ FROM (
                          AND f.proname ~ '^(query|cursor|table|schema|database)_to_xml' THEN 'reads other tables'
                     WHEN f.pronamespace = 'pg_catalog'::regnamespace
                          AND f.proname IN ('txid_current', 'pg_current_xact_id') THEN 'assigns a transaction ID'
+                    -- Input functions of domains, arrays, rows and ranges are told the type, whose code they run, by its OID.
+                    WHEN f.makes_values THEN 'makes values of any type'
                     -- The key of masks is one.
                     WHEN f.pronamespace = 'pg_catalog'::regnamespace AND f.proname = 'current_setting' THEN 'reads settings'
                     WHEN NOT o.is_trusted

@@ -9,5 +9,6 @@ FROM (
             JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.ck
             JOIN pg_attribute fa ON fa.attrelid = k.confrelid AND fa.attnum = u.fk) AS columns
     FROM pg_constraint k
-    WHERE k.contype = 'f' AND k.conrelid = ANY ({relations}) AND k.confrelid = ANY ({relations})
+    -- Those of partitions that belong to a key of the partitioned table are the same key.
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ({relations}) AND k.confrelid = ANY ({relations})
 ) r

@@ -207,6 +207,11 @@ impl Prepared {
             let in_key = |name: &String| {
                 key.and_then(|key| key.columns.as_ref()).is_some_and(|of| of.iter().any(|it| it.name == *name))
             };
+            let not_updated: Vec<&str> = not_updated(mode, facts, key, &target.spec.columns);
+            let computed_here = target.local.columns.iter().filter(|column| column.generated);
+            let mut changed = asked.changed;
+            changed.extend(computed_here.map(|column| column.name.clone()));
+            changed.extend(not_updated.iter().map(|name| (*name).to_owned()));
             let unfit = match &filter {
                 None => None,
                 Some(_) if follows_keys => Some("the rows that are taken depend on other tables".to_owned()),
@@ -214,7 +219,7 @@ impl Prepared {
                 Some(_) if !asked.sampled_by.iter().all(in_key) => {
                     Some("the sample goes by other columns than those of the key".to_owned())
                 }
-                Some(filter) => sync_filter::unfit(&target.local, role, filter, &asked.changed)?,
+                Some(filter) => sync_filter::unfit(&target.local, role, filter, &changed)?,
             };
             if let Some(reason) = unfit {
                 let reason =
@@ -225,9 +230,8 @@ impl Prepared {
                 );
             }
             target.merge = Some(Merge { filter, ..merge_of(role, facts, key, &target.spec.columns) });
-            let always: Vec<&str> = not_updated(mode, facts, key, &target.spec.columns);
-            if !always.is_empty() {
-                let names: Vec<String> = always.into_iter().map(plan::quote_identifier).collect();
+            if !not_updated.is_empty() {
+                let names: Vec<String> = not_updated.into_iter().map(plan::quote_identifier).collect();
                 target.warnings.push(format!("GENERATED ALWAYS AS IDENTITY, and not updated: {}", names.join(", ")));
             }
             let owner = role.map_or(caller, |_| target.spec.owner);

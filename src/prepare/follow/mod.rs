@@ -30,6 +30,8 @@ pub(super) struct Ties {
     tops: HashMap<u32, u32>,
     /// The partitioned tables above the tables, with these themselves.
     with_above: BTreeSet<u32>,
+    /// The names of partitioned tables.
+    partitioned: HashMap<u32, (String, String)>,
     /// Keys that are no constraints, by the referring table.
     declared: Vec<(u32, Reference)>,
     /// Columns whose values must not leave the source.
@@ -42,6 +44,11 @@ impl Ties {
         let mut ties = Self {
             tops: sources.iter().map(|table| (table.oid, table.partition_root.unwrap_or(table.oid))).collect(),
             with_above: BTreeSet::new(),
+            partitioned: sources
+                .iter()
+                .filter(|relation| relation.kind == 'p')
+                .map(|relation| (relation.oid, (relation.schema.clone(), relation.name.clone())))
+                .collect(),
             declared: Vec::new(),
             masked: HashSet::new(),
         };
@@ -62,12 +69,28 @@ impl Ties {
     }
 }
 
-/// A key: columns of one table that refer to those of another. Tables are meant with all their partitions.
+/// Rows of a table with all its partitions, or of one of these alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Rows {
+    /// The topmost table.
+    top: u32,
+    /// The partition of any level.
+    part: Option<u32>,
+}
+
+impl Rows {
+    fn of_all(top: u32) -> Self {
+        Self { top, part: None }
+    }
+}
+
+/// A key: columns of one table that refer to those of another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Edge {
+    /// The topmost table. What refers from some partitions is taken for a key of all.
     child: u32,
     from: Vec<String>,
-    parent: u32,
+    parent: Rows,
     to: Vec<String>,
     /// The condition, over the referring row, under which it is one.
     condition: Option<String>,
@@ -165,7 +188,7 @@ fn condition_of(table: &Counterpart) -> Option<&String> {
 
 /// Keys of a table that are needed.
 struct NewKeys {
-    top: u32,
+    rows: Rows,
     columns: Vec<String>,
     keys: Keys,
     /// Whether there is a row with each of them.
@@ -184,10 +207,10 @@ struct Follower<'a> {
     deciding: BTreeSet<Edge>,
     /// For tables that do not only hold what others need, the condition of each member.
     base: HashMap<usize, String>,
-    /// What is needed beyond that: for each table and key.
-    needed: BTreeMap<(u32, Vec<String>), Keys>,
+    /// What is needed beyond that: for each table, or partition that is referred to, and key.
+    needed: BTreeMap<(Rows, Vec<String>), Keys>,
     /// What the conditions in `base` keep, as far as it was asked for.
-    kept_by_base: HashMap<(u32, Vec<String>), Rc<Keys>>,
+    kept_by_base: HashMap<(Rows, Vec<String>), Rc<Keys>>,
     /// Keys that are needed, and were not looked at.
     new: Vec<NewKeys>,
     keys: usize,
@@ -224,15 +247,24 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Returns the positions of the tables that hold rows.
+    fn positions(&self, rows: Rows) -> Vec<usize> {
+        let of_part = |position: &usize| {
+            rows.part.is_none_or(|part| self.tables[*position].relation.ancestors().any(|oid| oid == part))
+        };
+        self.members.get(&rows.top).into_iter().flatten().copied().filter(of_part).collect()
+    }
+
     /// Finds the keys between the tables, those of the source and those in `references`.
     fn find_edges(&mut self, ties: &Ties, granted: &Granted, problems: &mut Vec<Problem>) -> Result<()> {
         let top = |oid: u32| ties.tops.get(&oid).copied().unwrap_or(oid);
+        let rows_of = |oid: u32| Rows { top: top(oid), part: (top(oid) != oid).then_some(oid) };
         let mut edges = BTreeSet::new();
         let involved: Vec<u32> =
             ties.with_above.iter().copied().filter(|oid| self.members.contains_key(&top(*oid))).collect();
         for key in source::read_key_columns(self.session, &involved)? {
             let (from, to) = key.columns.into_iter().unzip();
-            let (child, parent) = (top(key.referencing), top(key.referenced));
+            let (child, parent) = (top(key.referencing), rows_of(key.referenced));
             edges.insert(Edge { child, from, parent, to, condition: None, enforced: key.enforced });
         }
         if !ties.declared.is_empty() {
@@ -252,12 +284,12 @@ impl<'a> Follower<'a> {
                         }
                     }
                 };
-                match self.declared_parent(table, reference) {
+                match self.declared_parent(ties, table, reference) {
                     Ok(parent) => {
                         let declared = Edge {
                             child: top(*oid),
                             from: reference.columns.clone(),
-                            parent: top(parent),
+                            parent: rows_of(parent),
                             to: reference.to.clone(),
                             condition,
                             enforced: false,
@@ -272,13 +304,12 @@ impl<'a> Follower<'a> {
                 }
             }
         }
-        self.edges = edges
-            .into_iter()
-            .filter(|edge| [edge.child, edge.parent].iter().all(|top| self.members.contains_key(top)))
-            .collect();
+        let is_pulled = |rows: Rows| !self.positions(rows).is_empty();
+        self.edges =
+            edges.into_iter().filter(|edge| is_pulled(Rows::of_all(edge.child)) && is_pulled(edge.parent)).collect();
         for edge in &self.edges {
-            for (top, columns) in [(edge.child, &edge.from), (edge.parent, &edge.to)] {
-                for &position in &self.members[&top] {
+            for (rows, columns) in [(Rows::of_all(edge.child), &edge.from), (edge.parent, &edge.to)] {
+                for position in self.positions(rows) {
                     let table = &self.tables[position].relation;
                     let masked = columns.iter().find(|column| ties.masked.contains(&(table.oid, (*column).clone())));
                     let is_array = |column: &&String| {
@@ -323,14 +354,25 @@ impl<'a> Follower<'a> {
     }
 
     /// Returns the table that a declared key refers to.
-    fn declared_parent(&self, child: &Relation, reference: &Reference) -> std::result::Result<u32, String> {
-        let found: Vec<&Relation> = self
-            .tables
-            .iter()
-            .map(|table| &table.relation)
-            .filter(|table| reference.table.matches(&table.schema, &table.name))
-            .collect();
-        let [parent] = found.as_slice() else {
+    fn declared_parent(
+        &self,
+        ties: &Ties,
+        child: &Relation,
+        reference: &Reference,
+    ) -> std::result::Result<u32, String> {
+        let mut found: BTreeMap<u32, &Relation> = BTreeMap::new();
+        for table in self.tables.iter().map(|table| &table.relation) {
+            if reference.table.matches(&table.schema, &table.name) {
+                found.insert(table.oid, table);
+            }
+            // Its partitions have its columns.
+            for above in table.ancestors() {
+                if ties.partitioned.get(&above).is_some_and(|(schema, name)| reference.table.matches(schema, name)) {
+                    found.entry(above).or_insert(table);
+                }
+            }
+        }
+        let Some((oid, parent)) = found.pop_first().filter(|_| found.is_empty()) else {
             return Err(format!("{} is not one table of the pull", reference.table));
         };
         let type_of = |table: &Relation, name: &str| {
@@ -353,7 +395,7 @@ impl<'a> Follower<'a> {
                 ));
             }
         }
-        Ok(parent.oid)
+        Ok(oid)
     }
 
     /// Notes the tables that conditions are given for.
@@ -375,8 +417,8 @@ impl<'a> Follower<'a> {
         loop {
             let before = tied.len();
             for edge in &self.edges {
-                if tied.contains(&edge.child) || tied.contains(&edge.parent) {
-                    tied.extend([edge.child, edge.parent]);
+                if tied.contains(&edge.child) || tied.contains(&edge.parent.top) {
+                    tied.extend([edge.child, edge.parent.top]);
                 }
             }
             if tied.len() == before {

@@ -1,7 +1,7 @@
 //! The rounds in which keys are asked for, until nothing new is found.
 
 use super::super::chooser::type_without_length;
-use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS, NewKeys};
+use super::{Edge, Follower, KEYS_OF_A_QUESTION, Keys, MOST_KEYS, NewKeys, Rows};
 use crate::error::{Error, Result};
 use crate::local::interrupts;
 use crate::source;
@@ -33,7 +33,7 @@ impl Follower<'_> {
             let children: BTreeSet<u32> = self
                 .edges
                 .iter()
-                .filter(|edge| self.places.contains_key(&edge.parent) && !self.places.contains_key(&edge.child))
+                .filter(|edge| self.places.contains_key(&edge.parent.top) && !self.places.contains_key(&edge.child))
                 .map(|edge| edge.child)
                 .collect();
             if children.is_empty() {
@@ -53,14 +53,14 @@ impl Follower<'_> {
         let deciding: Vec<Edge> = self
             .edges
             .iter()
-            .filter(|edge| edge.child == child && self.places.get(&edge.parent).is_some_and(|other| *other < place))
+            .filter(|edge| edge.child == child && self.places.get(&edge.parent.top).is_some_and(|other| *other < place))
             .cloned()
             .collect();
         let (mut conditions, mut count) = (Vec::new(), 0);
         for edge in &deciding {
             let keys = self.kept(edge.parent, &edge.to)?;
             count += keys.len();
-            let kept = self.is_in(edge.parent, &edge.to, &edge.from, &keys);
+            let kept = self.is_in(edge.parent.top, &edge.to, &edge.from, &keys);
             conditions.push(if deciding.len() > 1 {
                 format!("({kept} OR ({}) IS NOT TRUE)", edge.is_there())
             } else if edge.condition.is_some() {
@@ -73,7 +73,7 @@ impl Follower<'_> {
             let any: Vec<String> = deciding.iter().map(Edge::is_there).collect();
             conditions.push(format!("(({}))", any.join(") OR (")));
         }
-        self.parents.entry(child).or_default().extend(deciding.iter().map(|edge| edge.parent));
+        self.parents.entry(child).or_default().extend(deciding.iter().map(|edge| edge.parent.top));
         self.deciding.extend(deciding);
         for &position in &self.members[&child] {
             self.base.insert(position, conditions.join(" AND "));
@@ -86,24 +86,24 @@ impl Follower<'_> {
     pub(super) fn keep_other_kinds(&mut self) -> Result<Vec<u32>> {
         let is_other = |edge: &&Edge| {
             edge.condition.is_some()
-                && edge.parent != edge.child
+                && edge.parent.top != edge.child
                 && !self.deciding.contains(edge)
                 && self.places.get(&edge.child).is_some_and(|place| *place > 0)
                 && self.base.contains_key(&self.members[&edge.child][0])
-                && self.places.contains_key(&edge.parent)
+                && self.places.contains_key(&edge.parent.top)
         };
         let others: Vec<Edge> = self.edges.iter().filter(is_other).cloned().collect();
         for edge in &others {
             let keys = self.kept(edge.parent, &edge.to)?;
-            let kept = self.is_in(edge.parent, &edge.to, &edge.from, &keys);
+            let kept = self.is_in(edge.parent.top, &edge.to, &edge.from, &keys);
             for position in &self.members[&edge.child] {
                 if let Some(base) = self.base.get_mut(position) {
                     *base = format!("({base}) OR ({} AND {kept})", edge.is_there());
                 }
                 *self.keys_in_base.entry(*position).or_default() += keys.len();
             }
-            self.kept_by_base.retain(|(top, _), _| *top != edge.child);
-            self.parents.entry(edge.child).or_default().insert(edge.parent);
+            self.kept_by_base.retain(|(rows, _), _| rows.top != edge.child);
+            self.parents.entry(edge.child).or_default().insert(edge.parent.top);
         }
         let tables: BTreeSet<u32> = others.iter().map(|edge| edge.child).collect();
         self.deciding.extend(others);
@@ -127,8 +127,8 @@ impl Follower<'_> {
 
     /// Notes keys that are needed.
     pub(super) fn need(&mut self, edge: &Edge, mut keys: Keys) -> Result<()> {
-        self.places.entry(edge.parent).or_insert(self.round);
-        if self.base.contains_key(&self.members[&edge.parent][0]) {
+        self.places.entry(edge.parent.top).or_insert(self.round);
+        if self.base.contains_key(&self.members[&edge.parent.top][0]) {
             let kept = self.kept_by_base(edge.parent, &edge.to)?;
             keys.retain(|key| !kept.contains(key));
         }
@@ -144,16 +144,16 @@ impl Follower<'_> {
                 .hint("Begin with fewer rows, or pull the tables as a whole."));
         }
         known.extend(keys.iter().cloned());
-        self.children.entry(edge.parent).or_default().insert(edge.child);
-        let (top, columns) = (edge.parent, edge.to.clone());
-        self.new.push(NewKeys { top, columns, keys, are_there: edge.enforced });
+        self.children.entry(edge.parent.top).or_default().insert(edge.child);
+        let (rows, columns) = (edge.parent, edge.to.clone());
+        self.new.push(NewKeys { rows, columns, keys, are_there: edge.enforced });
         Ok(())
     }
 
     /// Follows what is needed, until nothing is new.
     pub(super) fn close(&mut self) -> Result<()> {
-        while let Some(NewKeys { top, columns: to, mut keys, are_there }) = self.new.pop() {
-            let mut edges: Vec<Edge> = self.edges.iter().filter(|edge| edge.child == top).cloned().collect();
+        while let Some(NewKeys { rows, columns: to, mut keys, are_there }) = self.new.pop() {
+            let mut edges: Vec<Edge> = self.edges.iter().filter(|edge| edge.child == rows.top).cloned().collect();
             if are_there {
                 let mut unknown = Vec::new();
                 for edge in edges {
@@ -168,8 +168,8 @@ impl Follower<'_> {
                 let rest = keys.iter().nth(KEYS_OF_A_QUESTION).cloned();
                 let rest = rest.map(|first| keys.split_off(&first)).unwrap_or_default();
                 for edge in &edges {
-                    for position in self.members[&top].clone() {
-                        let condition = format!("{} AND {}", self.is_in(top, &to, &to, &keys), edge.is_there());
+                    for position in self.positions(rows) {
+                        let condition = format!("{} AND {}", self.is_in(rows.top, &to, &to, &keys), edge.is_there());
                         let found = self.select(position, &edge.from, &condition)?;
                         self.need(edge, found)?;
                     }
@@ -199,37 +199,38 @@ impl Follower<'_> {
             .all(|name| known.iter().any(|column| column.name == *name && TYPES.contains(&column.base_type.as_str())))
     }
 
-    /// Returns the keys of the rows that are kept of a table.
-    pub(super) fn kept(&mut self, top: u32, columns: &[String]) -> Result<Keys> {
-        let mut kept = match self.base.contains_key(&self.members[&top][0]) {
-            true => self.kept_by_base(top, columns)?.as_ref().clone(),
+    /// Returns the keys of the rows that are kept of a table, or of a partition.
+    fn kept(&mut self, rows: Rows, columns: &[String]) -> Result<Keys> {
+        let mut kept = match self.base.contains_key(&self.members[&rows.top][0]) {
+            true => self.kept_by_base(rows, columns)?.as_ref().clone(),
             false => Keys::new(),
         };
-        let needed: Vec<(Vec<String>, Keys)> = self
+        let needed: Vec<(Rows, Vec<String>, Keys)> = self
             .needed
             .iter()
-            .filter(|((other, _), _)| *other == top)
-            .map(|((_, columns), keys)| (columns.clone(), keys.clone()))
+            .filter(|((other, _), _)| other.top == rows.top)
+            .map(|((other, columns), keys)| (*other, columns.clone(), keys.clone()))
             .collect();
-        for (others, keys) in needed {
-            if others == columns {
+        let own = self.positions(rows);
+        for (other, others, keys) in needed {
+            if other == rows && others == columns {
                 kept.extend(keys);
                 continue;
             }
-            for position in self.members[&top].clone() {
-                kept.extend(self.select(position, columns, &self.is_in(top, &others, &others, &keys))?);
+            for position in self.positions(other).into_iter().filter(|position| own.contains(position)) {
+                kept.extend(self.select(position, columns, &self.is_in(rows.top, &others, &others, &keys))?);
             }
         }
         Ok(kept)
     }
 
-    pub(super) fn kept_by_base(&mut self, top: u32, columns: &[String]) -> Result<Rc<Keys>> {
-        let name = (top, columns.to_vec());
+    fn kept_by_base(&mut self, rows: Rows, columns: &[String]) -> Result<Rc<Keys>> {
+        let name = (rows, columns.to_vec());
         if let Some(known) = self.kept_by_base.get(&name) {
             return Ok(Rc::clone(known));
         }
         let mut kept = Keys::new();
-        for &position in &self.members[&top] {
+        for position in self.positions(rows) {
             kept.extend(self.select(position, columns, &format!("({})", self.base[&position]))?);
         }
         let kept = Rc::new(kept);
@@ -313,7 +314,7 @@ impl Follower<'_> {
                 let base = self.base.get(&position).map(|base| format!("({base})"));
                 let mut conditions: Vec<String> = base.into_iter().collect();
                 for ((other, columns), needed) in &self.needed {
-                    if *other == top && !needed.is_empty() {
+                    if other.top == top && !needed.is_empty() && self.positions(*other).contains(&position) {
                         conditions.push(self.is_in(top, columns, columns, needed));
                         keys += needed.len();
                     }
