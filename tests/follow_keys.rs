@@ -394,3 +394,41 @@ fn keys_of_single_partitions() {
     }
     pair.assert_nothing_left();
 }
+
+/// Values of two types refer to each other as the server compares them, whatever texts each is written as.
+#[test]
+fn keys_of_two_types() {
+    const TYPES: [(&str, &str, &str, &str, &str); 6] = [
+        ("narrow", "float8", "float4", "'1.1'::float4, 2.5", "'1.1'::float4, 2.5"),
+        ("whole", "numeric", "int", "1.0, 2.00", "1, 2"),
+        ("padded", "char(5)", "text", "'ab', 'c'", "'ab', 'c  '"),
+        ("day", "timestamp", "date", "'2020-01-01', 'infinity'", "'2020-01-01', 'infinity'"),
+        ("scaled", "numeric(12,4)", "numeric(10,2)", "1.5, 2", "1.5, 2"),
+        ("net", "inet", "cidr", "'10.0.0.0/8', '10.1.0.0/16'", "'10.0.0.0/8', '10.1.0.0/16'"),
+    ];
+    let mut pair = Pair::new("follow_types");
+    for (name, of_parent, of_child, theirs, refer) in TYPES {
+        pair.both(&format!(
+            "CREATE TABLE p_{name} (k {of_parent} PRIMARY KEY); CREATE TABLE c_{name} (id int PRIMARY KEY, k {of_child} REFERENCES p_{name})"
+        ));
+        let values = |list: &str, each: &str| format!("unnest(ARRAY[{list}]::{each}[])");
+        pair.source
+            .batch_execute(&format!(
+                "INSERT INTO p_{name} SELECT {}; INSERT INTO c_{name} SELECT row_number() OVER (), k FROM {} k",
+                values(theirs, of_parent),
+                values(refer, of_child)
+            ))
+            .unwrap();
+        for beginning in ["id = 1", "id <= 2", "false"] {
+            let tables = format!("{{\"c_{name}\": {{\"where\": \"{beginning}\"}}}}");
+            pulled(&mut pair, &tables, &format!(", include => '{{p_{name}, c_{name}}}'"));
+            let expected = format!("SELECT count(*)::text FROM c_{name} WHERE {beginning}");
+            let expected = text(&mut pair.source, &expected);
+            for table in ["c", "p"] {
+                let count = text(&mut pair.destination, &format!("SELECT count(*)::text FROM {table}_{name}"));
+                assert_eq!(count, expected, "{table}_{name}: {beginning}");
+            }
+        }
+    }
+    pair.assert_nothing_left();
+}

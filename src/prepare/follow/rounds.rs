@@ -118,7 +118,7 @@ impl Follower<'_> {
             }
             for position in self.members[&edge.child].clone() {
                 let condition = format!("({}) AND {}", self.base[&position], edge.is_there());
-                let keys = self.select(position, &edge.from, &condition)?;
+                let keys = self.select_references(position, &edge, &condition)?;
                 self.need(&edge, keys)?;
             }
         }
@@ -170,7 +170,7 @@ impl Follower<'_> {
                 for edge in &edges {
                     for position in self.positions(rows) {
                         let condition = format!("{} AND {}", self.is_in(rows.top, &to, &to, &keys), edge.is_there());
-                        let found = self.select(position, &edge.from, &condition)?;
+                        let found = self.select_references(position, edge, &condition)?;
                         self.need(edge, found)?;
                     }
                 }
@@ -239,12 +239,42 @@ impl Follower<'_> {
     }
 
     /// Asks the source for the values of columns in the rows that satisfy a condition.
-    pub(super) fn select(&self, position: usize, columns: &[String], condition: &str) -> Result<Keys> {
-        interrupts::check();
+    fn select(&self, position: usize, columns: &[String], condition: &str) -> Result<Keys> {
         let equal_is_same = self.equal_is_same(position, columns);
         let columns: Vec<String> = columns.iter().map(|column| plan::quote_identifier(column)).collect();
+        self.ask(position, &columns, condition, equal_is_same)
+    }
+
+    /// Asks the source for the values by which rows refer to others, as the columns that they refer to have them: the text of a
+    /// `real` is another number as a `double precision`.
+    fn select_references(&self, position: usize, edge: &Edge, condition: &str) -> Result<Keys> {
+        let type_of = |position: usize, name: &str| {
+            let columns = &self.tables[position].relation.columns;
+            columns.iter().find(|column| column.name == name).map(|column| column.base_type.as_str())
+        };
+        let referenced = self.members[&edge.parent.top][0];
+        let value = |(from, to): (&String, &String)| {
+            let column = plan::quote_identifier(from);
+            // Casts of other types may be code of users.
+            let is_built_in = |name: &&str| !name.contains('.');
+            let is_plain = self.equal_is_same(position, std::slice::from_ref(from));
+            let own = type_of(position, from).filter(is_built_in).filter(|_| !is_plain);
+            match type_of(referenced, to).filter(is_built_in) {
+                Some(others) if own.is_some_and(|own| own != others) => {
+                    format!("({column}::{})", type_without_length(others))
+                }
+                _ => column,
+            }
+        };
+        let values: Vec<String> = edge.from.iter().zip(&edge.to).map(value).collect();
+        self.ask(position, &values, condition, self.equal_is_same(position, &edge.from))
+    }
+
+    /// `values` is SQL.
+    fn ask(&self, position: usize, values: &[String], condition: &str, equal_is_same: bool) -> Result<Keys> {
+        interrupts::check();
         let from = self.tables[position].relation.from_clause();
-        let values = source::read_distinct_values(self.session, &from, &columns, condition, equal_is_same)?;
+        let values = source::read_distinct_values(self.session, &from, values, condition, equal_is_same)?;
         Ok(values.into_iter().collect())
     }
 
