@@ -1,6 +1,6 @@
 //! A restored server reads its own files, whatever its settings said of the place of the server that the backup is of.
 
-use crate::backups::{ALL, LEDGER, Place, ROWS, Restored, follow, has_programs};
+use crate::backups::{ALL, LEDGER, Place, ROWS, Restored, follow, has_programs, major};
 use crate::harness::{Failure, text, texts};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -152,4 +152,61 @@ fn settings_elsewhere_that_name_other_data_are_refused() {
     place.client.query(&sql, &[]).unwrap();
     let failed = Failure::of(&place.client.query(&sql, &[]).unwrap_err());
     assert_eq!(failed.sqlstate, "58P02");
+}
+
+/// Access rules name other files, without which a server lets nobody in, or does not start.
+#[test]
+fn files_that_access_rules_name_come_along() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::archiving("backup_rules");
+    place.client.batch_execute(LEDGER).unwrap();
+    let data = place.server.data().to_owned();
+    let elsewhere = ScratchDirectory::create("backup_rules-conf").unwrap();
+    for (name, directory) in [("beside", elsewhere.path()), ("within", data.as_path())] {
+        let dir = directory.display();
+        write(directory, "more admins", "postgres\n");
+        write(directory, "lists/all", "@\"names/more\"\n");
+        write(directory, "lists/names/more", "all\n");
+        let line = format!("host @lists/all,replication @\"{dir}/more admins\" 127.0.0.1/32 trust\n");
+        let access = if major() >= 16 {
+            write(
+                directory,
+                "hba.d/10 first.conf",
+                &format!("include ../first.conf\ninclude \"{dir}/hba.d/more/x\"\n"),
+            );
+            write(directory, "hba.d/more/x", &format!("include_if_exists {dir}/missing.conf\n"));
+            write(directory, "first.conf", &line);
+            write(directory, "access.conf", &format!("include_dir {dir}/hba.d # and nothing else\n"))
+        } else {
+            write(directory, "access.conf", &line)
+        };
+        let ident = write(directory, "names.conf", "# nobody\n");
+        place.server.restart_with(&[&format!("--hba_file={access}"), &format!("--ident_file={ident}")]).unwrap();
+        place.client = place.server.connect("postgres");
+        place.create(name, "");
+        assert_eq!(place.faults(name, ""), [""; 0], "{name}");
+        let away = directory.with_extension("away");
+        if name == "beside" {
+            // On another machine there is nothing of it.
+            fs::rename(directory, &away).unwrap();
+        }
+        let by_call = place.restore(name, &format!("{name}-call"), "");
+        let page = place.directory.path().join(name).join("RESTORE.md");
+        let by_hand = follow(&page, place.restored.path().join(format!("{name}-by-hand")));
+        for restored in [by_call, by_hand] {
+            let mut there = restored.connect();
+            assert_eq!(text(&mut there, ROWS), "0 rows to 0");
+            let own = restored.data.display().to_string();
+            let rules = "SELECT DISTINCT coalesce(to_jsonb(r)->>'file_name', current_setting('hba_file')) FROM pg_hba_file_rules() r";
+            let files = texts(&mut there, rules);
+            assert!(!files.is_empty() && files.iter().all(|file| file.starts_with(&own)), "{name}: {files:?}");
+            let wrong = "SELECT count(*)::text FROM pg_hba_file_rules() WHERE error IS NOT NULL";
+            assert_eq!(text(&mut there, wrong), "0", "{name}");
+        }
+        if name == "beside" {
+            fs::rename(&away, directory).unwrap();
+        }
+    }
 }

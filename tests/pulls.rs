@@ -5,8 +5,10 @@
 mod harness;
 
 mod backup_disks;
+mod backup_leftovers;
 mod backup_members;
 mod backup_moments;
+mod backup_odd_places;
 mod backup_settings;
 mod backup_soundness;
 mod backup_surroundings;

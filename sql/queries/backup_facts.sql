@@ -1,12 +1,12 @@
--- Returns what is to be known of this server before a base backup of it, as a JSON object. No parameters.
+-- Returns what is to be known of this server before a base backup of it, as a JSON object. $1: whether pg_hba.conf is read, too.
 SELECT json_build_object(
     'wal_level', current_setting('wal_level'),
     'max_wal_senders', current_setting('max_wal_senders')::int4,
     'wal_senders', (SELECT count(*) FROM pg_stat_get_activity(NULL) a WHERE a.backend_type = 'walsender'),
     'max_replication_slots', current_setting('max_replication_slots')::int4,
     'replication_slots', (SELECT count(*) FROM pg_get_replication_slots() s),
-    'replication_lines', (SELECT count(*) FROM pg_hba_file_rules() r
-                          WHERE r.error IS NULL AND 'replication' = ANY (r.database) AND r.auth_method <> 'reject'),
+    'replication_lines', CASE WHEN $1 THEN (SELECT count(*) FROM pg_hba_file_rules() r
+                          WHERE r.error IS NULL AND 'replication' = ANY (r.database) AND r.auth_method <> 'reject') END,
     'bytes', (SELECT sum(pg_tablespace_size(t.oid))::int8 FROM pg_tablespace t),
     'system_identifier', (SELECT c.system_identifier FROM pg_control_system() c),
     'segment_size', pg_size_bytes(current_setting('wal_segment_size')),

@@ -215,6 +215,13 @@ fn begin_of_timeline(timeline: u32) -> Option<Lsn> {
     Some(parse_history(&String::from_utf8_lossy(&text))?.last()?.end)
 }
 
+/// Returns whether this server archives its WAL in a directory in the way that `wal_archive_enable` has it.
+pub(super) fn archives_into(directory: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    setting(c"archive_library") == LIBRARY
+        && real(directory).is_some_and(|own| told_directory().and_then(|told| real(Path::new(&told))) == Some(own))
+}
+
 /// The setting of a module that this session need not have loaded, which is then a text without a meaning.
 fn told_directory() -> Option<String> {
     settings::value(c"basic_archive.archive_directory").filter(|directory| !directory.is_empty())

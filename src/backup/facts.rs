@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::local::settings;
-use crate::local::spi::extension;
+use crate::local::spi::{Param, extension};
 use serde::Deserialize;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ pub(super) struct Facts {
     pub(super) wal_senders: i64,
     pub(super) max_replication_slots: i64,
     pub(super) replication_slots: i64,
-    /// Lines of `pg_hba.conf` that let somebody in for replication.
-    pub(super) replication_lines: i64,
+    /// Lines of `pg_hba.conf` that let somebody in for replication; `None` where nobody has asked, since the file may not be readable.
+    pub(super) replication_lines: Option<i64>,
     /// The size of all tablespaces.
     pub(super) bytes: u64,
     pub(super) system_identifier: i64,
@@ -36,7 +36,16 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn read() -> Result<Self> {
-        extension::query_json(include_str!("../../sql/queries/backup_facts.sql"), &[])
+        Self::ask(false)
+    }
+
+    /// The same with what `pg_hba.conf` says.
+    pub(super) fn with_access() -> Result<Self> {
+        Self::ask(true)
+    }
+
+    fn ask(with_access: bool) -> Result<Self> {
+        extension::query_json(include_str!("../../sql/queries/backup_facts.sql"), &[Param::Bool(with_access)])
     }
 
     pub(super) fn system_identifier(&self) -> u64 {

@@ -14,15 +14,21 @@ pub(super) struct KeptWal {
 
 impl KeptWal {
     /// Makes a temporary slot, which the server drops when the session ends or when an error ends its statement.
-    pub(super) fn from_now() -> Result<Self> {
+    ///
+    /// Where slots may keep little WAL, a checkpoint ends the session that holds one which keeps more. There is none then, nor where it
+    /// might come to that: the backup fails in the end if its WAL is removed meanwhile, and nothing else does.
+    pub(super) fn from_now(checkpoint: &str) -> Result<Option<Self>> {
         let kept = Self { slot: format!("pgcopy_backup_{}", std::process::id()) };
         // A caller that goes on after an error, as a block with EXCEPTION does, still has that of the call before.
         kept.drop_slot()?;
-        extension::query_text(
-            "SELECT slot_name::text FROM pg_create_physical_replication_slot($1::name, true, true)",
-            &[Param::Text(&kept.slot)],
+        let made = extension::query_text(
+            "SELECT CASE WHEN m.most = '-1'
+                          OR ($2 AND 2 * pg_wal_lsn_diff(pg_current_wal_insert_lsn(), c.redo_lsn) < pg_size_bytes(m.most))
+                         THEN (pg_create_physical_replication_slot($1::name, true, true)).slot_name::text END
+             FROM pg_control_checkpoint() c, current_setting('max_slot_wal_keep_size') m(most)",
+            &[Param::Text(&kept.slot), Param::Bool(checkpoint == "fast")],
         )?;
-        Ok(kept)
+        Ok(made.map(|_| kept))
     }
 
     /// Returns whether the client of each slot of `pg_basebackup` has told where it is. Ours is among them by the time that data

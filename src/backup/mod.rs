@@ -7,6 +7,7 @@ mod facts;
 mod files;
 mod kept_wal;
 mod layout;
+mod leftovers;
 mod prune;
 mod repository;
 mod restore;
@@ -39,6 +40,12 @@ fn unix_now() -> i64 {
 
 /// Characters that mean something to a shell within double quotes.
 const OF_SHELLS: [char; 4] = ['"', '$', '`', '\\'];
+
+/// A mapping of tablespaces as the server's programs read it. A backslash means something before an equals sign alone.
+fn tablespace_mapping(from: &str, to: &Path) -> String {
+    let escaped = |path: &str| path.replace('=', "\\=");
+    format!("--tablespace-mapping={}={}", escaped(from), escaped(&to.display().to_string()))
+}
 
 fn absolute(what: &str, path: &str) -> Result<PathBuf> {
     // pg_verifybackup hands paths to a shell, in double quotes.

@@ -2,10 +2,10 @@
 
 use super::facts::Facts;
 use super::repository::{self, Fault, Found, archive_of, archived_at, read_archive, refuse_other_archives};
-use super::{absolute, files, unix_now};
+use super::{absolute, files, leftovers, unix_now};
 use crate::error::{Error, Result};
 use crate::local::new_file::file_error;
-use crate::local::{disk, interrupts, new_directory, rights};
+use crate::local::{interrupts, new_directory, rights};
 use backups::name;
 use backups::prune::{Known, Line, Policy, Verdict, decide, unneeded_wal};
 use backups::wal::{Archive, Segment};
@@ -49,6 +49,7 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
     }
     let directory = absolute("the directory of backups", &terms.directory)?;
     let archive_directory = archive_of(&directory, terms.wal_archive.as_deref())?;
+    refuse_own_wal(&archive_directory)?;
     let found = repository::read(&directory)?;
     let known = repository::known(&found);
     let policy = Policy {
@@ -67,6 +68,7 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
     let mut verdicts = decide(&known, policy, &lines(&archive, &archive_directory, &known, policy.since));
     keep_what_cannot_be_judged(&mut verdicts, &known, &found);
     keep_what_is_built_on(&mut verdicts, &known, &found);
+    keep_links(&mut verdicts, &known, &found);
     let sizes: BTreeMap<&str, u64> = found.iter().map(|found| (found.name.as_str(), found.bytes)).collect();
     let mut entries: Vec<PrunedEntry> = verdicts
         .iter()
@@ -77,27 +79,9 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
             reason: verdict.reason.clone(),
         })
         .collect();
-    entries.extend(abandoned(&directory, terms.dry_run)?);
-    let mut segments = Vec::new();
-    if !archive.segments.is_empty() {
-        let size = archive.segment_size;
-        let unneeded = unneeded_wal(&archive, &known, &verdicts);
-        segments.extend(unneeded.iter().map(|segment| segment.name(size)));
-        entries.push(PrunedEntry {
-            entry: format!("{} segments of WAL", archive.segments.len() - unneeded.len()),
-            keep: true,
-            bytes: (archive.segments.len() - unneeded.len()) as u64 * size,
-            reason: "backups that are kept may need them".to_owned(),
-        });
-        if let (Some(first), Some(last)) = (segments.iter().min(), segments.iter().max()) {
-            entries.push(PrunedEntry {
-                entry: format!("{} segments of WAL", segments.len()),
-                keep: false,
-                bytes: segments.len() as u64 * size,
-                reason: format!("no backup that is kept needs {first} to {last}"),
-            });
-        }
-    }
+    entries.extend(leftovers::unfinished_directories(&directory, terms.dry_run)?);
+    entries.extend(leftovers::unfinished_segments(&archive_directory, terms.dry_run)?);
+    let goes_of_archive = judge_wal(&archive, &archive_directory, &known, &verdicts, &mut entries);
     if !terms.dry_run {
         let facts = Facts::read()?;
         // The newest first: what builds on others goes before them.
@@ -112,13 +96,72 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         for found in goes {
             remove_backup(&found.directory, &facts)?;
         }
-        for segment in segments {
+        for name in goes_of_archive {
             interrupts::check();
-            let path = archive_directory.join(segment);
-            fs::remove_file(&path).map_err(|error| file_error("could not remove file", &path, &error))?;
+            files::remove(&archive_directory.join(name))?;
         }
     }
     Ok(entries)
+}
+
+/// Refuses the directory of the server's own WAL, which is no archive: standbys and the archiver may still need what no backup does.
+fn refuse_own_wal(archive: &Path) -> Result<()> {
+    let is_of_data = |around: &Path| fs::symlink_metadata(around.join("PG_VERSION")).is_ok();
+    let real = archive.canonicalize().unwrap_or_else(|_| archive.to_owned());
+    let around = match Facts::read()?.directory_around(archive) {
+        Some(around) => Some(around),
+        None => real.ancestors().find(|around| is_of_data(around)).map(Path::to_owned),
+    };
+    let Some(around) = around else { return Ok(()) };
+    Err(Error::new(
+        PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        format!("\"{}\" is not apart from \"{}\", where a server keeps its data", archive.display(), around.display()),
+    )
+    .hint("Name the directory that WAL is archived into."))
+}
+
+/// Tells what of the archive is kept. Returns the names of the files that are not.
+fn judge_wal(
+    archive: &Archive,
+    directory: &Path,
+    known: &[Known],
+    verdicts: &[Verdict],
+    entries: &mut Vec<PrunedEntry>,
+) -> Vec<String> {
+    let size = archive.segment_size;
+    if archive.segments.is_empty() && archive.beside.is_empty() {
+        return Vec::new();
+    }
+    let unneeded = unneeded_wal(archive, known, verdicts);
+    let mut names: Vec<String> = unneeded.segments.iter().map(|segment| segment.name(size)).collect();
+    if !archive.segments.is_empty() {
+        let kept = archive.segments.len() - names.len();
+        entries.push(PrunedEntry {
+            entry: format!("{kept} segments of WAL"),
+            keep: true,
+            bytes: kept as u64 * size,
+            reason: "backups that are kept may need them".to_owned(),
+        });
+    }
+    if let (Some(first), Some(last)) = (names.iter().min(), names.iter().max()) {
+        entries.push(PrunedEntry {
+            entry: format!("{} segments of WAL", names.len()),
+            keep: false,
+            bytes: names.len() as u64 * size,
+            reason: format!("no backup that is kept needs {first} to {last}"),
+        });
+    }
+    if !unneeded.beside.is_empty() {
+        let bytes = |name: &&str| fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
+        entries.push(PrunedEntry {
+            entry: format!("{} files that go with segments of WAL", unneeded.beside.len()),
+            keep: false,
+            bytes: unneeded.beside.iter().map(bytes).fold(0, u64::saturating_add),
+            reason: "no backup that is kept needs those segments".to_owned(),
+        });
+        names.extend(unneeded.beside.into_iter().map(str::to_owned));
+    }
+    names
 }
 
 /// Returns the timelines whose moments are to stay restorable: the newest one, and those that there is WAL or a backup of since then.
@@ -196,6 +239,24 @@ fn keep_what_is_built_on(verdicts: &mut [Verdict], known: &[Known], found: &[Fou
     }
 }
 
+/// Keeps backups that links lead to, whose files are not here, and those that they build on.
+fn keep_links(verdicts: &mut [Verdict], known: &[Known], found: &[Found]) {
+    for link in found.iter().filter(|found| found.is_link) {
+        let mut next = Some(link.name.as_str());
+        for _ in 0..=known.len() {
+            let Some(name) = next else { break };
+            for verdict in verdicts.iter_mut().filter(|verdict| verdict.name == name && !verdict.keep) {
+                verdict.keep = true;
+                verdict.reason = match name == link.name {
+                    true => "a link leads to it: remove it by hand".to_owned(),
+                    false => format!("\"{}\" builds on it, which a link leads to", link.name),
+                };
+            }
+            next = known.iter().find(|known| known.name == name).and_then(|known| known.parent.as_deref());
+        }
+    }
+}
+
 /// Removes a backup so that what is left of it at any moment is taken for an abandoned one.
 fn remove_backup(directory: &Path, facts: &Facts) -> Result<()> {
     interrupts::check();
@@ -209,38 +270,12 @@ fn remove_backup(directory: &Path, facts: &Facts) -> Result<()> {
             ),
         ));
     }
-    new_directory::abandon(directory)
-        .and_then(|abandoned| new_directory::remove_abandoned(&abandoned))
-        .map(drop)
-        .map_err(|error| file_error("could not remove directory", directory, &error))
-}
-
-/// What killed sessions have left: backups that were never complete, and copies of backups.
-fn abandoned(directory: &Path, dry_run: bool) -> Result<Vec<PrunedEntry>> {
-    let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        interrupts::check();
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let Some(whole_name) = name.strip_suffix(name::INCOMPLETE) else { continue };
-        let is_ours = name::is_valid(whole_name) || whole_name.starts_with(".validate-");
-        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
+    let removed = new_directory::abandon(directory).and_then(|abandoned| new_directory::remove_abandoned(&abandoned));
+    match removed {
+        // Another session that prunes has removed it, or is at it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && fs::symlink_metadata(directory).is_err() => {
+            Ok(())
         }
-        let path = entry.path();
-        if !new_directory::is_unfinished(&path) {
-            continue;
-        }
-        let bytes = disk::bytes_below(&path, &mut interrupts::check);
-        let failed = |error: std::io::Error| file_error("could not remove directory", &path, &error);
-        let is_free = if dry_run {
-            new_directory::is_abandoned(&path)
-        } else {
-            new_directory::remove_abandoned(&path).map_err(failed)?
-        };
-        let reason = if is_free { "nobody writes it any more" } else { "a session is just writing it" };
-        entries.push(PrunedEntry { entry: name.clone(), keep: !is_free, bytes, reason: reason.to_owned() });
+        removed => removed.map(drop).map_err(|error| file_error("could not remove directory", directory, &error)),
     }
-    Ok(entries)
 }

@@ -5,6 +5,7 @@ use super::{absolute, files, server_time};
 use crate::error::{Error, Result};
 use crate::local::new_file::file_error;
 use crate::local::{disk, interrupts, new_directory, rights};
+use backups::beside_wal::Beside;
 use backups::manifest::Manifest;
 use backups::prune::Known;
 use backups::record::{self, Record};
@@ -32,6 +33,8 @@ pub(super) struct Found {
     pub(super) directory: PathBuf,
     pub(super) whole: std::result::Result<Whole, Fault>,
     pub(super) bytes: u64,
+    /// Whether a link leads there, as where somebody has moved the backup to another disk.
+    pub(super) is_link: bool,
 }
 
 pub(super) enum Fault {
@@ -122,7 +125,7 @@ pub(super) fn chain(directory: &Path, name: &str) -> std::result::Result<Vec<Who
 /// Reads a directory of backups. The size of each is that of its files.
 pub(super) fn read(directory: &Path) -> Result<Vec<Found>> {
     let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
-    let mut found = Vec::new();
+    let (mut found, mut leading_nowhere) = (Vec::new(), Vec::new());
     for (number, entry) in fs::read_dir(directory).map_err(unreadable)?.enumerate() {
         let entry = entry.map_err(unreadable)?;
         interrupts::check();
@@ -135,8 +138,17 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Found>> {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = entry.path();
         let unfinished = name.strip_suffix(name::INCOMPLETE).filter(|name| name::is_valid(name));
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if !is_directory || (unfinished.is_none() && !name::is_valid(&name)) {
+        let is_link = unfinished.is_none() && entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let is_directory = if is_link { path.is_dir() } else { entry.file_type().is_ok_and(|kind| kind.is_dir()) };
+        if unfinished.is_none() && !name::is_valid(&name) {
+            continue;
+        }
+        if is_link && !path.exists() {
+            leading_nowhere.push((name, path));
+            continue;
+        }
+        // One of another name is a second name of a backup.
+        if !is_directory || (is_link && record_of(&path).is_ok_and(|record| record.name != name)) {
             continue;
         }
         let is_backup = |file: &str| fs::symlink_metadata(path.join(file)).is_ok();
@@ -153,8 +165,17 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Found>> {
             Some(unfinished) => (unfinished.to_owned(), Err(Fault::Incomplete)),
             None => (name.clone(), whole(directory, &name).map_err(Fault::Damaged)),
         };
-        found.push(Found { name, directory: path, whole, bytes });
+        found.push(Found { name, directory: path, whole, bytes, is_link });
     }
+    // The disk of a parent may be away. Other links are nobody's.
+    let builds_on = |found: &Found, name: &str| {
+        found.whole.as_ref().is_ok_and(|whole| whole.record.parent.as_deref() == Some(name))
+    };
+    leading_nowhere.retain(|(name, _)| found.iter().any(|found| builds_on(found, name)));
+    found.extend(leading_nowhere.into_iter().map(|(name, directory)| {
+        let whole = Err(Fault::Damaged("the link leads nowhere".to_owned()));
+        Found { name, directory, whole, bytes: 0, is_link: true }
+    }));
     found.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(found)
 }
@@ -202,6 +223,10 @@ pub(super) fn read_archive(directory: &Path, segment_size: u64, system_identifie
             && let Some(switches) = parse_history(&String::from_utf8_lossy(&text))
         {
             archive.histories.insert(timeline, switches);
+        } else if let Some(segment) = Beside::parse(&name, segment_size).and_then(Beside::segment)
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+        {
+            archive.beside.insert(name, segment);
         }
     }
     Ok(archive)

@@ -16,6 +16,8 @@ use std::sync::{Mutex, Once, PoisonError};
 pub struct NewDirectory {
     target: PathBuf,
     temporary: PathBuf,
+    /// Whether it takes the place of an empty directory.
+    over_empty: bool,
     /// Tells other sessions that somebody writes here.
     _lock: File,
 }
@@ -34,30 +36,55 @@ impl NewDirectory {
     /// # Errors
     /// The name is taken, or is just being taken by another session, or the parent may not be written.
     pub fn create(target: &Path) -> Result<Self> {
+        Self::create_as(target, false)
+    }
+
+    /// The same where an empty directory may have the name until this one is complete.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn create_over_empty(target: &Path) -> Result<Self> {
+        Self::create_as(target, true)
+    }
+
+    fn create_as(target: &Path, over_empty: bool) -> Result<Self> {
         remove_at_exit();
-        if fs::symlink_metadata(target).is_ok() {
-            return Err(exists(target));
-        }
+        refuse_taken(target, over_empty)?;
         let temporary = unfinished_name(target);
-        let failed = |error: io::Error| file_error("could not create directory", &temporary, &error);
-        let is_new = match DirBuilder::new().mode(0o700).create(&temporary) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(failed(error)),
-        };
-        if !is_new && !is_unfinished(&temporary) {
-            return Err(exists(&temporary));
-        }
-        let lock = lock(&temporary, is_new).map_err(failed)?.ok_or_else(|| {
+        let lock = Self::take(&temporary)?.ok_or_else(|| {
             Error::new(
                 PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
                 format!("another session is just making \"{}\"", target.display()),
             )
         })?;
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.clone());
-        let directory = Self { target: target.to_owned(), temporary, _lock: lock };
+        let directory = Self { target: target.to_owned(), temporary, over_empty, _lock: lock };
         directory.clear()?;
         Ok(directory)
+    }
+
+    /// Makes the directory, or takes one over that was left. Returns the lock; `None` where somebody else has it.
+    fn take(temporary: &Path) -> Result<Option<File>> {
+        const MOST_TRIES: u32 = 10;
+        let failed = |error: io::Error| file_error("could not create directory", temporary, &error);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match DirBuilder::new().mode(0o700).create(temporary) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !is_unfinished(temporary) {
+                        return Err(exists(temporary));
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            match lock(temporary, is_empty(temporary)) {
+                // Somebody has removed the directory, which was empty until now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < MOST_TRIES => {}
+                taken => return taken.map_err(failed),
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -82,9 +109,7 @@ impl NewDirectory {
 
     /// Gives a directory within this one the name. The rest is removed.
     pub fn complete_part(self, part: &Path) -> Result<()> {
-        if fs::symlink_metadata(&self.target).is_ok() {
-            return Err(exists(&self.target));
-        }
+        refuse_taken(&self.target, self.over_empty)?;
         let failed = |error: io::Error| file_error("could not rename directory", part, &error);
         super::disk::sync_file_system(part).map_err(failed)?;
         fs::rename(part, &self.target).map_err(failed)?;
@@ -96,9 +121,7 @@ impl NewDirectory {
         let failed = |error: io::Error| file_error("could not rename directory", &self.temporary, &error);
         fs::remove_file(self.temporary.join(LOCK)).map_err(failed)?;
         super::disk::sync(&self.temporary).map_err(failed)?;
-        if fs::symlink_metadata(&self.target).is_ok() {
-            return Err(exists(&self.target));
-        }
+        refuse_taken(&self.target, self.over_empty)?;
         fs::rename(&self.temporary, &self.target).map_err(failed)?;
         super::disk::sync(self.target.parent().unwrap_or(Path::new("/"))).map_err(failed)
     }
@@ -150,6 +173,13 @@ impl Drop for ScratchDirectory {
 
 /// Removes an unfinished directory that nobody fills any more. False where somebody does, or may.
 pub fn remove_abandoned(temporary: &Path) -> io::Result<bool> {
+    // Who is just beginning to fill it makes it again.
+    if is_empty(temporary) {
+        return match fs::remove_dir(temporary) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => removed.map(|()| true),
+        };
+    }
     match lock(temporary, false)? {
         Some(_held) => fs::remove_dir_all(temporary).map(|()| true),
         None => Ok(false),
@@ -158,11 +188,19 @@ pub fn remove_abandoned(temporary: &Path) -> io::Result<bool> {
 
 /// Returns whether a directory is one that was to get a name when complete, and not somebody's own.
 pub fn is_unfinished(temporary: &Path) -> bool {
-    fs::symlink_metadata(temporary.join(LOCK)).is_ok_and(|metadata| metadata.is_file())
+    fs::symlink_metadata(temporary.join(LOCK)).is_ok_and(|metadata| metadata.is_file()) || is_empty(temporary)
+}
+
+/// Returns whether nothing is in a directory: so it is for a moment, and stays where its maker is killed then.
+pub fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Returns whether nobody fills an unfinished directory any more.
 pub fn is_abandoned(temporary: &Path) -> bool {
+    if is_empty(temporary) {
+        return true;
+    }
     let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(temporary.join(LOCK));
     file.is_ok_and(|file| file.try_lock().is_ok())
 }
@@ -199,6 +237,14 @@ fn unfinished_name(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(SUFFIX);
     target.with_file_name(name)
+}
+
+fn refuse_taken(target: &Path, over_empty: bool) -> Result<()> {
+    let is_free = match fs::symlink_metadata(target) {
+        Ok(metadata) => over_empty && metadata.is_dir() && is_empty(target),
+        Err(_) => true,
+    };
+    if is_free { Ok(()) } else { Err(exists(target)) }
 }
 
 fn exists(target: &Path) -> Error {

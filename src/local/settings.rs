@@ -169,10 +169,11 @@ pub fn load_library(name: &CStr) {
     unsafe { pg_sys::load_file(name.as_ptr(), false) }
 }
 
-/// Does what ALTER SYSTEM SET does, at once and for good, with the rights of the current user.
+/// Does what ALTER SYSTEM SET does, at once and for good, with the rights of the current user. The value is written in UTF-8, as the names
+/// of files are on this end, whatever the encoding of the database.
 pub fn alter_system(name: &str, value: &str) -> Result<()> {
     let statement = format!("ALTER SYSTEM SET {name} = {}", plan::quote_literal(value));
-    let text = crate::local::encoding::to_database(&statement)?;
+    let text = CString::new(statement).map_err(|_| Error::internal("a setting's value holds a NUL"))?;
     // SAFETY: the statement is parsed into nodes of the current memory context, and is of the kind that it was written as.
     unsafe {
         let parsed = pg_sys::pg_parse_query(text.as_ptr());

@@ -98,8 +98,11 @@ impl Origin {
     pub fn of_this_server() -> Result<Self> {
         let setting = |name| settings::value(name).unwrap_or_default();
         let sockets = setting(c"unix_socket_directories");
-        let host = match sockets.split(',').map(|text| text.trim().trim_matches('"')).find(|text| !text.is_empty()) {
-            Some(directory) => directory.to_owned(),
+        let mut directories = sockets.split(',').map(|text| text.trim().trim_matches('"'));
+        // Those that begin with @ are no directories.
+        let host = match directories.find(|text| !text.is_empty() && !text.starts_with('@')) {
+            // The server is in its data directory.
+            Some(directory) => Path::new(&setting(c"data_directory")).join(directory).display().to_string(),
             None => "localhost".to_owned(),
         };
         let database = script_objects::current_database()?;
@@ -109,6 +112,11 @@ impl Origin {
     /// The way to a database of a server that listens on a socket in this directory.
     pub fn of_socket(directory: &Path, database: &str, user: &str) -> Result<Self> {
         Self::resolve(&connection_string(&directory.display().to_string(), "5432", database, user))
+    }
+
+    /// Gives sessions settings that those of the role and the database do not override.
+    pub fn set_options(&mut self, options: &str) {
+        self.info.options = Some(options.to_owned());
     }
 
     /// The statement that sets the password in the user mapping, where there is one, by this word of its syntax.

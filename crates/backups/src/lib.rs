@@ -4,6 +4,8 @@
 //!
 //! Nothing here knows a server. What files say is checked where it enters: lines, counts and names are bounded.
 
+pub mod access_file;
+pub mod beside_wal;
 pub mod manifest;
 pub mod name;
 pub mod prune;

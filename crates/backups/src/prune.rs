@@ -154,17 +154,29 @@ pub fn decide(backups: &[Known], policy: Policy, lines: &[Line]) -> Vec<Verdict>
         .collect()
 }
 
-/// Returns the segments of an archive that no backup needs which remains: those before the first that one of them needs.
-pub fn unneeded_wal<'a>(archive: &'a Archive, backups: &[Known], verdicts: &[Verdict]) -> Vec<&'a Segment> {
+/// What of an archive goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unneeded<'a> {
+    pub segments: Vec<&'a Segment>,
+    /// The names of files that go with segments.
+    pub beside: Vec<&'a str>,
+}
+
+/// Returns what no backup needs of an archive that remains: all before the first segment that one of them needs.
+pub fn unneeded_wal<'a>(archive: &'a Archive, backups: &[Known], verdicts: &[Verdict]) -> Unneeded<'a> {
     let kept: BTreeSet<&str> =
         verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.name.as_str()).collect();
     let starts = backups.iter().filter(|known| kept.contains(known.name.as_str())).map(|known| known.start);
     // Where one does not tell, or there is none, everything may be needed.
     let Some(first) = starts.collect::<Option<Vec<Lsn>>>().and_then(|starts| starts.into_iter().min()) else {
-        return Vec::new();
+        return Unneeded::default();
     };
     let first = first.0 / archive.segment_size;
-    archive.segments.iter().filter(|segment| segment.number < first).collect()
+    let beside = archive.beside.iter().filter(|(_, segment)| segment.number < first);
+    Unneeded {
+        segments: archive.segments.iter().filter(|segment| segment.number < first).collect(),
+        beside: beside.map(|(name, _)| name.as_str()).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -208,7 +220,10 @@ mod tests {
         }
         let segments = (0..random.below(40)).filter(|_| random.below(10) > 0);
         let segments = segments.map(|number| Segment { timeline: 1, number }).collect();
-        let archive = Archive { segment_size: SIZE, segments, ..Archive::default() };
+        let beside =
+            (0..random.below(20)).map(|at| (format!("{at}.x"), Segment { timeline: 2, number: random.below(40) }));
+        let beside = beside.collect();
+        let archive = Archive { segment_size: SIZE, segments, beside, ..Archive::default() };
         let policy = Policy {
             full: (random.below(3) > 0).then(|| random.below(4) as usize),
             since: (random.below(3) > 0).then(|| random.below(130) as i64),
@@ -292,7 +307,7 @@ mod tests {
 
     #[test]
     fn made_up_repositories() {
-        let (mut removed, mut kept, mut segments) = (0, 0, 0);
+        let (mut removed, mut kept, mut segments, mut beside) = (0, 0, 0, 0);
         for seed in 0..3000 {
             let (backups, archive, policy, lines) = repository(&mut Random(seed));
             let verdicts = decide(&backups, policy, &lines);
@@ -312,14 +327,21 @@ mod tests {
                 assert_eq!(restorable(&backups, &known.name, 0).is_some(), restorable(&left, &known.name, 0).is_some());
             }
             let goes = unneeded_wal(&archive, &backups, &verdicts);
-            segments += goes.len();
+            segments += goes.segments.len();
+            beside += goes.beside.len();
+            let is_needed = |segment: &Segment| {
+                remaining.is_empty()
+                    || remaining.iter().any(|known| known.start.is_none_or(|start| segment.number >= start.0 / SIZE))
+            };
             for segment in &archive.segments {
-                let is_needed = remaining.is_empty()
-                    || remaining.iter().any(|known| known.start.is_none_or(|start| segment.number >= start.0 / SIZE));
-                assert_eq!(goes.contains(&segment), !is_needed, "seed {seed}");
+                assert_eq!(goes.segments.contains(&segment), !is_needed(segment), "seed {seed}");
+            }
+            for (name, segment) in &archive.beside {
+                assert_eq!(goes.beside.contains(&name.as_str()), !is_needed(segment), "seed {seed}");
             }
         }
         assert!(removed > 1000 && kept > 1000 && segments > 1000, "{removed} {kept} {segments}");
+        assert!(beside > 1000, "{beside}");
     }
 
     #[test]

@@ -15,7 +15,17 @@ const MOST_TABLESPACES: usize = 10_000;
 /// The most files of a configuration.
 pub const MOST_CONFIGURATION: usize = 1000;
 
-/// Returns whether a file of the configuration may have this name, which leads no further up than the directory that it is of.
+/// Returns whether a name in a data directory is one that the server gives to its own files, other than those of its configuration.
+fn is_of_data(name: &str) -> bool {
+    const NAMES: [&str; 5] = ["base", "global", "PG_VERSION", "current_logfiles", "tablespace_map"];
+    NAMES.contains(&name)
+        || (name.starts_with("pg_") && !name.contains('.'))
+        || ["backup_", "postmaster.", "tablespace_map."].iter().any(|begin| name.starts_with(begin))
+        || name.ends_with(".signal")
+}
+
+/// Returns whether a file of the configuration may have this name, which leads no further up than the directory that it is of, and to no
+/// file of the server's own.
 pub fn is_configuration(name: &str) -> bool {
     const DEEPEST: usize = 4;
     let parts: Vec<&str> = name.split('/').collect();
@@ -23,7 +33,8 @@ pub fn is_configuration(name: &str) -> bool {
         let odd = |c: char| c.is_control() || c == '\\';
         !part.is_empty() && !part.starts_with('.') && part.len() <= 255 && !part.contains(odd)
     };
-    name.ends_with(".conf") && parts.len() <= DEEPEST && parts.iter().all(plain)
+    let is_own = parts.first().is_some_and(|first| is_of_data(first)) && !name.ends_with(".conf");
+    !is_own && parts.len() <= DEEPEST && parts.iter().all(plain)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,11 +164,27 @@ mod tests {
         wrong.parent = Some("../x".into());
         assert!(parsed(&wrong).is_err());
         wrong = record.clone();
-        for name in ["../../x.conf", "/x.conf", "a//x.conf", "base/1/x", "conf.d/.x.conf", "a/b/c/d/x.conf", ""] {
+        for name in [
+            "../../x.conf",
+            "/x.conf",
+            "a//x.conf",
+            "base/1/x",
+            "conf.d/.x.conf",
+            "a/b/c/d/x.conf",
+            "",
+            "PG_VERSION",
+            "pg_wal/x",
+            "global",
+            "postmaster.pid",
+            "standby.signal",
+            "backup_label",
+            "a/../x",
+            "..",
+        ] {
             wrong.configuration = vec![name.into()];
             assert!(parsed(&wrong).is_err(), "{name}");
         }
-        wrong.configuration = vec!["conf.d/10 memory.conf".into()];
+        wrong.configuration = ["conf.d/10 memory.conf", "admins", "hba.d/x", "pg_users.txt"].map(String::from).into();
         assert!(parsed(&wrong).is_ok());
         wrong.place.as_mut().unwrap().hba = "../x".into();
         assert!(parsed(&wrong).is_err());

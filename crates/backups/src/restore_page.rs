@@ -46,7 +46,7 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
             page,
             "TABLESPACE_{}=/path/to/new/tablespace  # was {}",
             space.oid,
-            crate::shell::quoted(&space.location)
+            in_one_line(&quoted(&space.location))
         );
     }
     page.push_str("```\n\n");
@@ -100,9 +100,9 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
          cat >> \"$TARGET\"/postgresql.auto.conf <<'END'\n\
          restore_command = {}\nrecovery_target_timeline = 'latest'\nrecovery_target_action = 'promote'\n\
          archive_mode = off\nprimary_conninfo = ''\nexternal_pid_file = ''\narchive_cleanup_command = ''\n\
-         recovery_end_command = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
+         recovery_end_command = ''\nrecovery_min_apply_delay = 0\nsynchronous_standby_names = ''\nport = 5433\nEND\ntouch \"$TARGET\"/recovery.signal",
         lead_here(record.place.as_ref()),
-        setting(&restore_command(archive))
+        setting(&restore_command(archive, record.segment_size))
     );
     steps_of_settings(&mut page, last);
     page.push_str(
@@ -112,14 +112,15 @@ pub fn page(chain: &[Link<'_>], archive: &str) -> String {
     page
 }
 
+/// A path as a regular expression; `None` for one with characters that shells or expressions may take for something else.
+fn plain(path: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_alphanumeric() || "/_-. ,:=@%~".contains(c);
+    path.chars().all(is_plain).then(|| path.replace('.', "[.]"))
+}
+
 /// The command that comments out where the data of the server of the backup are, and the moment that it was restored to itself, and leads
 /// paths in the old data directory to the new one.
 fn lead_here(place: Option<&Place>) -> String {
-    /// A path as a regular expression; `None` for one with characters that shells or expressions may take for something else.
-    fn plain(path: &str) -> Option<String> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
-        path.chars().all(is_plain).then(|| path.replace('.', "[.]"))
-    }
     let names = settings_file::OF_PLACE.join("|");
     let mut command = format!("lead_here() {{ sed -i -E -e 's/^[[:space:]]*(recovery_target|{names})/#&/'");
     let (data, configuration) =
@@ -131,6 +132,24 @@ fn lead_here(place: Option<&Place>) -> String {
         let _ = write!(command, " -e \"s|^([[:space:]]*include[a-z_]*[[:space:]=]*'){path}([/'])|\\\\1$TARGET\\\\2|\"");
     }
     command + " \"$@\"; }"
+}
+
+/// The command that has files of access rules name the files in the new place; `None` where they name none, or names are not plain.
+fn lead_access(place: &Place) -> Option<String> {
+    let rules: Vec<String> = place.of_access().map(|name| format!("\"$TARGET\"/{}", quoted(name))).collect();
+    let paths: Vec<String> = place.data.iter().chain(&place.access).filter_map(|path| plain(path)).collect();
+    if place.rules.is_empty() || paths.is_empty() {
+        return None;
+    }
+    let expressions = paths.iter().map(|path| format!(" -e \"s|([[:space:]@,\\\"]){path}/|\\1$TARGET/|g\""));
+    let sed = format!("sed -i -E{} \"$file\"", expressions.collect::<String>());
+    Some(format!("for file in {}; do if [ -f \"$file\" ]; then {sed}; fi; done", rules.join(" ")))
+}
+
+/// A text that cannot end the line of a comment.
+fn in_one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// The commands that bring the settings to their place.
@@ -163,10 +182,16 @@ fn steps_of_settings(page: &mut String, last: &Link<'_>) {
     }
     let among_data = place.into_iter().flat_map(|place| place.settings.iter().chain(&place.included));
     let files = record.configuration.iter().chain(among_data).map(String::as_str);
-    let files = files.filter(|file| !["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].contains(file));
+    let rules = place.map_or(&[][..], |place| place.rules.as_slice());
+    let files = files.filter(|file| {
+        !["postgresql.conf", "pg_hba.conf", "pg_ident.conf"].contains(file) && !rules.iter().any(|rule| rule == file)
+    });
     for file in ["postgresql.conf"].into_iter().chain(files) {
         let file = quoted(file);
         let _ = writeln!(page, "if [ -f \"$TARGET\"/{file} ]; then lead_here \"$TARGET\"/{file}; fi");
+    }
+    if let Some(command) = place.and_then(lead_access) {
+        let _ = writeln!(page, "{command}");
     }
 }
 
@@ -208,5 +233,16 @@ fn steps_of_files(page: &mut String, link: &Link<'_>, into: &str, part: Option<u
         }
         let _ = writeln!(page, "rm -rf {into}/pg_tblspc/{}", space.oid);
         let _ = writeln!(page, "ln -s {} {into}/pg_tblspc/{}", place(space.oid), space.oid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The directory of a tablespace may have any name, and what stands behind a `#` is run by nobody.
+    #[test]
+    fn comments_end_with_their_line() {
+        assert_eq!(in_one_line("'/a\nrm -r b\r\u{85}ä'"), "'/a\\nrm -r b\\r\\u{85}ä'");
     }
 }

@@ -1,5 +1,6 @@
 //! Files of a server's settings that are brought to another place, where they must not lead back to the old one.
 
+use crate::access_file::with_others;
 use crate::record::MOST_CONFIGURATION;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path};
@@ -17,17 +18,41 @@ pub struct Place {
     pub ident: String,
     /// The files among the data that the settings include.
     pub included: Vec<String>,
+    /// The directories of `pg_hba.conf` and `pg_ident.conf`, where these are others; not in older records.
+    #[serde(default)]
+    pub access: Vec<String>,
+    /// The files that those name, where they go in a data directory; not in older records.
+    #[serde(default)]
+    pub rules: Vec<String>,
 }
 
 impl Place {
     /// Returns whether the names can be those of files in a data directory, and the paths those of directories.
     pub fn is_valid(&self) -> bool {
         let is_path = |path: &String| path.len() > 1 && path.starts_with('/') && !path.contains(char::is_control);
-        let mut names = self.settings.iter().chain([&self.hba, &self.ident]).chain(&self.included);
-        self.data.iter().chain(&self.configuration).all(is_path)
+        let all = [&self.data, &self.included, &self.access, &self.rules];
+        let mut names = self.settings.iter().chain([&self.hba, &self.ident]).chain(&self.included).chain(&self.rules);
+        self.data.iter().chain(&self.configuration).chain(&self.access).all(is_path)
             && names.all(|name| is_name(name))
-            && self.data.len() <= MOST_CONFIGURATION
-            && self.included.len() <= MOST_CONFIGURATION
+            && all.iter().all(|list| list.len() <= MOST_CONFIGURATION)
+    }
+
+    /// Returns the files of access rules, where they go in a data directory.
+    pub fn of_access(&self) -> impl Iterator<Item = &str> {
+        [&self.hba, &self.ident].into_iter().chain(&self.rules).map(String::as_str)
+    }
+
+    /// Returns what a file of access rules has to say in a new place: what it names by a path in the old one is beside it. `name` is that of
+    /// the file.
+    pub fn access_moved(&self, text: &str, name: &str) -> String {
+        with_others(text, &|include| {
+            let (Include::File(path) | Include::Directory(path)) = include;
+            let path = Path::new(path);
+            let mut old = self.data.iter().chain(&self.access);
+            let within = old.find_map(|old| path.strip_prefix(old).ok())?.to_str()?;
+            let up = "../".repeat(name.matches('/').count());
+            Some(if within.is_empty() { format!("./{up}.") } else { format!("./{up}{within}") })
+        })
     }
 }
 
@@ -166,7 +191,8 @@ mod tests {
             settings: None,
             hba: "pg_hba.conf".into(),
             ident: "conf/ident.conf".into(),
-            included: Vec::new(),
+            access: vec!["/etc/pg/access".into()],
+            ..Place::default()
         }
     }
 
@@ -224,14 +250,29 @@ mod tests {
     }
 
     #[test]
+    fn rules_lead_to_the_new_place() {
+        for (old, name, expected) in [
+            ("include /old/data/hba.d/x.conf", "pg_hba.conf", "include \"./hba.d/x.conf\""),
+            ("local @/etc/pg/access/admins all peer", "pg_hba.conf", "local @\"./admins\" all peer"),
+            ("include_dir /etc/pg/access", "hba.d/y/x.conf", "include_dir \"./../../.\""),
+            ("include x.conf", "hba.d/x.conf", "include x.conf"),
+            ("include /etc/pg/access2/x.conf", "pg_hba.conf", "include /etc/pg/access2/x.conf"),
+        ] {
+            assert_eq!(place().access_moved(old, name), expected);
+        }
+    }
+
+    #[test]
     fn names_stay_in_the_data_directory() {
         assert!(place().is_valid());
         for name in ["", "/x", "../x", "a/../../x", "a\nb", &"x".repeat(1001)] {
             assert!(!Place { hba: name.into(), ..place() }.is_valid(), "{name}");
             assert!(!Place { included: vec![name.into()], ..place() }.is_valid(), "{name}");
+            assert!(!Place { rules: vec![name.into()], ..place() }.is_valid(), "{name}");
         }
         for path in ["", "/", "x", "/a\nb"] {
             assert!(!Place { data: vec![path.into()], ..place() }.is_valid(), "{path}");
+            assert!(!Place { access: vec![path.into()], ..place() }.is_valid(), "{path}");
         }
     }
 }

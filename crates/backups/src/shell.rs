@@ -10,10 +10,14 @@ pub fn setting(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The `restore_command` that takes segments from a directory of uncompressed ones.
-pub fn restore_command(archive: &str) -> String {
+/// The `restore_command` that takes segments from a directory of uncompressed ones. One that was cut off, as by a copy that a crash has
+/// ended, is as good as missing: the server would end its recovery with an error.
+pub fn restore_command(archive: &str, segment_size: u64) -> String {
     // The server reads % as the begin of a placeholder.
-    format!("cp {}/%f \"%p\"", quoted(archive).replace('%', "%%"))
+    let file = format!("{}/%f", quoted(archive).replace('%', "%%"));
+    format!(
+        "case %f in *.history) ;; *) [ \"$(wc -c 2>/dev/null < {file})\" = {segment_size} ] ;; esac && cp {file} \"%p\""
+    )
 }
 
 #[cfg(test)]
@@ -24,6 +28,7 @@ mod tests {
     fn quotes_are_kept_apart() {
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(setting("a'b\\c"), "'a''b\\\\c'");
-        assert_eq!(restore_command("/wal 50%"), "cp '/wal 50%%'/%f \"%p\"");
+        let command = restore_command("/wal 50%", 1 << 24);
+        assert!(command.ends_with("&& cp '/wal 50%%'/%f \"%p\"") && command.contains("= 16777216 ]"), "{command}");
     }
 }

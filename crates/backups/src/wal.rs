@@ -123,6 +123,8 @@ pub struct Archive {
     pub of_another_server: Option<Segment>,
     /// The ancestors of timelines, from the oldest.
     pub histories: BTreeMap<u32, Vec<Switch>>,
+    /// Files of promotions and backups, with the segments that they go with.
+    pub beside: BTreeMap<String, Segment>,
 }
 
 /// How far WAL leads.

@@ -80,7 +80,8 @@ fn end(description: &str) -> Option<&str> {
 
 fn created(description: &str) -> Option<&str> {
     let (_, path) = description.strip_prefix("CREATE ")?.split_once(' ')?;
-    path.strip_prefix('"')?.strip_suffix('"')
+    // The quotes end in another line where the path has several. With one left it is the path of nothing.
+    Some(path.strip_prefix('"').and_then(|path| path.strip_suffix('"')).unwrap_or(path))
 }
 
 /// The last record behind which the program could not read on, and whether zeros follow, as they do where no more was written. `None`
@@ -118,6 +119,7 @@ mod tests {
             ("Transaction", "INVALIDATION ; inval msgs: catcache 67", Event::Other),
             ("Transaction", "COMMIT soon", Event::Other),
             ("Tablespace", "CREATE 16384 \"/a \"b\"\"", Event::Tablespace("/a \"b\"".into())),
+            ("Tablespace", "CREATE 16384 \"/a", Event::Tablespace("\"/a".into())),
             ("Tablespace", "DROP 16384", Event::Other),
             ("Heap", "INSERT off 1", Event::Other),
         ] {

@@ -164,7 +164,7 @@ pub(super) fn check_preconditions(
             facts.replication_slots, facts.max_replication_slots
         ));
     }
-    if facts.replication_lines == 0 {
+    if facts.replication_lines == Some(0) {
         problems
             .push("pg_hba.conf lets nobody in for replication: no line has the database \"replication\"".to_owned());
         hint = Some("A line such as \"local replication all peer\" in pg_hba.conf, and SELECT pg_reload_conf(), let the server's own user in over its socket.".to_owned());

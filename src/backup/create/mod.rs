@@ -5,7 +5,7 @@ mod configuration;
 
 use super::facts::Facts;
 use super::kept_wal::KeptWal;
-use super::{files, repository, unix_now};
+use super::{files, repository, tablespace_mapping, unix_now};
 use crate::error::{Error, Result};
 use crate::local::new_directory::NewDirectory;
 use crate::local::new_file::file_error;
@@ -51,7 +51,7 @@ pub struct CreatedBackup {
 /// # Errors
 /// All that stands in the way, together; those of `pg_basebackup`. There is no backup then.
 pub fn create_backup(terms: &BackupTerms, checked: &Checked, on_progress: &dyn Fn(u64)) -> Result<CreatedBackup> {
-    let facts = Facts::read()?;
+    let facts = Facts::with_access()?;
     let (parent, program) = check_preconditions(terms, checked, &facts)?;
     refuse_other_servers(&checked.origin, &facts)?;
     let started = unix_now();
@@ -160,14 +160,9 @@ fn run(
     ];
     arguments.extend(terms.max_rate.map(|rate| format!("--max-rate={rate}")));
     if checked.format == Format::Plain {
-        let escaped = |path: &str| path.replace('\\', "\\\\").replace('=', "\\=");
         for space in &facts.tablespaces {
             let to = new.path().join("tablespaces").join(space.oid.to_string());
-            arguments.push(format!(
-                "--tablespace-mapping={}={}",
-                escaped(&space.location),
-                escaped(&to.display().to_string())
-            ));
+            arguments.push(tablespace_mapping(&space.location, &to));
         }
     }
     if let Some(parent) = parent {
@@ -175,7 +170,7 @@ fn run(
     }
     let mut told = 0;
     let mut line = String::new();
-    let mut kept = Some(KeptWal::from_now()?);
+    let mut kept = KeptWal::from_now(&terms.checkpoint)?;
     let mut not_released: Option<Error> = None;
     let output = program.run_watched(&arguments, password, &mut |bytes| {
         for byte in bytes {

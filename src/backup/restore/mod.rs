@@ -7,13 +7,13 @@ mod until;
 use super::facts::Facts;
 use super::layout::{BackupFault, Layout, damaged};
 use super::repository::{self, Whole, archive_of, locate, refuse_readers};
-use super::{absolute, files, refuse_others_than_superusers, validate};
+use super::{absolute, files, refuse_others_than_superusers, tablespace_mapping, validate};
 use crate::error::{Error, Result};
 use crate::local::child;
 use crate::local::new_directory::NewDirectory;
 use crate::local::new_file::file_error;
 use crate::local::program::{self, Program};
-use crate::local::{disk, interrupts, rights};
+use crate::local::{disk, interrupts, new_directory, rights};
 use pgrx::prelude::*;
 use serde::Serialize;
 use settings::configure;
@@ -119,7 +119,7 @@ pub fn restore_backup(terms: &RestoreTerms, on_bytes: &dyn Fn(u64)) -> Result<Re
         refuse_place(place, &facts, &directory)?;
     }
     refuse_without_room(&chain, &target, &spaces)?;
-    let new = NewDirectory::create(&target)?;
+    let new = NewDirectory::create_over_empty(&target)?;
     let layout = lay_out_at(&chain, new.path(), &spaces, on_bytes)?;
     let mut layout = match layout {
         Ok(layout) => layout,
@@ -198,14 +198,18 @@ fn refuse_place(place: &Path, facts: &Facts, repository: &Path) -> Result<()> {
     match fs::symlink_metadata(place) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(file_error("could not look at", place, &error)),
-        // Only an empty directory goes.
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir(place).map_err(|_| {
-            Error::new(
+        // The new one takes the place of an empty directory when it is complete. Nothing takes that of a mount point.
+        Ok(metadata) if metadata.is_dir() => {
+            let is_mounted = place.parent().is_some_and(|parent| !disk::is_same_device(place, parent));
+            if new_directory::is_empty(place) && !is_mounted {
+                return Ok(());
+            }
+            Err(Error::new(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_FILE,
                 format!("directory \"{}\" is not empty, or cannot be replaced", place.display()),
             )
-            .hint("Name a directory that does not exist; nothing is ever overwritten.")
-        }),
+            .hint("Name a directory that does not exist; nothing is ever overwritten."))
+        }
         Ok(_) => Err(Error::new(PgSqlErrorCode::ERRCODE_DUPLICATE_FILE, format!("\"{}\" exists", place.display()))),
     }
 }
@@ -265,7 +269,7 @@ fn lay_out_at(
     let mut new = Vec::new();
     let mut tablespaces = Vec::new();
     for (oid, place) in spaces {
-        let space = NewDirectory::create(place)?;
+        let space = NewDirectory::create_over_empty(place)?;
         tablespaces.push((*oid, space.path().join("data")));
         new.push(space);
     }
@@ -297,11 +301,10 @@ fn fill(chain: &[Whole], directory: &Path, layout: &Layout, on_bytes: &dyn Fn(u6
         parts.push(part);
     }
     let program = Program::of_server("pg_combinebackup")?;
-    let escaped = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace('=', "\\=");
     for (oid, place) in &layout.tablespaces {
         let from = parts[parts.len() - 1].tablespaces.iter().find(|(known, _)| known == oid);
         let (_, from) = from.ok_or_else(|| Error::internal("a tablespace without a place"))?;
-        arguments.push(format!("--tablespace-mapping={}={}", escaped(from), escaped(place)));
+        arguments.push(tablespace_mapping(&from.display().to_string(), place));
     }
     arguments.push(format!("--output={}", layout.data.display()));
     let output = program.run(&arguments, None)?;

@@ -18,6 +18,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+/// The most bytes of a file of settings or rules that are read.
+const MOST_BYTES: u64 = 16 << 20;
+
 /// Writes the settings of the recovery, and of the place, into a new data directory.
 pub(super) fn configure(
     terms: &RestoreTerms,
@@ -28,9 +31,12 @@ pub(super) fn configure(
     archive: &Path,
     reach: &Reach,
 ) -> Result<()> {
-    const MOST_BYTES: u64 = 16 << 20;
     let mut lines = String::from("\n# Written by pgcopy.backup_restore.\n");
-    let command = if archive.is_dir() { restore_command(&archive.display().to_string()) } else { "false".to_owned() };
+    let command = if archive.is_dir() {
+        restore_command(&archive.display().to_string(), last.record.segment_size)
+    } else {
+        "false".to_owned()
+    };
     let mut settings = vec![
         ("restore_command", command),
         ("recovery_target_timeline", reach.timeline.to_string()),
@@ -43,6 +49,9 @@ pub(super) fn configure(
         ("archive_cleanup_command", String::new()),
         ("recovery_end_command", String::new()),
         ("primary_slot_name", String::new()),
+        // Recovery would wait, as a standby that is meant to be late, and commits for a standby that is not there.
+        ("recovery_min_apply_delay", "0".to_owned()),
+        ("synchronous_standby_names", String::new()),
     ];
     settings.extend(stop);
     settings.extend(raised(data, &needed)?);
@@ -76,6 +85,7 @@ pub(super) fn configure(
         files::write(&main, format!("include {}\n", setting(name)).as_bytes())?;
     }
     lead_here(data, target, last)?;
+    lead_access_here(data, last)?;
     files::append(&data.join("postgresql.auto.conf"), lines.as_bytes())?;
     files::append(&data.join("recovery.signal"), b"")?;
     if last.record.configuration.iter().any(|name| name == "postgresql.conf") {
@@ -100,11 +110,12 @@ fn raised(data: &Path, needed: &BTreeMap<&'static str, u32>) -> Result<Vec<(&'st
 
 /// Has all files of settings lead to the new place: those that the data directory has, and those that they include.
 fn lead_here(data: &Path, target: &Path, last: &Whole) -> Result<()> {
-    const MOST_BYTES: u64 = 16 << 20;
     const MOST_FILES: usize = 10_000;
     let to = target.display().to_string();
     let own = ["postgresql.conf", "postgresql.auto.conf"].map(str::to_owned);
-    let is_of_settings = |name: &&String| !["pg_hba.conf", "pg_ident.conf"].contains(&name.as_str());
+    let rules = last.record.place.as_ref().map_or(&[][..], |place| place.rules.as_slice());
+    let is_of_settings =
+        |name: &&String| !["pg_hba.conf", "pg_ident.conf"].contains(&name.as_str()) && !rules.contains(name);
     let brought = last.record.configuration.iter().filter(is_of_settings).cloned();
     let mut waiting: Vec<String> = own.into_iter().chain(brought).collect();
     let mut done = BTreeSet::new();
@@ -117,9 +128,7 @@ fn lead_here(data: &Path, target: &Path, last: &Whole) -> Result<()> {
         let Ok(text) = files::read_capped(&path, MOST_BYTES) else { continue };
         let moved = settings_file::moved(&text, last.record.place.as_ref(), &to, name.matches('/').count());
         if moved != text {
-            let new = path.with_extension("pgcopy");
-            files::write(&new, &moved)?;
-            fs::rename(&new, &path).map_err(|error| file_error("could not rename file", &new, &error))?;
+            replace(&path, &moved)?;
         }
         let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
         for include in settings_file::includes(&moved) {
@@ -134,6 +143,28 @@ fn lead_here(data: &Path, target: &Path, last: &Whole) -> Result<()> {
                     waiting.extend(names.filter_map(|name| settings_file::within(&within, &name)));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let new = path.with_extension("pgcopy");
+    files::write(&new, content)?;
+    fs::rename(&new, path).map_err(|error| file_error("could not rename file", &new, &error))
+}
+
+/// Has files of access rules name the files in the new place.
+fn lead_access_here(data: &Path, last: &Whole) -> Result<()> {
+    let Some(place) = &last.record.place else { return Ok(()) };
+    for name in place.of_access() {
+        interrupts::check();
+        let path = data.join(name);
+        let text = files::read_capped(&path, MOST_BYTES).ok().and_then(|text| String::from_utf8(text).ok());
+        let Some(text) = text else { continue };
+        let moved = place.access_moved(&text, name);
+        if moved != text {
+            replace(&path, moved.as_bytes())?;
         }
     }
     Ok(())
