@@ -1,8 +1,9 @@
 //! What tells whether a backup is sound: the checksums of what lies beside its data, and drills, whatever became of roles since.
 
-use crate::backups::{ALL, LEDGER, Place, has_programs};
-use crate::harness::{Random, connect_as, number, text};
+use crate::backups::{ALL, LEDGER, Place, has_programs, major};
+use crate::harness::{Random, connect_as, no_process_left, number, text, texts};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use xtask::server::{Options, ScratchDirectory};
 
@@ -110,4 +111,128 @@ fn what_lies_beside_the_data_has_checksums() {
     place.make_older("a", &["sealed"]);
     assert_eq!(place.faults("a", ""), [""; 0]);
     assert_eq!(place.list(), ["a complete"]);
+}
+
+/// An index that lacks entries, which a drill tells of only if it has looked.
+const LOOSE: &str = "CREATE EXTENSION pgcopy; CREATE EXTENSION amcheck; CREATE TABLE loose (id int);
+    CREATE INDEX ON loose (id);
+    UPDATE pg_index SET indisready = false, indisvalid = false WHERE indexrelid = 'loose_id_idx'::regclass;
+    INSERT INTO loose SELECT generate_series(1, 10);
+    UPDATE pg_index SET indisready = true, indisvalid = true WHERE indexrelid = 'loose_id_idx'::regclass";
+
+/// What roles, databases and triggers for logins have in a backup neither keeps its drill out nor runs there.
+#[test]
+fn settings_and_triggers_in_a_backup_do_not_reach_its_drill() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::start("backup_guarded");
+    for statement in ["CREATE ROLE nobody", "CREATE DATABASE guarded"] {
+        place.client.batch_execute(statement).unwrap();
+    }
+    let mut guarded = place.server.connect("guarded");
+    guarded.batch_execute(LOOSE).unwrap();
+    let marker = place.restored.path().join("marker").display().to_string();
+    let settings = [
+        "ALTER DATABASE guarded SET session_preload_libraries = 'no_such_library';
+         ALTER ROLE postgres IN DATABASE guarded SET local_preload_libraries = 'no_such_library'",
+        "ALTER DATABASE guarded SET role = 'nobody'; ALTER DATABASE guarded SET default_transaction_read_only = on",
+    ];
+    for (number, setting) in settings.into_iter().enumerate() {
+        place.client.batch_execute(setting).unwrap();
+        place.create(&format!("setting{number}"), "");
+        let reset = "ALTER DATABASE guarded RESET ALL; ALTER ROLE postgres IN DATABASE guarded RESET ALL";
+        place.client.batch_execute(reset).unwrap();
+    }
+    if major() >= 17 {
+        let trigger = format!(
+            "CREATE FUNCTION closed() RETURNS event_trigger LANGUAGE plpgsql
+                 AS $$ BEGIN COPY (SELECT 1) TO '{marker}'; RAISE 'nobody comes in'; END $$;
+             CREATE EVENT TRIGGER closed ON login EXECUTE FUNCTION closed();
+             ALTER DATABASE guarded SET event_triggers = on"
+        );
+        guarded.batch_execute(&trigger).unwrap();
+        place.create("trigger", "");
+        guarded.batch_execute("DROP EVENT TRIGGER closed; ALTER DATABASE guarded RESET ALL").unwrap();
+    }
+    let names: Vec<String> = place.list().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert!(names.len() >= 2);
+    for name in names {
+        let sql = format!("SELECT finding FROM pgcopy.backup_validate('{}', level => 'restore')", place.path(&name));
+        let faults = texts(&mut guarded, &sql);
+        assert!(faults.len() == 1 && faults[0].contains("public.loose"), "{name}: {faults:?}");
+        assert!(!Path::new(&marker).exists(), "{name}");
+    }
+    no_process_left(&mut place.client);
+}
+
+/// A damaged record keeps nobody from knowing whether the data are sound.
+#[test]
+fn data_are_compared_with_the_manifest_where_the_record_is_damaged() {
+    if !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::start("backup_unrecorded");
+    let space = ScratchDirectory::create("backup_unrecorded-space").unwrap();
+    let space = space.path().display();
+    place.client.batch_execute(&format!("CREATE TABLESPACE space LOCATION '{space}'")).unwrap();
+    place.client.batch_execute(&format!("{LEDGER} TABLESPACE space")).unwrap();
+    place.client.batch_execute("INSERT INTO ledger DEFAULT VALUES").unwrap();
+    let oid = text(&mut place.client, "SELECT oid::text FROM pg_tablespace WHERE spcname = 'space'");
+    let of_table = text(&mut place.client, "SELECT pg_relation_filepath('ledger')");
+    let in_space = of_table.strip_prefix(&format!("pg_tblspc/{oid}/")).unwrap();
+    for (name, arguments, file) in [
+        ("gzip", "", format!("data/{oid}.tar.gz")),
+        ("none", ", compress => 'none'", format!("data/{oid}.tar")),
+        ("plain", ", format => 'plain'", format!("tablespaces/{oid}/{in_space}")),
+    ] {
+        place.create(name, arguments);
+        let directory = place.directory.path().join(name);
+        let record = directory.join("backup.json");
+        for content in [Some("{}"), None] {
+            match content {
+                Some(content) => fs::write(&record, content).unwrap(),
+                None => fs::remove_file(&record).unwrap(),
+            }
+            for level in ["", ", level => 'restore'"] {
+                let faults = place.faults(name, level);
+                assert!(faults.len() == 1 && faults[0].starts_with("backup.json"), "{name}: {faults:?}");
+            }
+        }
+        let path = directory.join(&file);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let faults = place.faults(name, "");
+        let named = Path::new(&file).file_name().unwrap().to_str().unwrap();
+        // Archives that are not compressed are judged by what they unpack to.
+        let named = if name == "none" { in_space.rsplit('/').next().unwrap() } else { named };
+        assert!(faults.len() >= 2 && faults.iter().any(|fault| fault.contains(named)), "{name}: {faults:?}");
+        fs::remove_file(directory.join("data/backup_manifest")).unwrap();
+        let faults = place.faults(name, "");
+        assert!(faults.iter().any(|fault| fault.contains("backup_manifest")), "{name}: {faults:?}");
+    }
+}
+
+/// The parents of an incremental backup are compared as far as they are known.
+#[test]
+fn data_are_compared_where_the_record_of_a_parent_is_damaged() {
+    if major() < 17 || !has_programs(&ALL) {
+        return;
+    }
+    let mut place = Place::new("backup_chained", Options::named("backup_chained").setting("summarize_wal = on"));
+    place.create("full", ", compress => 'none'");
+    place.create("second", ", incremental_from => 'full', compress => 'none'");
+    fs::remove_file(place.directory.path().join("full/backup.json")).unwrap();
+    for name in ["full", "second"] {
+        let path = place.directory.path().join(name).join("data/base.tar");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let sql = format!(
+        "SELECT string_agg(backup || ' ' || file, ', ' ORDER BY backup) FROM pgcopy.backup_validate('{}') WHERE file LIKE 'base%'",
+        place.path("second")
+    );
+    assert_eq!(text(&mut place.client, &sql), "full base.tar, second base.tar");
 }

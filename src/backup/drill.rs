@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Settings of the server of a drill. It does nothing but answer: no jobs of preloaded libraries, no subscriptions, no archive.
-const SETTINGS: [&str; 22] = [
+const SETTINGS: [&str; 23] = [
     "listen_addresses=",
     "port=5432",
     "shared_preload_libraries=",
@@ -35,6 +35,8 @@ const SETTINGS: [&str; 22] = [
     "shared_buffers=16MB",
     "huge_pages=off",
     "fsync=off",
+    // One that a session brings down is not to be waited for.
+    "restart_after_crash=off",
     "ssl=off",
     "logging_collector=off",
     "log_destination=stderr",
@@ -44,6 +46,14 @@ const SETTINGS: [&str; 22] = [
     "max_prepared_transactions=2000",
     "max_locks_per_transaction=256",
 ];
+
+/// Settings of its sessions. Those of the roles and databases in the backup, which go before the server's, must neither keep a session
+/// out nor run code in it.
+const OF_SESSIONS: &str =
+    "-c session_preload_libraries= -c local_preload_libraries= -c role=none -c default_transaction_read_only=off";
+
+/// The first version with a setting that switches event triggers off, and with such triggers for logins.
+const LOGIN_TRIGGERS: u32 = 170_000;
 
 /// Restores, starts, looks, stops. Returns what is wrong.
 pub(super) fn run(chain: &[Whole], scratch: &Path, on_bytes: &dyn Fn(u64)) -> Result<Vec<BackupFault>> {
@@ -130,12 +140,18 @@ impl Trial<'_> {
         Program::of_server("postgres")?.start(arguments, input, file)
     }
 
+    fn origin_of(&self, role: &str) -> Result<Origin> {
+        let mut origin = Origin::of_socket(self.sockets, &self.database, role)?;
+        let triggers = if crate::local::settings::version() >= LOGIN_TRIGGERS { " -c event_triggers=off" } else { "" };
+        origin.set_options(&format!("{OF_SESSIONS}{triggers}"));
+        Ok(origin)
+    }
+
     /// Starts a server, and opens a session of a superuser there: of one of these roles, or of one of its own where none of them is.
     fn open(&self, roles: &[String]) -> Result<(Background, Start, Origin)> {
-        let origin_of = |role: &str| Origin::of_socket(self.sockets, &self.database, role);
         let mut server = self.run(&self.settings, None)?;
         for role in roles {
-            let origin = origin_of(role)?;
+            let origin = self.origin_of(role)?;
             match self.connect(&mut server, &origin)? {
                 Start::Refusal(error) if is_about_role(&error) => {}
                 Start::Session(session) if !is_superuser(&session)? => {}
@@ -143,7 +159,7 @@ impl Trial<'_> {
             }
         }
         drop(server);
-        let origin = origin_of(&self.make_superuser()?)?;
+        let origin = self.origin_of(&self.make_superuser()?)?;
         let mut server = self.run(&self.settings, None)?;
         let start = self.connect(&mut server, &origin)?;
         Ok((server, start, origin))
@@ -170,7 +186,8 @@ impl Trial<'_> {
 
     /// Waits until the server is up.
     fn connect(&self, server: &mut Background, origin: &Origin) -> Result<Start> {
-        const WITHOUT_RIGHTS: [&[u8; 2]; 4] = [b"28", b"3D", b"42", b"55"];
+        /// Of connections that are refused or lost, and of servers that are full, starting or ending.
+        const PASSING: [&[u8; 2]; 3] = [b"08", b"53", b"57"];
         loop {
             interrupts::check();
             if !server.is_running() {
@@ -179,11 +196,10 @@ impl Trial<'_> {
             if self.sockets.join(".s.PGSQL.5432").exists() {
                 match Session::open(origin) {
                     Ok(session) => return Ok(Start::Session(Box::new(session))),
-                    Err(error) if WITHOUT_RIGHTS.contains(&&sqlstate_class(error.sqlstate)) => {
-                        return Ok(Start::Refusal(Box::new(error)));
-                    }
                     // It is still starting.
-                    Err(_) => {}
+                    Err(error) if PASSING.contains(&&sqlstate_class(error.sqlstate)) => {}
+                    Err(error) if is_about_data(&error) => return Ok(Start::Failure(error.message)),
+                    Err(error) => return Ok(Start::Refusal(Box::new(error))),
                 }
             }
             interrupts::wait(Duration::from_millis(100));
@@ -191,9 +207,14 @@ impl Trial<'_> {
     }
 }
 
-/// Returns whether a role is what the server objects to: it is not there, or may not log in.
+/// Returns whether a role is what the server objects to: it is not there, may not log in, or not with settings of superusers.
 fn is_about_role(error: &Error) -> bool {
-    sqlstate_class(error.sqlstate) == *b"28"
+    sqlstate_class(error.sqlstate) == *b"28" || error.sqlstate == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32
+}
+
+/// Returns whether the server cannot read its data.
+fn is_about_data(error: &Error) -> bool {
+    sqlstate_class(error.sqlstate) == *b"XX"
 }
 
 fn is_superuser(session: &Session) -> Result<bool> {
@@ -218,25 +239,36 @@ struct Found {
 }
 
 fn look(last: &Whole, origin: &Origin, session: Session) -> Result<Vec<BackupFault>> {
-    session.execute("SET search_path = pg_catalog")?;
-    let installed = session.query_value("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgcopy' AND p.proname = 'check_local'")?;
     let mut faults = Vec::new();
-    if installed == "0" {
-        caution("the backup's database does not have the extension: its tables were not checked");
-    } else {
-        let found = session.query_value(
-            "SELECT coalesce(json_agg(json_build_object('schema', c.schema, 'table', c.\"table\", 'finding', c.finding)), '[]')
-             FROM pgcopy.check_local(storage => EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck'), parallel => 0) c",
-        )?;
-        let found: Vec<Found> = serde_json::from_str(&found)
-            .map_err(|error| Error::internal(format!("unexpected answer of check_local: {error}")))?;
-        faults.extend(found.into_iter().map(|found| {
+    match check_tables(&session) {
+        Ok(None) => caution("the backup's database does not have the extension: its tables were not checked"),
+        Ok(Some(found)) => faults.extend(found.into_iter().map(|found| {
             last.fault(None, format!("{}: {}", plan::qualified(&found.schema, &found.table), found.finding))
-        }));
+        })),
+        Err(error) if is_about_data(&error) => faults.push(last.fault(None, error.message)),
+        // The server is gone, or was told to go.
+        Err(error) if [*b"08", *b"57"].contains(&sqlstate_class(error.sqlstate)) => return Err(error),
+        // Such as an extension of another version, which says nothing of the backup.
+        Err(error) => caution(&format!("the tables of the backup were not checked: {}", error.message)),
     }
     drop(session);
     compare_definitions(origin)?;
     Ok(faults)
+}
+
+/// Has `check_local` look at the database there; `None` where that is not installed.
+fn check_tables(session: &Session) -> Result<Option<Vec<Found>>> {
+    session.execute("SET search_path = pg_catalog")?;
+    let installed = session.query_value("SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgcopy' AND p.proname = 'check_local'")?;
+    if installed == "0" {
+        return Ok(None);
+    }
+    let found = session.query_value(
+        "SELECT coalesce(json_agg(json_build_object('schema', c.schema, 'table', c.\"table\", 'finding', c.finding)), '[]')
+         FROM pgcopy.check_local(storage => EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck'), parallel => 0) c",
+    )?;
+    let found = serde_json::from_str(&found);
+    found.map(Some).map_err(|error| Error::internal(format!("unexpected answer of check_local: {error}")))
 }
 
 /// What was defined since the backup is no fault of it, but worth to know.

@@ -11,6 +11,7 @@ mod leftovers;
 mod prune;
 mod repository;
 mod restore;
+mod unrecorded;
 mod validate;
 
 pub use archive::{archive_status, enable_archive};

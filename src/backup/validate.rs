@@ -4,7 +4,7 @@ pub use super::layout::BackupFault;
 
 use super::layout::Layout;
 use super::repository::{self, Whole, archive_of, locate, refuse_readers};
-use super::{create::ends, drill, files, refuse_others_than_superusers};
+use super::{create::ends, drill, files, refuse_others_than_superusers, unrecorded};
 use crate::error::{Error, Result, caution, tell};
 use crate::local::new_directory::NewDirectory;
 use crate::local::{disk, rights};
@@ -52,6 +52,15 @@ pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Re
             let mut others = check_beside(&directory.join(&name), &name);
             others.retain(|other| other.file != faults[0].file);
             faults.extend(others);
+            // What is beside the data may be damaged alone.
+            match unrecorded::by_its_files(&directory, &name) {
+                Ok(found) => faults.extend(verify(&directory, &found, on_bytes)?),
+                Err(reason) if reason != faults[0].finding => faults.push(fault(reason)),
+                Err(_) => {}
+            }
+            if level == Level::Restore {
+                caution(&format!("no server was started from backup \"{name}\", whose record cannot be read"));
+            }
             return Ok(faults);
         }
     };
@@ -61,6 +70,9 @@ pub fn validate_backup(backup: &str, level: Level, on_bytes: &dyn Fn(u64)) -> Re
         Ok(chain) => chain,
         Err(reason) => {
             faults.push(fault(reason));
+            for link in unrecorded::readable(&directory, &name) {
+                faults.extend(verify(&directory, &link, on_bytes)?);
+            }
             return Ok(faults);
         }
     };

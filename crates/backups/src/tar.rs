@@ -39,6 +39,16 @@ impl Compression {
         known.into_iter().find_map(|(end, compression)| Some((name.strip_suffix(end)?, compression)))
     }
 
+    /// As `pg_basebackup` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
     /// The command that reads an archive of this kind from its name, for people.
     pub fn unpack_command(self) -> &'static str {
         match self {
