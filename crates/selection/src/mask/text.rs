@@ -1,0 +1,72 @@
+//! Masks of texts.
+
+use super::digest::{hexadecimal, with_digest};
+use super::names::{FIRST_NAMES, LAST_NAMES, names_array};
+use super::network::uuid_sql;
+use super::shape::shape_sql;
+use super::{Mask, NamePart};
+
+impl Mask {
+    /// Returns the mask of a text as a text.
+    pub(super) fn text_sql(&self, text: &str, limit: Option<usize>) -> Result<String, String> {
+        /// Hexadecimal digits that two values have in common by accident as good as never, and those that are enough.
+        const DIGITS: usize = 32;
+        const FEWEST_DIGITS: usize = 16;
+        const DOMAIN: &str = "@example.com";
+        let hexadecimal = |tag: &str| hexadecimal(tag, text);
+        let digits = |others: usize| {
+            let room = limit.unwrap_or(usize::MAX).saturating_sub(others).min(DIGITS);
+            if room >= FEWEST_DIGITS {
+                return Ok(room);
+            }
+            Err(format!("mask {} needs room for {} characters at least", self.name(), FEWEST_DIGITS + others))
+        };
+        let cut = |sql: String| match limit {
+            Some(limit) => format!("pg_catalog.left({sql}, {limit})"),
+            None => sql,
+        };
+        match self {
+            Self::Email => {
+                let digits = digits(1 + DOMAIN.len())?;
+                Ok(format!("'u' || pg_catalog.left({}, {digits}) || '{DOMAIN}'", hexadecimal("email")))
+            }
+            Self::Hash => Ok(format!("pg_catalog.left({}, {})", hexadecimal("hash"), digits(0)?)),
+            Self::Uuid => {
+                if limit.is_some_and(|limit| limit < 36) {
+                    return Err("mask uuid needs room for 36 characters".to_owned());
+                }
+                Ok(format!("{}::pg_catalog.text", uuid_sql(text)))
+            }
+            Self::Ip => {
+                if limit.is_some_and(|limit| limit < 14) {
+                    return Err("mask ip needs room for 14 characters".to_owned());
+                }
+                Ok(with_digest(
+                    "ip",
+                    text,
+                    "'10.' || pg_catalog.get_byte(m.d, 0) || '.' || pg_catalog.get_byte(m.d, 1) || '.' || pg_catalog.get_byte(m.d, 2)",
+                ))
+            }
+            Self::Name(part) => {
+                let one = |names: &str, at: usize| {
+                    format!("({})[1 + pg_catalog.get_byte(m.d, {at}) % 64]", names_array(names))
+                };
+                let name = match part {
+                    NamePart::First => one(FIRST_NAMES, 0),
+                    NamePart::Last => one(LAST_NAMES, 1),
+                    NamePart::Both => format!("{} || ' ' || {}", one(FIRST_NAMES, 0), one(LAST_NAMES, 1)),
+                };
+                Ok(cut(with_digest("name", text, &name)))
+            }
+            Self::Address => {
+                let address = format!(
+                    "(1 + pg_catalog.get_byte(m.d, 0)) || ' ' || ({})[1 + pg_catalog.get_byte(m.d, 1) % 64] || ' Street'",
+                    names_array(LAST_NAMES)
+                );
+                Ok(cut(with_digest("address", text, &address)))
+            }
+            Self::Phone | Self::Text => Ok(shape_sql(self.name(), text)),
+            _ => Err(format!("mask {} is not for texts", self.name())),
+        }
+    }
+}
