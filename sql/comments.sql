@@ -62,6 +62,18 @@ BEGIN
             ('send_stored_frames', 'sends the rows of a part of a table as they are stored to pgcopy on another server, which calls it'),
             ('stored_form', 'describes what the form of stored rows depends on'),
             ('wire_versions', 'the versions of frames that pgcopy.send_frames knows'),
+            ('mask_text', 'returns the mask of a text'),
+            ('mask_uuid', 'returns the mask of a UUID'),
+            ('mask_hash', 'returns the number that masks make of a value'),
+            ('mask_integer_near', 'returns the mask of a whole number that stays near it'),
+            ('mask_integer_between', 'returns the mask of a whole number between two'),
+            ('mask_numeric_near', 'returns the mask of a number with fixed decimals that stays near it'),
+            ('mask_numeric_between', 'returns the mask of a number with fixed decimals between two'),
+            ('mask_date_near', 'returns the mask of a date that stays near it'),
+            ('mask_date_between', 'returns the mask of a date between two'),
+            ('mask_timestamp_near', 'returns the mask of a timestamp that stays near it'),
+            ('mask_timestamp_between', 'returns the mask of a timestamp between two days'),
+            ('mask_versions', 'the versions of masks that the functions for masks know'),
             ('version', 'the version of this library')
         ) AS comments (name, text)
     LOOP

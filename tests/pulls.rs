@@ -51,6 +51,8 @@ mod load_sql;
 mod load_sql_hostile;
 mod load_sql_oracle;
 mod load_sql_workers;
+mod mask_calls;
+mod mask_functions;
 mod mask_values;
 mod masks;
 mod migrate;

@@ -15,6 +15,7 @@ mod list_databases;
 mod live;
 mod load_parquet;
 mod load_sql;
+mod mask_functions;
 mod migrate;
 mod parameters;
 mod parquet_files;

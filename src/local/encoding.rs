@@ -51,6 +51,38 @@ pub fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     converted(bytes, |start, length| unsafe { pg_sys::pg_server_to_any(start, length, UTF8) })
 }
 
+/// Returns the bytes as UTF-8, as the server's function `convert_to` does. Raises an error for bytes that are no text in the database's
+/// encoding, or in UTF-8 where that says nothing.
+pub fn convert_to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if database_is_utf8() && std::str::from_utf8(bytes).is_err() {
+        // SAFETY: reads as many bytes as it is told, and raises the error.
+        unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), bytes.len() as i32, false) };
+    }
+    to_utf8(bytes)
+}
+
+/// Appends a text of the database with a letter in the place of each character beyond ASCII.
+pub fn replace_beyond_ascii(bytes: &[u8], letter: u8, result: &mut Vec<u8>) {
+    // SAFETY: reads a backend-local variable.
+    let is_single_byte = unsafe { pg_sys::pg_database_encoding_max_length() } == 1;
+    if is_single_byte {
+        result.extend(bytes.iter().map(|byte| if byte.is_ascii() { *byte } else { letter }));
+        return;
+    }
+    let encoding = of_database();
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        let length = if first.is_ascii() {
+            1
+        } else {
+            // SAFETY: looks at the character's first byte.
+            unsafe { pg_sys::pg_encoding_mblen(encoding, rest.as_ptr().cast()) }.max(1) as usize
+        };
+        result.push(if first.is_ascii() { *first } else { letter });
+        rest = &rest[length.min(rest.len())..];
+    }
+}
+
 /// Returns the bytes in the encoding of the session's client, as the send functions of texts have them.
 pub fn to_client(bytes: &[u8]) -> Cow<'_, [u8]> {
     // SAFETY: reads as many bytes as it is told.

@@ -49,3 +49,4 @@ pub mod transaction;
 pub mod transient;
 pub mod types;
 pub mod utility_hook;
+pub mod varlena;

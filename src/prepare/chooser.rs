@@ -81,6 +81,8 @@ pub(super) struct Chooser<'a> {
     pub keys: &'a HashMap<u32, Vec<String>>,
     /// The columns of the source's tables that are unique by themselves.
     pub unique: &'a HashSet<(u32, String)>,
+    /// Whether masks are computed by functions of the source's pgcopy.
+    pub has_mask_functions: bool,
     pub problems: &'a mut Vec<Problem>,
 }
 
@@ -215,7 +217,8 @@ impl Chooser<'_> {
             chosen.warnings.push(format!("computed on the source: {}", computed.join(", ")));
         }
         if !masked.is_empty() {
-            chosen.warnings.push(format!("masked on the source: {}", masked.join(", ")));
+            let by = if self.has_mask_functions { ", by its pgcopy" } else { "" };
+            chosen.warnings.push(format!("masked on the source{by}: {}", masked.join(", ")));
             // They may have been computed from the values that are masked.
             let kept = |column: &&Column| {
                 column.generated
@@ -307,6 +310,8 @@ impl Chooser<'_> {
             precision: here.precision,
             ignores_case: here.is_citext(column) || there.is_citext(masked),
             has_many_rows: has_many_rows(source),
+            has_functions: self.has_mask_functions,
+            has_same_digits: there.has_digits_of(&here),
         };
         let reads = !matches!(mask, Mask::Constant(_) | Mask::Null);
         if reads && !self.granted.may_read(source.oid, &masked.name) {
@@ -349,7 +354,9 @@ impl Chooser<'_> {
             ));
         }
         let mut sql = format!("({})::{type_name}", sql.unwrap_or_default());
+        // The functions keep values that they have seen.
         if mask.needs_key()
+            && !self.has_mask_functions
             && let Ok(of_common) = mask.sql(COMMON_VALUE, &shape)
             && are_most(self.session, source, masked)?
         {

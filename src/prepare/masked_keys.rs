@@ -239,6 +239,12 @@ impl UnderDomains {
         self.base_type.trim_end_matches("[]")
     }
 
+    /// Returns whether both are numbers whose types say that they have the same digits.
+    pub(super) fn has_digits_of(&self, other: &Self) -> bool {
+        [self, other].iter().all(|column| column.element() == "numeric" && column.precision.is_some())
+            && (self.precision, self.decimals) == (other.precision, other.decimals)
+    }
+
     pub(super) fn is_citext(&self, column: &Column) -> bool {
         self.element().rsplit('.').next() == Some("citext")
             && column.extensions.iter().any(|extension| extension.starts_with("citext "))

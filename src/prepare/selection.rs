@@ -42,13 +42,16 @@ pub(super) fn choose(
         }));
     }
     let mut unique = HashSet::new();
+    let mut has_mask_functions = false;
     if selection.needs_key() {
+        has_mask_functions = source::has_mask_functions(session)?;
         unique = source::read_unique_columns(session, &oids)?.into_iter().collect();
         let with_above: BTreeSet<u32> = sources.iter().flat_map(Relation::ancestors).collect();
         let keys = source::read_key_columns(session, &with_above.into_iter().collect::<Vec<_>>())?;
         problems.extend(mask_referencing_columns(sources, targets, all, &mut choices, &keys));
     }
-    let mut chooser = Chooser { session, granted, instant: &instant, keys: &keys, unique: &unique, problems };
+    let mut chooser =
+        Chooser { session, granted, instant: &instant, keys: &keys, unique: &unique, has_mask_functions, problems };
     sources
         .iter()
         .zip(targets)

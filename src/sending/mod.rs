@@ -1,6 +1,7 @@
 //! Rows of this server for a pgcopy elsewhere: in frames, each compressed by itself.
 
 mod encode;
+pub mod masks;
 
 use crate::error::{Error, Result};
 use crate::local::stepped_query::SteppedQuery;

@@ -9,6 +9,7 @@ mod extension_tables;
 mod failure;
 mod framed_stream;
 mod list;
+mod masks;
 mod origin;
 mod server_options;
 mod session;
@@ -31,6 +32,7 @@ pub use expression::{check_condition, check_constant_parts, check_value, constan
 pub use extension_tables::{ExtensionTable, read_extension_rows, read_extension_tables};
 pub use framed_stream::Framed;
 pub use list::{list_databases, list_source};
+pub use masks::has_mask_functions;
 pub use origin::Origin;
 pub use server_options::refuse_wrong_options;
 pub use session::{RunningCopies, RunningValues, Session};

@@ -277,7 +277,15 @@ impl<'a> Follower<'a> {
                     None => None,
                     Some(condition) => {
                         let (session, instant) = (self.session, instant.as_str());
-                        let mut chooser = Chooser { session, granted, instant, keys: &keys, unique: &unique, problems };
+                        let mut chooser = Chooser {
+                            session,
+                            granted,
+                            instant,
+                            keys: &keys,
+                            unique: &unique,
+                            has_mask_functions: false,
+                            problems,
+                        };
                         match chooser.condition(table, "references, where", condition)? {
                             None => continue,
                             condition => condition,

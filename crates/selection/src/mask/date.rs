@@ -1,7 +1,7 @@
 //! Masks of dates and timestamps.
 
 use super::digest::natural;
-use super::{DateSpread, Kind};
+use super::{DateSpread, Kind, functions};
 
 /// Returns the mask of a date or a timestamp; `None` for other types.
 pub(super) fn date_sql(value: &str, spread: &DateSpread, kind: Kind, has_many_rows: bool) -> Option<String> {
@@ -58,4 +58,21 @@ pub(super) fn date_sql(value: &str, spread: &DateSpread, kind: Kind, has_many_ro
         String::new()
     };
     Some(format!("CASE {beforehand} WHEN {value} IS NOT NULL THEN {masked} END"))
+}
+
+/// Returns the mask of a date or a timestamp by functions of the source's pgcopy; `None` for other types.
+pub(super) fn date_by_function(value: &str, spread: &DateSpread, kind: Kind) -> Option<String> {
+    let of_timestamp = |value: &str| match spread {
+        DateSpread::Jitter(days) => functions::timestamp_near(value, *days),
+        DateSpread::Range { first, last } => functions::timestamp_between(value, first, last),
+    };
+    // The functions, and the SQL in their place, count days of 24 hours.
+    let in_utc = |value: &str| format!("pg_catalog.timezone('UTC'::pg_catalog.text, {value})");
+    match (kind, spread) {
+        (Kind::Date, DateSpread::Jitter(days)) => Some(functions::date_near(value, *days)),
+        (Kind::Date, DateSpread::Range { first, last }) => Some(functions::date_between(value, first, last)),
+        (Kind::Timestamp, _) => Some(of_timestamp(value)),
+        (Kind::TimestampWithZone, _) => Some(in_utc(&of_timestamp(&in_utc(value)))),
+        _ => None,
+    }
 }

@@ -5,10 +5,12 @@
 //! can be told of other values by it.
 //!
 //! A hash is most of what a mask costs, and a subquery for each value the second most: there is one hash for a value, over its bytes
-//! as they are, and a subquery only where the hash is used more than once.
+//! as they are, and a subquery only where the hash is used more than once. Where the source has pgcopy, functions of it compute the
+//! same (see [`functions`] and the crate `masks`).
 
 mod date;
 mod digest;
+mod functions;
 mod json;
 mod names;
 mod network;
@@ -19,7 +21,7 @@ mod shape;
 mod tests;
 mod text;
 
-use date::date_sql;
+use date::{date_by_function, date_sql};
 use digest::{digest, natural};
 use json::json_sql;
 use network::{ip_sql, uuid_sql};
@@ -88,6 +90,10 @@ pub struct MaskedColumn {
     pub ignores_case: bool,
     /// Whether so many rows are expected that masks can be computed beforehand for all values that are common in such columns.
     pub has_many_rows: bool,
+    /// Whether the source has pgcopy with functions for masks.
+    pub has_functions: bool,
+    /// Whether all numbers of the source's column have these digits.
+    pub has_same_digits: bool,
 }
 
 impl Mask {
@@ -179,28 +185,40 @@ impl Mask {
             Self::Null | Self::Constant(_) => Err("any kind"),
             Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text if !is_text => Err("text"),
             Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text => {
-                Ok(self.text_sql(&text, column.limit)?)
+                Ok(self.text_sql(&text, column.limit, column.has_functions)?)
             }
             Self::Hash => match kind {
                 Kind::Bytes => Ok(format!("pg_catalog.substr({}, 1, 16)", digest("hash", value))),
-                Kind::BigInteger => Ok(natural("hash", &format!("pg_catalog.int8send({value}::pg_catalog.int8)"))),
-                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                Kind::BigInteger => {
+                    let bytes = format!("pg_catalog.int8send({value}::pg_catalog.int8)");
+                    Ok(match column.has_functions {
+                        true => format!("({} & {})", functions::number("hash", &bytes), i64::MAX),
+                        false => natural("hash", &bytes),
+                    })
+                }
+                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
                 _ => Err("text, bytea or bigint"),
             },
             Self::Uuid => match kind {
-                Kind::Uuid => Ok(uuid_sql(&text)),
-                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                Kind::Uuid => Ok(if column.has_functions { functions::uuid(value) } else { uuid_sql(&text) }),
+                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
                 _ => Err("uuid or text"),
             },
             Self::Ip => match kind {
-                Kind::Address => Ok(ip_sql(value)),
-                _ if is_text => Ok(self.text_sql(&text, column.limit)?),
+                Kind::Address => Ok(ip_sql(value, column.has_functions)),
+                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
                 _ => Err("inet or text"),
             },
-            Self::Number(spread) => number_sql(value, spread, kind, base_type, Some(column))?.ok_or("number"),
-            Self::Date(spread) => date_sql(value, spread, kind, column.has_many_rows).ok_or("date or timestamp"),
+            Self::Number(spread) => {
+                number_sql(value, spread, kind, base_type, Some(column), column.has_functions)?.ok_or("number")
+            }
+            Self::Date(spread) => match column.has_functions {
+                true => date_by_function(value, spread, kind),
+                false => date_sql(value, spread, kind, column.has_many_rows),
+            }
+            .ok_or("date or timestamp"),
             Self::Json(paths) => match kind {
-                Kind::Json => Ok(json_sql(&format!("{value}::pg_catalog.jsonb"), paths)?),
+                Kind::Json => Ok(json_sql(&format!("{value}::pg_catalog.jsonb"), paths, column.has_functions)?),
                 _ => Err("json or jsonb"),
             },
         })

@@ -1,7 +1,7 @@
 //! Masks of numbers.
 
 use super::digest::{bytes_of, digest, natural, number};
-use super::{Kind, MaskedColumn, Spread};
+use super::{Kind, MaskedColumn, Spread, functions};
 use crate::decimal::{Decimal, Units};
 
 /// Returns the mask of a number; `None` for other types.
@@ -11,6 +11,7 @@ pub(super) fn number_sql(
     kind: Kind,
     base_type: &str,
     column: Option<&MaskedColumn>,
+    has_functions: bool,
 ) -> Result<Option<String>, String> {
     let (least, most) = match kind {
         Kind::SmallInteger => (i64::from(i16::MIN), i64::from(i16::MAX)),
@@ -19,14 +20,42 @@ pub(super) fn number_sql(
         Kind::Numeric => match column.and_then(|column| Some((column.precision?, column.decimals?))) {
             Some((precision @ 1..=Units::MOST_DIGITS, decimals)) => {
                 let most = 10_i64.pow(precision) - 1;
-                return units_sql(value, spread, base_type, Units { decimals, least: -most, most }).map(Some);
+                let units = Units { decimals, least: -most, most };
+                // Where the source's numbers are others, they are rounded first.
+                let is_counted = has_functions && column.is_some_and(|column| column.has_same_digits);
+                let sql = if is_counted { numeric_by_function } else { units_sql };
+                return sql(value, spread, base_type, units).map(Some);
             }
-            _ => return various_sql(value, spread, kind, base_type, column),
+            _ => return various_sql(value, spread, kind, base_type, column, has_functions),
         },
-        Kind::Float => return various_sql(value, spread, kind, base_type, column),
+        Kind::Float => return various_sql(value, spread, kind, base_type, column, has_functions),
         _ => return Ok(None),
     };
-    units_sql(value, spread, base_type, Units { decimals: 0, least, most }).map(Some)
+    let sql = if has_functions { integer_by_function } else { units_sql };
+    sql(value, spread, base_type, Units { decimals: 0, least, most }).map(Some)
+}
+
+fn integer_by_function(value: &str, spread: &Spread, base_type: &str, units: Units) -> Result<String, String> {
+    let count = format!("{value}::pg_catalog.int8");
+    let masked = match spread {
+        Spread::Jitter(fraction) => functions::integer_near(&count, fraction, units.most),
+        Spread::Range { least, most } => {
+            let (first, last) = units.between(least, most)?;
+            functions::integer_between(&count, first, last)
+        }
+    };
+    Ok(format!("{masked}::{base_type}"))
+}
+
+/// Returns the mask of a number that has the decimals of its column on both sides.
+fn numeric_by_function(value: &str, spread: &Spread, _: &str, units: Units) -> Result<String, String> {
+    Ok(match spread {
+        Spread::Jitter(fraction) => functions::numeric_near(value, units.decimals, fraction, units.most),
+        Spread::Range { least, most } => {
+            let (first, last) = units.between(least, most)?;
+            functions::numeric_between(value, units.decimals, first, last)
+        }
+    })
 }
 
 /// Returns the mask of numbers that all have the same decimals: they are counted in their last one.
@@ -93,6 +122,7 @@ fn various_sql(
     kind: Kind,
     base_type: &str,
     column: Option<&MaskedColumn>,
+    has_functions: bool,
 ) -> Result<Option<String>, String> {
     // The decimals of the result, where all have the same. Without, it has those that the value needs.
     let decimals = column.filter(|_| kind == Kind::Numeric).and_then(|column| column.decimals);
@@ -116,7 +146,10 @@ fn various_sql(
         _ => text,
     };
     let needed = format!("coalesce(pg_catalog.scale(({text})::pg_catalog.numeric), 0)");
-    let hash = number(&digest("number", &bytes_of(&text)));
+    let hash = match has_functions {
+        true => functions::number("number", &bytes_of(&text)),
+        false => number(&digest("number", &bytes_of(&text))),
+    };
     let unit = format!("({hash} & {})::pg_catalog.numeric / {RESOLUTION}", RESOLUTION - 1);
     let numeric = |number: &str| format!("({number})::pg_catalog.numeric");
     let (taken, places) = match (kind, decimals) {

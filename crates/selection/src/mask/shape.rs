@@ -20,7 +20,7 @@ pub(super) fn shape_sql(tag: &str, text: &str) -> String {
     let not_ascii = plan::quote_literal("[^\\x01-\\x7f]");
     let hashed = format!(
         "SELECT CASE WHEN pg_catalog.octet_length(s.c) = pg_catalog.length(s.c, 'UTF8') THEN s.c
-                ELSE pg_catalog.convert_to(pg_catalog.regexp_replace({text}, {not_ascii}, 'a', 'g'), 'UTF8') END AS a,
+                ELSE pg_catalog.convert_to(pg_catalog.regexp_replace({text} COLLATE pg_catalog.\"C\", {not_ascii}, 'a', 'g'), 'UTF8') END AS a,
                 pg_catalog.replace(pg_catalog.encode({}, 'hex'), '0', '7') AS d
          FROM (SELECT {} AS c OFFSET 0) s",
         digest(tag, "s.c"),
@@ -31,7 +31,7 @@ pub(super) fn shape_sql(tag: &str, text: &str) -> String {
          CROSS JOIN pg_catalog.generate_series(0, (pg_catalog.octet_length(s.a) - 1) / {LONGEST_PIECE}) p(n)"
     );
     format!(
-        "CASE WHEN {text} = '' THEN '' WHEN pg_catalog.octet_length({text}) <= {LONGEST_PIECE} THEN (SELECT {}) ELSE (SELECT pg_catalog.string_agg(m.t, '' ORDER BY m.n) FROM (SELECT s.n, {} OFFSET 0) m) END",
+        "CASE WHEN pg_catalog.octet_length({text}) = 0 THEN '' WHEN pg_catalog.octet_length({text}) <= {LONGEST_PIECE} THEN (SELECT {}) ELSE (SELECT pg_catalog.string_agg(m.t, '' ORDER BY m.n) FROM (SELECT s.n, {} OFFSET 0) m) END",
         shape_of_bytes(&hashed, ""),
         shape_of_bytes(&pieces, "s.n, ")
     )

@@ -1,14 +1,15 @@
 //! Masks of texts.
 
 use super::digest::{hexadecimal, with_digest};
-use super::names::{FIRST_NAMES, LAST_NAMES, names_array};
+use super::names::names_array;
 use super::network::uuid_sql;
 use super::shape::shape_sql;
-use super::{Mask, NamePart};
+use super::{Mask, NamePart, functions};
+use masks::{FIRST_NAMES, LAST_NAMES};
 
 impl Mask {
-    /// Returns the mask of a text as a text.
-    pub(super) fn text_sql(&self, text: &str, limit: Option<usize>) -> Result<String, String> {
+    /// Returns the mask of a text as a text, by functions of the source's pgcopy where it has them.
+    pub(super) fn text_sql(&self, text: &str, limit: Option<usize>, has_functions: bool) -> Result<String, String> {
         /// Hexadecimal digits that two values have in common by accident as good as never, and those that are enough.
         const DIGITS: usize = 32;
         const FEWEST_DIGITS: usize = 16;
@@ -25,47 +26,65 @@ impl Mask {
             Some(limit) => format!("pg_catalog.left({sql}, {limit})"),
             None => sql,
         };
+        let by_function =
+            |mask: &str, length: Option<usize>| has_functions.then(|| functions::text(mask, text, length));
         match self {
             Self::Email => {
                 let digits = digits(1 + DOMAIN.len())?;
-                Ok(format!("'u' || pg_catalog.left({}, {digits}) || '{DOMAIN}'", hexadecimal("email")))
+                Ok(by_function("email", Some(digits)).unwrap_or_else(|| {
+                    format!("'u' || pg_catalog.left({}, {digits}) || '{DOMAIN}'", hexadecimal("email"))
+                }))
             }
-            Self::Hash => Ok(format!("pg_catalog.left({}, {})", hexadecimal("hash"), digits(0)?)),
+            Self::Hash => {
+                let digits = digits(0)?;
+                Ok(by_function("hash", Some(digits))
+                    .unwrap_or_else(|| format!("pg_catalog.left({}, {digits})", hexadecimal("hash"))))
+            }
             Self::Uuid => {
                 if limit.is_some_and(|limit| limit < 36) {
                     return Err("mask uuid needs room for 36 characters".to_owned());
                 }
-                Ok(format!("{}::pg_catalog.text", uuid_sql(text)))
+                Ok(by_function("uuid", None).unwrap_or_else(|| format!("{}::pg_catalog.text", uuid_sql(text))))
             }
             Self::Ip => {
                 if limit.is_some_and(|limit| limit < 14) {
                     return Err("mask ip needs room for 14 characters".to_owned());
                 }
-                Ok(with_digest(
-                    "ip",
-                    text,
-                    "'10.' || pg_catalog.get_byte(m.d, 0) || '.' || pg_catalog.get_byte(m.d, 1) || '.' || pg_catalog.get_byte(m.d, 2)",
-                ))
+                let four = "'10.' || pg_catalog.get_byte(m.d, 0) || '.' || pg_catalog.get_byte(m.d, 1) || '.' || pg_catalog.get_byte(m.d, 2)";
+                Ok(by_function("ip", None).unwrap_or_else(|| with_digest("ip", text, four)))
             }
             Self::Name(part) => {
-                let one = |names: &str, at: usize| {
+                let function = match part {
+                    NamePart::First => "first name",
+                    NamePart::Last => "last name",
+                    NamePart::Both => "name",
+                };
+                if let Some(call) = by_function(function, limit) {
+                    return Ok(call);
+                }
+                let one = |names: &[&str], at: usize| {
                     format!("({})[1 + pg_catalog.get_byte(m.d, {at}) % 64]", names_array(names))
                 };
                 let name = match part {
-                    NamePart::First => one(FIRST_NAMES, 0),
-                    NamePart::Last => one(LAST_NAMES, 1),
-                    NamePart::Both => format!("{} || ' ' || {}", one(FIRST_NAMES, 0), one(LAST_NAMES, 1)),
+                    NamePart::First => one(&FIRST_NAMES, 0),
+                    NamePart::Last => one(&LAST_NAMES, 1),
+                    NamePart::Both => format!("{} || ' ' || {}", one(&FIRST_NAMES, 0), one(&LAST_NAMES, 1)),
                 };
                 Ok(cut(with_digest("name", text, &name)))
             }
             Self::Address => {
+                if let Some(call) = by_function("address", limit) {
+                    return Ok(call);
+                }
                 let address = format!(
                     "(1 + pg_catalog.get_byte(m.d, 0)) || ' ' || ({})[1 + pg_catalog.get_byte(m.d, 1) % 64] || ' Street'",
-                    names_array(LAST_NAMES)
+                    names_array(&LAST_NAMES)
                 );
                 Ok(cut(with_digest("address", text, &address)))
             }
-            Self::Phone | Self::Text => Ok(shape_sql(self.name(), text)),
+            Self::Phone | Self::Text => {
+                Ok(by_function(self.name(), None).unwrap_or_else(|| shape_sql(self.name(), text)))
+            }
             _ => Err(format!("mask {} is not for texts", self.name())),
         }
     }
