@@ -414,6 +414,7 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
              CREATE TYPE app.mood AS ENUM ('good', 'bad');
              RESET ROLE;
              CREATE FUNCTION app.trusted(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 10';
+             CREATE DOMAIN app.by_superuser AS int CHECK (app.mine(VALUE)); CREATE TYPE app.with_it AS (a app.by_superuser);
              CREATE FUNCTION app.hidden(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
              REVOKE EXECUTE ON FUNCTION app.hidden(int) FROM PUBLIC",
         )
@@ -430,6 +431,15 @@ fn code_of_others_does_not_run_as_the_user_of_the_source() {
     );
     assert!(found("id::app.positive > 1").contains("app.positive is a type of part_author"));
     assert!(found("app.hidden(id)").contains("permission denied for function hidden"));
+    // A superuser's type is no better than the code of its checks.
+    for (expression, name) in [
+        ("'5'::app.by_superuser IS NULL", "by_superuser"),
+        ("'{5}'::app.by_superuser[] IS NULL", "by_superuser"),
+        ("CAST('(5)' AS app.with_it) IS NULL", "with_it"),
+    ] {
+        let told = found(expression);
+        assert!(told.contains(&format!("app.{name} has checks that are code of part_author")), "{told}");
+    }
     // The type stands in a text, as a value.
     for (called, arguments) in
         [("domain_in", "'5'"), ("array_in", "'{5}'"), ("range_in", "'empty'"), ("record_in", "'(5)'")]

@@ -25,6 +25,22 @@
     JOIN pg_proc f ON f.proname = n.name AND f.pronamespace = 'pg_catalog'::regnamespace AND f.pronargs > 0
                   AND f.pronargs - f.pronargdefaults <= 1
     WHERE n.used = 'attribute'
+), of_named(number, type) AS (
+    -- The types that are named, and those that they consist of.
+    SELECT n.number, y.oid
+    FROM named n
+    JOIN pg_type y ON y.typname = n.name AND y.typnamespace = n.namespace AND n.schema <> ''
+    UNION
+    SELECT o.number, i.oid
+    FROM of_named o
+    JOIN pg_type t ON t.oid = o.type
+    CROSS JOIN LATERAL (
+        SELECT t.typelem WHERE t.typelem <> 0
+        UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
+        UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid OR t.oid = (to_jsonb(r) ->> 'rngmultitypid')::oid
+        UNION ALL SELECT ta.atttypid FROM pg_attribute ta
+                  WHERE ta.attrelid = t.typrelid AND t.typtype = 'c' AND ta.attnum > 0 AND NOT ta.attisdropped
+    ) i(oid)
 ), of_row AS (
     -- The types of the row, those that they consist of, and that of the row itself.
     SELECT min(a.attname) AS attname, u.type AS oid FROM used u JOIN a ON a.atttypid = u.root GROUP BY u.type
@@ -78,6 +94,13 @@ FROM (
     FROM named n
     JOIN pg_type y ON y.typname = n.name AND y.typnamespace = n.namespace AND y.typtype <> 'e' AND n.schema <> ''
     JOIN trusted o ON o.oid = y.typowner AND NOT o.is_trusted
+    UNION ALL
+    SELECT o.number - 1, format('has checks that are code of %I, which would run as the user of the source', r.rolname)
+    FROM of_named o
+    JOIN pg_constraint k ON k.contypid = o.type
+    JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN pg_proc f ON f.oid = d.refobjid
+    JOIN trusted r ON r.oid = f.proowner AND NOT r.is_trusted
     UNION ALL
     SELECT NULL, format('type %s%s has a cast that is code of %I', format_type(r.oid, NULL), ' of column ' || quote_ident(r.attname),
                         o.rolname)
