@@ -291,13 +291,14 @@ pub fn read_key_columns(session: &Session, relations: &[u32]) -> Result<Vec<KeyC
 
 /// Returns the different values of columns, as texts, in the rows that satisfy a condition and have a value in each column. `from`,
 /// `columns` and `condition` are SQL. With `equal_is_same`, values that are equal have the same text: the source compares them as they
-/// are then, which takes half of the time.
+/// are then, which takes half of the time. No more than `most` of them are returned.
 pub fn read_distinct_values(
     session: &Session,
     from: &str,
     columns: &[String],
     condition: &str,
     equal_is_same: bool,
+    most: usize,
 ) -> Result<Vec<Vec<String>>> {
     let each = |write: &dyn Fn(usize, &String) -> String| {
         columns.iter().enumerate().map(|(number, column)| write(number, column)).collect::<Vec<_>>()
@@ -309,7 +310,7 @@ pub fn read_distinct_values(
     let there = each(&|_, column| format!("{column} IS DISTINCT FROM NULL")).join(" AND ");
     let query = format!(
         "SELECT coalesce(json_agg(json_build_array({named})), '[]'::json)::text
-         FROM (SELECT DISTINCT {selected} FROM {from} WHERE {condition} AND {there}) v"
+         FROM (SELECT DISTINCT {selected} FROM {from} WHERE {condition} AND {there} LIMIT {most}) v"
     );
     read_json_of_rows(session, &query)
 }

@@ -138,11 +138,7 @@ impl Follower<'_> {
             return Ok(());
         }
         self.keys += keys.len();
-        if self.keys > MOST_KEYS {
-            let text = format!("follow_keys finds more than {MOST_KEYS} keys");
-            return Err(Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, text)
-                .hint("Begin with fewer rows, or pull the tables as a whole."));
-        }
+        refuse_too_many(self.keys)?;
         known.extend(keys.iter().cloned());
         self.children.entry(edge.parent.top).or_default().insert(edge.child);
         let (rows, columns) = (edge.parent, edge.to.clone());
@@ -233,6 +229,8 @@ impl Follower<'_> {
         for position in self.positions(rows) {
             kept.extend(self.select(position, columns, &format!("({})", self.base[&position]))?);
         }
+        self.keys += kept.len();
+        refuse_too_many(self.keys)?;
         let kept = Rc::new(kept);
         self.kept_by_base.insert(name, Rc::clone(&kept));
         Ok(kept)
@@ -274,7 +272,9 @@ impl Follower<'_> {
     fn ask(&self, position: usize, values: &[String], condition: &str, equal_is_same: bool) -> Result<Keys> {
         interrupts::check();
         let from = self.tables[position].relation.from_clause();
-        let values = source::read_distinct_values(self.session, &from, values, condition, equal_is_same)?;
+        let most = MOST_KEYS + 1;
+        let values = source::read_distinct_values(self.session, &from, values, condition, equal_is_same, most)?;
+        refuse_too_many(values.len())?;
         Ok(values.into_iter().collect())
     }
 
@@ -361,4 +361,14 @@ impl Follower<'_> {
         }
         all
     }
+}
+
+/// All of them are in the memory of this process.
+fn refuse_too_many(keys: usize) -> Result<()> {
+    if keys <= MOST_KEYS {
+        return Ok(());
+    }
+    let text = format!("follow_keys finds more than {MOST_KEYS} keys");
+    Err(Error::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, text)
+        .hint("Begin with fewer rows, or pull the tables as a whole."))
 }
