@@ -937,6 +937,7 @@ fn files_are_merged_like_tables() {
     assert!(failure.detail.contains("rows of the source have the same key"), "{failure:?}");
     let failure = refused(&mut pair, &load(&both, ", mode => 'upsert', key => 'kept_x'"));
     assert_eq!(failure.message, "cannot load: public.kept: has no unique index kept_x, which is named as its key");
+    assert_eq!(failure.hint, "To mend it: key => 'kept_pkey'");
     let failure = refused(&mut pair, &load(&both, ", key => 'kept_pkey'"));
     assert_eq!(failure.message, "key is not for mode => 'append'");
     // Columns that no file has stay as they are, also in a job of its own.

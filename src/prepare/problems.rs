@@ -42,7 +42,18 @@ pub(super) fn refuse_problems_of(verb: &str, problems: &[Problem]) -> Result<()>
     if problems.len() > 1 {
         error = error.details(problems.iter().map(|problem| problem.text.as_str()));
     }
-    Err(error.hint(hint(first, problems)))
+    Err(error.hint(if verb == "load" { hint_of_load(first, problems) } else { hint(first, problems) }))
+}
+
+/// There is one table, which nothing can leave out.
+fn hint_of_load(first: &Problem, problems: &[Problem]) -> String {
+    match (problems, &first.mend) {
+        ([_], Some(mend)) => format!("To mend it: {mend}"),
+        _ if problems.iter().all(|problem| problem.kind == ProblemKind::Rights) => {
+            "Get the rights that are missing.".to_owned()
+        }
+        _ => "Load the files into another table, and merge its rows by hand.".to_owned(),
+    }
 }
 
 fn hint(first: &Problem, problems: &[Problem]) -> String {
