@@ -106,6 +106,9 @@ impl Error {
     /// Adds several lines.
     pub fn details(mut self, lines: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let detail = plan::lines(lines);
+        if detail.is_empty() {
+            return self;
+        }
         self.detail = Some(match self.detail {
             Some(first) => format!("{first}\n{detail}"),
             None => detail,

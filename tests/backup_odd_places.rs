@@ -217,6 +217,14 @@ fn segments_that_were_cut_off() {
         assert_eq!(text(&mut restored.connect(), ROWS), "1 rows to 1");
     }
     cut(&of_backup);
+    for (until, message) in
+        [("294276-12-31", "cannot be reached"), ("0044-03-15 BC", "newer than 0044-03-15 00:00:00.000000+00 BC")]
+    {
+        let failed =
+            place.restore_failure("first", &place.restored.path().join("never"), &format!(", until => '{until}'"));
+        assert!(failed.sqlstate == "55000" && failed.message.contains(message), "{failed:?}");
+        assert!(!failed.detail.lines().any(str::is_empty), "{failed:?}");
+    }
     let restored = place.restore("first", "consistent", ", until => 'consistent'");
     assert_eq!(text(&mut restored.connect(), ROWS), "0 rows to 0");
 }

@@ -41,7 +41,7 @@ impl Until {
             return Ok(Self::Lsn(lsn));
         }
         let told = fixed::query_text(
-            "SELECT concat_ws('|', (extract(epoch FROM t.at) * 1000000)::int8, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00')
+            "SELECT concat_ws('|', LEAST(extract(epoch FROM t.at) * 1000000, 9223372036854775807)::int8, to_char(t.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00' || CASE WHEN t.at < '0001-01-01 00:00:00+00' THEN ' BC' ELSE '' END)
              FROM CAST($1 AS timestamptz) t(at) WHERE isfinite(t.at)",
             &[Param::Text(text)],
         )?;
