@@ -207,7 +207,8 @@ fn data_are_compared_with_the_manifest_where_the_record_is_damaged() {
         let faults = place.faults(name, "");
         let named = Path::new(&file).file_name().unwrap().to_str().unwrap();
         // Archives that are not compressed are judged by what they unpack to.
-        let named = if name == "none" { in_space.rsplit('/').next().unwrap() } else { named };
+        let within = format!("pg_tblspc/{oid}/");
+        let named = if name == "none" { within.as_str() } else { named };
         assert!(faults.len() >= 2 && faults.iter().any(|fault| fault.contains(named)), "{name}: {faults:?}");
         fs::remove_file(directory.join("data/backup_manifest")).unwrap();
         let faults = place.faults(name, "");

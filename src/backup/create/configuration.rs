@@ -7,7 +7,7 @@ use crate::local::interrupts;
 use backups::access_file;
 use backups::record::{self, Record};
 use backups::settings_file::{Include, Place, is_name};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The most bytes of a file of settings or rules that are read.
 const MOST_BYTES: u64 = 16 << 20;
@@ -85,6 +85,20 @@ fn name_beside<'a>(main: &Path, file: &'a Path) -> Option<&'a str> {
     name.filter(|name| record::is_configuration(name))
 }
 
+/// Returns a path without dots, which the server takes out before it looks at what the parts are.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+        plain
+    })
+}
+
 /// Returns the files that a file of access rules names, and those that they name.
 fn named_by(main: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
@@ -98,15 +112,14 @@ fn named_by(main: &Path) -> Vec<PathBuf> {
         for reference in access_file::references(&String::from_utf8_lossy(&text)) {
             let beside = file.parent().unwrap_or(Path::new("/"));
             match reference.include {
-                // Without a dot in it, as the server writes such a path.
-                Include::File(path) => waiting.push(beside.join(path).components().collect()),
+                Include::File(path) => waiting.push(plain(&beside.join(path))),
                 Include::Directory(path) => {
                     let entries = std::fs::read_dir(beside.join(path)).into_iter().flatten().flatten();
                     let is_of_rules = |path: &PathBuf| {
                         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                         name.ends_with(".conf") && !name.starts_with('.')
                     };
-                    let paths = entries.map(|entry| entry.path()).filter(is_of_rules);
+                    let paths = entries.map(|entry| plain(&entry.path())).filter(is_of_rules);
                     waiting.extend(paths.take(record::MOST_CONFIGURATION));
                 }
             }
