@@ -152,6 +152,16 @@ fn two_sessions_prune_at_once() {
     // Each has kept the newest one, which is the same for all.
     assert_eq!(place.list(), ["template complete"]);
     assert_eq!(names(&directory), ["template"]);
+    // The history tells of it, and not of those that only ask.
+    eventually("the jobs have ended", || {
+        text(&mut place.client, "SELECT bool_and(state = 'completed')::text FROM pgcopy.jobs") == "true"
+    });
+    place.prune(true);
+    let told = "SELECT concat(count(*), ' ', bool_and(source = $1), ' ', sum(bytes) > 100000000, ' ',
+                              bool_or(error IS NOT NULL OR arguments ? 'directory'))
+                FROM pgcopy.jobs WHERE arguments @> '{\"keep_full\": 1, \"dry_run\": false}'";
+    let told: String = place.client.query_one(told, &[&directory.display().to_string()]).unwrap().get(0);
+    assert_eq!(told, "4 t t f");
 }
 
 /// A backup that was moved to another disk, with a link in its place, is one; a second name of one is not.

@@ -1,6 +1,6 @@
 use super::{Text, given, microseconds};
-use crate::backup::{self, PruneTerms};
 use crate::error::or_raise;
+use crate::job::{self, PruneTerms};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
@@ -20,7 +20,7 @@ fn backup_prune(
         dry_run: given("dry_run", dry_run),
         wal_archive: wal_archive.map(String::from),
     };
-    let entries = or_raise(backup::prune_backups(&terms));
+    let entries = or_raise(job::backup_prune(&terms));
     TableIterator::new(entries.into_iter().map(|entry| {
         let bytes = i64::try_from(entry.bytes).unwrap_or(i64::MAX);
         (entry.entry.into(), entry.keep, bytes, entry.reason.into())

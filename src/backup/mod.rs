@@ -16,7 +16,7 @@ mod validate;
 
 pub use archive::{archive_status, enable_archive};
 pub use create::{BackupTerms, CreatedBackup, check_backup, create_backup};
-pub use prune::{PruneTerms, prune_backups};
+pub use prune::{PruneTerms, PrunedEntry, check_prune, prune_backups};
 pub use repository::list_backups;
 pub use restore::{RestoreTerms, RestoredBackup, check_restore, restore_backup};
 pub use validate::{BackupFault, Level, check_validation, validate_backup};

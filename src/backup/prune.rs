@@ -10,11 +10,12 @@ use backups::name;
 use backups::prune::{Known, Line, Policy, Verdict, decide, unneeded_wal};
 use backups::wal::{Archive, Segment};
 use pgrx::prelude::*;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct PruneTerms {
     pub directory: String,
     pub keep_full: Option<i32>,
@@ -33,8 +34,8 @@ pub struct PrunedEntry {
     pub reason: String,
 }
 
-/// Says what a policy keeps, and removes the rest unless it is a dry run.
-pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
+/// What can be said of the arguments without looking at files.
+pub fn check_prune(terms: &PruneTerms) -> Result<()> {
     let invalid = |message: &str| Error::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message);
     repository::refuse_readers("read a directory of backups")?;
     if !rights::may_write_server_files() {
@@ -47,6 +48,12 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
     if terms.keep_full.is_some_and(|most| most < 1) || terms.keep_for.is_some_and(|time| time < 0) {
         return Err(invalid("keep_full must be at least 1, and keep_for must not be negative"));
     }
+    absolute("the directory of backups", &terms.directory).map(drop)
+}
+
+/// Says what a policy keeps, and removes the rest unless it is a dry run. `on_bytes` is told of what has been removed.
+pub fn prune_backups(terms: &PruneTerms, on_bytes: &dyn Fn(u64)) -> Result<Vec<PrunedEntry>> {
+    check_prune(terms)?;
     let directory = absolute("the directory of backups", &terms.directory)?;
     let archive_directory = archive_of(&directory, terms.wal_archive.as_deref())?;
     refuse_own_wal(&archive_directory)?;
@@ -95,10 +102,14 @@ pub fn prune_backups(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
         goes.sort_by_key(|found| std::cmp::Reverse(found.whole.as_ref().ok().map(|whole| whole.record.finished)));
         for found in goes {
             remove_backup(&found.directory, &facts)?;
+            on_bytes(found.bytes);
         }
         for name in goes_of_archive {
             interrupts::check();
-            files::remove(&archive_directory.join(name))?;
+            let path = archive_directory.join(name);
+            let bytes = fs::symlink_metadata(&path).map_or(0, |file| file.len());
+            files::remove(&path)?;
+            on_bytes(bytes);
         }
     }
     Ok(entries)

@@ -1,11 +1,13 @@
-//! Backups: taken, validated and restored as jobs.
+//! Backups: taken, validated, restored and removed as jobs.
 
 use super::leader;
 use super::{attended, history, shared};
-use crate::backup::{self, BackupFault, BackupTerms, CreatedBackup, Level, RestoreTerms, RestoredBackup};
+use crate::backup::{
+    self, BackupFault, BackupTerms, CreatedBackup, Level, PruneTerms, PrunedEntry, RestoreTerms, RestoredBackup,
+};
 use crate::error::{Error, Result};
 use crate::local::locks::{self, Until};
-use crate::local::{client, messages};
+use crate::local::{client, messages, transaction};
 use crate::order::{InPlaceTable, Input, JobSpec, Loaded, ScriptInput};
 use crate::prepare;
 use pgrx::prelude::*;
@@ -70,6 +72,20 @@ pub fn backup_restore(terms: &RestoreTerms) -> Result<RestoredBackup> {
     client::while_there(|| {
         work(c"pgcopy.backup_restore()", None, prepare::described(terms, &["backup"], []), check, |(), on_bytes| {
             backup::restore_backup(terms, on_bytes)
+        })
+    })
+}
+
+/// Says which backups and which WAL a policy keeps, and removes the others unless it is a dry run.
+pub fn backup_prune(terms: &PruneTerms) -> Result<Vec<PrunedEntry>> {
+    // A standby cannot write a job down, but its backups take room as those of others do.
+    if terms.dry_run || transaction::in_recovery() {
+        return backup::prune_backups(terms, &|_| {});
+    }
+    let check = || backup::check_prune(terms).map(|()| (terms.directory.clone(), ()));
+    client::while_there(|| {
+        work(c"pgcopy.backup_prune()", None, prepare::described(terms, &["directory"], []), check, |(), on_bytes| {
+            backup::prune_backups(terms, on_bytes)
         })
     })
 }

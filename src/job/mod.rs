@@ -23,11 +23,11 @@ mod shared;
 mod steward;
 mod worker;
 
-pub use crate::backup::{BackupTerms, RestoreTerms};
+pub use crate::backup::{BackupTerms, PruneTerms, RestoreTerms};
 pub use background::{
     start_backup_create, start_check_local, start_dump, start_load_parquet, start_load_sql, start_migrate, start_pull,
 };
-pub use backup::{ValidateRequest, backup_create, backup_restore, backup_validate};
+pub use backup::{ValidateRequest, backup_create, backup_prune, backup_restore, backup_validate};
 pub use check_local::check_local;
 pub use control::{cancel, prune, wait};
 pub use dump::{DumpRequest, dump};

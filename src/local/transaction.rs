@@ -16,6 +16,12 @@ pub fn is_in_progress(full_xid: u64) -> bool {
     unsafe { pg_sys::TransactionIdIsInProgress(pg_sys::TransactionId::from_inner(full_xid as u32)) }
 }
 
+/// Whether this server recovers, as standbys always do: nothing is written then.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads the state in shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// Returns whether this transaction has written anything that other transactions do not see yet.
 pub fn has_written() -> bool {
     // SAFETY: reads a backend-local variable.
