@@ -186,7 +186,7 @@ impl Suite {
                 print_inside(&results);
             }
             Self::Parts => {
-                let results = race(Workload::tpch(scale))?.run(options)?;
+                let results = race(Workload::tpch(scale))?.with_pgcopy_at_the_source()?.run(options)?;
                 report::print_shares(&results.title, Contender::Pgcopy, &results);
                 print_inside(&results);
             }
