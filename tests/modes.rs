@@ -121,18 +121,21 @@ fn what_is_unchanged_costs_neither_room_nor_log() {
     pair.pull("");
     let size = "SELECT pg_relation_size('big') || ' ' || pg_relation_size('big_pkey')";
     let before = text(&mut pair.destination, size);
-    // Other tests write into the same log: the least of several calls is what the call itself has written.
-    let least = (0..5)
-        .map(|_| {
-            let position = text(&mut pair.destination, "SELECT pg_current_wal_insert_lsn()::text");
-            assert_eq!(changes(&mut pair, "mode => 'upsert'"), ["big 0 0 0 100000"]);
-            let written = format!("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{position}')::bigint::text");
-            text(&mut pair.destination, &written).parse::<u64>().unwrap()
-        })
-        .min();
+    // Other tests write into the same log: the least of several calls is what the call itself has written. A new database alone is
+    // more than the limit, and there may be one during each of many calls.
+    let (limit, mut least) = (10_000_000, u64::MAX);
+    for _ in 0..60 {
+        let position = text(&mut pair.destination, "SELECT pg_current_wal_insert_lsn()::text");
+        assert_eq!(changes(&mut pair, "mode => 'upsert'"), ["big 0 0 0 100000"]);
+        let written = format!("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{position}')::bigint::text");
+        least = least.min(text(&mut pair.destination, &written).parse::<u64>().unwrap());
+        if least < limit {
+            break;
+        }
+    }
     assert_eq!(text(&mut pair.destination, size), before);
     // The rows alone are more than 20 MB.
-    assert!(least < Some(10_000_000), "{least:?} bytes of log");
+    assert!(least < limit, "{least} bytes of log");
     let changed = "SELECT (n_tup_upd + n_tup_del + n_dead_tup)::text FROM pg_stat_user_tables WHERE relname = 'big'";
     assert_eq!(text(&mut pair.destination, changed), "0");
     pair.assert_nothing_left();
