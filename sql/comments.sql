@@ -63,6 +63,7 @@ BEGIN
             ('stored_form', 'describes what the form of stored rows depends on'),
             ('wire_versions', 'the versions of frames that pgcopy.send_frames knows'),
             ('mask_text', 'returns the mask of a text'),
+            ('mask_character', 'returns the mask of a text without the spaces at its end'),
             ('mask_uuid', 'returns the mask of a UUID'),
             ('mask_hash', 'returns the number that masks make of a value'),
             ('mask_integer_near', 'returns the mask of a whole number that stays near it'),

@@ -42,8 +42,12 @@ fn everybody_may_call_the_functions_with_anything() {
         "NULL",
     ];
     let values = ["''", "'x'", "'ü'", "repeat('Ab 1', 30000)", "NULL"];
-    let lists: [(&str, &[&[&str]]); 11] = [
+    let lists: [(&str, &[&[&str]]); 12] = [
         ("mask_text", &[&masks, &values, &small]),
+        (
+            "mask_character",
+            &[&masks, &["''", "'x  '", "'  '", "'ü '::character(3)", "repeat('Ab 1  ', 30000)", "NULL"], &small],
+        ),
         ("mask_uuid", &[&["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "NULL"]]),
         ("mask_hash", &[&masks, &["''", "'x'", "NULL"]]),
         ("mask_integer_near", &[&integers, &fractions, &integers]),

@@ -595,8 +595,9 @@ fn dates_and_numbers_at_the_ends_of_their_types_go_inwards() {
     let jitter = r#"{"mask": {"number": {"jitter": 1}}}"#;
     pulled(&mut pair, &format!(r#"{{"item": {{"columns": {{"score": {jitter}, "single": {jitter}}}}}}}"#), KEY);
     let near = "SELECT concat_ws(' ', count(*), bool_and(score > 0), bool_and(single > 0), count(DISTINCT score) FILTER (WHERE id <= 0),
-        count(DISTINCT single) FILTER (WHERE id <= 0)) FROM item";
-    assert_eq!(text(&mut pair.destination, near), "202 t t 1 1");
+        count(DISTINCT single) FILTER (WHERE id <= 0),
+        bool_and(id <= 0 OR score <> '5e-324'::float8 * id), bool_and(id <= 0 OR single <> '1e-45'::float4 * id)) FROM item";
+    assert_eq!(text(&mut pair.destination, near), "202 t t 1 1 t t");
 }
 
 #[test]

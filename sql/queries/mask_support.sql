@@ -1,7 +1,7 @@
 -- Whether the source has functions for masks, as one word: absent, denied (this user may not call them), or there. The functions must
 -- be those of the extension, written in C and a superuser's, as its schema must be, and there must be no others of their names:
 -- what else is called could be anybody's.
-SELECT CASE WHEN f.functions OPERATOR(pg_catalog.<>) 12 OR f.names OPERATOR(pg_catalog.<>) 12 OR NOT f.are_ours THEN 'absent'
+SELECT CASE WHEN f.functions OPERATOR(pg_catalog.<>) 13 OR f.names OPERATOR(pg_catalog.<>) 13 OR NOT f.are_ours THEN 'absent'
             WHEN f.may_execute THEN 'there'
             ELSE 'denied' END
 FROM (
@@ -15,8 +15,9 @@ FROM (
     JOIN pg_catalog.pg_proc p
         ON p.pronamespace OPERATOR(pg_catalog.=) n.oid
        AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
-           'mask_versions', 'mask_text', 'mask_uuid', 'mask_hash', 'mask_integer_near', 'mask_integer_between', 'mask_numeric_near',
-           'mask_numeric_between', 'mask_date_near', 'mask_date_between', 'mask_timestamp_near', 'mask_timestamp_between'
+           'mask_versions', 'mask_text', 'mask_character', 'mask_uuid', 'mask_hash', 'mask_integer_near', 'mask_integer_between',
+           'mask_numeric_near', 'mask_numeric_between', 'mask_date_near', 'mask_date_between', 'mask_timestamp_near',
+           'mask_timestamp_between'
        ]::pg_catalog.name[])
     JOIN pg_catalog.pg_roles owner ON owner.oid OPERATOR(pg_catalog.=) p.proowner
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang

@@ -2,7 +2,7 @@
 //! given, and of nothing else, so that everybody may call them. Those of one version give the same results for ever.
 
 use crate::error::or_raise;
-use crate::local::varlena::{BytesArgument, NewNumeric, NewText, NumericArgument, TextArgument};
+use crate::local::varlena::{BytesArgument, CharacterArgument, NewNumeric, NewText, NumericArgument, TextArgument};
 use crate::sending::masks::{self, Place};
 use pgrx::prelude::*;
 
@@ -21,6 +21,18 @@ fn mask_text(
     call: pg_sys::FunctionCallInfo,
 ) -> NewText {
     or_raise(place(call, &key).text(mask.bytes(), value.bytes(), length))
+}
+
+/// Returns the mask of a value as a text without the spaces at its end, which do not count.
+#[pg_extern(immutable, parallel_safe)]
+fn mask_character(
+    key: BytesArgument<'_>,
+    mask: TextArgument<'_>,
+    value: CharacterArgument<'_>,
+    length: i32,
+    call: pg_sys::FunctionCallInfo,
+) -> NewText {
+    or_raise(place(call, &key).text(mask.bytes(), masks::without_spaces(value.bytes()), length))
 }
 
 /// Returns the mask of a UUID.

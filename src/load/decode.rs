@@ -86,7 +86,7 @@ impl ColumnDecoder {
         };
         // SAFETY: as above. A type without equality has no modifier that changes values.
         if self.typmod >= 0 && unsafe { (*equal).fn_oid } != pg_sys::Oid::INVALID {
-            (self.kind, self.text_kind) = (Kind::Watched, TextKind::Function);
+            // What is decoded here is left to the type's function where it would be changed.
             self.watched = Some(Watched { type_oid, equal });
         }
         self
@@ -175,14 +175,16 @@ impl ColumnDecoder {
                 }
             }
             Kind::Text { limit } => {
-                // The number of bytes bounds the number of characters.
-                if limit.is_none_or(|limit| bytes.len() <= limit as usize) && is_text(bytes) {
+                if is_text_within(bytes, limit) {
                     return Ok(to.accept(Value::Varlena(bytes)));
                 }
             }
             Kind::PaddedText { length } => {
                 if bytes.len() == length as usize && is_ascii_text(bytes) {
                     return Ok(to.accept(Value::Varlena(bytes)));
+                }
+                if pad(bytes, length as usize, scratch) {
+                    return Ok(to.accept(Value::Varlena(scratch)));
                 }
             }
             Kind::Bytes => return Ok(to.accept(Value::Varlena(bytes))),
@@ -216,10 +218,10 @@ impl ColumnDecoder {
                 }));
             }
             Kind::Function => {}
-            Kind::Watched => {
-                let value = self.read_watched(|decoder| decoder.receive(Some(bytes), &mut Vec::new()))?;
-                return Ok(to.accept(value));
-            }
+        }
+        if self.watched.is_some() {
+            let value = self.read_watched(|decoder| decoder.receive(Some(bytes), scratch))?;
+            return Ok(to.accept(value));
         }
         Ok(to.accept(self.receive(Some(bytes), scratch)?))
     }
@@ -318,8 +320,7 @@ impl ColumnDecoder {
                 }
             }
             TextKind::Text { limit } => {
-                // The number of bytes bounds the number of characters.
-                if limit.is_none_or(|limit| bytes.len() <= limit as usize) && is_text(bytes) {
+                if is_text_within(bytes, limit) {
                     return Ok(to.accept(Value::Varlena(bytes)));
                 }
             }
@@ -448,4 +449,37 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
 #[inline]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     is_ascii_text(bytes) || (std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0))
+}
+
+/// Returns whether a UTF-8 database accepts the bytes as a text of at most so many characters.
+#[inline]
+fn is_text_within(bytes: &[u8], limit: Option<u32>) -> bool {
+    let fits = |limit: u32| {
+        // The number of bytes bounds the number of characters.
+        bytes.len() <= limit as usize || characters(bytes) <= limit as usize
+    };
+    limit.is_none_or(fits) && is_text(bytes)
+}
+
+/// Has `padded` hold a text and as many spaces as it is short of so many characters. Returns whether it is one that a UTF-8 database
+/// accepts, and not longer.
+#[inline]
+fn pad(bytes: &[u8], length: usize, padded: &mut Vec<u8>) -> bool {
+    let Some(missing) = length.checked_sub(characters(bytes)).filter(|_| is_text(bytes)) else { return false };
+    if padded.capacity() > LARGE && bytes.len() + missing < LARGE {
+        *padded = Vec::new();
+    }
+    padded.clear();
+    memory::reserve(padded, bytes.len() + missing);
+    padded.extend_from_slice(bytes);
+    padded.resize(bytes.len() + missing, b' ');
+    true
+}
+
+/// Returns the number of characters of a text in UTF-8.
+#[inline]
+fn characters(utf8: &[u8]) -> usize {
+    /// What the bytes that continue a character begin with.
+    const CONTINUATION: u8 = 0x80;
+    utf8.iter().filter(|byte| **byte & 0xc0 != CONTINUATION).count()
 }

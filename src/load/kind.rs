@@ -39,8 +39,6 @@ pub(super) enum Kind {
         length: usize,
     },
     Function,
-    /// Decoded by the type's function, and compared with the value without a modifier.
-    Watched,
 }
 
 /// Chooses how values of a type are decoded.
@@ -125,9 +123,7 @@ pub(super) fn text_kind_of(type_oid: pg_sys::Oid, typmod: i32) -> TextKind {
             Kind::Json => TextKind::Json,
             Kind::Jsonb => TextKind::Jsonb,
             Kind::Enum => TextKind::Enum,
-            Kind::Time | Kind::Bytes | Kind::Inet | Kind::Fixed { .. } | Kind::Function | Kind::Watched => {
-                TextKind::Function
-            }
+            Kind::Time | Kind::Bytes | Kind::Inet | Kind::Fixed { .. } | Kind::Function => TextKind::Function,
         },
     }
 }

@@ -67,6 +67,7 @@ macro_rules! result_of {
 }
 
 argument_of!(BytesArgument, "BYTEA");
+argument_of!(CharacterArgument, "CHARACTER");
 argument_of!(NumericArgument, "NUMERIC");
 argument_of!(TextArgument, "TEXT");
 result_of!(NewNumeric, "NUMERIC");

@@ -312,6 +312,7 @@ impl Chooser<'_> {
             has_many_rows: has_many_rows(source),
             has_functions: self.has_mask_functions,
             has_same_digits: there.has_digits_of(&here),
+            is_character: there.is_character(),
         };
         let reads = !matches!(mask, Mask::Constant(_) | Mask::Null);
         if reads && !self.granted.may_read(source.oid, &masked.name) {
@@ -327,9 +328,13 @@ impl Chooser<'_> {
         // What is a constant is computed when it is parsed, so that one that does not fit is found.
         let bounds = if is_built_in { mask.bounds() } else { Vec::new() };
         let constants = matches!(mask, Mask::Constant(_)).then(|| sql.clone().unwrap_or_default()).into_iter();
-        for value in constants.chain(bounds).chain(sql.clone()) {
+        // Of an array each element is masked.
+        let element = type_name.trim_end_matches("[]");
+        let as_element = bounds.iter().map(|bound| format!("({bound})::{element}"));
+        let as_column = constants.chain(sql.clone()).map(|value| format!("({value})::{type_name}"));
+        for value in as_element.chain(as_column) {
             if reason.is_none() {
-                reason = source::check_constant_parts(self.session, source, &format!("({value})::{type_name}"))?;
+                reason = source::check_constant_parts(self.session, source, &value)?;
             }
         }
         if reason.is_none() {
@@ -353,6 +358,10 @@ impl Chooser<'_> {
                 mask.name()
             ));
         }
+        let type_name = match is_built_in && mask.has_digits_of(&shape) {
+            true => type_without_length(&here.base_type),
+            false => type_name,
+        };
         let mut sql = format!("({})::{type_name}", sql.unwrap_or_default());
         // The functions keep values that they have seen.
         if mask.needs_key()

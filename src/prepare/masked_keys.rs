@@ -245,6 +245,10 @@ impl UnderDomains {
             && (self.precision, self.decimals) == (other.precision, other.decimals)
     }
 
+    pub(super) fn is_character(&self) -> bool {
+        self.element() == "character"
+    }
+
     pub(super) fn is_citext(&self, column: &Column) -> bool {
         self.element().rsplit('.').next() == Some("citext")
             && column.extensions.iter().any(|extension| extension.starts_with("citext "))

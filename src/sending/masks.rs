@@ -146,6 +146,12 @@ impl Place<'_> {
     }
 }
 
+/// Returns a text without the spaces at its end. A space is one in all encodings of databases.
+pub fn without_spaces(text: &[u8]) -> &[u8] {
+    let spaces = text.iter().rev().take_while(|byte| **byte == b' ').count();
+    &text[..text.len() - spaces]
+}
+
 /// Returns the mask of a UUID.
 pub fn uuid(key: &[u8], value: &[u8; 16]) -> [u8; 16] {
     ::masks::uuid(key, value)

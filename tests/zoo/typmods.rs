@@ -101,6 +101,29 @@ fn wider_types_take_everything() {
     pair.pull("");
     let row = "SELECT concat_ws('|', v, c || '.', n::numeric(10,2), t, i, b, u) FROM item";
     assert_eq!(text(&mut pair.source, row), text(&mut pair.destination, row));
+    // Whatever their characters, they have spaces behind them as if they had been inserted.
+    pair.both(
+        "CREATE TABLE padded (id int PRIMARY KEY, c char(3)); CREATE TABLE texts (id int PRIMARY KEY, c char(3), h macaddr8, n regclass)",
+    );
+    let rows = "VALUES (1, ''), (2, 'a'), (3, 'éb'), (4, '中文字'), (5, E'\\U0001F600'), (6, ' a'), (7, NULL)";
+    for table in ["padded", "texts"] {
+        pair.source.batch_execute(&format!("INSERT INTO {table} (id, c) {rows}")).unwrap();
+        pair.destination.batch_execute(&format!("ALTER TABLE {table} ALTER c TYPE char(30)")).unwrap();
+    }
+    pair.pull("overwrite => true");
+    for table in ["padded", "texts"] {
+        let stored = |length: u32| {
+            format!(
+                "SELECT string_agg(concat_ws('|', id, convert_to(c::char({length})::text, 'UTF8'), octet_length(c::char({length}))), ';' ORDER BY id) FROM {table}"
+            )
+        };
+        let expected = text(&mut pair.source, &stored(30));
+        assert_eq!(text(&mut pair.destination, &stored(30)), expected, "{table}");
+        let as_it_is = format!(
+            "SELECT string_agg(concat_ws('|', id, convert_to(c::text, 'UTF8'), octet_length(c)), ';' ORDER BY id) FROM {table}"
+        );
+        assert_eq!(text(&mut pair.destination, &as_it_is), expected, "{table}");
+    }
 }
 
 #[test]

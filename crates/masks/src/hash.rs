@@ -43,13 +43,24 @@ pub(crate) fn digest(key: &[u8], tag: &str, value: &[u8]) -> [u8; 32] {
 /// Returns the hexadecimal digits of a hash.
 #[inline]
 pub(crate) fn hexadecimal(digest: &[u8; 32]) -> [u8; 64] {
-    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     let mut digits = [0; 64];
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
-        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        *pair = PAIRS[usize::from(*byte)];
     }
     digits
 }
+
+/// The digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// Returns a number of a hash: `hashtextextended` of its hexadecimal digits and the seed 0.
 #[inline]

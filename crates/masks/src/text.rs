@@ -136,22 +136,29 @@ fn write_number(number: u32, result: &mut Vec<u8>) {
     }
 }
 
+/// Bytes of a hash.
+const LENGTH: usize = 32;
+
 /// Appends a text of the same shape: digits become digits and letters become letters, by the lower half of a byte of the hash.
-fn write_shape(digest: &[u8; 32], ascii: &[u8], result: &mut Vec<u8>) {
+fn write_shape(digest: &[u8; LENGTH], ascii: &[u8], result: &mut Vec<u8>) {
     // There is a letter for each half but zero, and a digit for each that is less than ten.
     let halves = digest.map(|byte| if byte & 0xf == 0 { 7 } else { byte & 0xf });
     let numbers = halves.map(|half| if half < 10 { half } else { half & 7 });
-    let masked = |(byte, (half, number)): (&u8, (&u8, &u8))| {
+    let masked = |byte: u8, half: u8, number: u8| {
         if byte.is_ascii_digit() {
             b'0' | number
         } else if byte.is_ascii_alphabetic() {
             byte & 0x60 | half
         } else {
-            *byte
+            byte
         }
     };
-    for piece in ascii.chunks(digest.len()) {
-        result.extend(piece.iter().zip(halves.iter().zip(&numbers)).map(masked));
+    for piece in ascii.chunks(LENGTH) {
+        // All bytes are worked on, so that they are at the same time.
+        let mut bytes = [0; LENGTH];
+        bytes[..piece.len()].copy_from_slice(piece);
+        let bytes: [u8; LENGTH] = std::array::from_fn(|at| masked(bytes[at], halves[at], numbers[at]));
+        result.extend_from_slice(&bytes[..piece.len()]);
     }
 }
 

@@ -20,8 +20,18 @@ fn day(day: &str) -> String {
 
 /// Returns the mask of a text as a text. Of a hash `length` digits are taken, and of a name so many characters at most.
 pub(super) fn text(mask: &str, text: &str, length: Option<usize>) -> String {
+    of_text("mask_text", mask, text, length)
+}
+
+/// The same of a `character`: the spaces at its end do not count, and a cast to text, which cuts them off, would take as long as the
+/// mask.
+pub(super) fn character(mask: &str, value: &str, length: Option<usize>) -> String {
+    of_text("mask_character", mask, &format!("{value}::pg_catalog.bpchar"), length)
+}
+
+fn of_text(function: &str, mask: &str, value: &str, length: Option<usize>) -> String {
     let length = length.map_or(i32::MAX, |length| i32::try_from(length).unwrap_or(i32::MAX));
-    call("mask_text", &[&format!("'{mask}'"), text, &length.to_string()])
+    call(function, &[&format!("'{mask}'"), value, &length.to_string()])
 }
 
 pub(super) fn uuid(value: &str) -> String {

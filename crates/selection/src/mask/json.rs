@@ -1,6 +1,7 @@
 //! Masks within documents.
 
 use super::number::number_sql;
+use super::text::By;
 use super::{Kind, Mask};
 
 /// Returns a document with the values at the paths masked.
@@ -42,7 +43,7 @@ fn masked_at(document: &str, path: &[String], mask: &Mask, has_functions: bool) 
         (None, mask) => {
             format!(
                 "coalesce(pg_catalog.to_jsonb(({})::pg_catalog.text), {NOTHING})",
-                mask.text_sql(VALUE, None, has_functions)?
+                mask.text_sql(VALUE, None, By::functions_if(has_functions))?
             )
         }
     };

@@ -25,7 +25,8 @@ use date::{date_by_function, date_sql};
 use digest::{digest, natural};
 use json::json_sql;
 use network::{ip_sql, uuid_sql};
-use number::number_sql;
+use number::{is_counted, number_sql};
+use text::By;
 
 /// The setting with the key, as 64 hexadecimal digits.
 pub const KEY_SETTING: &str = "pgcopy_mask.key";
@@ -94,6 +95,8 @@ pub struct MaskedColumn {
     pub has_functions: bool,
     /// Whether all numbers of the source's column have these digits.
     pub has_same_digits: bool,
+    /// Whether the source's column is of type `character`, or an array of such values.
+    pub is_character: bool,
 }
 
 impl Mask {
@@ -127,6 +130,12 @@ impl Mask {
     /// Returns whether the same result for different values is as good as impossible.
     pub fn keeps_differences(&self) -> bool {
         matches!(self, Self::Email | Self::Uuid | Self::Hash)
+    }
+
+    /// Returns whether all results have the digits of the column by themselves, so that a cast to its type would only take time.
+    pub fn has_digits_of(&self, column: &MaskedColumn) -> bool {
+        let element = column.base_type.trim_end_matches("[]");
+        matches!(self, Self::Number(_)) && Kind::of(element) == Kind::Numeric && is_counted(column)
     }
 
     /// Returns constants that the column's type must hold, as SQL.
@@ -180,12 +189,16 @@ impl Mask {
             true => format!("pg_catalog.lower({value}::pg_catalog.text)"),
             false => format!("{value}::pg_catalog.text"),
         };
+        let by = match By::functions_if(column.has_functions) {
+            By::Functions if column.is_character && !column.ignores_case => By::FunctionsOfCharacter(value),
+            by => by,
+        };
         let is_text = kind == Kind::Text || column.ignores_case;
         Ok(match self {
             Self::Null | Self::Constant(_) => Err("any kind"),
             Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text if !is_text => Err("text"),
             Self::Email | Self::Name(_) | Self::Phone | Self::Address | Self::Text => {
-                Ok(self.text_sql(&text, column.limit, column.has_functions)?)
+                Ok(self.text_sql(&text, column.limit, by)?)
             }
             Self::Hash => match kind {
                 Kind::Bytes => Ok(format!("pg_catalog.substr({}, 1, 16)", digest("hash", value))),
@@ -196,17 +209,17 @@ impl Mask {
                         false => natural("hash", &bytes),
                     })
                 }
-                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
+                _ if is_text => Ok(self.text_sql(&text, column.limit, by)?),
                 _ => Err("text, bytea or bigint"),
             },
             Self::Uuid => match kind {
                 Kind::Uuid => Ok(if column.has_functions { functions::uuid(value) } else { uuid_sql(&text) }),
-                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
+                _ if is_text => Ok(self.text_sql(&text, column.limit, by)?),
                 _ => Err("uuid or text"),
             },
             Self::Ip => match kind {
                 Kind::Address => Ok(ip_sql(value, column.has_functions)),
-                _ if is_text => Ok(self.text_sql(&text, column.limit, column.has_functions)?),
+                _ if is_text => Ok(self.text_sql(&text, column.limit, by)?),
                 _ => Err("inet or text"),
             },
             Self::Number(spread) => {

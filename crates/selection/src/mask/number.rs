@@ -21,9 +21,7 @@ pub(super) fn number_sql(
             Some((precision @ 1..=Units::MOST_DIGITS, decimals)) => {
                 let most = 10_i64.pow(precision) - 1;
                 let units = Units { decimals, least: -most, most };
-                // Where the source's numbers are others, they are rounded first.
-                let is_counted = has_functions && column.is_some_and(|column| column.has_same_digits);
-                let sql = if is_counted { numeric_by_function } else { units_sql };
+                let sql = if column.is_some_and(is_counted) { numeric_by_function } else { units_sql };
                 return sql(value, spread, base_type, units).map(Some);
             }
             _ => return various_sql(value, spread, kind, base_type, column, has_functions),
@@ -33,6 +31,15 @@ pub(super) fn number_sql(
     };
     let sql = if has_functions { integer_by_function } else { units_sql };
     sql(value, spread, base_type, Units { decimals: 0, least, most }).map(Some)
+}
+
+/// Returns whether numbers of a type with fixed decimals are masked by functions of the source's pgcopy. Where the source's numbers have
+/// other digits, they are rounded first.
+pub(super) fn is_counted(column: &MaskedColumn) -> bool {
+    column.has_functions
+        && column.has_same_digits
+        && column.decimals.is_some()
+        && column.precision.is_some_and(|precision| (1..=Units::MOST_DIGITS).contains(&precision))
 }
 
 fn integer_by_function(value: &str, spread: &Spread, base_type: &str, units: Units) -> Result<String, String> {
@@ -189,10 +196,13 @@ fn various_sql(
         },
         // A share that is too small for the type would give the number back. Numbers near an end of the type go inwards.
         (Spread::Jitter(fraction), Kind::Float) => {
-            let (share, least, half) =
-                if base_type == "real" { ("3e-7", "1e-30", "1.7e38") } else { ("1e-15", "1e-290", "8.9e307") };
+            // The smallest numbers have so few digits that none is near them but zero.
+            let (share, smallest, least, half) = match base_type {
+                "real" => ("3e-7", "1e-37", "1e-30", "1.7e38"),
+                _ => ("1e-15", "1e-307", "1e-290", "8.9e307"),
+            };
             format!(
-                "SELECT CASE WHEN j.v = 0 THEN pg_catalog.abs(j.r)
+                "SELECT CASE WHEN pg_catalog.abs(j.v) < '{smallest}'::pg_catalog.float8 THEN CASE WHEN j.v < 0 THEN -1 ELSE 1 END * pg_catalog.abs(j.r)
                  WHEN pg_catalog.abs(j.v) > {half} THEN j.v * (1 - pg_catalog.abs(j.r))
                  WHEN pg_catalog.abs(j.v) < {least} THEN j.v * (1 + pg_catalog.abs(j.r)) ELSE j.v * (1 + j.r) END
                  FROM (SELECT m.v, CASE WHEN m.u < 0.5 THEN -1 ELSE 1 END::pg_catalog.float8

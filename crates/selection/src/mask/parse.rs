@@ -12,6 +12,7 @@ const DEFAULT_JITTER: &str = "0.1";
 const DEFAULT_DAYS: u32 = 30;
 const MOST_DAYS: u64 = 36_500;
 const MOST_PATHS: usize = 100;
+const MOST_KEYS: usize = 20;
 const MOST_BYTES_OF_CONSTANT: usize = 16 * 1024;
 
 /// The decimal digits that every double precision number keeps.
@@ -162,10 +163,12 @@ impl Mask {
                 }
                 let mut masks = Vec::new();
                 for (path, mask) in paths {
-                    let keys: Vec<String> = path.split('.').map(str::to_owned).collect();
-                    if keys.iter().any(String::is_empty) || keys.len() > 20 {
-                        return plain("a path of mask json is made of keys with dots between them");
-                    }
+                    let Some(keys) = keys_of_path(path).filter(|keys| keys.len() <= MOST_KEYS) else {
+                        return Err((
+                            "a path of mask json is made of keys with dots between them".to_owned(),
+                            Some("A key that has a dot itself stands in double quotes.".to_owned()),
+                        ));
+                    };
                     let mask = Self::parse_at(mask, false).map_err(|(reason, hint)| {
                         (format!("{}: {reason}", path.chars().take(60).collect::<String>()), hint)
                     })?;
@@ -179,6 +182,37 @@ impl Mask {
                 Ok(Self::Json(masks))
             }
         }
+    }
+}
+
+/// Returns the keys of a path. A key in double quotes may have dots, and double quotes that are written twice, as in identifiers.
+fn keys_of_path(path: &str) -> Option<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut rest = path;
+    loop {
+        let mut key = String::new();
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            loop {
+                let (part, behind) = quoted.split_once('"')?;
+                key.push_str(part);
+                rest = behind;
+                let Some(more) = behind.strip_prefix('"') else { break };
+                key.push('"');
+                quoted = more;
+            }
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            key.push_str(&rest[..end]);
+            rest = &rest[end..];
+            if key.is_empty() {
+                return None;
+            }
+        }
+        keys.push(key);
+        if rest.is_empty() {
+            return Some(keys);
+        }
+        rest = rest.strip_prefix('.')?;
     }
 }
 
@@ -198,4 +232,29 @@ fn is_day(text: &str) -> bool {
             .iter()
             .enumerate()
             .all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_with_dots_stand_in_quotes() {
+        let keys = |path: &str| keys_of_path(path).map(|keys| keys.join("|"));
+        for (path, expected) in [
+            ("a", "a"),
+            ("a.b", "a|b"),
+            (r#""a.b".c"#, "a.b|c"),
+            (r#"a."b.c""#, "a|b.c"),
+            (r#""say ""no"".""#, r#"say "no"."#),
+            (r#""""#, ""),
+            (r#"a"b.c"#, r#"a"b|c"#),
+            ("ü.ß", "ü|ß"),
+        ] {
+            assert_eq!(keys(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in ["", ".", "a.", ".a", "a..b", r#"""#, r#""a"#, r#""a"b"#, r#""a"."#, r#""a"""#] {
+            assert_eq!(keys(path), None, "{path}");
+        }
+    }
 }

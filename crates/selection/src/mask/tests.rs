@@ -14,6 +14,7 @@ fn column(base_type: &str, limit: Option<usize>) -> MaskedColumn {
         has_many_rows: false,
         has_functions: false,
         has_same_digits: false,
+        is_character: false,
     }
 }
 

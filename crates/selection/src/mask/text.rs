@@ -7,9 +7,25 @@ use super::shape::shape_sql;
 use super::{Mask, NamePart, functions};
 use masks::{FIRST_NAMES, LAST_NAMES};
 
+/// What computes the mask of a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By<'a> {
+    Sql,
+    /// Functions of the source's pgcopy.
+    Functions,
+    /// Those for this value of type `character`, of which the text is made.
+    FunctionsOfCharacter(&'a str),
+}
+
+impl By<'_> {
+    pub(super) fn functions_if(has_functions: bool) -> Self {
+        if has_functions { Self::Functions } else { Self::Sql }
+    }
+}
+
 impl Mask {
     /// Returns the mask of a text as a text, by functions of the source's pgcopy where it has them.
-    pub(super) fn text_sql(&self, text: &str, limit: Option<usize>, has_functions: bool) -> Result<String, String> {
+    pub(super) fn text_sql(&self, text: &str, limit: Option<usize>, by: By) -> Result<String, String> {
         /// Hexadecimal digits that two values have in common by accident as good as never, and those that are enough.
         const DIGITS: usize = 32;
         const FEWEST_DIGITS: usize = 16;
@@ -26,8 +42,11 @@ impl Mask {
             Some(limit) => format!("pg_catalog.left({sql}, {limit})"),
             None => sql,
         };
-        let by_function =
-            |mask: &str, length: Option<usize>| has_functions.then(|| functions::text(mask, text, length));
+        let by_function = |mask: &str, length: Option<usize>| match by {
+            By::Sql => None,
+            By::Functions => Some(functions::text(mask, text, length)),
+            By::FunctionsOfCharacter(value) => Some(functions::character(mask, value, length)),
+        };
         match self {
             Self::Email => {
                 let digits = digits(1 + DOMAIN.len())?;
