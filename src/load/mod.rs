@@ -2,6 +2,7 @@
 
 mod arena;
 mod arrow;
+mod characters;
 mod decode;
 mod expressions;
 mod from_files;

@@ -10,7 +10,7 @@ mod scalar;
 mod target;
 mod text;
 
-use super::decode::is_text;
+use super::characters::is_text;
 use crate::error::Result;
 use crate::local::encoding;
 use crate::order::{OnInvalidText, OnLossy};

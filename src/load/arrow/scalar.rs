@@ -1,6 +1,6 @@
 //! Scalars into the forms in which the heap stores them.
 
-use super::super::decode::is_text;
+use super::super::characters::is_text;
 use super::super::to_datum::store_varlena;
 use super::atom::{Atom, Instant, Interval, MICROSECONDS_PER_DAY, Side};
 use super::bounds;
