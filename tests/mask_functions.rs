@@ -86,6 +86,9 @@ const TEXTS: &[Masked] = &[
     ("bpchar", "v || '  '", r#""text""#),
     ("padded", "left(v, 20)", r#""text""#),
     ("code", "left(v, 30)", r#""text""#),
+    (r#""Odd; x over (y)""#, "left(v, 20)", r#""name""#),
+    ("unpadded", "v || '  '", r#""text""#),
+    ("unpadded_list", "ARRAY[left(v, 40), NULL, ' a ']", r#""phone""#),
     ("citext", "v", r#""text""#),
     ("text[]", "ARRAY[v, NULL, '', left(v, 3)]", r#""text""#),
     ("text COLLATE loose", "v", r#""text""#),
@@ -128,6 +131,8 @@ fn texts_are_masked_alike_by_functions_and_by_sql() {
     // Blanks and signs alone are equal to the empty text there.
     pair.both(
         "CREATE EXTENSION citext; CREATE DOMAIN code AS varchar(30); CREATE DOMAIN padded AS char(20);
+         CREATE DOMAIN \"over (3)\" AS varchar(20); CREATE DOMAIN \"Odd; x over (y)\" AS \"over (3)\";
+         CREATE DOMAIN unpadded AS bpchar; CREATE DOMAIN unpadded_list AS bpchar[];
          CREATE COLLATION loose (provider = icu, locale = 'und-u-ka-shifted-ks-level1', deterministic = false)",
     );
     let mut case = Case::of(pair, TEXTS, TEXT_VALUES);

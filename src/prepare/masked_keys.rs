@@ -191,21 +191,24 @@ pub(super) struct UnderDomains {
 impl UnderDomains {
     pub(super) fn of(column: &Column) -> Self {
         let (mut full, mut base_type) = (column.type_name.clone(), column.base_type.clone());
-        let mut domains: HashMap<&str, &str> = column
-            .structure
-            .iter()
-            .flat_map(|text| text.split("; "))
-            .filter_map(|text| text.split_once(" over "))
-            .collect();
+        let mut domains = HashMap::new();
+        let mut rest = column.structure.as_deref();
+        while let Some(text) = rest {
+            let (entry, others) = match split_outside_names(text, "; ") {
+                Some((entry, others)) => (entry, Some(others)),
+                None => (text, None),
+            };
+            domains.extend(split_outside_names(entry, " over "));
+            rest = others;
+        }
         while let Some(under) = domains.remove(base_type.as_str()) {
             full = under.to_owned();
-            base_type = match (under.find('('), under.find(')')) {
-                (Some(start), Some(end)) if start < end => format!("{}{}", &under[..start], &under[end + 1..]),
-                _ => under.to_owned(),
-            };
+            let (before, after) = without_modifier(under);
+            // A domain over it says so where it has no length, and a column does not.
+            let before = if before == "bpchar" { "character" } else { before };
+            base_type = format!("{before}{after}");
         }
-        let modifier =
-            full.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(modifier, _)| modifier);
+        let modifier = modifier_of(&full).unwrap_or_default();
         let (mut limit, mut decimals, mut precision) = (None, None, None);
         match base_type.trim_end_matches("[]") {
             "character varying" | "character" => limit = modifier.parse().ok(),
@@ -221,8 +224,7 @@ impl UnderDomains {
 
     /// Returns the reason why a value, which its type has written, is too long for the column.
     pub(super) fn too_long(&self, value: &str) -> Option<String> {
-        let modifier = self.type_name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-        let length: usize = modifier?.parse().ok()?;
+        let length: usize = modifier_of(&self.type_name)?.parse().ok()?;
         let has = value.chars().count();
         match self.base_type.as_str() {
             // No blank at the end is cut off: the value would be another one.
@@ -253,6 +255,32 @@ impl UnderDomains {
         self.element().rsplit('.').next() == Some("citext")
             && column.extensions.iter().any(|extension| extension.starts_with("citext "))
     }
+}
+
+/// Divides a text before and after a separator, but not within a name in double quotes, which may hold anything.
+fn split_outside_names<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+    let mut is_name = false;
+    for (at, character) in text.char_indices() {
+        if character == '"' {
+            is_name = !is_name;
+        } else if !is_name && let Some(after) = text[at..].strip_prefix(separator) {
+            return Some((&text[..at], after));
+        }
+    }
+    None
+}
+
+/// Returns what the name of a type has before and after its modifier.
+fn without_modifier(type_name: &str) -> (&str, &str) {
+    let Some((before, rest)) = split_outside_names(type_name, "(") else {
+        let brackets = if type_name.ends_with("[]") { type_name.len() - 2 } else { type_name.len() };
+        return type_name.split_at(brackets);
+    };
+    (before, rest.split_once(')').map_or("", |(_, after)| after))
+}
+
+fn modifier_of(type_name: &str) -> Option<&str> {
+    Some(split_outside_names(type_name, "(")?.1.split_once(')')?.0)
 }
 
 /// Returns whether values of the one type are masked like those of the other.
