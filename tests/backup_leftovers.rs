@@ -97,8 +97,21 @@ fn what_killed_processes_have_left_is_removed_and_what_lives_is_not() {
     let all = (names(place.directory.path()), names(&wal));
     expected_of(&mut place, true);
     assert_eq!((names(place.directory.path()), names(&wal)), all);
+    let bytes = format!(
+        "SELECT sum(bytes)::text FROM pgcopy.backup_prune('{}', keep_full => 1) WHERE NOT keep",
+        place.directory.path().display()
+    );
+    let bytes = text(&mut place.client, &bytes);
+    // A name that is taken keeps no backup from being removed.
+    place.make_directory("a.incomplete");
+    place.write("a.incomplete/data", b"x");
     expected_of(&mut place, false);
-    assert_eq!(names(place.directory.path()), ["b", "own.incomplete", "wal"]);
+    assert_eq!(names(place.directory.path()), ["a.incomplete", "b", "own.incomplete", "wal"]);
+    // All that was removed counts in the history.
+    let removed = format!(
+        "SELECT (state = 'completed' AND bytes = {bytes})::text FROM pgcopy.jobs WHERE arguments ? 'keep_full' ORDER BY job DESC LIMIT 1"
+    );
+    eventually("the job has ended", || text(&mut place.client, &removed) == "true");
     let left = names(&wal);
     assert!(!left.contains(&dead) && !left.contains(first) && !left.contains(&format!("{first}.partial")), "{left:?}");
     for name in [&live, "archtemp.of.somebody", last, &format!("{last}.partial"), &files_of_backups[1]] {

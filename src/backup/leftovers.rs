@@ -12,8 +12,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Backups that were never complete, and copies of backups.
-pub(super) fn unfinished_directories(directory: &Path, dry_run: bool) -> Result<Vec<PrunedEntry>> {
+/// Backups that were never complete, and copies of backups. `on_bytes` is told of what has been removed.
+pub(super) fn unfinished_directories(
+    directory: &Path,
+    dry_run: bool,
+    on_bytes: &dyn Fn(u64),
+) -> Result<Vec<PrunedEntry>> {
     let unreadable = |error: std::io::Error| file_error("could not read directory", directory, &error);
     let mut entries = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
@@ -40,6 +44,9 @@ pub(super) fn unfinished_directories(directory: &Path, dry_run: bool) -> Result<
                 removed => removed.map_err(failed)?,
             }
         };
+        if is_free && !dry_run {
+            on_bytes(bytes);
+        }
         let reason = if is_free { "nobody writes it any more" } else { "a session is just writing it" };
         entries.push(PrunedEntry { entry: name.clone(), keep: !is_free, bytes, reason: reason.to_owned() });
     }
@@ -47,7 +54,7 @@ pub(super) fn unfinished_directories(directory: &Path, dry_run: bool) -> Result<
 }
 
 /// Copies of segments that the archiver of this server has begun and not ended. The server leaves them there when it crashes.
-pub(super) fn unfinished_segments(archive: &Path, dry_run: bool) -> Result<Vec<PrunedEntry>> {
+pub(super) fn unfinished_segments(archive: &Path, dry_run: bool, on_bytes: &dyn Fn(u64)) -> Result<Vec<PrunedEntry>> {
     /// What stands in the names of such files for a segment of any size.
     const ANY_SIZE: u64 = 1 << 24;
     let mut entries = Vec::new();
@@ -68,6 +75,7 @@ pub(super) fn unfinished_segments(archive: &Path, dry_run: bool) -> Result<Vec<P
         };
         if !keep && !dry_run {
             files::remove(&entry.path())?;
+            on_bytes(metadata.len());
         }
         entries.push(PrunedEntry { entry: name, keep, bytes: metadata.len(), reason: reason.to_owned() });
     }

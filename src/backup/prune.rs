@@ -86,8 +86,8 @@ pub fn prune_backups(terms: &PruneTerms, on_bytes: &dyn Fn(u64)) -> Result<Vec<P
             reason: verdict.reason.clone(),
         })
         .collect();
-    entries.extend(leftovers::unfinished_directories(&directory, terms.dry_run)?);
-    entries.extend(leftovers::unfinished_segments(&archive_directory, terms.dry_run)?);
+    entries.extend(leftovers::unfinished_directories(&directory, terms.dry_run, on_bytes)?);
+    entries.extend(leftovers::unfinished_segments(&archive_directory, terms.dry_run, on_bytes)?);
     let goes_of_archive = judge_wal(&archive, &archive_directory, &known, &verdicts, &mut entries);
     if !terms.dry_run {
         let facts = Facts::read()?;

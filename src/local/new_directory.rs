@@ -207,9 +207,16 @@ pub fn is_abandoned(temporary: &Path) -> bool {
 
 /// Has a complete directory look like one that was abandoned. Returns its name from then on.
 pub fn abandon(directory: &Path) -> io::Result<PathBuf> {
-    let temporary = unfinished_name(directory);
-    if fs::symlink_metadata(&temporary).is_ok() {
-        remove_abandoned(&temporary)?;
+    const MOST_TRIES: u32 = 1000;
+    let mut temporary = unfinished_name(directory);
+    // What has the name already may be somebody's own, or not to be removed.
+    for number in 1..MOST_TRIES {
+        if fs::symlink_metadata(&temporary).is_err() || remove_abandoned(&temporary).unwrap_or(false) {
+            break;
+        }
+        let mut name = directory.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{number}"));
+        temporary = unfinished_name(&directory.with_file_name(name));
     }
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join(LOCK))?;
     fs::rename(directory, &temporary)?;
