@@ -202,12 +202,29 @@ fn a_difference_is_an_error_where_one_asks_for_it() {
 fn columns_that_differ_are_told_of() {
     let mut pair = Pair::with(
         "verify_columns",
-        "CREATE TABLE item (id int, price numeric(12,4), code char(4), twice int GENERATED ALWAYS AS (id * 2) STORED)",
-        "INSERT INTO item VALUES (1, 1.5, 'a'), (2, NULL, 'b'), (3, 100, NULL), (4, 0, '')",
+        "CREATE TABLE item (id int, price numeric(12,4), code char(4), twice int GENERATED ALWAYS AS (id * 2) STORED,
+                            prices numeric(12,4)[], x char(4)[])",
+        "INSERT INTO item (id, price, code, prices, x) VALUES (1, 1.5, 'a', '{1.5,NULL,NaN}', '{a,NULL,\"\"}'), (2, NULL, 'b', '{}', '{{a},{b}}'),
+             (3, 100, NULL, NULL, NULL), (4, 0, '', '[2:3]={100,0}', '{NULL}')",
     );
-    pair.destination.batch_execute("ALTER TABLE item ALTER price TYPE numeric(10,2), ALTER code TYPE char(8)").unwrap();
-    pair.pull("overwrite => true");
+    pair.destination
+        .batch_execute(
+            "ALTER TABLE item ALTER price TYPE numeric(10,2), ALTER code TYPE char(8), ALTER prices TYPE numeric(10,2)[], ALTER x TYPE char(8)[]",
+        )
+        .unwrap();
+    pair.pull("overwrite => true, verify => true");
     assert_eq!(differences(&mut pair, ""), "", "the values are the same");
+    for (change, back) in [
+        ("x = '{a,\"\",\"\"}'", "x = '{a,NULL,\"\"}'"),
+        ("prices = '{1.50,0,NaN}'", "prices = '{1.50,NULL,NaN}'"),
+        ("prices = '[2:4]={1.5,NULL,NaN}'", "prices = '{1.50,NULL,NaN}'"),
+        ("x = NULL", "x = '{a,NULL,\"\"}'"),
+    ] {
+        pair.destination.batch_execute(&format!("UPDATE item SET {change} WHERE id = 1")).unwrap();
+        assert_eq!(differences(&mut pair, ""), "item: rows differ", "{change}");
+        pair.destination.batch_execute(&format!("UPDATE item SET {back} WHERE id = 1")).unwrap();
+        assert_eq!(differences(&mut pair, ""), "", "{back}");
+    }
     pair.destination.batch_execute("ALTER TABLE item ADD mine text DEFAULT 'x'").unwrap();
     pair.notices();
     assert_eq!(differences(&mut pair, ""), "");

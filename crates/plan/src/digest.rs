@@ -145,7 +145,7 @@ fn fields(column: &DigestColumn) -> Vec<String> {
         "text" | "character varying" => hash_of(&name),
         "numeric" | "character" | "bpchar" | "json" | "jsonb" | "xml" => hash_of(&text(column)),
         "bytea" => hash_of(&format!("encode(sha256({name}), 'hex')")),
-        _ => hash_of(&format!("ROW({name})::text")),
+        _ => hash_of(&text(column)),
     }
 }
 
@@ -268,22 +268,33 @@ fn value(column: &DigestColumn, hash: Hash) -> String {
 /// The text of a value, equal for equal values whatever the modifiers of both sides.
 fn text(column: &DigestColumn) -> String {
     let name = quote_identifier(&column.name);
-    match column.base_type.as_str() {
-        // 1.50 in numeric(10,2) is the source's 1.5000.
-        "numeric" if column.other_modifier => {
-            let text = format!("textin(numeric_out({name}))");
-            format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
+    let row = format!("ROW({name})::text");
+    if column.other_modifier {
+        match column.base_type.as_str() {
+            // 1.50 in numeric(10,2) is the source's 1.5000.
+            "numeric" => {
+                let text = format!("textin(numeric_out({name}))");
+                return format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END");
+            }
+            "numeric[]" => return format!("regexp_replace({row} COLLATE \"C\", '{ZEROS_OF_ELEMENTS}', '', 'g')"),
+            // Trailing blanks differ where the lengths do.
+            "character" | "bpchar" => return format!("rtrim(textin(bpcharout({name})))"),
+            "character[]" => return format!("ROW({name}::text[])::text"),
+            _ => {}
         }
+    }
+    match column.base_type.as_str() {
         "text" | "character varying" => name,
-        // A cast to text would take away trailing blanks, which differ where the lengths do.
-        "character" | "bpchar" if column.other_modifier => format!("rtrim(textin(bpcharout({name})))"),
         "character" | "bpchar" => format!("textin(bpcharout({name}))"),
         "json" => format!("textin(json_out({name}))"),
         "jsonb" => format!("textin(jsonb_out({name}))"),
         "xml" => format!("textin(xml_out({name}))"),
-        _ => format!("ROW({name})::text"),
+        _ => row,
     }
 }
+
+/// The zeros at the ends of numbers in the text of an array, with the point where there is nothing else behind it.
+const ZEROS_OF_ELEMENTS: &str = "(?<=[.][0-9]*[1-9])0+(?=[,}])|[.]0+(?=[,}])";
 
 fn quick(text: &str) -> String {
     format!("hashtextextended({text} COLLATE \"C\", 0)")
@@ -406,6 +417,10 @@ mod tests {
         let other = |base_type| DigestColumn { other_modifier: true, ..column("a", base_type) };
         assert!(value(&other("numeric"), Hash::Quick).contains("scale(a)"));
         assert!(value(&other("character"), Hash::Quick).contains("rtrim("));
+        for hash in [Hash::Quick, Hash::Record] {
+            assert!(row_digest(&[other("numeric[]")], hash).contains("regexp_replace(ROW(a)::text"));
+            assert!(row_digest(&[other("character[]")], hash).contains("ROW(a::text[])::text"));
+        }
         assert_eq!(value(&other("character varying"), Hash::Quick), value(&column("a", "text"), Hash::Quick));
     }
 }
