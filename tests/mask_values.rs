@@ -117,3 +117,58 @@ fn values_that_many_rows_have_are_masked_as_others_are() {
     assert_eq!(text(&mut pair.destination, masked), "3 t 2250 t t");
     pair.assert_nothing_left();
 }
+
+#[test]
+fn heirs_of_a_table_with_masks_are_not_forgotten() {
+    let mut pair = Pair::new("mask_heirs");
+    pair.both(
+        "CREATE TABLE person (id int PRIMARY KEY, email text UNIQUE, note text);
+         CREATE TABLE staff (badge int) INHERITS (person); CREATE TABLE boss () INHERITS (staff);
+         CREATE TABLE guest (email text) INHERITS (person);
+         CREATE TABLE login (who text REFERENCES person (email)); CREATE TABLE old_login () INHERITS (login)",
+    );
+    pair.source
+        .batch_execute(
+            "INSERT INTO person VALUES (1, 'person@secret.org', 'a'); INSERT INTO staff VALUES (2, 'staff@secret.org', 'b', 5);
+             INSERT INTO boss VALUES (3, 'boss@secret.org', 'c', 6); INSERT INTO guest VALUES (4, 'guest@secret.org', 'd');
+             INSERT INTO login VALUES ('person@secret.org'); INSERT INTO old_login VALUES ('person@secret.org')",
+        )
+        .unwrap();
+    let arguments = format!(", mask_key => '{KEY}', overwrite => true");
+    let mut problems = |tables: &str| {
+        let mut problems = pair.planned_problems(tables, &arguments);
+        problems.sort();
+        problems
+    };
+    let forgotten = |heir: &str, column: &str, table: &str| {
+        format!(
+            "{heir}: tables says what becomes of column {column} of public.{table}, but not of this table, which inherits it"
+        )
+    };
+    let email = r#"{"columns": {"email": {"mask": "email"}}}"#;
+    assert_eq!(
+        problems(&format!(r#"{{"person": {email}}}"#)),
+        [
+            forgotten("boss", "email", "person"),
+            forgotten("guest", "email", "person"),
+            forgotten("old_login", "who", "login"),
+            forgotten("staff", "email", "person"),
+        ]
+    );
+    for hidden in [r#"{"value": "left(note, 1)"}"#, r#"{"skip": true}"#] {
+        let tables = format!(r#"{{"staff": {{"columns": {{"note": {hidden}}}}}}}"#);
+        assert_eq!(problems(&tables), [forgotten("boss", "note", "staff")]);
+    }
+    // A heir that is not pulled, and columns that stay as they are.
+    assert!(problems(r#"{"boss": {"columns": {"note": {"skip": true}}}, "login": {"where": "true"}}"#).is_empty());
+    let said = format!(
+        r#"{{"person": {email}, "staff": {email}, "boss": {email}, "guest": {{"columns": {{"email": {{"skip": false}}}}}},
+            "old_login": {{"columns": {{"who": {{"mask": "email"}}}}}}}}"#
+    );
+    assert!(problems(&said).is_empty());
+    pulled(&mut pair, &said);
+    let left = "SELECT string_agg(tableoid::regclass || ' ' || note, ', ' ORDER BY note) FROM person WHERE email LIKE '%secret%'";
+    assert_eq!(text(&mut pair.destination, left), "guest d");
+    let joined = "SELECT count(*)::text FROM ONLY person p JOIN old_login o ON o.who = p.email JOIN ONLY login l ON l.who = p.email";
+    assert_eq!(text(&mut pair.destination, joined), "1");
+}

@@ -8,7 +8,7 @@ use crate::local::interrupts;
 use crate::source::{self, Session};
 use plan::catalog::Relation;
 use plan::{Problem, ProblemKind};
-use selection::{Choice, Selection};
+use selection::{Choice, Content, Selection};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Returns what is read of each table, where that is not all of it as it is, and the unique index here that rows are to be told
@@ -50,6 +50,7 @@ pub(super) fn choose(
         let keys = source::read_key_columns(session, &with_above.into_iter().collect::<Vec<_>>())?;
         problems.extend(mask_referencing_columns(sources, targets, all, &mut choices, &keys));
     }
+    problems.extend(forgotten_heirs(session, sources, &choices)?);
     let mut chooser =
         Chooser { session, granted, instant: &instant, keys: &keys, unique: &unique, has_mask_functions, problems };
     sources
@@ -61,6 +62,48 @@ pub(super) fn choose(
             Ok((chosen, choice.index.map(|index| index.value)))
         })
         .collect()
+}
+
+/// Returns a problem for each column that `tables` hides the values of, but not those of a table that inherits it.
+fn forgotten_heirs(session: &Session, sources: &[Relation], choices: &[Choice]) -> Result<Vec<Problem>> {
+    let hides = |content: &Content| !matches!(content, Content::Kept);
+    let content_of = |choice: &Choice, name: &str| {
+        choice.columns.get(name).and_then(|column| column.content.as_ref()).map(|content| content.value.clone())
+    };
+    let hidden: HashMap<u32, Vec<&String>> = sources
+        .iter()
+        .zip(choices)
+        .map(|(source, choice)| {
+            let names =
+                choice.columns.keys().filter(|name| content_of(choice, name).is_some_and(|content| hides(&content)));
+            (source.oid, names.collect::<Vec<_>>())
+        })
+        .filter(|(_, names)| !names.is_empty())
+        .collect();
+    if hidden.is_empty() {
+        return Ok(Vec::new());
+    }
+    let positions: HashMap<u32, usize> =
+        sources.iter().enumerate().map(|(position, source)| (source.oid, position)).collect();
+    let oids: Vec<u32> = sources.iter().map(|source| source.oid).collect();
+    let mut problems = Vec::new();
+    for (heir, parent) in source::read_heirs(session, &oids)? {
+        interrupts::check();
+        let (Some(&heir), Some(&parent)) = (positions.get(&heir), positions.get(&parent)) else { continue };
+        let (heir, choice, parent) = (&sources[heir], &choices[heir], &sources[parent]);
+        for name in hidden.get(&parent.oid).into_iter().flatten() {
+            let has_column = heir.columns.iter().any(|column| column.name == **name);
+            if has_column && content_of(choice, name).is_none() {
+                let reason = format!(
+                    "tables says what becomes of column {} of {}, but not of this table, which inherits it",
+                    plan::quote_identifier(name),
+                    parent.qualified_name()
+                );
+                problems.push(Problem::of(ProblemKind::Selection, heir, reason));
+            }
+        }
+    }
+    Ok(problems)
 }
 
 /// Gives each table of the source the name that it is to have here.

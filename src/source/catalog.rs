@@ -326,6 +326,11 @@ pub fn read_unique_columns(session: &Session, relations: &[u32]) -> Result<Vec<(
     read_json(session, &of_relations(include_str!("../../sql/queries/unique_columns.sql"), relations))
 }
 
+/// Returns the given tables that inherit from others without being partitions of them, each with one of those.
+pub fn read_heirs(session: &Session, relations: &[u32]) -> Result<Vec<(u32, u32)>> {
+    read_json(session, &of_relations(include_str!("../../sql/queries/heirs.sql"), relations))
+}
+
 /// Counts the rows of each table, in the given order, with one message to the source.
 pub fn count_rows(session: &Session, tables: &[Relation]) -> Result<Vec<i64>> {
     read_of_each(session, tables, "v.rows", |position, table| {

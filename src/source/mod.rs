@@ -23,9 +23,9 @@ mod words;
 pub use catalog::{
     GuaranteedKey, KeyColumns, LargeObject, NamedSequence, ObjectAddress, ObjectName, Right, count_chosen_rows,
     read_called_indexes, read_code_of_others, read_columns, read_dependencies, read_distinct_values, read_enums,
-    read_guaranteed_keys, read_key_columns, read_large_object_part, read_large_objects, read_large_objects_from,
-    read_lock_table, read_missing_rights, read_object_definitions, read_object_names, read_relations,
-    read_sequence_values, read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
+    read_guaranteed_keys, read_heirs, read_key_columns, read_large_object_part, read_large_objects,
+    read_large_objects_from, read_lock_table, read_missing_rights, read_object_definitions, read_object_names,
+    read_relations, read_sequence_values, read_sequences, read_table_parts, read_unique_columns, read_unique_keys,
 };
 pub use copy_out::{CopyOut, CopyReader, Transport, start_copies};
 pub use expression::{check_condition, check_constant_parts, check_value, constant_as, read_unusable_names};
