@@ -3,9 +3,6 @@
 use crate::local::memory;
 use heapform::is_ascii_text;
 
-/// A buffer of more bytes is freed before a shorter text.
-const LARGE: usize = 1 << 20;
-
 /// Returns whether a UTF-8 database accepts the bytes as a text.
 #[inline]
 pub(super) fn is_text(bytes: &[u8]) -> bool {
@@ -27,11 +24,7 @@ pub(super) fn is_text_within(bytes: &[u8], limit: Option<u32>) -> bool {
 #[inline]
 pub(super) fn pad(bytes: &[u8], length: usize, padded: &mut Vec<u8>) -> bool {
     let Some(missing) = length.checked_sub(characters(bytes)).filter(|_| is_text(bytes)) else { return false };
-    if padded.capacity() > LARGE && bytes.len() + missing < LARGE {
-        *padded = Vec::new();
-    }
-    padded.clear();
-    memory::reserve(padded, bytes.len() + missing);
+    memory::reuse(padded, bytes.len() + missing);
     padded.extend_from_slice(bytes);
     padded.resize(bytes.len() + missing, b' ');
     true

@@ -43,8 +43,6 @@ const DATE_END: i32 = 2_145_031_949;
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
 const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
-/// A buffer of more bytes is freed after the value that needed it.
-const LARGE: usize = 1 << 20;
 /// The first byte of the wire form of `jsonb`.
 const JSONB_VERSION: u8 = 1;
 
@@ -248,11 +246,7 @@ impl ColumnDecoder {
         };
         // Receive functions expect a NUL behind the value.
         let wanted = bytes.len() + 1;
-        if scratch.capacity() > LARGE && wanted < LARGE {
-            *scratch = Vec::new();
-        }
-        scratch.clear();
-        memory::reserve(scratch, wanted);
+        memory::reuse(scratch, wanted);
         scratch.extend_from_slice(bytes);
         scratch.push(0);
         let mut buffer = pg_sys::StringInfoData {
@@ -329,6 +323,9 @@ impl ColumnDecoder {
                 if bytes.len() == length as usize && is_ascii_text(bytes) {
                     return Ok(to.accept(Value::Varlena(bytes)));
                 }
+                if pad(bytes, length as usize, &mut self.text) {
+                    return Ok(to.accept(Value::Varlena(&self.text)));
+                }
             }
             TextKind::Numeric { limits } => {
                 self.text.clear();
@@ -379,11 +376,7 @@ impl ColumnDecoder {
                 let length = i32::try_from(bytes.len()).expect("fields are shorter than 1 GB");
                 // SAFETY: the bytes are valid for the call, which raises when they are not in the server's encoding.
                 unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), length, false) };
-                if self.text.capacity() > LARGE && bytes.len() < LARGE {
-                    self.text = Vec::new();
-                }
-                self.text.clear();
-                memory::reserve(&mut self.text, bytes.len() + 1);
+                memory::reuse(&mut self.text, bytes.len() + 1);
                 self.text.extend_from_slice(bytes);
                 self.text.push(0);
                 self.text.as_mut_ptr().cast()

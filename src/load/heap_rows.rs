@@ -38,7 +38,6 @@ struct StoredValues<'a> {
 
 /// A buffer of more words is freed after the row that needed it.
 const LARGE: usize = 1 << 17;
-const LARGE_ROW: usize = LARGE * size_of::<u64>();
 
 impl<'a> HeapRows<'a> {
     /// Opens a stage table for the rows of a source.
@@ -75,11 +74,7 @@ impl<'a> HeapRows<'a> {
         let places = self.checker.places();
         let mut data = record.data;
         if !self.labels.is_empty() {
-            if self.relabelled.capacity() > LARGE_ROW && data.len() < LARGE_ROW {
-                self.relabelled = Vec::new();
-            }
-            self.relabelled.clear();
-            memory::reserve(&mut self.relabelled, data.len());
+            memory::reuse(&mut self.relabelled, data.len());
             self.relabelled.extend_from_slice(data);
             for labels in self.labels {
                 match places.get(labels.column) {

@@ -15,6 +15,19 @@ pub fn reserve<T>(elements: &mut Vec<T>, additional: usize) {
     }
 }
 
+/// A buffer of more bytes is freed before a value that needs less.
+const LARGE: usize = 1 << 20;
+
+/// Empties a buffer that values use one after the other, and makes room for one of that many bytes, or raises an ERROR.
+#[inline]
+pub fn reuse(buffer: &mut Vec<u8>, bytes: usize) {
+    if buffer.capacity() > LARGE && bytes < LARGE {
+        *buffer = Vec::new();
+    }
+    buffer.clear();
+    reserve(buffer, bytes);
+}
+
 /// Raises an ERROR unless that many bytes can be allocated now. They are freed at once: the function is for work whose
 /// memory is known in size, but allocated by others.
 pub fn expect(bytes: usize) {

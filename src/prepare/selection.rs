@@ -66,21 +66,14 @@ pub(super) fn choose(
 
 /// Returns a problem for each column that `tables` hides the values of, but not those of a table that inherits it.
 fn forgotten_heirs(session: &Session, sources: &[Relation], choices: &[Choice]) -> Result<Vec<Problem>> {
-    let hides = |content: &Content| !matches!(content, Content::Kept);
-    let content_of = |choice: &Choice, name: &str| {
-        choice.columns.get(name).and_then(|column| column.content.as_ref()).map(|content| content.value.clone())
-    };
-    let hidden: HashMap<u32, Vec<&String>> = sources
-        .iter()
-        .zip(choices)
-        .map(|(source, choice)| {
-            let names =
-                choice.columns.keys().filter(|name| content_of(choice, name).is_some_and(|content| hides(&content)));
-            (source.oid, names.collect::<Vec<_>>())
+    let is_said = |choice: &Choice, name: &str| choice.columns.get(name).is_some_and(|column| column.content.is_some());
+    let hidden_in = |position: usize| {
+        choices[position].columns.iter().filter_map(|(name, column)| {
+            let hides = column.content.as_ref().is_some_and(|content| !matches!(content.value, Content::Kept));
+            hides.then_some(name)
         })
-        .filter(|(_, names)| !names.is_empty())
-        .collect();
-    if hidden.is_empty() {
+    };
+    if (0..choices.len()).all(|position| hidden_in(position).next().is_none()) {
         return Ok(Vec::new());
     }
     let positions: HashMap<u32, usize> =
@@ -90,14 +83,14 @@ fn forgotten_heirs(session: &Session, sources: &[Relation], choices: &[Choice]) 
     for (heir, parent) in source::read_heirs(session, &oids)? {
         interrupts::check();
         let (Some(&heir), Some(&parent)) = (positions.get(&heir), positions.get(&parent)) else { continue };
-        let (heir, choice, parent) = (&sources[heir], &choices[heir], &sources[parent]);
-        for name in hidden.get(&parent.oid).into_iter().flatten() {
-            let has_column = heir.columns.iter().any(|column| column.name == **name);
-            if has_column && content_of(choice, name).is_none() {
+        let (heir, choice) = (&sources[heir], &choices[heir]);
+        for name in hidden_in(parent) {
+            let has_column = heir.columns.iter().any(|column| column.name == *name);
+            if has_column && !is_said(choice, name) {
                 let reason = format!(
                     "tables says what becomes of column {} of {}, but not of this table, which inherits it",
                     plan::quote_identifier(name),
-                    parent.qualified_name()
+                    sources[parent].qualified_name()
                 );
                 problems.push(Problem::of(ProblemKind::Selection, heir, reason));
             }

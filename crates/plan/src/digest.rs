@@ -143,7 +143,6 @@ fn fields(column: &DigestColumn) -> Vec<String> {
         "character varying" if column.is_short => vec![text_of(&name)],
         "character" if column.is_short && column.is_fixed => vec![text_of(&name)],
         "text" | "character varying" => hash_of(&name),
-        "numeric" | "character" | "bpchar" | "json" | "jsonb" | "xml" => hash_of(&text(column)),
         "bytea" => hash_of(&format!("encode(sha256({name}), 'hex')")),
         _ => hash_of(&text(column)),
     }
@@ -269,26 +268,21 @@ fn value(column: &DigestColumn, hash: Hash) -> String {
 fn text(column: &DigestColumn) -> String {
     let name = quote_identifier(&column.name);
     let row = format!("ROW({name})::text");
-    if column.other_modifier {
-        match column.base_type.as_str() {
-            // 1.50 in numeric(10,2) is the source's 1.5000.
-            "numeric" => {
-                let text = format!("textin(numeric_out({name}))");
-                return format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END");
-            }
-            "numeric[]" => return format!("regexp_replace({row} COLLATE \"C\", '{ZEROS_OF_ELEMENTS}', '', 'g')"),
-            // Trailing blanks differ where the lengths do.
-            "character" | "bpchar" => return format!("rtrim(textin(bpcharout({name})))"),
-            "character[]" => return format!("ROW({name}::text[])::text"),
-            _ => {}
+    match (column.base_type.as_str(), column.other_modifier) {
+        // 1.50 in numeric(10,2) is the source's 1.5000.
+        ("numeric", true) => {
+            let text = format!("textin(numeric_out({name}))");
+            format!("CASE WHEN scale({name}) > 0 THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END")
         }
-    }
-    match column.base_type.as_str() {
-        "text" | "character varying" => name,
-        "character" | "bpchar" => format!("textin(bpcharout({name}))"),
-        "json" => format!("textin(json_out({name}))"),
-        "jsonb" => format!("textin(jsonb_out({name}))"),
-        "xml" => format!("textin(xml_out({name}))"),
+        ("numeric[]", true) => format!("regexp_replace({row} COLLATE \"C\", '{ZEROS_OF_ELEMENTS}', '', 'g')"),
+        // Trailing blanks differ where the lengths do.
+        ("character" | "bpchar", true) => format!("rtrim(textin(bpcharout({name})))"),
+        ("character[]", true) => format!("ROW({name}::text[])::text"),
+        ("text" | "character varying", _) => name,
+        ("character" | "bpchar", false) => format!("textin(bpcharout({name}))"),
+        ("json", _) => format!("textin(json_out({name}))"),
+        ("jsonb", _) => format!("textin(jsonb_out({name}))"),
+        ("xml", _) => format!("textin(xml_out({name}))"),
         _ => row,
     }
 }

@@ -17,14 +17,14 @@ pub(super) fn number_sql(
         Kind::SmallInteger => (i64::from(i16::MIN), i64::from(i16::MAX)),
         Kind::Integer => (i64::from(i32::MIN), i64::from(i32::MAX)),
         Kind::BigInteger => (i64::MIN, i64::MAX),
-        Kind::Numeric => match column.and_then(|column| Some((column.precision?, column.decimals?))) {
-            Some((precision @ 1..=Units::MOST_DIGITS, decimals)) => {
+        Kind::Numeric => match column.and_then(fixed_digits) {
+            Some((precision, decimals)) => {
                 let most = 10_i64.pow(precision) - 1;
                 let units = Units { decimals, least: -most, most };
                 let sql = if column.is_some_and(is_counted) { numeric_by_function } else { units_sql };
                 return sql(value, spread, base_type, units).map(Some);
             }
-            _ => return various_sql(value, spread, kind, base_type, column, has_functions),
+            None => return various_sql(value, spread, kind, base_type, column, has_functions),
         },
         Kind::Float => return various_sql(value, spread, kind, base_type, column, has_functions),
         _ => return Ok(None),
@@ -36,10 +36,13 @@ pub(super) fn number_sql(
 /// Returns whether numbers of a type with fixed decimals are masked by functions of the source's pgcopy. Where the source's numbers have
 /// other digits, they are rounded first.
 pub(super) fn is_counted(column: &MaskedColumn) -> bool {
-    column.has_functions
-        && column.has_same_digits
-        && column.decimals.is_some()
-        && column.precision.is_some_and(|precision| (1..=Units::MOST_DIGITS).contains(&precision))
+    column.has_functions && column.has_same_digits && fixed_digits(column).is_some()
+}
+
+/// Returns the most digits, and how many of them are decimals, of numbers that can be counted in their last decimal.
+fn fixed_digits(column: &MaskedColumn) -> Option<(u32, i32)> {
+    let precision = column.precision.filter(|precision| (1..=Units::MOST_DIGITS).contains(precision))?;
+    Some((precision, column.decimals?))
 }
 
 fn integer_by_function(value: &str, spread: &Spread, base_type: &str, units: Units) -> Result<String, String> {
